@@ -1,0 +1,94 @@
+"""The error tree and the exit codes.
+
+ArkError
+├── UsageError            2   what was asked for cannot be done as asked
+│   ├── PayloadError          a payload that breaks the contract, with the place in it
+│   └── AddressRefused        a URL or an address that may not be dialled
+├── DeliveryFailed        1   an endpoint did not take what it was sent
+├── NotAccepted           1   the event could not be made durable; nothing was accepted
+├── NotRecorded           1   an outcome could not be written down, so delivering stopped
+├── Busy                  1   another process holds what this one needs
+├── Unreadable           78   the store or the queue cannot be read
+└── Interrupted         130   told to stop
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the exit status says (75 and 78 are sysexits.h's EX_TEMPFAIL and EX_CONFIG)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    RETRYING = 75
+    UNREADABLE = 78
+    INTERRUPTED = 130
+
+
+class ArkError(Exception):
+    """Anything a user or the world can cause.
+
+    The message says what happened, where, and what to do. `code` is the word for it in JSON.
+    """
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+
+class UsageError(ArkError):
+    """What was asked for cannot be done as asked."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class PayloadError(UsageError):
+    """A payload that breaks the contract. The message begins with the place: `$.signal.icp_score: …`."""
+
+    code = "payload"
+
+
+class AddressRefused(UsageError):
+    """A URL that may not be a destination."""
+
+    code = "address"
+
+
+class DeliveryFailed(ArkError):
+    """An endpoint did not take what it was sent."""
+
+    code = "delivery_failed"
+
+
+class NotAccepted(ArkError):
+    """The event could not be made durable. The queue is as it was before."""
+
+    code = "not_accepted"
+
+
+class NotRecorded(ArkError):
+    """An outcome could not be written down. Nothing is lost; what was in flight will be sent again."""
+
+    code = "not_recorded"
+
+
+class Busy(ArkError):
+    """Another process holds what this one needs."""
+
+    code = "busy"
+
+
+class Unreadable(ArkError):
+    """The store or the queue cannot be read. The file is untouched."""
+
+    code = "unreadable"
+    exit_code = ExitCode.UNREADABLE
+
+
+class Interrupted(ArkError):
+    """Told to stop by SIGINT or SIGTERM."""
+
+    code = "interrupted"
+    exit_code = ExitCode.INTERRUPTED
