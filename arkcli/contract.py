@@ -1,0 +1,328 @@
+"""Events and their bodies: what a receiver is promised, as types and as one function that makes a body.
+
+The types say what is required and what shape the known fields have. Fields they do not know pass through untouched.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from arkcli import times
+from arkcli.errors import PayloadError
+
+#: The largest body that is accepted, in bytes.
+MAX_BODY: Final = 1024 * 1024
+#: Above this many bytes a body is accepted with a warning: many receivers refuse larger ones.
+LARGE_BODY: Final = 20 * 1024
+
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Score = Annotated[int, Meta(ge=0, le=100, description="an integer from 0 to 100")]
+Source = Annotated[
+    Literal[
+        "funding",
+        "job_posting",
+        "linkedin",
+        "news",
+        "review_site",
+        "tech_install",
+        "twitter",
+        "web_visit",
+        "other",
+    ],
+    Meta(
+        description="one of funding, job_posting, linkedin, news, review_site, tech_install, twitter, web_visit, other"
+    ),
+]
+MaybeText = Annotated[str | None, Meta(description="a text")]
+MaybeScore = Annotated[Score | None, Meta(description="an integer from 0 to 100")]
+
+
+class Signal(msgspec.Struct, kw_only=True):
+    """`signal`, documented by example."""
+
+    id: Text
+    signal_name: Text
+    source: Source
+    source_url: MaybeText = None
+    detected_at: MaybeText = None
+    description: MaybeText = None
+    icp_score: MaybeScore = None
+    why_now: MaybeText = None
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """The company context."""
+
+    id: MaybeText = None
+    name: MaybeText = None
+    domain: MaybeText = None
+
+
+class Play(msgspec.Struct, kw_only=True):
+    """A matched Play Template."""
+
+    name: Text
+
+
+class Engagement(msgspec.Struct, kw_only=True):
+    """What somebody did on a social platform."""
+
+    platform: Text
+    engagement_type: Text
+    engager_name: MaybeText = None
+    engager_title: MaybeText = None
+    engager_company: MaybeText = None
+    engager_profile_url: MaybeText = None
+    company_domain: MaybeText = None
+    engagement_content: MaybeText = None
+    post_content: MaybeText = None
+    post_url: MaybeText = None
+    engagement_date: MaybeText = None
+    warmth_score: MaybeScore = None
+
+
+MaybeAccount = Annotated[Account | None, Meta(description="an object")]
+Timestamp = Annotated[str, Meta(description="an ISO 8601 time in UTC, ending in Z")]
+
+
+class Ping(msgspec.Struct, kw_only=True):
+    """The body of `ping`: nothing that could be mistaken for a lead."""
+
+    timestamp: Timestamp
+
+
+class SignalPromoted(msgspec.Struct, kw_only=True):
+    """The body of `signal.promoted`."""
+
+    timestamp: Timestamp
+    batchId: Text  # noqa: N815 - the documented name
+    signal: Annotated[Signal, Meta(description="an object")]
+    account: MaybeAccount = None
+    plays: Annotated[list[Play] | None, Meta(description="a list of objects")] = None
+
+
+class PlayMatched(SignalPromoted, kw_only=True):
+    """The body of `signal.play_matched`."""
+
+    plays: Annotated[list[Play], Meta(min_length=1, description="a list of at least one play")]
+
+
+class LeadPromoted(msgspec.Struct, kw_only=True):
+    """The body of `social.lead_promoted`."""
+
+    timestamp: Timestamp
+    batchId: Text  # noqa: N815 - the documented name
+    engagement: Annotated[Engagement, Meta(description="an object")]
+    account: MaybeAccount = None
+
+
+Body = Ping | SignalPromoted | PlayMatched | LeadPromoted
+
+PING: Final = "ping"
+EVENTS: Final[dict[str, type[Body]]] = {
+    PING: Ping,
+    "signal.promoted": SignalPromoted,
+    "signal.play_matched": PlayMatched,
+    "social.lead_promoted": LeadPromoted,
+}
+#: What each event is sent for (contract, "Events").
+PURPOSES: Final = {
+    PING: "a destination is added (connectivity check)",
+    "signal.promoted": "a signal passed ICP filtering and entered the active pipeline",
+    "signal.play_matched": "a promoted signal matched one or more Play Templates",
+    "social.lead_promoted": "a social engagement scored high enough to enter the sales pipeline",
+}
+
+
+class _Envelope(msgspec.Struct):
+    event: Raw | UnsetType = UNSET
+    timestamp: Raw | UnsetType = UNSET
+    batchId: Raw | UnsetType = UNSET  # noqa: N815 - the documented name
+
+
+_envelopes: Final = msgspec.json.Decoder(_Envelope)
+_decoders: Final = {name: msgspec.json.Decoder(body) for name, body in EVENTS.items()}
+
+
+class Filling(msgspec.Struct, frozen=True):
+    """What goes in where a payload leaves it out: `timestamp` as text, and the `batchId`."""
+
+    timestamp: str
+    batch_id: str
+
+
+def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = True) -> bytes:
+    """The body to send: the payload as one line of compact JSON, with the envelope filled in where it was absent.
+
+    Numbers and strings keep their spelling and unknown fields pass untouched; only white space between tokens goes.
+    With `validate` off, the payload need only be a JSON object whose `event` does not contradict.
+    Raises PayloadError, naming the place.
+    """
+    envelope = _read_envelope(payload)
+    absent = _check_event(event, envelope)
+    if envelope.timestamp is UNSET:
+        absent += b'"timestamp":%b,' % msgspec.json.encode(filling.timestamp)
+    if envelope.batchId is UNSET and event != PING:
+        absent += b'"batchId":%b,' % msgspec.json.encode(filling.batch_id)
+    body = msgspec.json.format(payload, indent=-1)
+    if absent:
+        body = b"{" + (absent[:-1] if body == b"{}" else absent) + body[1:]
+    if len(body) > MAX_BODY:
+        raise PayloadError(f"$: {len(body):,} bytes are too many; a body may have {MAX_BODY:,}")
+    if validate:
+        _validate(event, body)
+    return body
+
+
+def refill(event: str, payload: bytes, sent: bytes) -> bytes:
+    """The body that `payload` would have made at the time `sent` was made: `sent`'s own values fill what is absent.
+
+    Equal to `sent` exactly when the payload is the one it was made from. Raises PayloadError.
+    """
+    before = _read_envelope(sent)
+    filling = Filling(timestamp=_text(before.timestamp), batch_id=_text(before.batchId))
+    return make_body(event, payload, filling, validate=False)
+
+
+def _text(raw: Raw | UnsetType) -> str:
+    if raw is UNSET:
+        return ""
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else ""
+
+
+def _read_envelope(payload: bytes) -> _Envelope:
+    try:
+        payload.decode("utf-8")
+        return _envelopes.decode(payload)
+    except UnicodeDecodeError as error:
+        raise PayloadError(f"$: byte {error.start} is not UTF-8; save the payload as UTF-8 and try again") from None
+    except msgspec.ValidationError as error:
+        raise PayloadError(f"$: expected a JSON object: {error}") from None
+    except msgspec.DecodeError as error:
+        if payload.startswith(b"\xef\xbb\xbf"):
+            problem = "it begins with a byte-order mark; save it as UTF-8 without one"
+        elif not payload.strip():
+            problem = "it is empty; give a JSON object"
+        else:
+            problem = str(error)
+        raise PayloadError(f"$: this is not JSON: {problem}") from None
+    except RecursionError:
+        raise PayloadError("$: this is nested too deeply to be read") from None
+
+
+def _check_event(event: str, envelope: _Envelope) -> bytes:
+    if envelope.event is UNSET:
+        return b'"event":%b,' % msgspec.json.encode(event)
+    try:
+        given = msgspec.json.decode(envelope.event)
+    except msgspec.MsgspecError:
+        given = None
+    if given != event:
+        found = _excerpt(bytes(envelope.event))
+        raise PayloadError(f'$.event: expected "{event}" as on the command line, got {found}')
+    return b""
+
+
+def _validate(event: str, body: bytes) -> None:
+    try:
+        decoded = _decoders[event].decode(body)
+    except msgspec.ValidationError as error:
+        raise PayloadError(_explain(event, str(error), body)) from None
+    except RecursionError:
+        raise PayloadError("$: this is nested too deeply to be read") from None
+    if not _is_utc(decoded.timestamp):
+        raise PayloadError(_expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp))
+    detected_at = decoded.signal.detected_at if isinstance(decoded, SignalPromoted) else None
+    if detected_at is not None and not _is_iso8601(detected_at):
+        raise PayloadError(_expected("$.signal.detected_at", "an ISO 8601 time", detected_at))
+    account = None if isinstance(decoded, Ping) else decoded.account
+    if account is not None and account.domain is not None and re.search(r"[/\s:]", account.domain):
+        bare = "a bare domain: no scheme, no path, no trailing slash"
+        raise PayloadError(_expected("$.account.domain", bare, account.domain))
+
+
+def _is_iso8601(text: str) -> bool:
+    try:
+        times.from_text(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_utc(text: str) -> bool:
+    if not text.endswith("Z") or "T" not in text:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_AT: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
+
+
+def _explain(event: str, message: str, body: bytes) -> str:
+    """A validator's message in the contract's words: `place: expected …, got …`."""
+    match = _AT.match(message)
+    problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
+    if missing := _MISSING.match(problem):
+        path = f"{path}.{missing['field']}"
+        return f"{path}: required, and missing: expected {_description(event, path) or 'a value'}"
+    found = _look_up(msgspec.json.decode(body, type=dict[str, Raw]), path)
+    description = _description(event, path) or problem
+    return f"{path}: expected {description}, got {_excerpt(found)}"
+
+
+def _steps(path: str) -> list[str]:
+    return re.findall(r"[^.\[\]$]+", path)
+
+
+def _look_up(fields: dict[str, Raw], path: str) -> bytes:
+    found: Any = fields
+    for step in _steps(path):
+        if isinstance(found, Raw):
+            found = msgspec.json.decode(found, type=list[Raw] if step.isdigit() else dict[str, Raw])
+        found = found[int(step) if isinstance(found, list) else step]
+    return bytes(found) if isinstance(found, Raw) else b"an object"
+
+
+def _description(event: str, path: str) -> str | None:
+    """What the types say of the value at a path."""
+    kind: msgspec.inspect.Type = msgspec.inspect.type_info(EVENTS[event])
+    for step in _steps(path):
+        kind = next(iter(_members(kind, step)), msgspec.inspect.AnyType())
+    while True:
+        if isinstance(kind, msgspec.inspect.Metadata):
+            text = (kind.extra_json_schema or {}).get("description")
+            if text:
+                return str(text)
+            kind = kind.type
+        else:
+            return None
+
+
+def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _members(kind.type, step)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [found for option in kind.types for found in _members(option, step)]
+    if isinstance(kind, msgspec.inspect.ListType):
+        return [kind.item_type]
+    if isinstance(kind, msgspec.inspect.StructType):
+        return [field.type for field in kind.fields if field.encode_name == step]
+    return []
+
+
+def _expected(path: str, description: str, found: str) -> str:
+    return f"{path}: expected {description}, got {_excerpt(msgspec.json.encode(found))}"
+
+
+def _excerpt(value: bytes) -> str:
+    text = value.decode("utf-8", "replace")
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,105 @@
+"""The words: what the rest of the code talks about. Times are milliseconds since 1970, UTC."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+#: A delivery has this many attempts at most (contract, "Delivery and retries").
+MAX_ATTEMPTS: Final = 5
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A URL that receives every event. These are its keys in destinations.toml."""
+
+    id: str
+    name: str
+    url: str
+    added_at: str
+    paused: bool = False
+    allow_local: bool = False
+    description: str | None = None
+    ca_file: str | None = None
+    secret: str | None = None
+    headers: dict[str, str] = {}
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """An accepted event. `position` and `length` say where its line stands in the event log (bytes)."""
+
+    position: int
+    length: int
+    id: str
+    name: str
+    at: str
+    body: bytes
+    to: tuple[str, ...] | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One attempt that is due: an event for a destination.
+
+    `after` is the position and length of the journal line that this attempt is the retry of; None for the first.
+    """
+
+    event: Event
+    attempt: int
+    after: tuple[int, int] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What came of one POST. `error` says in words why there is no status, or why the status does not count."""
+
+    status: int | None
+    error: str | None
+    duration_ms: int
+    excerpt: str = ""
+    timed_out: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """Delivered means 2xx, and nothing else does (contract, "Delivery and retries")."""
+        ok = self.error is None and self.status is not None and 200 <= self.status <= 299
+        return Outcome.DELIVERED if ok else Outcome.FAILED
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that was made, as the journal has it."""
+
+    event_id: str
+    event: str
+    attempt: int
+    at: int
+    outcome: Outcome
+    status: int | None
+    error: str | None
+    duration_ms: int
+    excerpt: str
+
+    @property
+    def state(self) -> State:
+        """Where this attempt leaves its delivery."""
+        return state_after(self.attempt, self.outcome)
+
+
+def state_after(attempt: int, outcome: Outcome) -> State:
+    """Where an attempt leaves its delivery: after the fifth failure it is dead (contract)."""
+    if outcome == Outcome.DELIVERED:
+        return State.DELIVERED
+    return State.RETRYING if attempt < MAX_ATTEMPTS else State.DEAD

@@ -1,0 +1,30 @@
+"""When a failed delivery is tried again (contract, "Delivery and retries")."""
+
+from typing import Final, NamedTuple
+
+
+class RetrySchedule(NamedTuple):
+    """The delays, in milliseconds, between an attempt's outcome and the attempt after it."""
+
+    delays: tuple[int, ...]
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there are in all, the first included."""
+        return len(self.delays) + 1
+
+    def next_attempt_at(self, attempt: int, failed_at: int) -> int | None:
+        """When the attempt after this one is due (milliseconds, UTC); None when this was the last."""
+        return failed_at + self.delays[attempt - 1] if attempt < self.attempts else None
+
+    def is_due(self, attempt: int, failed_at: int, now: int) -> bool:
+        """Whether the attempt after this one may be made now.
+
+        A failure dated in the future means that the clock was set back: it is due, so that nothing is stranded.
+        """
+        due_at = self.next_attempt_at(attempt, failed_at)
+        return due_at is not None and (now >= due_at or failed_at > now)
+
+
+#: 30 seconds, 5 minutes, 30 minutes, 2 hours: five attempts in all. Documented; never changes.
+DOCUMENTED: Final = RetrySchedule((30_000, 300_000, 1_800_000, 7_200_000))

@@ -1,0 +1,94 @@
+"""Signatures: HMAC-SHA256 of a body's raw bytes, as the contract defines them.
+
+A stable surface for use as a library: `from arkcli.signing import sign, verify`. Importing it imports nothing else of
+`ark`.
+"""
+
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+SIGNATURE_HEADER: Final = "X-SignalArk-Signature"
+_PREFIX: Final = "sha256="
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+class Secret:
+    """A signing secret. It prints as `***` everywhere; `reveal` is the one way to its bytes."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str | bytes) -> None:
+        """Takes the secret as text (its UTF-8 bytes are the key) or bytes. Raises ValueError when empty."""
+        self._value = value.encode() if isinstance(value, str) else bytes(value)
+        if not self._value:
+            raise ValueError("a signing secret cannot be empty")
+
+    def reveal(self) -> bytes:
+        """The key's bytes."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:
+    """The signature of a body's exact bytes: lowercase hex, 64 characters (contract, "Requests").
+
+    `body` may come in pieces, so that a large one need not be in memory. Raises ValueError for an empty secret.
+    """
+    key = _key(secret)
+    if isinstance(body, bytes | bytearray | memoryview):
+        return hmac.digest(key, body, "sha256").hex()
+    mac = hmac.new(key, digestmod="sha256")
+    for piece in body:
+        mac.update(piece)
+    return mac.hexdigest()
+
+
+def verify(
+    secrets: Secret | str | bytes | Iterable[Secret | str | bytes],
+    body: bytes | Iterable[bytes],
+    signature: str | bytes,
+) -> bool:
+    """Whether `signature` is the body's signature under any of the secrets, compared in constant time.
+
+    Upper case and a leading `sha256=` are accepted (contract, "Requests"). Anything malformed does not verify and
+    raises nothing. Raises ValueError for an empty secret.
+    """
+    several = [secrets] if isinstance(secrets, Secret | str | bytes) else list(secrets)
+    claimed = normalized(signature)
+    if claimed is None:
+        return False
+    if len(several) > 1 and not isinstance(body, bytes):
+        body = b"".join(body)
+    matches = [hmac.compare_digest(sign(secret, body), claimed) for secret in several]
+    return any(matches)
+
+
+def normalized(signature: str | bytes) -> str | None:
+    """A signature header's value as 64 lowercase hex digits, or None when it cannot be one.
+
+    Takes the value alone or the whole header line, in any case, with or without `sha256=`.
+    """
+    if isinstance(signature, bytes):
+        signature = signature.decode("latin-1")
+    value = signature.strip(" \t\r\n")
+    name, colon, rest = value.partition(":")
+    if colon and name.strip().lower() == SIGNATURE_HEADER.lower():
+        value = rest.strip(" \t")
+    # Only ASCII may be folded: str.lower() maps some other letters to ASCII ones.
+    if not value.isascii():
+        return None
+    value = value.lower().removeprefix(_PREFIX)
+    return value if len(value) == 64 and _HEX_DIGITS.issuperset(value) else None
+
+
+def _key(secret: Secret | str | bytes) -> bytes:
+    return (secret if isinstance(secret, Secret) else Secret(secret)).reveal()
