@@ -1,0 +1,170 @@
+"""Every write, sync, rename, truncation and unlink that `ark` makes, and its kernel locks.
+
+Nothing else changes a file, so that a test can break any single step. All functions raise OSError.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+FILE_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o700
+#: Descriptors that are kept open stay above this: select(2), which libcurl waits with, reaches 1,023 only.
+_HIGH_DESCRIPTOR: Final = 1024
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory, and its parents, for this user alone whatever the umask. One that exists is left alone."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=DIRECTORY_MODE)
+        path.chmod(DIRECTORY_MODE)
+        sync_directory(path.parent)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Opens a file, made 0600 from its first byte where it is new, and returns its descriptor."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+
+
+def out_of_selects_way(descriptor: int) -> int:
+    """The same open file under a number above 1,023, where the limit on open files allows it."""
+    try:
+        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH_DESCRIPTOR)
+    except OSError:
+        return descriptor
+    os.close(descriptor)
+    return high
+
+
+def write_all(descriptor: int, data: bytes, position: int) -> None:
+    """Writes all of data at a position, through short writes."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, position)
+        position += written
+        view = view[written:]
+
+
+def sync(descriptor: int) -> None:
+    """Returns when the file's bytes are on stable storage."""
+    os.fdatasync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Returns when the names in a directory are on stable storage."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def truncate(descriptor: int, size: int) -> None:
+    """Cuts an open file to size bytes."""
+    os.ftruncate(descriptor, size)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Renames within a directory and syncs it."""
+    source.rename(target)
+    sync_directory(target.parent)
+
+
+def unlink(path: Path) -> None:
+    """Removes a file; one that is not there is as good."""
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a directory and all in it; one that is not there is as good."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replaces a file's content in one step: a reader sees the old or the new, never a part.
+
+    `durable` waits until the new content would survive a power failure.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        try:
+            write_all(descriptor, data, 0)
+            if durable:
+                sync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unlink(temporary)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+class Lock:
+    """A kernel lock (flock) on a file. The kernel frees it when its holder ends, however that happens."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the lock file, and makes it where it is missing."""
+        self._descriptor = out_of_selects_way(open_private(path, os.O_RDWR | os.O_CREAT))
+
+    def acquire(self, *, shared: bool = False) -> None:
+        """Waits for the lock."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Takes the lock if it is free."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def sign(self, holder: str) -> None:
+        """Writes into the lock file who holds it, for people and for `read_holder`."""
+        data = holder.encode()
+        write_all(self._descriptor, data, 0)
+        truncate(self._descriptor, len(data))
+
+    def close(self) -> None:
+        """Frees the lock and the descriptor."""
+        os.close(self._descriptor)
+
+    @contextlib.contextmanager
+    def held(self, *, shared: bool = False) -> Iterator[None]:
+        """Waits for the lock and holds it for a block."""
+        self.acquire(shared=shared)
+        try:
+            yield
+        finally:
+            self.release()
+
+
+def read_holder(path: Path) -> str:
+    """What the last holder of a lock wrote into it; empty when nobody did."""
+    try:
+        return path.read_text("utf-8", "replace")[:200]
+    except FileNotFoundError:
+        return ""
+
+
+def raise_descriptor_limit() -> None:
+    """Allows this process as many open files as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,162 @@
+"""destinations.toml: the destinations and the signing secret. The only module that reads or writes it."""
+
+import contextlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import tomli_w
+
+from arkcli import files
+from arkcli.errors import Unreadable, UsageError
+from arkcli.model import Destination
+from arkcli.signing import Secret
+
+VERSION: Final = 1
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
+
+
+class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings for all destinations. `secret` may also be `env:NAME` or `file:PATH`."""
+
+    secret: str | None = None
+
+
+class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is in the file."""
+
+    version: int
+    workspace: Workspace = msgspec.field(default_factory=Workspace)
+    destinations: list[Destination] = []
+
+    def find(self, name: str) -> Destination | None:
+        """The destination with a name or id."""
+        return next((found for found in self.destinations if name in (found.name, found.id)), None)
+
+    def replace(self, destination: Destination) -> None:
+        """Puts a changed destination in the place of the one with its id."""
+        self.destinations = [destination if known.id == destination.id else known for known in self.destinations]
+
+
+class Store:
+    """The store in one directory. Reading takes no lock: the file is only ever replaced as a whole."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is opened or made before it is needed."""
+        self._directory = directory
+        self.path = directory / "destinations.toml"
+
+    def read(self) -> Contents:
+        """What the file says; empty where there is none. Raises Unreadable, naming the place."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Contents(version=VERSION)
+        except OSError as error:
+            raise Unreadable(f"{self.path} cannot be read: {error.strerror}") from error
+        return self._parse(data)
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Contents]:
+        """Holds the store's lock for a block; what the block leaves in the contents is then saved in one step.
+
+        A block that raises saves nothing.
+        """
+        try:
+            files.make_directory(self._directory)
+            lock = files.Lock(self._directory / "destinations.toml.lock")
+        except OSError as error:
+            raise Unreadable(f"{self._directory} cannot be written: {error.strerror}") from error
+        try:
+            with lock.held():
+                contents = self.read()
+                yield contents
+                self._save(contents)
+        finally:
+            lock.close()
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Something that differs once the file has been replaced."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def _save(self, contents: Contents) -> None:
+        data = tomli_w.dumps(msgspec.to_builtins(contents)).encode()
+        self._parse(data)
+        try:
+            files.replace(self.path, data)
+        except OSError as error:
+            raise Unreadable(f"{self.path} cannot be written: {error.strerror}; it is as it was") from error
+
+    def _parse(self, data: bytes) -> Contents:
+        try:
+            document = tomllib.loads(data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise self._wrong(f"byte {error.start} is not UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise self._wrong(str(error)) from None
+        version = document.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise self._wrong(f"version {version} is newer than this ark, which reads {VERSION}; update ark", "version")
+        try:
+            contents = msgspec.convert(document, Contents)
+        except msgspec.ValidationError as error:
+            problem, _, path = str(error).partition(" - at `$")
+            raise self._wrong(problem, path.removesuffix("`").lstrip(".")) from None
+        self._check(contents)
+        return contents
+
+    def _check(self, contents: Contents) -> None:
+        seen: set[str] = set()
+        for index, destination in enumerate(contents.destinations):
+            place = f"destinations[{index}]"
+            if not _ID.fullmatch(destination.id):
+                raise self._wrong(
+                    f"{destination.id!r} is not an id: expected dst_ and small letters or digits",
+                    f"{place}.id",
+                )
+            if not NAME.fullmatch(destination.name):
+                raise self._wrong(f"{destination.name!r} is not a name: {NAME_RULE}", f"{place}.name")
+            for word, key in ((destination.id, "id"), (destination.name, "name")):
+                if word in seen:
+                    raise self._wrong(f"{word!r} is there twice", f"{place}.{key}")
+                seen.add(word)
+
+    def _wrong(self, problem: str, place: str = "") -> Unreadable:
+        where = f"{self.path}: {place}" if place else str(self.path)
+        return Unreadable(f"{where}: {problem}. The file is untouched; mend it and try again")
+
+
+NAME_RULE: Final = "expected small letters, digits, '.', '_' or '-', at most 64, beginning with a letter or digit"
+
+
+def resolve_secret(text: str, variables: Mapping[str, str], place: str) -> Secret:
+    """The secret that a setting means: itself, `env:NAME` or `file:PATH`. Raises UsageError."""
+    kind, colon, rest = text.partition(":")
+    try:
+        if colon and kind == "env":
+            if rest not in variables:
+                raise UsageError(f"{place} is env:{rest}, but {rest} is not in the environment; export it")
+            return Secret(variables[rest])
+        if colon and kind == "file":
+            return read_secret_file(Path(rest).expanduser())
+        return Secret(text)
+    except ValueError:
+        raise UsageError(f"{place} is empty; give it a value") from None
+
+
+def read_secret_file(path: Path) -> Secret:
+    """The secret in a file: all of it but white space around it. Raises UsageError."""
+    try:
+        return Secret(path.read_bytes().strip())
+    except OSError as error:
+        raise UsageError(f"the secret file {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise UsageError(f"the secret file {path} is empty; put the signing secret into it") from None
