@@ -1,0 +1,53 @@
+"""Dead letters: full copies of deliveries whose last attempt failed, kept until the user drops them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from arkcli import files
+from arkcli.model import Event
+from arkcli.queue import lines
+from arkcli.queue.lines import Damaged
+
+
+class DeadLetters:
+    """The dead letters of one destination. Written only under the destination's lock."""
+
+    def __init__(self, path: Path) -> None:
+        """The file is made with the first dead letter."""
+        self._path = path
+
+    def __iter__(self) -> Iterator[Event]:
+        """The dead events, oldest first. Damaged lines are passed over."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                with contextlib.suppress(Damaged):
+                    yield lines.decode_dead(line.rstrip(b"\n"))
+
+    def keep(self, events: list[Event]) -> None:
+        """Adds copies of events, and returns when they are on stable storage. A torn last line is cut first."""
+        descriptor = files.open_private(self._path, os.O_RDWR | os.O_CREAT)
+        try:
+            before = _end_of_lines(descriptor)
+            files.truncate(descriptor, before)
+            try:
+                files.write_all(descriptor, b"".join(lines.encode_dead(event) for event in events), before)
+                files.sync(descriptor)
+            except OSError:
+                files.truncate(descriptor, before)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _end_of_lines(descriptor: int) -> int:
+    end = os.fstat(descriptor).st_size
+    while end and os.pread(descriptor, 1, end - 1) != b"\n":
+        begin = max(0, end - 65536)
+        end = begin + os.pread(descriptor, end - begin, begin).rfind(b"\n") + 1
+    return end

@@ -1,0 +1,258 @@
+"""The event log: every accepted event, once, in order. docs/internals.md, sections 2 and 4."""
+
+import errno
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from arkcli import files
+from arkcli.errors import NotAccepted
+from arkcli.model import Event
+from arkcli.queue import lines
+from arkcli.queue.lines import Damaged
+from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
+
+_CACHED_BLOCKS: Final = 16
+
+
+class Draft(NamedTuple):
+    """An event on its way into the log. `at` is ISO 8601 text; `to` None means every destination."""
+
+    id: str
+    name: str
+    at: str
+    body: bytes
+    to: tuple[str, ...] | None = None
+
+
+class Gap(NamedTuple):
+    """A stretch of the log that cannot be read."""
+
+    position: int
+    length: int
+
+
+class EventLog:
+    """One log on disk. Many processes may append to it and read it at once."""
+
+    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE) -> None:
+        """Opens a log whose directory exists."""
+        self._segments = Segments(directory, segment_size)
+        self._lock = files.Lock(directory / "lock")
+        self._end = 0
+        self._counts: tuple[int, int, int] | None = None
+        self._blocks: OrderedDict[int, tuple[list[Event | Gap], int]] = OrderedDict()
+        self.look()
+
+    @property
+    def end(self) -> int:
+        """The position behind the last event that was accepted when `look` last looked."""
+        return self._end
+
+    @property
+    def start(self) -> int:
+        """The position of the oldest event that is still there."""
+        return self._segments.start
+
+    def look(self) -> int:
+        """Looks for what has been accepted meanwhile; returns the new end.
+
+        What is found is synced first, so that nothing is delivered which a power failure could still take back.
+        """
+        with self._lock.held(shared=True):
+            size = self._segments.look()
+            if size == self._end:
+                return size
+            self._segments.sync()
+        last = self._segments.last_line_end(size)
+        self._end = last
+        return last
+
+    def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[Event]:
+        """Makes events durable, all or none, with one sync; returns them in order.
+
+        With `unique`, a draft whose id is in the log already is not written: the event that has it is returned instead.
+        Raises NotAccepted; the log is then as it was.
+        """
+        with self._lock.held():
+            try:
+                return self._accept(drafts, unique=unique)
+            except OSError as error:
+                raise NotAccepted(_why(error)) from error
+
+    def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
+        self._segments.look()
+        before = position = self._segments.mend_tail(_is_whole)
+        seq, addressed = self._count(position)
+        accepted: list[Event] = []
+        written: list[bytes] = []
+        for draft in drafts:
+            known = self._find(draft.id, before) if unique else None
+            if known is not None:
+                accepted.append(known)
+                continue
+            event = Event(position, 0, draft.id, draft.name, draft.at, draft.body, draft.to)
+            line = lines.encode_event(event, seq, addressed)
+            accepted.append(Event(position, len(line), *draft))
+            written.append(line)
+            position += len(line)
+            seq += 1
+            addressed += draft.to is not None
+        if written:
+            if self._segments.is_full(before):
+                self._segments.sync()
+                self._segments.begin(before)
+            self._segments.append(b"".join(written), before)
+            try:
+                self._segments.sync()
+            except OSError:
+                self._segments.take_back(before)
+                raise
+        self._end = position
+        self._counts = (position, seq, addressed)
+        return accepted
+
+    def _count(self, end: int) -> tuple[int, int]:
+        """`seq` and `addressed` of the next line, when the log ends at a position."""
+        if self._counts is not None and self._counts[0] == end:
+            return self._counts[1], self._counts[2]
+        behind, position = 0, end
+        while position > self.start:
+            line = self._segments.last_line(position)
+            if line is None:
+                break
+            try:
+                seq, addressed = lines.event_counts(line.text)
+            except Damaged:
+                behind, position = behind + 1, line.start
+            else:
+                return seq + behind, addressed
+        return behind, 0
+
+    def block(self, position: int) -> tuple[Sequence[Event | Gap], int]:
+        """The next events from a position, and the position behind them; none when the end is reached.
+
+        Destinations that are equally far share one reading.
+        """
+        cached = self._blocks.get(position)
+        if cached is not None:
+            self._blocks.move_to_end(position)
+            return cached
+        found, following = self._segments.block(position, self._end)
+        events = [_decode(line) for line in found]
+        if events:
+            self._blocks[position] = events, following
+            if len(self._blocks) > _CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        return events, following
+
+    def event_at(self, position: int, length: int) -> Event | None:
+        """The event whose line stands there; None when it cannot be read."""
+        if position < self.start:
+            return None
+        text = self._segments.read(position, length)
+        if len(text) != length:
+            return None
+        event = _decode(Line(position, position + length, text[:-1]))
+        return event if isinstance(event, Event) else None
+
+    def find(self, event_id: str) -> Event | None:
+        """The first event that has an id, among those in the log."""
+        return self._find(event_id, self._end)
+
+    def _find(self, event_id: str, end: int) -> Event | None:
+        needle = b'"id":"%b","at":"' % event_id.encode()
+        for start, path in self._segments.paths():
+            with path.open("rb") as file:
+                size = min(os.fstat(file.fileno()).st_size, end - start)
+                if size <= 0:
+                    continue
+                with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as view:
+                    found = view.find(needle)
+                    while found >= 0:
+                        begin = view.rfind(b"\n", 0, found) + 1
+                        stop = view.find(b"\n", found)
+                        event = _decode(Line(start + begin, start + stop + 1, view[begin:stop]))
+                        # The body may hold an object that looks the same.
+                        if isinstance(event, Event) and event.id == event_id:
+                            return event
+                        found = view.find(needle, found + 1)
+        return None
+
+    def count(self, destination_id: str, position: int) -> int:
+        """How many events from a position on are for a destination.
+
+        Two lines tell, unless some of the events in between are addressed to particular destinations.
+        """
+        if position >= self._end:
+            return 0
+        seq, addressed = self._count(self._end)
+        first = self.event_line_counts(position)
+        if first is not None and first[1] == addressed:
+            return seq - first[0]
+        total, position = 0, max(position, self.start)
+        while position < self._end:
+            events, position = self._uncached_block(position)
+            total += sum(isinstance(event, Event) and is_for(event, destination_id) for event in events)
+            if not events:
+                break
+        return total
+
+    def event_line_counts(self, position: int) -> tuple[int, int] | None:
+        """`seq` of the line at a position, and `addressed` as it is before that line; None when it is damaged."""
+        found, _ = self._segments.block(position, self._end)
+        if not found:
+            return None
+        try:
+            following, addressed = lines.event_counts(found[0].text)
+            event = lines.decode_event(found[0].text, found[0].start)
+        except Damaged:
+            return None
+        return following - 1, addressed - (event.to is not None)
+
+    def _uncached_block(self, position: int) -> tuple[list[Event | Gap], int]:
+        found, following = self._segments.block(position, self._end)
+        return [_decode(line) for line in found], following
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """How many events are in the log, and how many bytes they take."""
+        if self._end <= self.start:
+            return 0, 0
+        first = self.event_line_counts(self.start)
+        return self._count(self._end)[0] - (first[0] if first else 0), self._end - self.start
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._segments.close()
+        self._lock.close()
+
+
+def is_for(event: Event, destination_id: str) -> bool:
+    """Whether an event is for a destination."""
+    return event.to is None or destination_id in event.to
+
+
+def _decode(line: Line) -> Event | Gap:
+    try:
+        return lines.decode_event(line.text, line.start)
+    except Damaged:
+        return Gap(line.start, line.end - line.start)
+
+
+def _is_whole(text: bytes) -> bool:
+    try:
+        lines.check(text)
+    except Damaged:
+        return False
+    return True
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+        return f"{reason}: nothing was accepted. Free some space and send it again"
+    return f"the event log cannot be written ({error.strerror or error}): nothing was accepted"

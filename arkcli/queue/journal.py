@@ -1,0 +1,166 @@
+"""A destination's journal: what happened to its deliveries. docs/internals.md, sections 2 to 5."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from arkcli import files
+from arkcli.errors import NotRecorded
+from arkcli.queue import lines
+from arkcli.queue.lines import AttemptLine, Damaged, DropLine, Snapshot
+from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.state import DestinationState, joined
+
+#: How many lines may be read or written before the state is worth saving.
+_WORTH_SAVING: Final = 1_000
+#: How many lines a long run writes between two checkpoints: what a crash makes the next run read again.
+_SAVED_EVERY: Final = 20_000
+
+
+class Journal:
+    """The journal and the checkpoint of one destination.
+
+    Reading needs no lock. `append` and `save` are for whoever holds the destination's lock.
+    """
+
+    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE) -> None:
+        """Opens the journal of a destination that has joined."""
+        self._checkpoint = directory / "checkpoint.json"
+        self._segments = Segments(directory / "journal", segment_size)
+        self.state = DestinationState(joined(0))
+        self.damaged = 0
+        self._unsaved = 0
+        self._loaded = False
+
+    @staticmethod
+    def create(directory: Path, first: Snapshot) -> None:
+        """Makes the journal of a destination that joins, in a directory of its own."""
+        files.make_directory(directory / "journal")
+        segments = Segments(directory / "journal")
+        segments.begin(0)
+        segments.append(lines.encode_snapshot(first), 0)
+        segments.sync()
+        segments.close()
+
+    def load(self) -> DestinationState:
+        """The state as of the journal's end. Loading again reads only what has been added since."""
+        snapshot = None if self._loaded else self._read_checkpoint()
+        end = self._segments.last_line_end(self._segments.look())
+        if not self._loaded:
+            if snapshot is None or snapshot.journal > end or snapshot.journal < self._segments.start:
+                snapshot = self._head_snapshot()
+            self.state = DestinationState(snapshot)
+            self._loaded = True
+        position = self.state.journal
+        while position < end:
+            block, position = self._segments.block(position, end)
+            if not block:
+                break
+            for line in block:
+                self.state.apply(self.decode(line), line.start, line.end)
+            self._unsaved += len(block)
+        return self.state
+
+    def load_to_append(self) -> DestinationState:
+        """The same for the holder of the lock, who first cuts a torn last line."""
+        self._segments.look()
+        self._segments.mend_tail(_is_whole)
+        return self.load()
+
+    def _read_checkpoint(self) -> Snapshot | None:
+        try:
+            found = lines.decode_journal(self._checkpoint.read_bytes().rstrip(b"\n"))
+        except (OSError, Damaged):
+            return None
+        return found if isinstance(found, Snapshot) else None
+
+    def _head_snapshot(self) -> Snapshot:
+        """The snapshot that the newest readable segment begins with."""
+        end = self._segments.size()
+        for start, _ in reversed(self._segments.paths()):
+            block, _ = self._segments.block(start, end)
+            found = self.decode(block[0]) if block else None
+            if isinstance(found, Snapshot):
+                return found
+        return joined(0)
+
+    def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
+        """What a line says; None when it is damaged, which is counted."""
+        try:
+            return lines.decode_journal(line.text)
+        except Damaged:
+            self.damaged += 1
+            return None
+
+    def block(self, position: int) -> tuple[list[Line], int]:
+        """The next lines from a position, up to where the state has come."""
+        found, following = self._segments.block(position, self.state.journal)
+        self._unsaved += len(found)
+        return found, following
+
+    @property
+    def end(self) -> int:
+        """The position behind the last line, without reading any."""
+        return self._segments.last_line_end(self._segments.look())
+
+    def since(self, position: int) -> tuple[list[Line], int]:
+        """The next lines from a position, up to the journal's end as it is now."""
+        return self._segments.block(position, self.end)
+
+    def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
+        """Writes lines and takes them into the state, all or none. Raises NotRecorded.
+
+        A delivery that they make dead stands in the state's `newly_dead` until its copy is kept and `save` is called.
+        """
+        encoded = [
+            lines.encode_attempt(entry) if isinstance(entry, AttemptLine) else lines.encode_drop(entry)
+            for entry in entries
+        ]
+        try:
+            if self._segments.is_full(self.state.journal):
+                self._begin_segment()
+            position = self.state.journal
+            self._segments.append(b"".join(encoded), position)
+        except OSError as error:
+            raise NotRecorded(f"the journal cannot be written ({error.strerror}): delivering stopped") from error
+        for entry, text in zip(entries, encoded, strict=True):
+            self.state.apply(entry, position, position + len(text))
+            position += len(text)
+        self._unsaved += len(entries)
+
+    def _begin_segment(self) -> None:
+        self._segments.sync()
+        start = self.state.journal
+        self._segments.begin(start)
+        snapshot = lines.encode_snapshot(self.state.snapshot())
+        self._segments.append(snapshot, start)
+        self._segments.sync()
+        self.state.journal = start + len(snapshot)
+
+    def save_if_worth_it(self, *, going_on: bool = False) -> None:
+        """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""
+        if self._unsaved >= (_SAVED_EVERY if going_on else _WORTH_SAVING) or self.state.newly_dead:
+            self.save()
+
+    def save(self) -> None:
+        """Syncs the journal, then writes the checkpoint. A disk too full for it costs only time."""
+        try:
+            self._segments.sync()
+            snapshot = self.state.snapshot()
+            files.replace(self._checkpoint, lines.encode_snapshot(snapshot), durable=False)
+        except OSError:
+            return
+        self._unsaved = 0
+        self.state.newly_dead.clear()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._segments.close()
+
+
+def _is_whole(text: bytes) -> bool:
+    try:
+        lines.check(text)
+    except Damaged:
+        return False
+    return True

@@ -1,0 +1,198 @@
+"""Line formats of the queue: sealing, encoding and decoding. docs/internals.md, section 2, describes them."""
+
+import zlib
+from typing import Final, TypeVar
+
+import msgspec
+
+from arkcli import times
+from arkcli.model import Attempt, Event, Outcome, State, state_after
+
+Kind = TypeVar("Kind")
+
+_OPENING: Final = b'{"crc":"'
+_SEALED: Final = len(_OPENING) + 8 + 2
+
+
+class Damaged(ValueError):
+    """A line that is not what was written. The message says what is wrong with it."""
+
+
+def seal(fields: bytes) -> bytes:
+    """A line, with its newline, from the fields of an object: `"a":1}`, without the opening brace."""
+    return b'{"crc":"%08x",%b\n' % (zlib.crc32(fields), fields)
+
+
+def check(line: bytes) -> None:
+    """Raises Damaged unless the line (without its newline) is one that `seal` made."""
+    if line[: len(_OPENING)] != _OPENING or line[16:18] != b'",':
+        raise Damaged("not a sealed line")
+    if b"%08x" % zlib.crc32(memoryview(line)[_SEALED:]) != line[8:16]:
+        raise Damaged("the checksum does not fit")
+
+
+class _EventLine(msgspec.Struct, gc=False):
+    seq: int
+    addressed: int
+    id: str
+    at: str
+    event: str
+    body: msgspec.Raw
+    to: tuple[str, ...] | None = None
+
+
+class _DeadLine(msgspec.Struct, gc=False):
+    pos: int
+    len: int
+    id: str
+    at: str
+    event: str
+    body: msgspec.Raw
+
+
+class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
+    """A journal line that tells of an attempt. Its keys are those of the file."""
+
+    pos: int
+    len: int
+    id: str
+    event: str
+    attempt: int
+    at: str
+    outcome: Outcome
+    ms: int
+    status: int | None = None
+    error: str | None = None
+    excerpt: str = ""
+    after: tuple[int, int] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where this attempt leaves its delivery."""
+        return state_after(self.attempt, self.outcome)
+
+    def to_attempt(self) -> Attempt:
+        """The attempt, in the words of the model."""
+        return Attempt(
+            event_id=self.id,
+            event=self.event,
+            attempt=self.attempt,
+            at=times.from_text(self.at),
+            outcome=self.outcome,
+            status=self.status,
+            error=self.error,
+            duration_ms=self.ms,
+            excerpt=self.excerpt,
+        )
+
+
+class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
+    """A journal line that gives a delivery up. `attempt` is the one that will not be made; 6 for a dead delivery."""
+
+    pos: int
+    len: int
+    id: str
+    event: str
+    action: str
+    attempt: int
+    at: str
+    after: tuple[int, int] | None = None
+
+
+class Snapshot(msgspec.Struct):
+    """A destination's state as of journal position `journal`. Progress is [cursor, [[start, end, lines], …]]."""
+
+    journal: int
+    first: tuple[int, list[tuple[int, int, int]]]
+    lanes: list[tuple[int, list[tuple[int, int, int]]]]
+    retrying: list[int]
+    dead: int
+    last: AttemptLine | None = None
+
+
+class _SnapshotLine(msgspec.Struct):
+    snapshot: Snapshot
+
+
+_encoder: Final = msgspec.json.Encoder()
+_events: Final = msgspec.json.Decoder(_EventLine)
+_dead: Final = msgspec.json.Decoder(_DeadLine)
+_attempts: Final = msgspec.json.Decoder(AttemptLine)
+_drops: Final = msgspec.json.Decoder(DropLine)
+_snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
+
+
+def encode_event(event: Event, seq: int, addressed: int) -> bytes:
+    """An event line, with its newline. The body goes in verbatim, as the last key."""
+    to = b"" if event.to is None else b'"to":%b,' % _encoder.encode(event.to)
+    return seal(
+        b'"seq":%d,"addressed":%d,"id":"%b","at":"%b","event":"%b",%b"body":%b}'
+        % (seq, addressed, event.id.encode(), event.at.encode(), event.name.encode(), to, event.body)
+    )
+
+
+def decode_event(line: bytes, position: int) -> Event:
+    """The event of a line (without its newline) that stands at a position. Raises Damaged."""
+    check(line)
+    decoded = _decode(_events, line)
+    return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, bytes(decoded.body), decoded.to)
+
+
+def event_counts(line: bytes) -> tuple[int, int]:
+    """`seq` and `addressed` of the line that follows this event line. Raises Damaged."""
+    check(line)
+    decoded = _decode(_events, line)
+    return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
+
+
+def encode_dead(event: Event) -> bytes:
+    """A dead letter's line, with its newline."""
+    return seal(
+        b'"pos":%d,"len":%d,"id":"%b","at":"%b","event":"%b","body":%b}'
+        % (
+            event.position,
+            event.length,
+            event.id.encode(),
+            event.at.encode(),
+            event.name.encode(),
+            event.body,
+        )
+    )
+
+
+def decode_dead(line: bytes) -> Event:
+    """The event of a dead letter's line (without its newline). Raises Damaged."""
+    check(line)
+    decoded = _decode(_dead, line)
+    return Event(decoded.pos, decoded.len, decoded.id, decoded.event, decoded.at, bytes(decoded.body))
+
+
+def encode_attempt(line: AttemptLine) -> bytes:
+    """A journal line, with its newline."""
+    return seal(_encoder.encode(line)[1:])
+
+
+def encode_drop(line: DropLine) -> bytes:
+    """A journal line, with its newline."""
+    return seal(_encoder.encode(line)[1:])
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """A snapshot line, with its newline."""
+    return seal(_encoder.encode(_SnapshotLine(snapshot))[1:])
+
+
+def decode_journal(line: bytes) -> AttemptLine | DropLine | Snapshot:
+    """What a journal line (without its newline) says. Raises Damaged."""
+    check(line)
+    if line.startswith(b'"snapshot"', _SEALED):
+        return _decode(_snapshots, line).snapshot
+    # Quotes inside a JSON string are escaped, so this can only be a key.
+    return _decode(_drops, line) if b',"action":' in line else _decode(_attempts, line)
+
+
+def _decode(decoder: msgspec.json.Decoder[Kind], line: bytes) -> Kind:
+    try:
+        return decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Damaged(str(error)) from None

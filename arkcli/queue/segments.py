@@ -1,0 +1,201 @@
+"""An append-only file of lines, kept in segments. docs/internals.md, "Segments and positions"."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from arkcli import files
+
+#: A segment that has reached this many bytes is followed by a new one.
+SEGMENT_SIZE: Final = 64 * 1024 * 1024
+#: How much is read at a time, in bytes.
+BLOCK_SIZE: Final = 128 * 1024
+#: Longer than any line can be. More bytes than this without a newline are damage, and skipped as such.
+_LONGEST_LINE: Final = 4 * 1024 * 1024
+_SUFFIX: Final = ".jsonl"
+
+
+class Line(NamedTuple):
+    """A line without its newline, and where it stands."""
+
+    start: int
+    end: int
+    text: bytes
+
+
+class Segments:
+    """The segments of one directory. Positions are bytes since the first one ever written."""
+
+    def __init__(self, directory: Path, size: int = SEGMENT_SIZE) -> None:
+        """Nothing is opened or made before it is needed."""
+        self._directory = directory
+        self._size = size
+        self._starts: list[int] = []
+        self._descriptors: dict[int, int] = {}
+
+    def look(self) -> int:
+        """Reads the directory anew and returns the position behind the last byte."""
+        self._starts = sorted(
+            int(entry.name[:20])
+            for entry in os.scandir(self._directory)
+            if entry.name.endswith(_SUFFIX) and entry.name[:20].isdigit() and len(entry.name) == 26
+        )
+        for gone in self._descriptors.keys() - set(self._starts):
+            os.close(self._descriptors.pop(gone))
+        return self.size()
+
+    def size(self) -> int:
+        """The position behind the last byte of the segments known so far; cheap enough to ask often."""
+        if not self._starts:
+            return 0
+        last = self._starts[-1]
+        return last + os.fstat(self._open(last)).st_size
+
+    @property
+    def start(self) -> int:
+        """The position of the first byte that is still there."""
+        return self._starts[0] if self._starts else 0
+
+    @property
+    def last_start(self) -> int:
+        """The position at which the last segment begins."""
+        return self._starts[-1]
+
+    def read(self, position: int, size: int) -> bytes:
+        """Up to size bytes from a position; fewer at the end of a segment."""
+        start = self._segment(position)
+        return os.pread(self._open(start), size, position - start)
+
+    def block(self, position: int, end: int) -> tuple[list[Line], int]:
+        """The next lines from a position, and the position behind them.
+
+        Both are empty-handed (no lines, the same position) when no complete line stands before `end`. A position whose
+        bytes are gone moves on to the first that is there.
+        """
+        position = max(position, self.start)
+        if position >= end:
+            return [], position
+        following = bisect_right(self._starts, position)
+        limit = self._starts[following] if following < len(self._starts) else end
+        limit = min(limit, end)
+        size = BLOCK_SIZE
+        while True:
+            data = self.read(position, min(size, limit - position))
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                return _split(position, data[:cut]), position + cut
+            if len(data) < min(size, limit - position) or position + len(data) >= limit:
+                # The segment ends without a newline: damage where another follows, else a line still being written.
+                return ([Line(position, limit, data)], limit) if limit < end else ([], position)
+            if size >= _LONGEST_LINE:
+                return [Line(position, position + len(data), b"")], position + len(data)
+            size *= 4
+
+    def last_line(self, end: int) -> Line | None:
+        """The last complete line before a position, within its segment."""
+        start = self._segment(max(end - 1, 0))
+        size = 4096
+        while end > start:
+            begin = max(start, end - size)
+            data = self.read(begin, end - begin)
+            cut = data.rfind(b"\n", 0, -1) + 1
+            if cut or begin == start:
+                return Line(begin + cut, end, data[cut:-1])
+            size *= 8
+        return None
+
+    def last_line_end(self, end: int) -> int:
+        """The position behind the last newline at or before a position."""
+        if not self._starts or end <= self._starts[-1] or self.read(end - 1, 1) == b"\n":
+            return end
+        return self._last_newline(self._starts[-1], end)
+
+    def paths(self) -> list[tuple[int, Path]]:
+        """The segments in order: where each begins, and its file."""
+        return [(start, self._path(start)) for start in self._starts]
+
+    def append(self, data: bytes, position: int) -> None:
+        """Writes lines at the end. When that fails, the file is as it was, and OSError tells why."""
+        start = self._starts[-1]
+        descriptor = self._open(start)
+        try:
+            files.write_all(descriptor, data, position - start)
+        except BaseException:
+            files.truncate(descriptor, position - start)
+            raise
+
+    def take_back(self, position: int) -> None:
+        """Cuts the last segment at a position."""
+        files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
+
+    def mend_tail(self, is_whole: Callable[[bytes], bool]) -> int:
+        """Makes the last segment end in a newline, and returns the position behind it.
+
+        A torn last line is cut; one that is whole but for its newline is given it.
+        """
+        end = self.size()
+        kept = self.last_line_end(end)
+        if kept == end:
+            return end
+        if end - kept <= _LONGEST_LINE and is_whole(self.read(kept, end - kept)):
+            self.append(b"\n", end)
+            return end + 1
+        self.take_back(kept)
+        return kept
+
+    def is_full(self, end: int) -> bool:
+        """Whether the next line belongs into a new segment."""
+        return not self._starts or end - self._starts[-1] >= self._size
+
+    def begin(self, position: int) -> None:
+        """Begins a new segment at a position: made, and its name on stable storage."""
+        os.close(files.open_private(self._path(position), os.O_RDWR | os.O_CREAT))
+        files.sync_directory(self._directory)
+        self._starts.append(position)
+
+    def sync(self) -> None:
+        """Returns when the last segment is on stable storage."""
+        if self._starts:
+            files.sync(self._open(self._starts[-1]))
+
+    def close(self) -> None:
+        """Closes what is open."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def _last_newline(self, start: int, end: int) -> int:
+        while end > start:
+            begin = max(start, end - BLOCK_SIZE)
+            cut = self.read(begin, end - begin).rfind(b"\n") + 1
+            if cut:
+                return begin + cut
+            end = begin
+        return start
+
+    def _segment(self, position: int) -> int:
+        return self._starts[max(bisect_right(self._starts, position) - 1, 0)]
+
+    def _path(self, start: int) -> Path:
+        return self._directory / f"{start:020d}{_SUFFIX}"
+
+    def _open(self, start: int) -> int:
+        descriptor = self._descriptors.get(start)
+        if descriptor is None:
+            if len(self._descriptors) >= 4:
+                # The oldest is the one that reading has left behind; the last segment is opened again when needed.
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
+            opened = files.open_private(self._path(start), os.O_RDWR)
+            descriptor = self._descriptors[start] = files.out_of_selects_way(opened)
+        return descriptor
+
+
+def _split(position: int, data: bytes) -> list[Line]:
+    lines = []
+    for text in data.split(b"\n")[:-1]:
+        end = position + len(text) + 1
+        lines.append(Line(position, end, text))
+        position = end
+    return lines

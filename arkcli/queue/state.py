@@ -1,0 +1,85 @@
+"""The state of a destination: a fold of its journal. Pure; recording and recovering are the same function."""
+
+from arkcli.model import MAX_ATTEMPTS, Outcome
+from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
+from arkcli.queue.progress import Progress
+
+#: Attempts 2 to 5 each have a lane of what waits for them.
+LANES = MAX_ATTEMPTS - 1
+
+
+class DestinationState:
+    """Where a destination stands, as of journal position `journal`.
+
+    `first` is its progress through the event log. `lanes[k]` is its progress through the journal's lines
+    "attempt k+1 failed", and `retrying[k]` how many of those still wait. `newly_dead` are the journal lines since the
+    snapshot that made a delivery dead.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.journal = snapshot.journal
+        self.first = Progress(*snapshot.first)
+        self.lanes = [Progress(*lane) for lane in snapshot.lanes]
+        self.retrying = list(snapshot.retrying)
+        self.dead = snapshot.dead
+        self.last = snapshot.last
+        self.newly_dead: list[AttemptLine] = []
+
+    def apply(self, line: AttemptLine | DropLine | Snapshot | None, start: int, end: int) -> None:
+        """Takes in the journal line from start to end; None for a damaged one."""
+        self.journal = end
+        if isinstance(line, AttemptLine):
+            fresh = self._finish(line)
+            if fresh:
+                self.last = line
+            if line.outcome != Outcome.DELIVERED:
+                self._failed(line, start, end, fresh=fresh)
+        elif isinstance(line, DropLine):
+            if line.attempt > MAX_ATTEMPTS:
+                self.dead -= 1
+            else:
+                self._finish(line)
+
+    def _finish(self, line: AttemptLine | DropLine) -> bool:
+        if line.attempt == 1:
+            return self.first.finish(line.pos, line.pos + line.len)
+        lane = line.attempt - 2
+        if line.after is None or not self.lanes[lane].finish(line.after[0], line.after[0] + line.after[1]):
+            return False
+        self.retrying[lane] -= 1
+        return True
+
+    def _failed(self, line: AttemptLine, start: int, end: int, *, fresh: bool) -> None:
+        lane = line.attempt - 1
+        if lane == LANES:
+            if fresh:
+                self.dead += 1
+                self.newly_dead.append(line)
+        elif fresh:
+            if not self.retrying[lane]:
+                self.lanes[lane].skip_to(start)
+            self.retrying[lane] += 1
+        elif self.retrying[lane]:
+            # It repeats what is finished, so the retry that it would schedule must not happen either.
+            self.lanes[lane].finish(start, end, 0)
+
+    def snapshot(self) -> Snapshot:
+        """What brings the state back to here."""
+        for lane, waiting in enumerate(self.retrying):
+            if not waiting:
+                self.lanes[lane].skip_to(self.journal)
+        return Snapshot(
+            journal=self.journal,
+            first=(self.first.cursor, self.first.ranges),
+            lanes=[(lane.cursor, lane.ranges) for lane in self.lanes],
+            retrying=list(self.retrying),
+            dead=self.dead,
+            last=self.last,
+        )
+
+
+def joined(position: int) -> Snapshot:
+    """The state of a destination that joins when the event log ends at a position."""
+    return Snapshot(
+        journal=0, first=(position, []), lanes=[(0, []) for _ in range(LANES)], retrying=[0] * LANES, dead=0
+    )
