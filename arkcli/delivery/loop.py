@@ -1,0 +1,157 @@
+"""The one loop that makes attempts. `send`, `drain` and `ping` are this loop over different work.
+
+It knows no files and no network: it asks sources for what is due, starts it on the wire, and hands back what came of
+it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+from arkcli.delivery.places import Limits, Share
+from arkcli.errors import NotRecorded
+from arkcli.model import Answer, Delivery
+from arkcli.times import Clock
+from arkcli.wire import Endpoint, Wire
+
+#: How often new work is looked for while attempts are under way, in seconds.
+_LOOK_EVERY: Final = 0.1
+
+
+class Source(Protocol):
+    """Where a destination's deliveries come from, and where their outcomes go."""
+
+    def take(self, now: int) -> Delivery | None:
+        """The next delivery that is due now (milliseconds, UTC); None when nothing is."""
+
+    def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
+        """Writes down what came of attempts. Raises NotRecorded."""
+
+    def finish(self) -> None:
+        """Told once nothing is due and nothing is under way any more, or the loop ends."""
+
+
+class Course:
+    """One destination's part in a run of the loop."""
+
+    __slots__ = ("endpoint", "in_line", "results", "share", "source", "stopped")
+
+    def __init__(self, endpoint: Endpoint, source: Source, share: Share) -> None:
+        """Set `stopped` to let it begin no more attempts."""
+        self.endpoint = endpoint
+        self.source = source
+        self.share = share
+        self.results: list[tuple[Delivery, Answer]] = []
+        self.in_line = False
+        self.stopped = False
+
+
+Token = tuple[Course, Delivery]
+
+
+class Loop:
+    """Runs courses to their end, at most `limits` at once."""
+
+    def __init__(self, wire: Wire[Token], clock: Clock, limits: Limits, stopping: Callable[[], bool]) -> None:
+        """`stopping` tells whether to begin no more attempts; those in flight are still recorded."""
+        self._wire = wire
+        self._clock = clock
+        self._limits = limits
+        self._stopping = stopping
+        self._answering: deque[Course] = deque()
+        self._silent: deque[Course] = deque()
+        self._active: set[Course] = set()
+        self._silent_in_flight = 0
+        self._failure: NotRecorded | None = None
+
+    def run(self, supply: Callable[[], Iterable[Course]]) -> None:
+        """Makes attempts until `supply` has no more courses to give. It is asked again and again.
+
+        Raises NotRecorded when an outcome could not be written down; nothing more was attempted after that.
+        """
+        try:
+            look_at = self._clock.monotonic()
+            while True:
+                if self._clock.monotonic() >= look_at:
+                    look_at = self._clock.monotonic() + _LOOK_EVERY
+                    self._add(supply())
+                self._begin()
+                if not self._wire.in_flight and not self._active:
+                    self._add(supply())
+                    if not self._active:
+                        break
+                    continue
+                self._record(self._wire.wait(_LOOK_EVERY))
+        finally:
+            self._wire.abandon()
+            for course in list(self._active):
+                self._leave(course)
+        if self._failure is not None:
+            raise self._failure
+
+    def _add(self, courses: Iterable[Course]) -> None:
+        if self._failure is not None:
+            return
+        for course in courses:
+            self._active.add(course)
+            self._line_up(course)
+
+    def _line_up(self, course: Course) -> None:
+        if not course.in_line:
+            course.in_line = True
+            (self._answering if course.share.answering else self._silent).append(course)
+
+    def _begin(self) -> None:
+        """Starts what is due and has a place. Those that answer come first; the silent ones leave them room."""
+        now = self._clock.now()
+        halted = self._failure is not None or self._stopping()
+        while self._wire.in_flight < self._limits.total or halted:
+            if self._answering:
+                course = self._answering.popleft()
+            elif self._silent and (halted or self._silent_in_flight < self._limits.silent):
+                course = self._silent.popleft()
+            else:
+                return
+            course.in_line = False
+            share = course.share
+            if not halted and not course.stopped and not share.has_room(self._limits, len(self._active)):
+                # It lines up again when one of its own attempts has come to an end.
+                continue
+            delivery = None if halted or course.stopped else course.source.take(now)
+            if delivery is None:
+                if not share.in_flight:
+                    self._leave(course)
+                continue
+            share.in_flight += 1
+            self._silent_in_flight += not share.answering
+            self._wire.start(course.endpoint, delivery, (course, delivery))
+            self._line_up(course)
+
+    def _record(self, done: list[tuple[Token, Answer]]) -> None:
+        """Writes down what came back, one append per destination, before anything new begins."""
+        if not done:
+            return
+        courses: dict[Course, None] = {}
+        for (course, delivery), answer in done:
+            course.results.append((delivery, answer))
+            courses[course] = None
+        now = self._clock.now()
+        for course in courses:
+            results, course.results = course.results, []
+            try:
+                course.source.record(results, now)
+            except NotRecorded as error:
+                self._failure = self._failure or error
+            self._take_in(course, results)
+
+    def _take_in(self, course: Course, results: Sequence[tuple[Delivery, Answer]]) -> None:
+        share = course.share
+        silent_before = 0 if share.answering else share.in_flight
+        for _, answer in results:
+            share.ended(timed_out=answer.timed_out)
+        self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
+        self._line_up(course)
+
+    def _leave(self, course: Course) -> None:
+        self._active.discard(course)
+        course.source.finish()

@@ -1,0 +1,43 @@
+"""Who may have how many attempts in flight: so that a destination that does not answer costs the others nothing.
+
+Pure. docs/internals.md, section 10, gives the rules in words.
+"""
+
+from typing import Final, NamedTuple
+
+_FIRST_SHARE: Final = 2
+
+
+class Limits(NamedTuple):
+    """How many attempts may be in flight, in all and per destination."""
+
+    total: int = 64
+    per_destination: int = 8
+
+    @property
+    def silent(self) -> int:
+        """How many of all places destinations may fill that have not answered yet."""
+        return max(1, self.total * 3 // 4)
+
+
+class Share:
+    """How many attempts at once one destination has earned."""
+
+    __slots__ = ("_most", "answering", "in_flight", "size")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = min(_FIRST_SHARE, most)
+        self.in_flight = 0
+        self.answering = False
+
+    def ended(self, *, timed_out: bool) -> None:
+        """Takes in that an attempt came to its end: a refused connection is an answer, too."""
+        self.in_flight -= 1
+        self.answering = not timed_out
+        self.size = 1 if timed_out else min(self.size + 1, self._most)
+
+    def has_room(self, limits: Limits, active: int) -> bool:
+        """Whether another attempt may begin while so many destinations have work: never above an equal part."""
+        equal_part = -(-limits.total // max(active, 1))
+        return self.in_flight < min(self.size, equal_part)
