@@ -1,0 +1,21 @@
+"""`ark`, and `python -m arkcli`."""
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line of this process, and exits with its status."""
+    if sys.argv[1:] == ["--version"]:
+        # Nothing needs to be parsed for this, so nothing is imported either.
+        from arkcli import __version__
+
+        print(f"ark {__version__}")
+        return
+    from arkcli.cli.app import run
+    from arkcli.environment import Environment
+
+    sys.exit(run(sys.argv[1:], Environment.of_this_process()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""`ark demo`."""
+
+import msgspec
+import typer
+
+from arkcli import demo as story
+from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli.errors import ExitCode
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def demo(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Tell the whole story in a few seconds, on this machine alone, and leave nothing behind.
+
+    Example: ark demo
+    """
+    environment = environment_of(context)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    told = story.tell(environment, output.line)
+    if as_json:
+        output.result(msgspec.to_builtins(told))
+    well = told.delivered and told.signatures_valid and told.same_bytes
+    raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)

@@ -1,0 +1,301 @@
+"""`ark dest`: the destinations."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arkcli import destinations, times
+from arkcli.cli.options import (
+    AllowLocal,
+    CaFile,
+    Headers,
+    Json,
+    Quiet,
+    SecretFile,
+    Yes,
+    complete_destination,
+    environment_of,
+    find_destination,
+    output_of,
+)
+from arkcli.destinations import Wanted
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+from arkcli.model import Answer, Attempt, Destination
+from arkcli.output import Table
+from arkcli.store import read_secret_file
+
+if TYPE_CHECKING:
+    from arkcli.queue.local import Standing
+
+app = typer.Typer(
+    help="Keep the destinations: URLs that receive every event.", no_args_is_help=True, add_completion=False
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or id.", autocompletion=complete_destination)]
+Description = Annotated[str | None, typer.Option("--description", help="A text for people.")]
+OwnSecret = Annotated[bool, typer.Option("--own-secret", help="Generate a signing secret for this destination alone.")]
+NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without asking the endpoint.")]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where to send: https, publicly reachable.")],
+    name: Annotated[str | None, typer.Option("--name", help="Default: made from the host.")] = None,
+    allow_local: AllowLocal = False,
+    no_ping: NoPing = False,
+    secret_file: SecretFile = None,
+    own_secret: OwnSecret = False,
+    header: Headers = None,
+    ca_file: CaFile = None,
+    description: Description = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ping a URL, and save it as a destination when it answers with a 2xx within 10 s.
+
+    Example: ark dest add https://hooks.example.com/signalark --name crm
+    """
+    environment = environment_of(context)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    wanted = Wanted(
+        name=name,
+        url=url,
+        allow_local=allow_local,
+        description=description,
+        headers=header,
+        ca_file=ca_file,
+        secret=_own_secret(environment, secret_file, own_secret),
+    )
+    added, answer, fresh_secret = destinations.add(environment, wanted, ping=not no_ping)
+    if fresh_secret:
+        output.note(
+            f"made a signing secret for your receivers; it is in {environment.store.path}, "
+            f"and `ark secret show --reveal` prints it"
+        )
+    if added.allow_local:
+        output.note(f"{added.name} may be reached over http and at private addresses (--allow-local)")
+    ping = None if answer is None else _ping(answer)
+    said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {answer.duration_ms} ms"
+    output.result({"destination": _json(added), "ping": ping}, f"added {added.name} ({added.id}): {said}")
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show every destination, with what waits for it.
+
+    Example: ark dest list
+    """
+    environment = environment_of(context)
+    found = environment.store.read().destinations
+    standings = _standings(environment, found)
+    rows = [
+        (
+            known.name,
+            known.url,
+            "paused" if known.paused else "active",
+            standing.waiting,
+            sum(standing.retrying),
+            standing.dead,
+            _last(standing),
+        )
+        for known, standing in zip(found, standings, strict=True)
+    ]
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    if not found:
+        output.note("there is no destination yet; add one with `ark dest add URL`")
+    output.result(
+        {"destinations": [_json(known) | _counts(standing) for known, standing in zip(found, standings, strict=True)]},
+        Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows),
+    )
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show one destination.
+
+    Example: ark dest show crm
+    """
+    environment = environment_of(context)
+    found = find_destination(environment.store.read(), name)
+    standing = _standings(environment, [found])[0]
+    document = _json(found) | _counts(standing)
+    rows = [
+        *((key, value) for key, value in _json(found).items()),
+        ("headers", ", ".join(found.headers) or None),
+        ("ca_file", found.ca_file),
+        ("secret", "its own" if found.secret else "the workspace's"),
+        ("waiting", standing.waiting),
+        ("retrying", sum(standing.retrying)),
+        ("dead", standing.dead),
+        ("last", _last(standing)),
+    ]
+    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, Table(("", ""), rows))
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    name: Name,
+    new_name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="A new URL; it is pinged first.")] = None,
+    allow_local: Annotated[
+        bool | None, typer.Option("--allow-local/--no-allow-local", help="Permit http and local addresses, or not.")
+    ] = None,
+    no_ping: NoPing = False,
+    secret_file: SecretFile = None,
+    own_secret: OwnSecret = False,
+    workspace_secret: Annotated[
+        bool, typer.Option("--workspace-secret", help="Sign with the workspace's secret again.")
+    ] = False,
+    header: Headers = None,
+    ca_file: CaFile = None,
+    description: Description = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change a destination. What is not named stays as it is.
+
+    Example: ark dest set crm --description 'The sales team'
+    """
+    environment = environment_of(context)
+    found = find_destination(environment.store.read(), name)
+    wanted = Wanted(
+        name=new_name,
+        url=url,
+        allow_local=allow_local,
+        description=description,
+        headers=header,
+        ca_file=ca_file,
+        secret=_own_secret(environment, secret_file, own_secret),
+        workspace_secret=workspace_secret,
+    )
+    if wanted == Wanted():
+        raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
+    changed = destinations.change(environment, found, wanted, ping=not no_ping)
+    _say_changed(context, environment, changed, "changed", as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def pause(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Let events wait for a destination.
+
+    Example: ark dest pause crm
+    """
+    _pause(context, name, paused=True, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def resume(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Deliver to a paused destination again: the next drain begins with what has waited.
+
+    Example: ark dest resume crm
+    """
+    _pause(context, name, paused=False, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Remove a destination, and give up what waits for it.
+
+    Example: ark dest remove crm --yes
+    """
+    environment = environment_of(context)
+    found = find_destination(environment.store.read(), name)
+    standing = _standings(environment, [found])[0]
+    waiting = standing.waiting + sum(standing.retrying)
+    if (waiting or standing.dead) and not yes:
+        _ask(f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
+    dropped = destinations.remove(environment, found)
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {dropped} deliveries were given up"
+    )
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(f"{question} Say so with --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _pause(context: typer.Context, name: str, *, paused: bool, as_json: bool, quiet: bool) -> None:
+    environment = environment_of(context)
+    found = find_destination(environment.store.read(), name)
+    destinations.set_paused(environment, found.id, paused=paused)
+    changed = find_destination(environment.store.read(), found.id)
+    _say_changed(context, environment, changed, "paused" if paused else "resumed", as_json=as_json, quiet=quiet)
+
+
+def _say_changed(
+    context: typer.Context, environment: Environment, changed: Destination, verb: str, *, as_json: bool, quiet: bool
+) -> None:
+    document = _json(changed) | _counts(_standings(environment, [changed])[0])
+    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, f"{verb} {changed.name}")
+
+
+def _own_secret(environment: Environment, file: Path | None, own: bool) -> str | None:
+    if file is None:
+        return destinations.new_secret(environment) if own else None
+    if own:
+        raise UsageError("--own-secret generates a secret and --secret-file gives one; choose one of them")
+    return read_secret_file(file).reveal().decode()
+
+
+def _standings(environment: Environment, found: "list[Destination]") -> "list[Standing]":
+    if not found:
+        return []
+    environment.queue.join(known.id for known in found)
+    return [environment.queue.standing(known.id) for known in found]
+
+
+def _json(found: Destination) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "name": found.name,
+        "url": found.url,
+        "paused": found.paused,
+        "allow_local": found.allow_local,
+        "description": found.description,
+        "added_at": found.added_at,
+    }
+
+
+def _counts(standing: "Standing") -> dict[str, Any]:
+    return {
+        "waiting": standing.waiting,
+        "retrying": sum(standing.retrying),
+        "dead": standing.dead,
+        "last": None if standing.last is None else attempt_json(standing.last),
+    }
+
+
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """An attempt in JSON."""
+    return {
+        "event_id": attempt.event_id,
+        "event": attempt.event,
+        "attempt": attempt.attempt,
+        "at": times.to_text(attempt.at),
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+        "excerpt": attempt.excerpt,
+    }
+
+
+def _ping(answer: Answer) -> dict[str, Any]:
+    return {
+        "outcome": answer.outcome,
+        "status": answer.status,
+        "error": answer.error,
+        "duration_ms": answer.duration_ms,
+    }
+
+
+def _last(standing: "Standing") -> str | None:
+    last = standing.last
+    return None if last is None else f"{last.outcome} {last.status or last.error} {times.to_text(last.at)}"

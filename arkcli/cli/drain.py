@@ -1,0 +1,118 @@
+"""`ark drain`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from arkcli import times
+from arkcli.cli.options import (
+    Concurrency,
+    Json,
+    PerDestination,
+    Quiet,
+    complete_destination,
+    environment_of,
+    find_destination,
+    output_of,
+)
+from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.places import Limits
+from arkcli.environment import Environment
+from arkcli.errors import ExitCode, UsageError
+from arkcli.model import Destination
+from arkcli.output import Table
+from arkcli.roster import Roster
+from arkcli.store import Contents
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def drain(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on as things fall due, until told to stop.")] = False,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="The same, for so long: 55s suits a minute's cron.")
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
+    ] = None,
+    concurrency: Concurrency = 64,
+    per_destination: PerDestination = 8,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Attempt everything that is due, oldest first per destination.
+
+    Exit status: 0 the work is done, 1 a delivery died, 130 interrupted; with --strict also 75 something is left.
+
+    Example: ark drain --for 55s --quiet
+    """
+    environment = environment_of(context)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else _seconds(for_))
+
+    def choose(contents: Contents) -> Sequence[Destination]:
+        return [find_destination(contents, name) for name in to] if to else contents.destinations
+
+    roster = Roster(environment, choose, output.warn)
+    environment.stop_on_signals()
+    wire = environment.wire()
+    try:
+        limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
+        run = Drain(environment.queue, wire, environment.clock, limits, roster.read, environment.stopping)
+        drained = run.run(plan)
+    finally:
+        wire.close()
+    if drained.skipped:
+        output.note(f"another ark was delivering to {drained.skipped} destinations; they were left to it")
+    totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
+    rows = [
+        (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
+    ]
+    output.result(
+        _json(drained, totals),
+        f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
+        f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead",
+        Table(("destination", "delivered", "retrying", "dead"), rows),
+    )
+    raise typer.Exit(_exit_code(environment, drained, plan, strict=strict))
+
+
+def _seconds(text: str) -> float:
+    try:
+        return times.parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--for: {error}") from None
+
+
+def _exit_code(environment: Environment, drained: Drained, plan: Plan, *, strict: bool) -> ExitCode:
+    import signal
+
+    # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
+    if environment.stopping() and not (plan.watch and environment.stop_signal == signal.SIGTERM):
+        return ExitCode.INTERRUPTED
+    if drained.total("dead"):
+        return ExitCode.FAILED
+    return ExitCode.RETRYING if strict and drained.total("retrying") else ExitCode.DONE
+
+
+def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
+    return {
+        **totals,
+        "skipped": drained.skipped,
+        "duration_s": drained.duration_s,
+        "destinations": [
+            {
+                "name": found.name,
+                "attempted": found.attempted,
+                "delivered": found.delivered,
+                "retrying": found.retrying,
+                "dead": found.dead,
+            }
+            for found in drained.destinations
+        ],
+    }

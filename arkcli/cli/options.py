@@ -1,0 +1,106 @@
+"""What commands have in common: their options, and how they find what the options name."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from arkcli.model import Destination
+    from arkcli.output import Output
+    from arkcli.signing import Secret
+    from arkcli.store import Contents
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+SecretText = Annotated[
+    list[str] | None,
+    typer.Option("--secret", help="A signing secret. Others can see it in the process list: prefer --secret-file."),
+]
+SecretFile = Annotated[Path | None, typer.Option("--secret-file", help="A file that holds the signing secret.")]
+AllowLocal = Annotated[
+    bool, typer.Option("--allow-local", help="Permit http, and private and loopback addresses, for this destination.")
+]
+CaFile = Annotated[Path | None, typer.Option("--ca-file", help="CA certificates (PEM) to trust for this destination.")]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", "-H", help="A header to send along, 'Name: value'. Repeatable.")
+]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=900, help="Attempts in flight in all.")]
+PerDestination = Annotated[int, typer.Option("--per-destination", min=1, max=900, help="And per destination.")]
+
+
+def environment_of(context: typer.Context) -> Environment:
+    """The world of this run."""
+    found = context.obj
+    assert isinstance(found, Environment)
+    return found
+
+
+def output_of(context: typer.Context, *, as_json: bool, quiet: bool) -> "Output":
+    """Where this command's words go."""
+    return environment_of(context).output(as_json=as_json, quiet=quiet)
+
+
+def complete_destination(incomplete: str) -> list[str]:
+    """Names of destinations that begin like this, for the shell."""
+    from arkcli.errors import ArkError
+
+    try:
+        contents = Environment.of_this_process().store.read()
+    except ArkError:
+        return []
+    return [found.name for found in contents.destinations if found.name.startswith(incomplete)]
+
+
+def complete_event(incomplete: str) -> list[str]:
+    """Names of events that begin like this, for the shell."""
+    from arkcli.contract import EVENTS
+
+    return [event for event in EVENTS if event.startswith(incomplete)]
+
+
+def find_destination(contents: "Contents", name: str) -> "Destination":
+    """The destination with a name or id. Raises UsageError, with the name that was perhaps meant."""
+    found = contents.find(name)
+    if found is not None:
+        return found
+    names = [known.name for known in contents.destinations]
+    raise UsageError(f"there is no destination {name!r}{did_you_mean(name, names)}; `ark dest list` shows all")
+
+
+def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[Destination]":
+    """Those with these names, each once; all of them without names. Raises UsageError."""
+    if not contents.destinations:
+        raise UsageError("there is no destination yet; add one with `ark dest add URL`")
+    if not names:
+        return contents.destinations
+    chosen = {found.id: found for found in (find_destination(contents, name) for name in names)}
+    return list(chosen.values())
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean …?` where a known word is near, else nothing."""
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def find_secrets(environment: Environment, texts: list[str] | None, file: Path | None) -> "list[Secret]":
+    """The secrets to use: from options, else ARK_SECRET, else the store. Raises UsageError."""
+    from arkcli.signing import Secret
+
+    try:
+        given = [Secret(text) for text in texts or []]
+        if file is not None:
+            from arkcli.store import read_secret_file
+
+            given.append(read_secret_file(file))
+        if not given and "ARK_SECRET" in environment.variables:
+            given.append(Secret(environment.variables["ARK_SECRET"]))
+    except ValueError:
+        raise UsageError("the signing secret is empty; give --secret-file or ARK_SECRET a value") from None
+    return given or [environment.workspace_secret(environment.store.read())]

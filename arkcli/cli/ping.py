@@ -1,0 +1,68 @@
+"""`ark ping`."""
+
+from typing import Annotated
+
+import typer
+
+from arkcli import destinations
+from arkcli.cli.options import (
+    Json,
+    Quiet,
+    choose_destinations,
+    complete_destination,
+    environment_of,
+    output_of,
+)
+from arkcli.errors import ExitCode
+from arkcli.model import Outcome
+from arkcli.output import Table
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def ping(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help="Default: all.", autocompletion=complete_destination),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send a ping to destinations: one attempt each, never queued. Paused ones are pinged, too.
+
+    Example: ark ping crm
+    """
+    ping_destinations(context, names, as_json=as_json, quiet=quiet)
+
+
+def ping_destinations(context: typer.Context, names: list[str] | None, *, as_json: bool, quiet: bool) -> None:
+    """Pings, and reports each answer; the exit status is 1 when one failed."""
+    environment = environment_of(context)
+    contents = environment.store.read()
+    chosen = choose_destinations(contents, names)
+    environment.stop_on_signals()
+    answers = destinations.ping_all(environment, environment.endpoints(chosen, contents))
+    document = [
+        {
+            "destination": found.name,
+            "outcome": answer.outcome,
+            "status": answer.status,
+            "error": answer.error,
+            "duration_ms": answer.duration_ms,
+        }
+        for found, answer in answers
+    ]
+    rows = [
+        (found.name, answer.outcome, answer.error or answer.status, f"{answer.duration_ms} ms")
+        for found, answer in answers
+    ]
+    failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
+    # Quiet is for success: a failed ping is always told.
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"deliveries": document}, Table(("destination", "outcome", "answer", "took"), rows), always=failed
+    )
+    if environment.stopping():
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)

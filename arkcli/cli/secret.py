@@ -1,0 +1,77 @@
+"""`ark secret`: the workspace's signing secret."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from arkcli import destinations
+from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+from arkcli.store import read_secret_file, resolve_secret
+
+app = typer.Typer(help="Show and change the signing secret.", no_args_is_help=True, add_completion=False)
+
+Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret itself.")]
+_LONGEST = 4096
+
+
+@app.command()
+def show(context: typer.Context, reveal: Reveal = False, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show where the signing secret is, and with --reveal the secret.
+
+    Example: ark secret show --reveal
+    """
+    _say(context, reveal=reveal, as_json=as_json, quiet=quiet)
+
+
+@app.command("set")
+def set_(context: typer.Context, secret_file: SecretFile = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Set the signing secret, from standard input or --secret-file. It may be `env:NAME` or `file:PATH`.
+
+    Example: ark secret set < secret.txt
+    """
+    environment = environment_of(context)
+    if secret_file is not None:
+        text = read_secret_file(secret_file).reveal()
+    else:
+        if sys.stdin and sys.stdin.isatty():
+            typer.echo("Type the signing secret, then Enter and Ctrl-D:", err=True)
+        text = environment.stdin.read(_LONGEST).strip()
+    try:
+        given = text.decode()
+    except UnicodeDecodeError:
+        raise UsageError("the signing secret is not UTF-8 text") from None
+    if not given or "\n" in given or len(text) >= _LONGEST:
+        raise UsageError("the signing secret must be one line that is not empty")
+    resolve_secret(given, environment.variables, "the secret")
+    _save(environment, given)
+    _say(context, reveal=False, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def rotate(context: typer.Context, reveal: Reveal = False, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Generate a new signing secret. What waits in the queue is signed with it, too: tell your receivers first.
+
+    Example: ark secret rotate --reveal
+    """
+    environment = environment_of(context)
+    _save(environment, destinations.new_secret(environment))
+    _say(context, reveal=reveal, as_json=as_json, quiet=quiet)
+
+
+def _save(environment: Environment, text: str) -> None:
+    with environment.store.change() as contents:
+        contents.workspace.secret = text
+
+
+def _say(context: typer.Context, *, reveal: bool, as_json: bool, quiet: bool) -> None:
+    environment = environment_of(context)
+    contents = environment.store.read()
+    secret = environment.workspace_secret(contents)
+    stored = contents.workspace.secret or ""
+    source = stored if stored.startswith(("env:", "file:")) else str(environment.store.path)
+    shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
+    text = shown if reveal else f"{shown}  (from {source}; --reveal shows it)"
+    output_of(context, as_json=as_json, quiet=quiet).result({"secret": shown, "source": source}, text, always=True)

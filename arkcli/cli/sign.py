@@ -1,0 +1,52 @@
+"""`ark sign`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from arkcli import signing
+from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, find_secrets, output_of
+from arkcli.errors import UsageError
+
+app = typer.Typer(add_completion=False)
+_PIECE = 1024 * 1024
+
+File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The body; standard input without it.")]
+
+
+@app.command()
+def sign(
+    context: typer.Context,
+    file: File = None,
+    secret: Annotated[
+        str | None,
+        typer.Option("--secret", help="The signing secret. Others can see it in the process list: see --secret-file."),
+    ] = None,
+    secret_file: SecretFile = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print the signature of a body's exact bytes.
+
+    The secret: --secret, --secret-file, ARK_SECRET, else the store's.
+
+    Example: ark sign --secret-file secret.txt < body.json
+    """
+    environment = environment_of(context)
+    keys = find_secrets(environment, [secret] if secret is not None else None, secret_file)
+    signature = signing.sign(keys[0], read_pieces(file, environment.stdin))
+    output_of(context, as_json=as_json, quiet=quiet).result({"signature": signature}, signature, always=True)
+
+
+def read_pieces(file: Path | None, stdin: BinaryIO) -> Iterator[bytes]:
+    """A file's bytes, or standard input's, piece by piece. Raises UsageError."""
+    if file is None or str(file) == "-":
+        yield from iter(lambda: stdin.read(_PIECE), b"")
+        return
+    try:
+        with file.open("rb") as opened:
+            yield from iter(lambda: opened.read(_PIECE), b"")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None

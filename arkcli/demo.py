@@ -1,0 +1,100 @@
+"""The whole story in a few seconds, on this machine alone and in a temporary home."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from arkcli import destinations, events
+from arkcli.delivery.drain import Drain, Plan
+from arkcli.delivery.places import Limits
+from arkcli.destinations import Wanted
+from arkcli.environment import Environment
+from arkcli.receiver import Receiver
+from arkcli.roster import Roster
+from arkcli.schedule import RetrySchedule
+
+#: Told as such: nobody wants to watch 30 seconds pass.
+SHORTENED: Final = RetrySchedule((1_000, 2_000, 3_000, 4_000))
+_EVENT: Final = "signal.promoted"
+
+
+class Story(msgspec.Struct):
+    """What happened, for those who ask for JSON."""
+
+    delivered: bool
+    attempts: int
+    answers: list[int]
+    signatures_valid: bool
+    same_bytes: bool
+    signature: str
+
+
+def tell(outer: Environment, say: Callable[[str], None]) -> Story:
+    """Plays the story and says each step as it happens."""
+    with tempfile.TemporaryDirectory(prefix="ark-demo-") as home:
+        variables = {**outer.variables, "ARK_CONFIG_DIR": f"{home}/config", "ARK_STATE_DIR": f"{home}/state"}
+        environment = Environment(
+            variables, outer.stdin, outer.stdout, outer.stderr, outer.clock, outer.randomness, SHORTENED
+        )
+        secret = destinations.new_secret(environment)
+        with environment.store.change() as contents:
+            contents.workspace.secret = secret
+        workspace = environment.workspace_secret(environment.store.read())
+        with Receiver(lambda: workspace, answers=(200, 503, 200)) as receiver:
+            return _play(environment, receiver, say)
+
+
+def _play(environment: Environment, receiver: Receiver, say: Callable[[str], None]) -> Story:
+    say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
+    say(f"1. A receiver listens at {receiver.url}. It checks every signature, and will fail once.\n")
+
+    say(f"2. ark dest add {receiver.url} --allow-local")
+    added, answer, _ = destinations.add(environment, Wanted(url=receiver.url, allow_local=True, name="demo"), ping=True)
+    say(f"   The ping was answered {answer.status if answer else '-'}, so {added.name} is saved.\n")
+
+    say(f"3. ark send {_EVENT} --sample")
+    order = events.Order(event=_EVENT, payload=events.sample(environment, _EVENT))
+    sending = events.send(environment, order, environment.store.read(), now=True)
+    say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
+    for report in sending.reports:
+        say(f"   {report.destination}: {report.outcome}, {report.error or report.status}\n")
+
+    say("4. ark drain --for 8s")
+    delivered, attempts = _drain(environment, receiver)
+    said = "delivered" if delivered else "not delivered"
+    say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
+
+    heard = [request for request in receiver.received if request.event == _EVENT]
+    story = Story(
+        delivered=delivered,
+        attempts=len(heard),
+        answers=[request.status for request in heard],
+        signatures_valid=all(request.valid for request in receiver.received),
+        same_bytes=len({(request.body, request.signature, request.delivery) for request in heard}) == 1,
+        signature=heard[-1].signature,
+    )
+    verdict = "valid" if story.signatures_valid else "NOT valid"
+    same = "the same" if story.same_bytes else "NOT the same"
+    say("5. ark verify")
+    say(f"   Every signature was {verdict}, and bytes, signature and delivery id were {same} on both attempts:")
+    say(f"   X-SignalArk-Signature: {story.signature}\n")
+    say("Nothing was lost, and nothing is left of this. Next: ark dest add URL")
+    return story
+
+
+def _drain(environment: Environment, receiver: Receiver) -> tuple[bool, int]:
+    """Drains until the event is delivered, or for 8 seconds."""
+    wire = environment.wire()
+    try:
+        roster = Roster(environment, lambda contents: contents.destinations, lambda _: None)
+
+        def done() -> bool:
+            return receiver.received[-1].event == _EVENT and receiver.received[-1].status == 200
+
+        drain = Drain(environment.queue, wire, environment.clock, Limits(), roster.read, done)
+        drained = drain.run(Plan(watch=True, seconds=8.0))
+    finally:
+        wire.close()
+    return drained.total("delivered") == 1, int(receiver.received[-1].attempt)

@@ -1,0 +1,218 @@
+"""What is done to destinations: adding, changing, removing. The store and the queue are kept in step here.
+
+A destination takes its place in the queue before it enters the store, and leaves the store before its place is removed:
+a crash in between leaves a place that nobody looks at, never a destination that misses events.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from arkcli import contract, guard, times
+from arkcli.delivery.drain import SEND_HOLDS_FOR
+from arkcli.delivery.places import Limits
+from arkcli.delivery.send import Sender
+from arkcli.environment import Environment
+from arkcli.errors import Busy, DeliveryFailed, UsageError
+from arkcli.model import Answer, Destination, Event, Outcome
+from arkcli.store import NAME, NAME_RULE, Contents
+from arkcli.wire import Endpoint
+
+#: RFC 9110, 5.6.2: a header's name is a token.
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RESERVED: Final = frozenset(
+    (
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "expect",
+        "user-agent",
+        "te",
+        "upgrade",
+    )
+)
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What the user says of a destination. None leaves a value as it is, or at its default."""
+
+    name: str | None = None
+    url: str | None = None
+    allow_local: bool | None = None
+    description: str | None = None
+    headers: list[str] | None = None
+    ca_file: Path | None = None
+    secret: str | None = None
+    workspace_secret: bool = False
+
+
+def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
+    """Adds a destination once it has answered a ping with a 2xx.
+
+    Returns it, the ping's answer, and whether the workspace's signing secret was made for it. Raises UsageError, and
+    DeliveryFailed when the ping failed: then nothing is saved.
+    """
+    contents = environment.store.read()
+    fresh = contents.workspace.secret is None
+    if fresh:
+        contents.workspace.secret = new_secret(environment)
+    url = wanted.url or ""
+    guard.check_url(url, allow_local=bool(wanted.allow_local))
+    destination = _with(
+        Destination(
+            id=environment.new_id("dst"),
+            name=wanted.name or _free_name(contents, guard.default_name(url)),
+            url=url,
+            added_at=times.to_text(environment.clock.now()),
+        ),
+        wanted,
+    )
+    _check_free(contents, destination)
+    answer = _ping(environment, destination, contents, "nothing was saved") if ping else None
+    with environment.store.change() as current:
+        _check_free(current, destination)
+        if current.workspace.secret is None:
+            current.workspace.secret = contents.workspace.secret
+        else:
+            fresh = False
+        environment.queue.join([destination.id])
+        current.destinations.append(destination)
+    return destination, answer, fresh
+
+
+def change(environment: Environment, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:
+    """Changes a destination; a new URL must answer a ping first. Raises UsageError and DeliveryFailed."""
+    contents = environment.store.read()
+    changed = _with(destination, wanted)
+    _check_free(contents, changed)
+    if changed.url != destination.url or changed.allow_local != destination.allow_local:
+        guard.check_url(changed.url, allow_local=changed.allow_local)
+        if ping:
+            _ping(environment, changed, contents, "nothing was changed")
+    with environment.store.change() as current:
+        if current.find(destination.id) is None:
+            raise UsageError(f"{destination.name} was removed meanwhile")
+        _check_free(current, changed)
+        current.replace(changed)
+    return changed
+
+
+def set_paused(environment: Environment, name: str, *, paused: bool) -> None:
+    """Pauses or resumes the destination with an id."""
+    with environment.store.change() as contents:
+        destination = contents.find(name)
+        if destination is None:
+            raise UsageError(f"{name} was removed meanwhile")
+        contents.replace(msgspec.structs.replace(destination, paused=paused))
+
+
+def remove(environment: Environment, destination: Destination) -> int:
+    """Removes a destination and gives up what waits for it; returns how many deliveries that were. Raises Busy."""
+    queue = environment.queue
+    queue.join([destination.id])
+    with environment.store.change() as contents:
+        contents.destinations = [known for known in contents.destinations if known.id != destination.id]
+    until = environment.clock.monotonic() + SEND_HOLDS_FOR
+    while (claim := queue.claim(destination.id, "remove")) is None:
+        if environment.clock.monotonic() > until:
+            process, purpose = queue.holder(destination.id)
+            raise Busy(
+                f"{destination.name} is removed, but process {process} ({purpose}) still delivers to it; "
+                f"what waits for it stays on disk"
+            )
+        environment.clock.sleep(0.05)
+    standing = queue.standing(destination.id)
+    queue.leave(destination.id)
+    claim.release()
+    return standing.waiting + sum(standing.retrying) + standing.dead
+
+
+def new_secret(environment: Environment) -> str:
+    """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
+    return f"arksec_{environment.randomness(32).hex()}"
+
+
+def ping_event(environment: Environment) -> Event:
+    """A fresh `ping`, which is never in the queue."""
+    now = times.to_text(environment.clock.now())
+    body = contract.make_body(contract.PING, b"{}", contract.Filling(timestamp=now, batch_id=""))
+    return Event(0, 0, environment.new_id("evt"), contract.PING, now, body)
+
+
+def ping_all(environment: Environment, endpoints: Sequence[Endpoint]) -> list[tuple[Destination, Answer]]:
+    """One ping to each endpoint, and what they answered."""
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        return sender.ping(endpoints, ping_event(environment))
+    finally:
+        wire.close()
+
+
+def _ping(environment: Environment, destination: Destination, contents: Contents, what: str) -> Answer:
+    (_, answer), *_ = ping_all(environment, environment.endpoints([destination], contents))
+    if answer.outcome is not Outcome.DELIVERED:
+        raise DeliveryFailed(
+            f"the ping to {destination.url} failed: {answer.error}. Check that the server is reachable from here and "
+            f"answers a POST with a 2xx within 10 s; {what}"
+        )
+    return answer
+
+
+def _with(destination: Destination, wanted: Wanted) -> Destination:
+    """The destination with what is wanted of it. Raises UsageError."""
+    if wanted.name is not None and not NAME.fullmatch(wanted.name):
+        raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
+    if wanted.ca_file is not None and not wanted.ca_file.is_file():
+        raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
+    secret = None if wanted.workspace_secret else wanted.secret or destination.secret
+    return msgspec.structs.replace(
+        destination,
+        name=wanted.name or destination.name,
+        url=wanted.url or destination.url,
+        allow_local=destination.allow_local if wanted.allow_local is None else wanted.allow_local,
+        description=destination.description if wanted.description is None else wanted.description or None,
+        ca_file=str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
+        secret=secret,
+        headers=destination.headers | parse_headers(wanted.headers or []),
+    )
+
+
+def parse_headers(texts: Sequence[str]) -> dict[str, str]:
+    """Headers from `Name: value` texts. Raises UsageError for what HTTP forbids and what `ark` sets itself."""
+    headers = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        value = value.strip(" \t")
+        if not colon or not _HEADER_NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is not a header; write it like 'Name: value'")
+        if not value.isascii() or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+            raise UsageError(f"the value of {name} holds what HTTP forbids: only printable ASCII may stand in a header")
+        if name.lower() in _RESERVED or name.lower().startswith("x-signalark-"):
+            raise UsageError(f"{name} is set by ark itself and cannot be changed")
+        headers[name] = value
+    return headers
+
+
+def _check_free(contents: Contents, destination: Destination) -> None:
+    for known in contents.destinations:
+        if known.id == destination.id:
+            continue
+        if known.url == destination.url:
+            raise UsageError(f"{destination.url} is there already, as {known.name}")
+        if destination.name in (known.name, known.id):
+            raise UsageError(f"the name {destination.name!r} is taken, by {known.url}; choose another with --name")
+
+
+def _free_name(contents: Contents, name: str) -> str:
+    """The name, with a number behind it where it is taken."""
+    number, free = 1, name
+    while contents.find(free) is not None:
+        number += 1
+        free = f"{name[:60]}-{number}"
+    return free

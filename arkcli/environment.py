@@ -1,0 +1,146 @@
+"""The world a run lives in, and what is assembled from it: the only door for the clock, randomness, standard streams,
+signals and the environment's variables. Everything is made when it is first asked for.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from arkcli import schedule
+from arkcli.errors import ExitCode, UsageError
+from arkcli.signing import Secret
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from arkcli.delivery.loop import Token
+    from arkcli.model import Destination
+    from arkcli.output import Output
+    from arkcli.queue.local import LocalQueue
+    from arkcli.schedule import RetrySchedule
+    from arkcli.store import Contents, Store
+    from arkcli.times import Clock
+    from arkcli.wire import Endpoint, Wire
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Waits so many seconds."""
+        time.sleep(seconds)
+
+
+class Environment:
+    """One run's world. Tests replace single parts of it."""
+
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        stdin: BinaryIO,
+        stdout: TextIO,
+        stderr: TextIO,
+        clock: "Clock | None" = None,
+        randomness: Callable[[int], bytes] = os.urandom,
+        retries: "RetrySchedule" = schedule.DOCUMENTED,
+    ) -> None:
+        """`randomness` returns so many random bytes."""
+        self.variables = variables
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.clock: Clock = clock or SystemClock()
+        self.randomness = randomness
+        self.schedule = retries
+        self.stop_signal: int | None = None
+
+    @classmethod
+    def of_this_process(cls) -> "Environment":
+        """The real one. Files that this process makes are for its user alone."""
+        os.umask(0o077)
+        return cls(os.environ, _stdin(), sys.stdout, sys.stderr)
+
+    def output(self, *, as_json: bool, quiet: bool) -> "Output":
+        """Where a command's words go."""
+        from arkcli.output import Output
+
+        return Output(self.stdout, self.stderr, self.variables, as_json=as_json, quiet=quiet)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The destinations and the secret."""
+        from arkcli.paths import config_directory
+        from arkcli.store import Store
+
+        return Store(config_directory(self.variables))
+
+    @cached_property
+    def queue(self) -> "LocalQueue":
+        """The queue, opened; made where there is none. Raises Unreadable."""
+        from arkcli.paths import state_directory
+        from arkcli.queue.local import LocalQueue
+
+        return LocalQueue(state_directory(self.variables) / "queue", self.schedule)
+
+    def wire(self) -> "Wire[Token]":
+        """A way out to the network."""
+        from arkcli.wire import Wire, ca_bundle
+
+        return Wire(ca_bundle(self.variables), self.clock.sleep)
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
+        return f"{prefix}_{self.clock.now():012x}{self.randomness(8).hex()}"
+
+    def secret_of(self, destination: "Destination", contents: "Contents") -> Secret:
+        """The secret that signs for a destination: its own, else the workspace's. Raises UsageError."""
+        from arkcli.store import resolve_secret
+
+        if destination.secret is not None:
+            return resolve_secret(destination.secret, self.variables, f"the secret of {destination.name}")
+        return self.workspace_secret(contents)
+
+    def workspace_secret(self, contents: "Contents") -> Secret:
+        """The workspace's signing secret. Raises UsageError where there is none."""
+        from arkcli.store import resolve_secret
+
+        if contents.workspace.secret is None:
+            raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")
+        return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret")
+
+    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
+        """Destinations made ready for sending. Raises UsageError where one's secret cannot be had."""
+        from arkcli.wire import Endpoint
+
+        return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
+
+    def stop_on_signals(self) -> None:
+        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def stopping(self) -> bool:
+        """Whether a clean stop has been asked for."""
+        return self.stop_signal is not None
+
+    def _stop(self, number: int, _frame: "FrameType | None") -> None:
+        if self.stop_signal is not None:
+            # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
+            os._exit(ExitCode.INTERRUPTED)
+        self.stop_signal = number
+
+
+def _stdin() -> BinaryIO:
+    return sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: PTH123 - lives as long

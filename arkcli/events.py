@@ -1,0 +1,92 @@
+"""Making an event from a payload, accepting it into the queue, and delivering it at once."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from arkcli import contract, samples, times
+from arkcli.delivery.places import Limits
+from arkcli.delivery.send import Report, Sender, Sending
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+from arkcli.model import Destination, Event, State
+from arkcli.queue.eventlog import Draft
+from arkcli.store import Contents
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What is to be sent: an event's name and payload, and to whom (None: everybody)."""
+
+    event: str
+    payload: bytes
+    to: list[Destination] | None = None
+    event_id: str | None = None
+    validate: bool = True
+
+
+class Repeated(Exception):
+    """The event of this id and body has been accepted before."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.id)
+        self.event = event
+
+
+def draft(environment: Environment, order: Order) -> Draft:
+    """The event as it will be accepted. Raises PayloadError."""
+    now = environment.clock.now()
+    filling = contract.Filling(timestamp=times.to_text(now), batch_id=environment.new_id("batch"))
+    return Draft(
+        id=order.event_id or environment.new_id("evt"),
+        name=order.event,
+        at=times.to_text(now),
+        body=contract.make_body(order.event, order.payload, filling, validate=order.validate),
+        to=None if order.to is None else tuple(destination.id for destination in order.to),
+    )
+
+
+def sample(environment: Environment, event: str) -> bytes:
+    """The realistic payload that is built in for an event."""
+    return samples.sample(event, environment.clock.now())
+
+
+def send(environment: Environment, order: Order, contents: Contents, *, now: bool) -> Sending:
+    """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
+
+    Raises PayloadError, NotAccepted, UsageError (the id belongs to another body) and Repeated; after the event has
+    been accepted, NotRecorded.
+    """
+    drafted = draft(environment, order)
+    receivers = contents.destinations if order.to is None else order.to
+    queue = environment.queue
+    queue.join(destination.id for destination in contents.destinations)
+
+    def accept() -> Event:
+        (event,) = queue.accept([drafted], unique=order.event_id is not None)
+        if event.body is not drafted.body:
+            _check_same(event, order)
+            raise Repeated(event)
+        return event
+
+    active = [destination for destination in receivers if not destination.paused] if now else []
+    endpoints = environment.endpoints(active, contents)
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        sending = sender.send(queue, endpoints, accept)
+    finally:
+        wire.close()
+    return Sending(sending.event, _in_order(receivers, sending.reports))
+
+
+def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:
+    known = {report.destination: report for report in reports}
+    return [known.get(found.name) or Report(found.name, State.WAITING) for found in receivers]
+
+
+def _check_same(accepted: Event, order: Order) -> None:
+    same = accepted.name == order.event and contract.refill(order.event, order.payload, accepted.body) == accepted.body
+    if not same:
+        raise UsageError(
+            f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}; choose another --id"
+        )

@@ -1,0 +1,109 @@
+"""The only module that draws. Data goes to standard output, everything else to standard error."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TextIO
+
+from arkcli.errors import ArkError
+from arkcli.screen import clean
+
+_STYLES: Final = {
+    "delivered": "green",
+    "retrying": "yellow",
+    "waiting": "cyan",
+    "failed": "red",
+    "dead": "bold red",
+    "paused": "dim",
+}
+
+
+class Table(NamedTuple):
+    """Rows under headings: aligned on a terminal, tab-separated and without headings when piped."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+class Output:
+    """Where one command's words go, in the form that was asked for."""
+
+    def __init__(
+        self, stdout: TextIO, stderr: TextIO, variables: Mapping[str, str], *, as_json: bool, quiet: bool
+    ) -> None:
+        """`as_json` prints one JSON object instead of text; `quiet` leaves out text when all went well."""
+        self._stdout = stdout
+        self._stderr = stderr
+        self._variables = variables
+        self.as_json = as_json
+        self.quiet = quiet
+
+    def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
+        """What a command found: the document as JSON, or the text. `always` shows the text even when quiet."""
+        if self.as_json:
+            self._stdout.write(to_json(document) + "\n")
+        elif always or not self.quiet:
+            for part in text:
+                if isinstance(part, Table):
+                    self._table(part)
+                else:
+                    self._stdout.write(part + "\n")
+        self._stdout.flush()
+
+    def line(self, text: str) -> None:
+        """A line of a story that is told as it happens; left out when quiet or as JSON."""
+        if not (self.quiet or self.as_json):
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark on standard error; left out when quiet or as JSON."""
+        if not (self.quiet or self.as_json):
+            self._stderr.write(text + "\n")
+            self._stderr.flush()
+
+    def warn(self, text: str) -> None:
+        """What the user should know even when quiet, on standard error."""
+        self._stderr.write(f"warning: {clean(text)}\n")
+        self._stderr.flush()
+
+    def error(self, error: ArkError) -> None:
+        """An error: one line on standard error, or one JSON object on standard output."""
+        if self.as_json:
+            self._stdout.write(to_json({"error": {"code": error.code, "message": str(error)}}) + "\n")
+            self._stdout.flush()
+        else:
+            self._stderr.write(f"error: {clean(str(error))}\n")
+            self._stderr.flush()
+
+    def _table(self, table: Table) -> None:
+        if not table.rows:
+            return
+        if not self._stdout.isatty():
+            self._stdout.writelines("\t".join(map(_cell, row)) + "\n" for row in table.rows)
+            return
+        from rich.console import Console
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+        for heading in table.headings:
+            drawn.add_column(heading, overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text(_cell(value), style=_STYLES.get(_cell(value), "")) for value in row))
+        no_color = bool(self._variables.get("NO_COLOR")) or None
+        Console(file=self._stdout, no_color=no_color, highlight=False, _environ=self._variables).print(drawn)
+
+
+def to_json(document: object) -> str:
+    """One line of JSON. What a terminal could trip over is escaped, as everything beyond ASCII is."""
+    return json.dumps(document, separators=(", ", ": "), allow_nan=False)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else clean(str(value))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence: `a, b and c`."""
+    *most, last = list(names) or [""]
+    return f"{', '.join(most)} and {last}" if most else last
