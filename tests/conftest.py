@@ -1,0 +1,26 @@
+"""Fixtures that every test may ask for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.world import Behaviour, TestReceiver, World
+from tests.world import receiver as open_receiver
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "home")
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., TestReceiver]]:
+    """Opens receivers that are closed when the test ends."""
+    with ExitStack() as stack:
+
+        def opened(behave: Behaviour | int = 200) -> TestReceiver:
+            return stack.enter_context(open_receiver(behave))
+
+        yield opened

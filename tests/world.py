@@ -1,0 +1,243 @@
+"""What the tests stand on: a clock that is moved by hand, a home of its own, and real receivers on real sockets."""
+
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from arkcli import schedule
+from arkcli.cli.app import run
+from arkcli.environment import Environment
+from arkcli.schedule import RetrySchedule
+
+START = 1_795_000_000_000
+
+
+class FakeClock:
+    """A clock that stands still until it is moved. Sleeping moves it."""
+
+    def __init__(self, now: int = START) -> None:
+        self.milliseconds = now
+        self.seconds = 0.0
+
+    def now(self) -> int:
+        return self.milliseconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.milliseconds += round(seconds * 1000)
+        self.seconds += max(seconds, 0.0)
+
+
+class Result(NamedTuple):
+    """What one run of `ark` said, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class World:
+    """A home with `ark` in it. Each call of `ark` is one run; the clock is shared."""
+
+    def __init__(self, home: Path, retries: RetrySchedule = schedule.DOCUMENTED) -> None:
+        self.home = home
+        self.clock = FakeClock()
+        self.retries = retries
+        self.variables = {"ARK_CONFIG_DIR": str(home / "config"), "ARK_STATE_DIR": str(home / "state")}
+        self._random = iter(range(1, 1 << 62))
+
+    def randomness(self, size: int) -> bytes:
+        return next(self._random).to_bytes(size, "big")
+
+    def environment(self, stdin: bytes = b"") -> Environment:
+        out, err = io.StringIO(), io.StringIO()
+        binary = io.BytesIO(stdin)
+        return Environment(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
+
+    def ark(self, *args: str, stdin: bytes = b"") -> Result:
+        environment = self.environment(stdin)
+        status = run(args, environment)
+        if "queue" in vars(environment):
+            environment.queue.close()
+        assert isinstance(environment.stdout, io.StringIO)
+        assert isinstance(environment.stderr, io.StringIO)
+        return Result(status, environment.stdout.getvalue(), environment.stderr.getvalue())
+
+    def add(self, receiver: "TestReceiver", name: str, *options: str) -> None:
+        """Adds a receiver as a destination, without a ping."""
+        result = self.ark("dest", "add", receiver.url, "--name", name, "--allow-local", "--no-ping", *options)
+        assert result.status == 0, result
+
+    @property
+    def store_file(self) -> Path:
+        return self.home / "config" / "destinations.toml"
+
+    @property
+    def queue_directory(self) -> Path:
+        return self.home / "state" / "queue"
+
+    @property
+    def event_lines(self) -> list[bytes]:
+        files = sorted((self.queue_directory / "events").glob("*.jsonl"))
+        return b"".join(path.read_bytes() for path in files).splitlines()
+
+
+class Request(NamedTuple):
+    """One request as its bytes came in."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def attempt(self) -> int:
+        return int(self.headers["x-signalark-attempt"])
+
+    @property
+    def delivery(self) -> str:
+        return self.headers["x-signalark-delivery"]
+
+    @property
+    def signature(self) -> str:
+        return self.headers["x-signalark-signature"]
+
+
+def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
+    """A complete HTTP/1.1 answer."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+Behaviour = Callable[[Request], bytes | None]
+
+
+class TestReceiver:
+    """A server on a real socket. `behave` gives the bytes to answer with; None: close without a word.
+
+    Raise `Hang` in it to answer nothing until the receiver is closed.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self, behave: Behaviour | int = 200, wrap: Callable[[socket.socket], socket.socket] | None = None
+    ) -> None:
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.most_at_once = 0
+        self.behave: Behaviour = (lambda _: answer(behave)) if isinstance(behave, int) else behave
+        self.closing = threading.Event()
+        self._wrap = wrap
+        self._now = 0
+        self._mutex = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._scheme = "https" if wrap else "http"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self.port}/hook"
+
+    def close(self) -> None:
+        self.closing.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with self._wrap(connection) if self._wrap else connection as stream, stream.makefile("rb") as reader:
+                while (request := _read(reader)) is not None:
+                    with self._mutex:
+                        self.requests.append(request)
+                        self._now += 1
+                        self.most_at_once = max(self.most_at_once, self._now)
+                    try:
+                        said = self.behave(request)
+                    except Hang:
+                        self.closing.wait(60)
+                        return
+                    finally:
+                        with self._mutex:
+                            self._now -= 1
+                    if said is None:
+                        return
+                    stream.sendall(said)
+        except OSError:
+            return
+
+
+class Hang(Exception):
+    """Raised by a behaviour to answer nothing."""
+
+
+def hang(_: Request) -> bytes:
+    """The behaviour of a receiver that never answers."""
+    raise Hang
+
+
+def in_turn(*statuses: int) -> Behaviour:
+    """Answers with these statuses one after the other, the last one for ever."""
+    left = list(statuses)
+    mutex = threading.Lock()
+
+    def behave(_: Request) -> bytes:
+        with mutex:
+            return answer(left.pop(0) if len(left) > 1 else left[0])
+
+    return behave
+
+
+def _read(reader: io.BufferedReader) -> Request | None:
+    line = reader.readline()
+    if not line:
+        return None
+    headers = {}
+    while (header := reader.readline()) not in (b"\r\n", b""):
+        name, _, value = header.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    return Request(line.decode("latin-1").strip(), headers, reader.read(int(headers.get("content-length", "0"))))
+
+
+@contextmanager
+def receiver(
+    behave: Behaviour | int = 200, wrap: Callable[[socket.socket], socket.socket] | None = None
+) -> Iterator[TestReceiver]:
+    """A receiver for the length of a block."""
+    made = TestReceiver(behave, wrap)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+SIGNAL = {
+    "signal": {"id": "sig_1", "signal_name": "Series B", "source": "funding", "icp_score": 87},
+    "account": {"id": "acc_1", "name": "Northwind", "domain": "northwind.example"},
+}
+PAYLOAD = json.dumps(SIGNAL).encode()
