@@ -46,6 +46,8 @@ _WORDS: Final = {
     pycurl.E_SEND_ERROR: "the connection broke while the request was sent",
     pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
     pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
+    # CURLE_TOO_LARGE, for which pycurl has no name.
+    100: "the answer's header lines are too many or too long",
 }
 _DETAILED: Final = (
     pycurl.E_SSL_CONNECT_ERROR,
@@ -99,10 +101,11 @@ class _Dialled(socket.socket):
 class _Transfer:
     """A libcurl handle for one destination, and what the answer under way has brought so far."""
 
-    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal")
+    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal", "secure")
 
     def __init__(self, destination: Destination, ca_file: str) -> None:
         self.allow_local = destination.allow_local
+        self.secure = destination.url.lower().startswith("https:")
         self.headers: list[bytes] = []
         self.excerpt = b""
         self.received = 0
@@ -152,17 +155,17 @@ class _Transfer:
         self.refusal = guard.refusal(peer, allow_local=self.allow_local)
         return pycurl.PREREQFUNC_OK if self.refusal is None else pycurl.PREREQFUNC_ABORT
 
-    def answer(self) -> Answer:
-        """What a transfer that ran to its end brought."""
-        return self._judged(self.curl.getinfo(pycurl.RESPONSE_CODE))
+    def answer(self, code: int = 0, message: str = "") -> Answer:
+        """What a transfer brought that ended with libcurl's code, 0 when it ran to its end.
 
-    def broken(self, code: int, message: str) -> Answer:
-        """What a transfer that broke off brought: its status still counts once its headers were complete."""
+        Its status counts once its headers are complete, whatever became of its body.
+        """
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         if status >= 200 and _complete(self.headers):
             return self._judged(status)
-        timed_out = code == pycurl.E_OPERATION_TIMEDOUT
-        return Answer(None, self._why(code, clean(message)), self._duration(), timed_out=timed_out)
+        # libcurl takes a connection that is closed amid the headers for the end of a short answer.
+        why = self._why(code or pycurl.E_RECV_ERROR, clean(message))
+        return Answer(None, why, self._duration(), timed_out=code == pycurl.E_OPERATION_TIMEDOUT)
 
     def _judged(self, status: int) -> Answer:
         error = None
@@ -191,7 +194,7 @@ class _Transfer:
             return "the name was not looked up"
         if not self.curl.getinfo(pycurl.CONNECT_TIME):
             return "no connection"
-        if not self.curl.getinfo(pycurl.PRETRANSFER_TIME):
+        if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"
         return "no answer"
 
@@ -250,7 +253,7 @@ class Wire(Generic[Token]):
                 endpoint.idle.append(transfer)
             for curl, code, message in failed:
                 transfer, endpoint, token = self._under_way.pop(curl)
-                done.append((token, transfer.broken(code, message)))
+                done.append((token, transfer.answer(code, message)))
                 self._multi.remove_handle(curl)
                 endpoint.idle.append(transfer)
             if not remaining:

@@ -122,13 +122,14 @@ def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-Behaviour = Callable[[Request], bytes | None]
+Behaviour = Callable[[Request], bytes | Iterator[bytes] | None]
 
 
 class TestReceiver:
-    """A server on a real socket. `behave` gives the bytes to answer with; None: close without a word.
+    """A server on a real socket. `behave` gives the bytes to answer with, as one piece or as several.
 
-    Raise `Hang` in it to answer nothing until the receiver is closed.
+    After several, sent one by one, the connection is closed. None: close without a word.
+    Raise `Hang` in it to say nothing (more) until the receiver is closed.
     """
 
     __test__ = False
@@ -179,14 +180,16 @@ class TestReceiver:
                         self.most_at_once = max(self.most_at_once, self._now)
                     try:
                         said = self.behave(request)
+                        if not isinstance(said, bytes):
+                            for piece in said or ():
+                                stream.sendall(piece)
+                            return
                     except Hang:
                         self.closing.wait(60)
                         return
                     finally:
                         with self._mutex:
                             self._now -= 1
-                    if said is None:
-                        return
                     stream.sendall(said)
         except OSError:
             return
@@ -199,6 +202,33 @@ class Hang(Exception):
 def hang(_: Request) -> bytes:
     """The behaviour of a receiver that never answers."""
     raise Hang
+
+
+def then_close(*pieces: bytes) -> Behaviour:
+    """The behaviour of a receiver that says this and closes the connection."""
+    return lambda _: iter(pieces)
+
+
+def then_hang(*pieces: bytes) -> Behaviour:
+    """The behaviour of a receiver that says this, and then nothing more."""
+
+    def behave(_: Request) -> Iterator[bytes]:
+        yield from pieces
+        raise Hang
+
+    return behave
+
+
+def drip(receiver: "Callable[[], TestReceiver]", text: bytes, seconds: float) -> Behaviour:
+    """The behaviour of a receiver that says this byte by byte, with so many seconds between them."""
+
+    def behave(_: Request) -> Iterator[bytes]:
+        for index in range(len(text)):
+            yield text[index : index + 1]
+            if receiver().closing.wait(seconds):
+                return
+
+    return behave
 
 
 def in_turn(*statuses: int) -> Behaviour:
