@@ -74,10 +74,10 @@ class Loop:
             while True:
                 if self._clock.monotonic() >= look_at:
                     look_at = self._clock.monotonic() + _LOOK_EVERY
-                    self._add(supply())
+                    self._add(supply)
                 self._begin()
                 if not self._wire.in_flight and not self._active:
-                    self._add(supply())
+                    self._add(supply)
                     if not self._active:
                         break
                     continue
@@ -89,10 +89,13 @@ class Loop:
         if self._failure is not None:
             raise self._failure
 
-    def _add(self, courses: Iterable[Course]) -> None:
-        if self._failure is not None:
+    def _halted(self) -> bool:
+        return self._failure is not None or self._stopping()
+
+    def _add(self, supply: Callable[[], Iterable[Course]]) -> None:
+        if self._halted():
             return
-        for course in courses:
+        for course in supply():
             self._active.add(course)
             self._line_up(course)
 
@@ -104,7 +107,7 @@ class Loop:
     def _begin(self) -> None:
         """Starts what is due and has a place. Those that answer come first; the silent ones leave them room."""
         now = self._clock.now()
-        halted = self._failure is not None or self._stopping()
+        halted = self._halted()
         while self._wire.in_flight < self._limits.total or halted:
             if self._answering:
                 course = self._answering.popleft()

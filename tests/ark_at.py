@@ -1,0 +1,22 @@
+"""Runs `ark` in this process with its clock moved: `python -m tests.ark_at SECONDS ARGUMENTS…`."""
+
+import sys
+
+from arkcli.cli.app import run
+from arkcli.environment import Environment, SystemClock
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, so many seconds ahead."""
+
+    def __init__(self, seconds: float) -> None:
+        self._milliseconds = round(seconds * 1000)
+
+    def now(self) -> int:
+        return super().now() + self._milliseconds
+
+
+if __name__ == "__main__":
+    environment = Environment.of_this_process()
+    environment.clock = MovedClock(float(sys.argv[1]))
+    sys.exit(run(sys.argv[2:], environment))

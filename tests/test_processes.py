@@ -1,0 +1,345 @@
+"""Real processes: killed at any moment, stopped by signals, many at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkcli import events
+from arkcli.events import Order
+from tests.world import PAYLOAD, Request, TestReceiver, World, answer, hang
+
+Receive = Callable[..., TestReceiver]
+ROOT = Path(__file__).parent.parent
+
+
+def start(world: World, *args: str, at: float = 0.0, stdin: Any = subprocess.DEVNULL) -> "subprocess.Popen[str]":
+    """Starts `ark` as a process of its own, its clock so many seconds ahead."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.ark_at", str(at), *args],
+        cwd=ROOT,
+        env={**os.environ, **world.variables},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def ark(world: World, *args: str, at: float = 0.0) -> Any:
+    """Runs `ark … --json` to its end and returns what it printed."""
+    _, out, err = finish(start(world, *args, "--json", at=at))
+    assert out, err
+    return json.loads(out)
+
+
+def accept(world: World, count: int) -> list[str]:
+    """Accepts so many events, as `ark send --queue` would; returns their ids."""
+    environment = world.environment()
+    environment.queue.join(found.id for found in environment.store.read().destinations)
+    drafts = [events.draft(environment, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
+    environment.queue.accept(drafts)
+    environment.queue.close()
+    return [draft.id for draft in drafts]
+
+
+def arrived(server: TestReceiver) -> Counter[str]:
+    """How often each event arrived."""
+    return Counter(request.delivery.partition(".")[0] for request in server.requests)
+
+
+def after(seconds: float, server: Callable[[], TestReceiver]) -> Callable[[Request], bytes]:
+    """The behaviour of a receiver that takes its time."""
+
+    def behave(_: Request) -> bytes:
+        server().closing.wait(seconds)
+        return answer(200)
+
+    return behave
+
+
+def announcing(event: threading.Event) -> Callable[[Request], bytes]:
+    """The behaviour of a receiver that says when it was asked."""
+
+    def behave(_: Request) -> bytes:
+        event.set()
+        return answer(200)
+
+    return behave
+
+
+def test_twenty_drains_at_once_deliver_each_event_exactly_once(world: World, receive: Receive) -> None:
+    servers = [receive(200) for _ in range(4)]
+    for number, server in enumerate(servers):
+        world.add(server, f"d{number}")
+    ids = accept(world, 500)
+
+    drains = [start(world, "drain", "--json") for _ in range(20)]
+    results = [finish(drain) for drain in drains]
+
+    assert [status for status, _, _ in results] == [0] * 20
+    assert sum(json.loads(out)["delivered"] for _, out, _ in results) == 2000
+    for server in servers:
+        assert arrived(server) == dict.fromkeys(ids, 1)
+
+
+def test_an_event_is_on_disk_before_the_first_packet_goes_out(world: World, receive: Receive) -> None:
+    seen: list[bytes] = []
+
+    def look(request: Request) -> bytes:
+        seen.append(b"".join(world.event_lines))
+        return answer(200)
+
+    server = receive(look)
+    world.add(server, "d")
+    assert world.ark("send", "signal.promoted", stdin=PAYLOAD).status == 0
+    assert server.requests[0].body in seen[0]
+
+
+@pytest.mark.parametrize("request_number", [1, 2, 7, 30])
+def test_a_drain_killed_amid_deliveries_loses_nothing_and_repeats_at_most_what_was_in_flight(
+    world: World, receive: Receive, request_number: int
+) -> None:
+    process: list[subprocess.Popen[str]] = []
+    arrivals = threading.Semaphore(0)
+
+    def kill(request: Request) -> bytes:
+        if len(server.requests) == request_number and process:
+            process.pop().kill()
+        arrivals.release()
+        return answer(200)
+
+    server = receive(kill)
+    world.add(server, "d")
+    ids = accept(world, 60)
+    drain = start(world, "drain")
+    process.append(drain)
+    finish(drain)
+    assert drain.returncode == -signal.SIGKILL
+
+    ark(world, "drain")
+    counts = arrived(server)
+    assert set(counts) == set(ids)
+    assert max(counts.values()) <= 2
+    assert sum(counts.values()) - len(ids) <= 8
+
+
+def test_retries_survive_kills_with_the_same_bytes_and_numbers(world: World, receive: Receive) -> None:
+    process: list[subprocess.Popen[str]] = []
+
+    def kill_once_per_attempt(request: Request) -> bytes:
+        if process:
+            process.pop().kill()
+        return answer(500)
+
+    server = receive(kill_once_per_attempt)
+    world.add(server, "d")
+    accept(world, 1)
+    at = 0.0
+    for delay in (0, 31, 301, 1801, 7201):
+        at += delay
+        killed = start(world, "drain", at=at)
+        process.append(killed)
+        finish(killed)
+        assert ark(world, "drain", at=at)["attempted"] == 1
+    assert [request.attempt for request in server.requests] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert len({(request.body, request.signature, request.delivery) for request in server.requests}) == 1
+    assert ark(world, "queue", at=at)["destinations"][0]["dead"] == 1
+
+
+def test_a_send_killed_while_it_delivers_leaves_the_event_to_drain(world: World, receive: Receive) -> None:
+    process: list[subprocess.Popen[str]] = []
+
+    def kill(request: Request) -> bytes:
+        if process:
+            process.pop().kill()
+        return answer(200)
+
+    server = receive(kill)
+    world.add(server, "d")
+    sending = start(world, "send", "signal.promoted", stdin=subprocess.PIPE)
+    process.append(sending)
+    sending.communicate(PAYLOAD.decode(), timeout=30)
+    assert sending.returncode == -signal.SIGKILL
+    assert ark(world, "drain")["delivered"] == 1
+    assert len({request.body for request in server.requests}) == 1
+
+
+def test_sigterm_lets_what_is_in_flight_finish_and_begins_nothing_new(world: World, receive: Receive) -> None:
+    first = threading.Event()
+
+    def slow(request: Request) -> bytes:
+        first.set()
+        server.closing.wait(0.4)
+        return answer(200)
+
+    server = receive(slow)
+    world.add(server, "d")
+    ids = accept(world, 200)
+    drain = start(world, "drain", "--json")
+    assert first.wait(20)
+    drain.send_signal(signal.SIGTERM)
+    status, out, _ = finish(drain)
+    assert status == 130
+    assert json.loads(out)["delivered"] == len(server.requests) < 200
+
+    server.behave = lambda _: answer(200)
+    ark(world, "drain")
+    assert arrived(server) == dict.fromkeys(ids, 1)
+
+
+def test_a_watching_drain_that_is_told_to_stop_has_done_its_work(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "d")
+    accept(world, 1)
+    arrived_once = threading.Event()
+    server.behave = announcing(arrived_once)
+    drain = start(world, "drain", "--watch", "--json")
+    assert arrived_once.wait(20)
+    drain.send_signal(signal.SIGTERM)
+    status, out, _ = finish(drain)
+    assert (status, json.loads(out)["delivered"]) == (0, 1)
+
+
+def test_ctrl_c_is_an_interruption(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "d")
+    accept(world, 1)
+    heard = threading.Event()
+    server.behave = announcing(heard)
+    drain = start(world, "drain", "--watch")
+    assert heard.wait(20)
+    drain.send_signal(signal.SIGINT)
+    assert finish(drain)[0] == 130
+
+
+def test_the_second_signal_ends_at_once(world: World, receive: Receive) -> None:
+    heard = threading.Event()
+
+    def behave(request: Request) -> bytes:
+        heard.set()
+        return hang(request)
+
+    server = receive(behave)
+    world.add(server, "d")
+    accept(world, 1)
+    drain = start(world, "drain")
+    assert heard.wait(20)
+    drain.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        drain.wait(0.3)
+    drain.send_signal(signal.SIGTERM)
+    assert finish(drain)[0] == 130
+
+
+def test_a_send_beside_a_watching_drain_is_delivered_once_and_reported(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "d")
+    heard = threading.Event()
+    server.behave = announcing(heard)
+    accept(world, 1)
+    drain = start(world, "drain", "--watch", "--json")
+    assert heard.wait(20)
+    for _ in range(5):
+        sending = start(world, "send", "signal.promoted", "--json", stdin=subprocess.PIPE)
+        out, err = sending.communicate(PAYLOAD.decode(), timeout=30)
+        assert sending.returncode == 0, (out, err)
+        assert json.loads(out)["deliveries"][0]["outcome"] == "delivered"
+    drain.send_signal(signal.SIGTERM)
+    finish(drain)
+    assert set(arrived(server).values()) == {1}
+    assert len(server.requests) == 6
+
+
+def test_a_watching_drain_delivers_what_others_queue_and_follows_the_store(world: World, receive: Receive) -> None:
+    one, two = receive(200), receive(200)
+    world.add(one, "one")
+    drain = start(world, "drain", "--watch", "--json")
+    heard = threading.Event()
+    two.behave = announcing(heard)
+    world.add(two, "two")
+    accept(world, 3)
+    assert heard.wait(20)
+    while len(two.requests) < 3 or len(one.requests) < 3:
+        assert not one.closing.wait(0.05)
+    drain.send_signal(signal.SIGTERM)
+    assert json.loads(finish(drain)[1])["delivered"] == 6
+
+
+def test_retries_are_made_by_a_watching_drain_when_their_time_comes(world: World, receive: Receive) -> None:
+    server = receive(500)
+    world.add(server, "d")
+    accept(world, 1)
+    ark(world, "drain")
+    server.behave = lambda _: answer(200)
+    assert ark(world, "drain", "--for", "500ms", at=28.0)["attempted"] == 0
+    assert ark(world, "drain", "--for", "4s", at=28.0)["delivered"] == 1
+
+
+def test_a_hung_destination_delays_no_other(world: World, receive: Receive) -> None:
+    hung = [receive(hang) for _ in range(8)]
+    healthy = [receive(200) for _ in range(12)]
+    for number, server in enumerate([*hung, *healthy]):
+        world.add(server, f"d{number:02}")
+    accept(world, 30)
+    drain = start(world, "drain", "--json")
+    done = threading.Event()
+    for _ in range(100):
+        if all(len(server.requests) == 30 for server in healthy):
+            done.set()
+            break
+        done.wait(0.1)
+    drain.kill()
+    finish(drain)
+    assert done.is_set()
+    assert all(len(server.requests) <= 8 for server in hung)
+
+
+def test_no_more_attempts_are_in_flight_than_allowed(world: World, receive: Receive) -> None:
+    server = receive()
+    server.behave = after(0.02, lambda: server)
+    other = receive()
+    other.behave = after(0.02, lambda: other)
+    world.add(server, "one")
+    world.add(other, "two")
+    accept(world, 100)
+    ark(world, "drain", "--per-destination", "5", "--concurrency", "7")
+    assert server.most_at_once <= 5
+    assert other.most_at_once <= 5
+    assert max(server.most_at_once, other.most_at_once) >= 3
+
+
+def test_a_thousand_destinations_cost_one_event_line(world: World, receive: Receive) -> None:
+    server = receive(200)
+    environment = world.environment()
+    world.add(server, "d0")
+    with environment.store.change() as contents:
+        first = contents.destinations[0]
+        contents.destinations += [
+            type(first)(
+                id=f"dst_{number}",
+                name=f"d{number}",
+                url=f"{server.url}{number}",
+                added_at=first.added_at,
+                allow_local=True,
+            )
+            for number in range(1, 1000)
+        ]
+    accept(world, 10_000)
+    assert len(world.event_lines) == 10_000
+    waiting = ark(world, "queue")["destinations"]
+    assert len(waiting) == 1000
+    assert {found["waiting"] for found in waiting} == {10_000}
