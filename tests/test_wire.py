@@ -12,12 +12,11 @@ from pathlib import Path
 
 import certifi
 import pytest
-import trustme
 
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Secret
 from arkcli.wire import Endpoint, Wire
-from tests.world import Request, TestReceiver, answer, drip, hang, receiver, then_close, then_hang
+from tests.world import Certificates, Request, TestReceiver, answer, drip, hang, receiver, then_close, then_hang
 
 Receive = Callable[..., TestReceiver]
 BODY = b'{"event":"signal.promoted","n":1.50}'
@@ -244,33 +243,6 @@ def test_plain_http_is_refused_without_allow_local(receive: Receive) -> None:
     (found,) = post(endpoint(server.url, allow_local=False))
     assert found.outcome is Outcome.FAILED
     assert server.connections == 0
-
-
-class Certificates:
-    """Certificates of an authority of our own, for a receiver over TLS."""
-
-    def __init__(self, directory: Path) -> None:
-        self.authority = trustme.CA()
-        self.ca_file = str(directory / "ca.pem")
-        self.authority.cert_pem.write_to_path(self.ca_file)
-
-    def wrapping(
-        self, *names: str, valid_until: datetime | None = None, newest: ssl.TLSVersion | None = None
-    ) -> Callable[[socket.socket], socket.socket]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if newest is not None:
-            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-            context.maximum_version = newest
-            context.set_ciphers("ALL:@SECLEVEL=0")
-        self.authority.issue_cert(*names, not_after=valid_until).configure_cert(context)
-
-        def wrap(connection: socket.socket) -> socket.socket:
-            try:
-                return context.wrap_socket(connection, server_side=True)
-            except ssl.SSLError as error:
-                raise OSError(str(error)) from error
-
-        return wrap
 
 
 @pytest.fixture

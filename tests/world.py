@@ -3,11 +3,15 @@
 import io
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import trustme
 
 from arkcli import schedule
 from arkcli.cli.app import run
@@ -193,6 +197,33 @@ class TestReceiver:
                     stream.sendall(said)
         except OSError:
             return
+
+
+class Certificates:
+    """Certificates of an authority of our own, for a receiver over TLS."""
+
+    def __init__(self, directory: Path) -> None:
+        self.authority = trustme.CA()
+        self.ca_file = str(directory / "ca.pem")
+        self.authority.cert_pem.write_to_path(self.ca_file)
+
+    def wrapping(
+        self, *names: str, valid_until: datetime | None = None, newest: ssl.TLSVersion | None = None
+    ) -> Callable[[socket.socket], socket.socket]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if newest is not None:
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.maximum_version = newest
+            context.set_ciphers("ALL:@SECLEVEL=0")
+        self.authority.issue_cert(*names, not_after=valid_until).configure_cert(context)
+
+        def wrap(connection: socket.socket) -> socket.socket:
+            try:
+                return context.wrap_socket(connection, server_side=True)
+            except ssl.SSLError as error:
+                raise OSError(str(error)) from error
+
+        return wrap
 
 
 class Hang(Exception):
