@@ -1,5 +1,6 @@
 """`ark drain`."""
 
+import signal
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -79,7 +80,7 @@ def drain(
         f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead",
         Table(("destination", "delivered", "retrying", "dead"), rows),
     )
-    raise typer.Exit(_exit_code(environment, drained, plan, strict=strict))
+    raise typer.Exit(_exit_code(environment, roster, drained, plan, strict=strict))
 
 
 def _seconds(text: str) -> float:
@@ -89,15 +90,18 @@ def _seconds(text: str) -> float:
         raise UsageError(f"--for: {error}") from None
 
 
-def _exit_code(environment: Environment, drained: Drained, plan: Plan, *, strict: bool) -> ExitCode:
-    import signal
-
+def _exit_code(environment: Environment, roster: Roster, drained: Drained, plan: Plan, *, strict: bool) -> ExitCode:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
     if environment.stopping() and not (plan.watch and environment.stop_signal == signal.SIGTERM):
         return ExitCode.INTERRUPTED
     if drained.total("dead"):
         return ExitCode.FAILED
-    return ExitCode.RETRYING if strict and drained.total("retrying") else ExitCode.DONE
+    return ExitCode.RETRYING if strict and _is_anything_left(environment, roster) else ExitCode.DONE
+
+
+def _is_anything_left(environment: Environment, roster: Roster) -> bool:
+    standings = (environment.queue.standing(endpoint.destination.id) for endpoint in roster.read())
+    return any(standing.waiting or any(standing.retrying) for standing in standings)
 
 
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""The root: help, unknown words, and errors in JSON wherever they come from."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arkcli import __version__
+from arkcli.cli.app import COMMANDS
+from tests.world import World
+
+
+def test_version(world: World) -> None:
+    command = [sys.executable, "-m", "arkcli", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"ark {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(world: World, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.ark(command, "--help").status == 0
+    assert "Usage: ark " + command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("dest",), ("secret",), ()])
+def test_a_group_alone_shows_its_help(world: World, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.ark(*words).status == 0
+    assert "Commands" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("nonsense",), ("send",), ("send", "signal.promoted", "--nonsense"), ("dest", "nonsense"), ("drain", "extra")],
+)
+def test_a_wrong_command_line_is_one_clear_line_or_one_json_object(world: World, words: tuple[str, ...]) -> None:
+    text = world.ark(*words)
+    assert (text.status, text.out) == (2, "")
+    assert text.err.startswith("error: ")
+    assert text.err.count("\n") == 1
+    as_json = world.ark(*words, "--json")
+    assert (as_json.status, as_json.err) == (2, "")
+    assert as_json.json["error"]["code"] == "usage"
+
+
+def test_a_near_command_is_suggested(world: World) -> None:
+    assert "did you mean 'drain'?" in world.ark("drian").err
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("version = 1\nnonsense = 2\n", "nonsense"),
+        ("version = 1\n[[destinations]]\nid = 'dst_1'\n", "destinations[0]"),
+        ("version = 'x'\n", "version"),
+        ("version = 99\n", "newer"),
+        ("not toml", "line 1"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_named_and_left_untouched(world: World, text: str, place: str) -> None:
+    world.store_file.parent.mkdir(parents=True)
+    world.store_file.write_text(text)
+    for command in (("dest", "list"), ("drain",), ("send", "signal.promoted", "--sample"), ("secret", "rotate")):
+        result = world.ark(*command, "--json")
+        assert result.status == 78
+        assert result.json["error"]["code"] == "unreadable"
+        assert place in result.json["error"]["message"]
+    assert world.store_file.read_text() == text
+
+
+def test_a_reader_that_has_gone_away_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "arkcli", "completion", "bash"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_demo_tells_the_whole_story(world: World) -> None:
+    told = world.ark("demo", "--json")
+    assert told.status == 0
+    assert told.json["answers"] == [503, 200]
+    assert told.json["signatures_valid"] is True
+    assert told.json["same_bytes"] is True
+    assert not world.home.exists()
+    assert "shortened" in world.ark("demo").out

@@ -1,0 +1,54 @@
+"""`ark secret`: masked unless revealed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.world import World
+
+
+def test_there_is_none_before_the_first(world: World) -> None:
+    result = world.ark("secret", "show")
+    assert result.status == 2
+    assert "ark secret rotate" in result.err
+
+
+def test_rotate_makes_one_and_shows_it_only_when_asked(world: World) -> None:
+    hidden = world.ark("secret", "rotate", "--json").json
+    assert hidden == {"secret": "***", "source": str(world.store_file)}
+    first = world.ark("secret", "show", "--reveal", "--json").json["secret"]
+    second = world.ark("secret", "rotate", "--reveal", "--json").json["secret"]
+    assert first != second
+    assert first.startswith("arksec_")
+    assert len(first) == len("arksec_") + 64
+    shown = world.ark("secret", "show")
+    assert "***" in shown.out
+    assert second not in shown.out + shown.err
+
+
+def test_set_takes_standard_input_or_a_file(world: World, tmp_path: Path) -> None:
+    world.ark("secret", "set", stdin=b"from-stdin\n")
+    assert world.ark("secret", "show", "--reveal").out == "from-stdin\n"
+    (tmp_path / "secret").write_text("from-file\n")
+    world.ark("secret", "set", "--secret-file", str(tmp_path / "secret"))
+    assert world.ark("secret", "show", "--reveal").out == "from-file\n"
+
+
+def test_it_may_stand_in_the_environment_or_in_a_file(world: World, tmp_path: Path) -> None:
+    world.variables["MY_SECRET"] = "in the environment"
+    world.ark("secret", "set", stdin=b"env:MY_SECRET")
+    assert world.ark("secret", "show", "--reveal", "--json").json == {
+        "secret": "in the environment",
+        "source": "env:MY_SECRET",
+    }
+    (tmp_path / "secret").write_text("in a file\n")
+    world.ark("secret", "set", stdin=f"file:{tmp_path}/secret".encode())
+    assert world.ark("secret", "show", "--reveal").out == "in a file\n"
+    assert "in a file" not in world.store_file.read_text()
+
+
+@pytest.mark.parametrize("given", [b"", b"\n", b"a\nb", b"\xff\xfe", b"env:NO_SUCH_VARIABLE", b"file:/no/such/file"])
+def test_what_cannot_be_a_secret_changes_nothing(world: World, given: bytes) -> None:
+    world.ark("secret", "set", stdin=b"before")
+    assert world.ark("secret", "set", stdin=given).status == 2
+    assert world.ark("secret", "show", "--reveal").out == "before\n"
