@@ -1,0 +1,75 @@
+"""Every command that the documents show works as it is shown."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from arkcli.signing import sign
+from tests.world import PAYLOAD, TestReceiver, World
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands(document: Path) -> list[str]:
+    blocks = CONSOLE.findall(document.read_text())
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_shown_works(
+    document: Path, world: World, receive: Callable[..., TestReceiver], tmp_path: Path
+) -> None:
+    (tmp_path / "payload.json").write_bytes(PAYLOAD)
+    environment = {
+        **os.environ,
+        **world.variables,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "URL": receive(200).url,
+        "SECRET": "s3cret",
+        "SIGNATURE": sign("s3cret", PAYLOAD),
+    }
+    for command in commands(document):
+        done = subprocess.run(
+            ["bash", "-euc", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = " ".join(commands(ROOT / "README.md"))
+    for word in ("dest add", "send", "drain", "queue", "sign", "verify", "secret show"):
+        assert f"ark {word}" in shown
+
+
+def test_the_gate_runs_the_very_command_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    gate = (ROOT / ".ci" / "run").read_text()
+    (command,) = re.findall(r"<!-- command: tests -->\n```sh\n(.*)\n```", readme)
+    assert "pytest" in command
+    assert "<!-- command: tests -->" in gate
+
+
+@pytest.mark.parametrize("help_of", ["dest", "send", "drain", "sign", "verify", "secret", "ping", "queue"])
+def test_every_option_in_the_readme_exists(help_of: str) -> None:
+    row = next(
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith("|") and f"ark {help_of}" in line
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "arkcli", help_of, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+    ).stdout
+    for option in re.findall(r"`(--[a-z-]+)`", row):
+        assert option in shown
