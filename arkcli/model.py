@@ -7,6 +7,8 @@ import msgspec
 
 #: A delivery has this many attempts at most (contract, "Delivery and retries").
 MAX_ATTEMPTS: Final = 5
+#: The attempt that a dead delivery would be waiting for, were there one more.
+DEAD: Final = MAX_ATTEMPTS + 1
 
 
 class Outcome(StrEnum):
@@ -40,8 +42,17 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     headers: dict[str, str] = {}
 
 
+#: What an event may take the place of at a destination: the attempt that would have been next there (2 to 5; 6 for a
+#: dead delivery), and position and length of the journal line, or of the dead event's line, that it stands on.
+Instead = tuple[int, int, int]
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An accepted event. `position` and `length` say where its line stands in the event log (bytes)."""
+    """An accepted event. `position` and `length` say where its line stands in the event log (bytes).
+
+    `to` are the ids of the destinations it is for, None for all. `instead` says for some of them which delivery it
+    takes the place of: that is how a delivery is retried now, and a dead one revived.
+    """
 
     position: int
     length: int
@@ -50,17 +61,20 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     at: str
     body: bytes
     to: tuple[str, ...] | None = None
+    instead: dict[str, Instead] | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One attempt that is due: an event for a destination.
 
     `after` is the position and length of the journal line that this attempt is the retry of; None for the first.
+    `instead` is what a first attempt takes the place of.
     """
 
     event: Event
     attempt: int
     after: tuple[int, int] | None = None
+    instead: Instead | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

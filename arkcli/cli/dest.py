@@ -28,7 +28,7 @@ from arkcli.output import Table
 from arkcli.store import read_secret_file
 
 if TYPE_CHECKING:
-    from arkcli.queue.local import Standing
+    from arkcli.queue.view import Standing
 
 app = typer.Typer(
     help="Keep the destinations: URLs that receive every event.", no_args_is_help=True, add_completion=False

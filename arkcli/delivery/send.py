@@ -8,7 +8,8 @@ from arkcli.delivery.drain import SEND_HOLDS_FOR
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State
-from arkcli.queue.local import Claim, LocalQueue
+from arkcli.queue.claim import Claim
+from arkcli.queue.local import LocalQueue
 from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
 from arkcli.wire import Endpoint, Wire

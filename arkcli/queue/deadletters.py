@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from arkcli import files
-from arkcli.model import Event
 from arkcli.queue import lines
-from arkcli.queue.lines import Damaged
+from arkcli.queue.lines import Damaged, DeadLine
 
 
 class DeadLetters:
@@ -18,8 +17,8 @@ class DeadLetters:
         """The file is made with the first dead letter."""
         self._path = path
 
-    def __iter__(self) -> Iterator[Event]:
-        """The dead events, oldest first. Damaged lines are passed over."""
+    def __iter__(self) -> Iterator[DeadLine]:
+        """The dead letters, oldest first. Damaged lines are passed over."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
@@ -29,20 +28,29 @@ class DeadLetters:
                 with contextlib.suppress(Damaged):
                     yield lines.decode_dead(line.rstrip(b"\n"))
 
-    def keep(self, events: list[Event]) -> None:
-        """Adds copies of events, and returns when they are on stable storage. A torn last line is cut first."""
+    def positions(self) -> set[int]:
+        """Where in the event log the dead events stood."""
+        return {letter.pos for letter in self}
+
+    def keep(self, letters: Iterable[DeadLine]) -> None:
+        """Adds letters, and returns when they are on stable storage. A torn last line is cut first."""
         descriptor = files.open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
             before = _end_of_lines(descriptor)
             files.truncate(descriptor, before)
             try:
-                files.write_all(descriptor, b"".join(lines.encode_dead(event) for event in events), before)
+                files.write_all(descriptor, b"".join(map(lines.encode_dead, letters)), before)
                 files.sync(descriptor)
             except OSError:
                 files.truncate(descriptor, before)
                 raise
         finally:
             os.close(descriptor)
+
+    def discard(self, positions: set[int]) -> None:
+        """Takes out the events that stood at these positions in the event log, by replacing the file as a whole."""
+        kept = [lines.encode_dead(letter) for letter in self if letter.pos not in positions]
+        files.replace(self._path, b"".join(kept))
 
 
 def _end_of_lines(descriptor: int) -> int:

@@ -182,24 +182,16 @@ class EventLog:
                         found = view.find(needle, found + 1)
         return None
 
-    def count(self, destination_id: str, position: int) -> int:
-        """How many events from a position on are for a destination.
+    def count_broadcast(self, position: int) -> int | None:
+        """How many events there are from a position on; None when some of them are not for everybody.
 
-        Two lines tell, unless some of the events in between are addressed to particular destinations.
+        Reads two lines, however many events that is.
         """
         if position >= self._end:
             return 0
         seq, addressed = self._count(self._end)
         first = self.event_line_counts(position)
-        if first is not None and first[1] == addressed:
-            return seq - first[0]
-        total, position = 0, max(position, self.start)
-        while position < self._end:
-            events, position = self._uncached_block(position)
-            total += sum(isinstance(event, Event) and is_for(event, destination_id) for event in events)
-            if not events:
-                break
-        return total
+        return seq - first[0] if first is not None and first[1] == addressed else None
 
     def event_line_counts(self, position: int) -> tuple[int, int] | None:
         """`seq` of the line at a position, and `addressed` as it is before that line; None when it is damaged."""
@@ -212,10 +204,6 @@ class EventLog:
         except Damaged:
             return None
         return following - 1, addressed - (event.to is not None)
-
-    def _uncached_block(self, position: int) -> tuple[list[Event | Gap], int]:
-        found, following = self._segments.block(position, self._end)
-        return [_decode(line) for line in found], following
 
     @property
     def totals(self) -> tuple[int, int]:

@@ -67,6 +67,15 @@ class Journal:
         self._segments.mend_tail(_is_whole)
         return self.load()
 
+    def rebuild(self, position: int) -> None:
+        """Makes the state anew without the checkpoint, since the line at a position, which it had counted, is damaged.
+
+        The fold begins at the snapshot that the line's own segment begins with, or an earlier one.
+        """
+        self.state = DestinationState(self._head_snapshot(position))
+        self.load()
+        self._unsaved = _SAVED_EVERY
+
     def _read_checkpoint(self) -> Snapshot | None:
         try:
             found = lines.decode_journal(self._checkpoint.read_bytes().rstrip(b"\n"))
@@ -74,10 +83,12 @@ class Journal:
             return None
         return found if isinstance(found, Snapshot) else None
 
-    def _head_snapshot(self) -> Snapshot:
-        """The snapshot that the newest readable segment begins with."""
+    def _head_snapshot(self, before: int | None = None) -> Snapshot:
+        """The snapshot that the newest readable segment begins with, among those that begin before a position."""
         end = self._segments.size()
         for start, _ in reversed(self._segments.paths()):
+            if before is not None and start >= before > 0:
+                continue
             block, _ = self._segments.block(start, end)
             found = self.decode(block[0]) if block else None
             if isinstance(found, Snapshot):

@@ -4,14 +4,17 @@ There are five lanes, and each is first in, first out. A lane's head is known wi
 """
 
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
-from arkcli.model import Delivery, Event, Outcome
+from arkcli.model import DEAD, Delivery, Event, Instead, Outcome
+from arkcli.queue import lines
 from arkcli.queue.eventlog import EventLog, Gap, is_for
 from arkcli.queue.journal import Journal
-from arkcli.queue.lines import AttemptLine, DropLine
+from arkcli.queue.lines import AttemptLine, Damaged, DropLine
 from arkcli.queue.segments import Line
+from arkcli.queue.state import LANES
 from arkcli.schedule import RetrySchedule
 
 _FAILED: Final = b'"outcome":"failed"'
@@ -30,46 +33,92 @@ class Lane(Protocol):
         """When the head's event was accepted (milliseconds, UTC)."""
 
     def pop(self) -> Delivery | None:
-        """Takes the head off; None when it turns out to be unreadable."""
+        """Takes the head off; None when there is nothing to attempt: then the journal says why."""
+
+
+class UnderWay:
+    """What a claim has handed out and not yet recorded: events and journal lines, by their positions.
+
+    A lane that is read anew must not hand them out again, and no delivery may take another's place while that one is
+    under way.
+    """
+
+    def __init__(self) -> None:
+        self.events: set[int] = set()
+        self.lines: set[int] = set()
+
+    def begin(self, delivery: Delivery) -> None:
+        """Takes in what is being attempted."""
+        if delivery.after is None:
+            self.events.add(delivery.event.position)
+        else:
+            self.lines.add(delivery.after[0])
+        if delivery.instead is not None and delivery.instead[0] != DEAD:
+            self.lines.add(delivery.instead[1])
+
+    def end(self, delivery: Delivery) -> None:
+        """Forgets it: the journal tells of it now."""
+        if delivery.after is None:
+            self.events.discard(delivery.event.position)
+        else:
+            self.lines.discard(delivery.after[0])
+        if delivery.instead is not None and delivery.instead[0] != DEAD:
+            self.lines.discard(delivery.instead[1])
 
 
 class Arrivals:
     """First attempts: the event log from the destination's cursor on."""
 
-    def __init__(self, destination_id: str, log: EventLog, journal: Journal) -> None:
+    def __init__(
+        self, destination_id: str, log: EventLog, journal: Journal, under_way: UnderWay, is_dead: Callable[[int], bool]
+    ) -> None:
+        """`is_dead` tells whether a dead letter stands at a position of the event log."""
         self._destination_id = destination_id
         self._log = log
-        self._progress = journal.state.first
-        self._position = self._progress.cursor
+        self._journal = journal
+        self._under_way = under_way
+        self._is_dead = is_dead
+        self._state = journal.state
+        self._position = journal.state.first.cursor
         self._read: deque[Event] = deque()
         self.damaged = 0
 
     def head(self) -> Event | None:
         """The next event, left where it is."""
+        if self._state is not self._journal.state:
+            self._state = self._journal.state
+            self._position = self._state.first.cursor
+            self._read.clear()
+        if not self._read and self._position < self._log.end:
+            self._read_on()
+        return self._read[0] if self._read else None
+
+    def _read_on(self) -> None:
+        progress = self._state.first
         while not self._read and self._position < self._log.end:
-            passed = self._progress.passed(self._position)
-            if passed is not None and passed > self._position:
+            passed = progress.passed(self._position)
+            if passed is not None:
                 self._position = passed
                 continue
             if self._position < self._log.start:
                 self._position = self._log.start
-                self._progress.skip_to(self._position)
+                progress.skip_to(self._position)
             events, following = self._log.block(self._position)
             if following == self._position:
                 break
             for event in events:
                 self._sort_out(event)
             self._position = following
-        return self._read[0] if self._read else None
 
     def _sort_out(self, event: Event | Gap) -> None:
-        if self._progress.passed(event.position) is not None:
+        progress = self._state.first
+        if progress.passed(event.position) is not None or event.position in self._under_way.events:
             return
         if isinstance(event, Event) and is_for(event, self._destination_id):
             self._read.append(event)
             return
         self.damaged += isinstance(event, Gap)
-        self._progress.finish(event.position, event.position + event.length, 0)
+        progress.finish(event.position, event.position + event.length, 0)
 
     def due_at(self) -> int | None:
         """When the oldest event was accepted: it has been due since."""
@@ -82,73 +131,126 @@ class Arrivals:
 
     def is_due(self, now: int) -> bool:  # noqa: ARG002 - what has arrived is due, whatever the clock says
         """Whether there is one."""
-        return self.head() is not None
+        return bool(self._read) or self.head() is not None
+
+    def skip(self) -> Event:
+        """Takes the head off, and does nothing about it."""
+        return self._read.popleft()
 
     def pop(self) -> Delivery | None:
-        """The first attempt of the oldest event."""
-        return Delivery(self._read.popleft(), 1)
+        """The first attempt of the oldest event. None when it was to take the place of a delivery that went on."""
+        event = self._read.popleft()
+        instead = event.instead.get(self._destination_id) if event.instead else None
+        if instead is None or self.may_replace(instead):
+            return Delivery(event, 1, None, instead)
+        self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
+        return None
+
+    def may_replace(self, instead: Instead) -> bool:
+        """Whether that delivery still waits, and is not being attempted at this moment."""
+        attempt, start, _ = instead
+        if attempt == DEAD:
+            return self._is_dead(start)
+        if not 2 <= attempt <= LANES + 1:
+            return False
+        return start not in self._under_way.lines and self._journal.state.lanes[attempt - 2].passed(start) is None
+
+
+class Waiting(NamedTuple):
+    """A journal line "attempt k failed" whose retry waits. Times are milliseconds, UTC."""
+
+    start: int
+    end: int
+    entry: AttemptLine
+    failed_at: int
 
 
 class Retries:
     """What waits for its next attempt after `attempt` failed: those lines of the journal, from the lane's cursor on."""
 
-    def __init__(self, attempt: int, log: EventLog, journal: Journal, schedule: RetrySchedule) -> None:
+    def __init__(
+        self, attempt: int, log: EventLog, journal: Journal, schedule: RetrySchedule, under_way: UnderWay
+    ) -> None:
         self._attempt = attempt
         self._words = b'"attempt":%d,' % attempt
         self._log = log
         self._journal = journal
-        self._progress = journal.state.lanes[attempt - 1]
+        self._under_way = under_way
+        self._state = journal.state
         self._delay = schedule.delays[attempt - 1]
-        self._position = self._progress.cursor
-        self._read: deque[tuple[int, int, AttemptLine, int]] = deque()
+        self._position = self._state.lanes[attempt - 1].cursor
+        self._read: deque[Waiting] = deque()
 
-    def head(self) -> tuple[AttemptLine, int] | None:
-        """The line that failed first, and when that was; left where it is."""
-        state = self._journal.state
-        if not state.retrying[self._attempt - 1]:
+    def head(self) -> Waiting | None:
+        """The line that failed first, left where it is."""
+        if not self._journal.state.retrying[self._attempt - 1]:
             return None
-        self._position = max(self._position, self._progress.cursor)
-        while not self._read and self._position < state.journal:
-            passed = self._progress.passed(self._position)
-            if passed is not None and passed > self._position:
+        if self._state is not self._journal.state:
+            self._state = self._journal.state
+            self._position = self._state.lanes[self._attempt - 1].cursor
+            self._read.clear()
+        while self._read and self._is_settled(self._read[0].start):
+            self._read.popleft()
+        if not self._read:
+            self._read_on()
+        return self._read[0] if self._read else None
+
+    def _is_settled(self, start: int) -> bool:
+        return start in self._under_way.lines or self._state.lanes[self._attempt - 1].passed(start) is not None
+
+    def _read_on(self) -> None:
+        progress = self._state.lanes[self._attempt - 1]
+        self._position = max(self._position, progress.cursor)
+        while not self._read and self._position < self._state.journal:
+            passed = progress.passed(self._position)
+            if passed is not None:
                 self._position = passed
                 continue
             block, following = self._journal.block(self._position)
             if not block:
-                break
+                return
             for line in block:
-                if self._progress.passed(line.start) is not None:
-                    continue
-                self._sort_out(line)
+                if not self._is_settled(line.start):
+                    self._sort_out(line)
+                if self._state is not self._journal.state:
+                    self.head()
+                    return
             self._position = following
-        if not self._read:
-            return None
-        _, _, entry, failed_at = self._read[0]
-        return entry, failed_at
 
     def _sort_out(self, line: Line) -> None:
-        # Most lines are not of this lane; looking for the words is cheaper than decoding.
-        entry = self._journal.decode(line) if self._words in line.text and _FAILED in line.text else None
+        try:
+            lines.check(line.text)
+            # Most lines are not of this lane; looking for the words is cheaper than decoding.
+            mine = self._words in line.text and _FAILED in line.text
+            entry = lines.decode_journal(line.text) if mine else None
+        except Damaged:
+            # It was whole when the state was saved, so the state counts on what it said.
+            self._journal.rebuild(line.start)
+            return
         if isinstance(entry, AttemptLine) and entry.attempt == self._attempt and entry.outcome == Outcome.FAILED:
-            self._read.append((line.start, line.end, entry, times.from_text(entry.at)))
+            self._read.append(Waiting(line.start, line.end, entry, times.from_text(entry.at)))
         else:
-            self._progress.finish(line.start, line.end, 0)
+            self._state.lanes[self._attempt - 1].finish(line.start, line.end, 0)
 
     def due_at(self) -> int | None:
         """When the head is due (milliseconds, UTC)."""
         head = self.head()
-        return None if head is None else head[1] + self._delay
+        return None if head is None else head.failed_at + self._delay
 
     def oldest_at(self) -> int | None:
         """When the event of the head was accepted; None when the lane is empty or its event cannot be read."""
         head = self.head()
-        event = self._log.event_at(head[0].pos, head[0].len) if head else None
+        event = self._log.event_at(head.entry.pos, head.entry.len) if head else None
         return times.from_text(event.at) if event else None
 
     def is_due(self, now: int) -> bool:
         """Whether the head's time has come, or the clock was set back behind its failure."""
         head = self.head()
-        return head is not None and (now >= head[1] + self._delay or head[1] > now)
+        return head is not None and (now >= head.failed_at + self._delay or head.failed_at > now)
+
+    def skip(self) -> Waiting:
+        """Takes the head off, and does nothing about it."""
+        return self._read.popleft()
 
     def pop(self) -> Delivery | None:
         """The next attempt of the head. None when its event cannot be read: then it is given up in the journal."""
@@ -157,6 +259,7 @@ class Retries:
         after = (start, end - start)
         if event is not None and event.id == entry.id:
             return Delivery(event, entry.attempt + 1, after)
-        drop = DropLine(entry.pos, entry.len, entry.id, entry.event, "damaged", entry.attempt + 1, entry.at, after)
-        self._journal.append([drop])
+        self._journal.append(
+            [DropLine(entry.pos, entry.len, entry.id, entry.event, "damaged", entry.attempt + 1, entry.at, after)]
+        )
         return None

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from arkcli import times
-from arkcli.model import Attempt, Event, Outcome, State, state_after
+from arkcli.model import Attempt, Event, Instead, Outcome, State, state_after
 
 Kind = TypeVar("Kind")
 
@@ -39,15 +39,7 @@ class _EventLine(msgspec.Struct, gc=False):
     event: str
     body: msgspec.Raw
     to: tuple[str, ...] | None = None
-
-
-class _DeadLine(msgspec.Struct, gc=False):
-    pos: int
-    len: int
-    id: str
-    at: str
-    event: str
-    body: msgspec.Raw
+    instead: dict[str, Instead] | None = None
 
 
 class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
@@ -65,6 +57,7 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
     error: str | None = None
     excerpt: str = ""
     after: tuple[int, int] | None = None
+    instead: Instead | None = None
 
     @property
     def state(self) -> State:
@@ -86,8 +79,30 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
         )
 
 
+class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
+    """A line of the dead letters: an event's full copy, and how its last attempt failed, and when."""
+
+    pos: int
+    len: int
+    id: str
+    at: str
+    event: str
+    died_at: str
+    body: msgspec.Raw
+    status: int | None = None
+    error: str | None = None
+
+    def to_event(self) -> Event:
+        """The event that is dead."""
+        return Event(self.pos, self.len, self.id, self.event, self.at, bytes(self.body))
+
+
 class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A journal line that gives a delivery up. `attempt` is the one that will not be made; 6 for a dead delivery."""
+    """A journal line that gives a delivery up. `attempt` is the one that will not be made; 6 for a dead delivery.
+
+    `action` is why: `drop` (the user said so), `damaged` (its event cannot be read), `void` (it was to take the place
+    of a delivery that went on meanwhile).
+    """
 
     pos: int
     len: int
@@ -100,7 +115,10 @@ class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct):
-    """A destination's state as of journal position `journal`. Progress is [cursor, [[start, end, lines], …]]."""
+    """A destination's state as of journal position `journal`. Progress is [cursor, [[start, end, lines], …]].
+
+    `gone` are the events, by position, that are no longer dead but may still stand among the dead letters.
+    """
 
     journal: int
     first: tuple[int, list[tuple[int, int, int]]]
@@ -108,6 +126,7 @@ class Snapshot(msgspec.Struct):
     retrying: list[int]
     dead: int
     last: AttemptLine | None = None
+    gone: list[int] = []
 
 
 class _SnapshotLine(msgspec.Struct):
@@ -116,7 +135,7 @@ class _SnapshotLine(msgspec.Struct):
 
 _encoder: Final = msgspec.json.Encoder()
 _events: Final = msgspec.json.Decoder(_EventLine)
-_dead: Final = msgspec.json.Decoder(_DeadLine)
+_dead: Final = msgspec.json.Decoder(DeadLine)
 _attempts: Final = msgspec.json.Decoder(AttemptLine)
 _drops: Final = msgspec.json.Decoder(DropLine)
 _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
@@ -125,6 +144,8 @@ _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 def encode_event(event: Event, seq: int, addressed: int) -> bytes:
     """An event line, with its newline. The body goes in verbatim, as the last key."""
     to = b"" if event.to is None else b'"to":%b,' % _encoder.encode(event.to)
+    if event.instead:
+        to += b'"instead":%b,' % _encoder.encode(event.instead)
     return seal(
         b'"seq":%d,"addressed":%d,"id":"%b","at":"%b","event":"%b",%b"body":%b}'
         % (seq, addressed, event.id.encode(), event.at.encode(), event.name.encode(), to, event.body)
@@ -135,7 +156,8 @@ def decode_event(line: bytes, position: int) -> Event:
     """The event of a line (without its newline) that stands at a position. Raises Damaged."""
     check(line)
     decoded = _decode(_events, line)
-    return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, bytes(decoded.body), decoded.to)
+    body = bytes(decoded.body)
+    return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, body, decoded.to, decoded.instead)
 
 
 def event_counts(line: bytes) -> tuple[int, int]:
@@ -145,26 +167,15 @@ def event_counts(line: bytes) -> tuple[int, int]:
     return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
 
 
-def encode_dead(event: Event) -> bytes:
+def encode_dead(line: DeadLine) -> bytes:
     """A dead letter's line, with its newline."""
-    return seal(
-        b'"pos":%d,"len":%d,"id":"%b","at":"%b","event":"%b","body":%b}'
-        % (
-            event.position,
-            event.length,
-            event.id.encode(),
-            event.at.encode(),
-            event.name.encode(),
-            event.body,
-        )
-    )
+    return seal(_encoder.encode(line)[1:])
 
 
-def decode_dead(line: bytes) -> Event:
-    """The event of a dead letter's line (without its newline). Raises Damaged."""
+def decode_dead(line: bytes) -> DeadLine:
+    """A dead letter's line (without its newline). Raises Damaged."""
     check(line)
-    decoded = _decode(_dead, line)
-    return Event(decoded.pos, decoded.len, decoded.id, decoded.event, decoded.at, bytes(decoded.body))
+    return _decode(_dead, line)
 
 
 def encode_attempt(line: AttemptLine) -> bytes:

@@ -1,6 +1,6 @@
 """The state of a destination: a fold of its journal. Pure; recording and recovering are the same function."""
 
-from arkcli.model import MAX_ATTEMPTS, Outcome
+from arkcli.model import DEAD, MAX_ATTEMPTS, Outcome
 from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
 from arkcli.queue.progress import Progress
 
@@ -13,7 +13,8 @@ class DestinationState:
 
     `first` is its progress through the event log. `lanes[k]` is its progress through the journal's lines
     "attempt k+1 failed", and `retrying[k]` how many of those still wait. `newly_dead` are the journal lines since the
-    snapshot that made a delivery dead.
+    snapshot that made a delivery dead, by the event's position; `gone` the dead that were revived or dropped since the
+    dead letters were last rewritten.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -23,7 +24,9 @@ class DestinationState:
         self.retrying = list(snapshot.retrying)
         self.dead = snapshot.dead
         self.last = snapshot.last
-        self.newly_dead: list[AttemptLine] = []
+        self.newly_dead: dict[int, AttemptLine] = {}
+        self.gone = set(snapshot.gone)
+        self._damaged: set[int] = set()
 
     def apply(self, line: AttemptLine | DropLine | Snapshot | None, start: int, end: int) -> None:
         """Takes in the journal line from start to end; None for a damaged one."""
@@ -32,19 +35,38 @@ class DestinationState:
             fresh = self._finish(line)
             if fresh:
                 self.last = line
+                if line.instead is not None:
+                    self._end(*line.instead)
             if line.outcome != Outcome.DELIVERED:
                 self._failed(line, start, end, fresh=fresh)
         elif isinstance(line, DropLine):
-            if line.attempt > MAX_ATTEMPTS:
-                self.dead -= 1
+            if line.attempt == DEAD:
+                self._end(line.attempt, line.pos, line.len)
             else:
                 self._finish(line)
+        elif line is None:
+            # What this line told of is made again, so what was built upon it must not count either.
+            self._damaged.add(start)
+            for lane, waiting in enumerate(self.retrying):
+                if waiting:
+                    self.lanes[lane].finish(start, end, 0)
 
     def _finish(self, line: AttemptLine | DropLine) -> bool:
         if line.attempt == 1:
             return self.first.finish(line.pos, line.pos + line.len)
-        lane = line.attempt - 2
-        if line.after is None or not self.lanes[lane].finish(line.after[0], line.after[0] + line.after[1]):
+        return line.after is not None and self._end(line.attempt, *line.after)
+
+    def _end(self, attempt: int, start: int, length: int) -> bool:
+        """Ends the wait for an attempt after the first; False when it had ended already."""
+        if attempt == DEAD:
+            if start in self.gone:
+                return False
+            self.gone.add(start)
+            self.newly_dead.pop(start, None)
+            self.dead -= 1
+            return True
+        lane = attempt - 2
+        if start in self._damaged or not self.lanes[lane].finish(start, start + length):
             return False
         self.retrying[lane] -= 1
         return True
@@ -54,7 +76,7 @@ class DestinationState:
         if lane == LANES:
             if fresh:
                 self.dead += 1
-                self.newly_dead.append(line)
+                self.newly_dead[line.pos] = line
         elif fresh:
             if not self.retrying[lane]:
                 self.lanes[lane].skip_to(start)
@@ -75,6 +97,7 @@ class DestinationState:
             retrying=list(self.retrying),
             dead=self.dead,
             last=self.last,
+            gone=sorted(self.gone),
         )
 
 

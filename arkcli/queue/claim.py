@@ -1,0 +1,164 @@
+"""The sole right to deliver to one destination: what is due for it, and writing down what came of it."""
+
+import contextlib
+from collections.abc import Sequence
+
+from msgspec import Raw
+
+from arkcli import files, times
+from arkcli.errors import NotRecorded
+from arkcli.model import Answer, Attempt, Delivery, Event, State
+from arkcli.queue.deadletters import DeadLetters
+from arkcli.queue.eventlog import EventLog
+from arkcli.queue.journal import Journal
+from arkcli.queue.lanes import Arrivals, Lane, Retries, UnderWay
+from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
+from arkcli.queue.state import LANES
+from arkcli.schedule import RetrySchedule
+
+
+class Claim:
+    """The sole right to deliver to one destination."""
+
+    def __init__(
+        self,
+        destination_id: str,
+        lock: files.Lock,
+        log: EventLog,
+        journal: Journal,
+        dead: DeadLetters,
+        schedule: RetrySchedule,
+    ) -> None:
+        """`lock` is held by now, and `journal` loaded."""
+        self._lock = lock
+        self._log = log
+        self._journal = journal
+        self._dead = dead
+        self._dead_positions: set[int] | None = None
+        self._under_way = UnderWay()
+        self._lanes: tuple[Lane, ...] = (
+            Arrivals(destination_id, log, journal, self._under_way, self._is_dead),
+            *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, LANES + 1)),
+        )
+        self._keep_forgotten_dead()
+
+    def _is_dead(self, position: int) -> bool:
+        if self._dead_positions is None:
+            self._dead_positions = self._dead.positions()
+        return position in self._dead_positions and position not in self._journal.state.gone
+
+    def is_anything_due(self, now: int) -> bool:
+        """Whether `take` would give something."""
+        return any(lane.is_due(now) for lane in self._lanes)
+
+    def take(self, now: int) -> Delivery | None:
+        """The next delivery that is due, the one that has been due longest first; None when nothing is."""
+        while True:
+            ready = [lane for lane in self._lanes if lane.is_due(now)]
+            if not ready:
+                return None
+            lane = ready[0] if len(ready) == 1 else min(ready, key=lambda lane: lane.due_at() or 0)
+            delivery = lane.pop()
+            if delivery is not None:
+                self._under_way.begin(delivery)
+                return delivery
+
+    def first_attempt(self, event: Event) -> Delivery | None:
+        """The first attempt of one event, out of turn; None when it has been made."""
+        if self._journal.state.first.passed(event.position) is not None:
+            return None
+        delivery = Delivery(event, 1)
+        self._under_way.begin(delivery)
+        return delivery
+
+    def next_due_at(self) -> int | None:
+        """When the next delivery falls due (milliseconds, UTC); None when nothing waits."""
+        return min((at for lane in self._lanes if (at := lane.due_at()) is not None), default=None)
+
+    @property
+    def last(self) -> Attempt | None:
+        """The attempt that was recorded last."""
+        last = self._journal.state.last
+        return last.to_attempt() if last else None
+
+    def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> list[State]:
+        """Writes down what came of attempts, at `now` (milliseconds, UTC), and tells where it leaves each delivery.
+
+        Raises NotRecorded.
+        """
+        at = times.to_text(now)
+        entries = [
+            AttemptLine(
+                pos=delivery.event.position,
+                len=delivery.event.length,
+                id=delivery.event.id,
+                event=delivery.event.name,
+                attempt=delivery.attempt,
+                at=at,
+                outcome=answer.outcome,
+                ms=answer.duration_ms,
+                status=answer.status,
+                error=answer.error,
+                excerpt=answer.excerpt,
+                after=delivery.after,
+                instead=delivery.instead,
+            )
+            for delivery, answer in results
+        ]
+        self._journal.append(entries)
+        for delivery, _ in results:
+            self._under_way.end(delivery)
+        states = [entry.state for entry in entries]
+        if State.DEAD in states:
+            dying = zip(results, entries, strict=True)
+            self._keep([(delivery.event, entry) for (delivery, _), entry in dying if entry.state is State.DEAD])
+        self._journal.save_if_worth_it(going_on=True)
+        return states
+
+    def drop(self, entries: Sequence[DropLine]) -> None:
+        """Gives deliveries up. Raises NotRecorded."""
+        self._journal.append(entries)
+
+    def release(self) -> None:
+        """Gives the right back."""
+        gone = self._journal.state.gone
+        with contextlib.suppress(OSError):
+            if gone:
+                self._dead.discard(gone)
+                gone.clear()
+                self._journal.save()
+            self._journal.save_if_worth_it()
+        self._journal.close()
+        self._lock.close()
+
+    def _keep(self, dead: Sequence[tuple[Event, AttemptLine]]) -> None:
+        letters = [
+            DeadLine(
+                event.position,
+                event.length,
+                event.id,
+                event.at,
+                event.name,
+                entry.at,
+                Raw(event.body),
+                entry.status,
+                entry.error,
+            )
+            for event, entry in dead
+        ]
+        try:
+            self._dead.keep(letters)
+        except OSError as error:
+            raise NotRecorded(f"a dead letter cannot be kept ({error.strerror}): delivering stopped") from error
+        if self._dead_positions is not None:
+            self._dead_positions.update(letter.pos for letter in letters)
+
+    def _keep_forgotten_dead(self) -> None:
+        """Makes the copies that a crash between the journal and the dead letters left out."""
+        if not self._journal.state.newly_dead:
+            return
+        kept = self._dead.positions()
+        missing = [entry for entry in self._journal.state.newly_dead.values() if entry.pos not in kept]
+        found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
+        self._keep([(event, entry) for event, entry in found if event is not None])
+        self._journal.save()

@@ -1,0 +1,135 @@
+"""Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from arkcli import times
+from arkcli.model import DEAD, Attempt, Event, Instead, State
+from arkcli.queue.deadletters import DeadLetters
+from arkcli.queue.eventlog import EventLog
+from arkcli.queue.journal import Journal
+from arkcli.queue.lanes import Arrivals, Retries, UnderWay
+from arkcli.queue.state import LANES
+from arkcli.schedule import RetrySchedule
+
+
+class Standing(NamedTuple):
+    """What waits for a destination. Times are milliseconds, UTC."""
+
+    waiting: int
+    retrying: tuple[int, ...]
+    dead: int
+    next_due_at: int | None
+    oldest_at: int | None
+    last: Attempt | None
+
+
+class Pending(NamedTuple):
+    """A delivery that is not done: waiting, retrying or dead. `attempt` is the last one made, 0 for none.
+
+    `key` says which one it is, for an event that is to take its place: see `Instead`. It begins with 1 for a delivery
+    that waits for its first attempt.
+    """
+
+    event: Event
+    state: State
+    attempt: int
+    next_attempt_at: int | None
+    last_status: int | None
+    last_error: str | None
+    key: Instead
+
+
+class View:
+    """The deliveries of one destination as they are when they are read."""
+
+    def __init__(
+        self, destination_id: str, log: EventLog, journal: Journal, dead: DeadLetters, schedule: RetrySchedule
+    ) -> None:
+        """Opens nothing before it is needed."""
+        self._destination_id = destination_id
+        self._log = log
+        self._journal = journal
+        self._dead = dead
+        self._schedule = schedule
+
+    def standing(self) -> Standing:
+        """The counts, and what is due next."""
+        state = self._journal.load()
+        lanes = self._lanes()
+        due = [at for lane in lanes if (at := lane.due_at()) is not None]
+        oldest = [at for lane in lanes if (at := lane.oldest_at()) is not None]
+        retrying, dead = list(state.retrying), state.dead
+        waiting = self._log.count_broadcast(state.first.cursor)
+        if waiting is not None:
+            waiting -= state.first.ahead
+        else:
+            waiting, taken_over = self._count(lanes[0])
+            for attempt, _, _ in taken_over:
+                if attempt == DEAD:
+                    dead -= 1
+                else:
+                    retrying[attempt - 2] -= 1
+        last = state.last.to_attempt() if state.last else None
+        return Standing(waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last)
+
+    def _count(self, arrivals: Arrivals) -> tuple[int, set[Instead]]:
+        """How many events wait, read one by one, and the deliveries whose place some of them will take."""
+        waiting = 0
+        taken_over: set[Instead] = set()
+        for _, instead in self._arriving(arrivals, taken_over):
+            waiting += 1
+            if instead is not None:
+                taken_over.add(instead)
+        return waiting, taken_over
+
+    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[tuple[Event, Instead | None]]:
+        while arrivals.head() is not None:
+            event = arrivals.skip()
+            instead = event.instead.get(self._destination_id) if event.instead else None
+            if instead is None or (instead not in taken_over and arrivals.may_replace(instead)):
+                yield event, instead
+
+    def deliveries(self) -> Iterator[Pending]:
+        """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
+        self._journal.load()
+        arrivals, *retries = self._lanes()
+        assert isinstance(arrivals, Arrivals)
+        _, taken_over = self._count(arrivals)
+        for lane in reversed(retries):
+            yield from self._retrying(lane, taken_over)
+        for event, _ in self._arriving(self._lanes()[0], set()):
+            key = (1, event.position, event.length)
+            yield Pending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+        for letter in self._dead:
+            key = (DEAD, letter.pos, letter.len)
+            if letter.pos not in self._journal.state.gone and key not in taken_over:
+                yield Pending(letter.to_event(), State.DEAD, DEAD - 1, None, letter.status, letter.error, key)
+
+    def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[Pending]:
+        while lane.head() is not None:
+            start, end, entry, failed_at = lane.skip()
+            event = self._log.event_at(entry.pos, entry.len)
+            key = (entry.attempt + 1, start, end - start)
+            if event is not None and key not in taken_over:
+                following = self._schedule.next_attempt_at(entry.attempt, failed_at)
+                yield Pending(event, State.RETRYING, entry.attempt, following, entry.status, entry.error, key)
+
+    def _lanes(self) -> tuple[Arrivals, *tuple[Retries, ...]]:
+        nothing = UnderWay()
+        dead: set[int] | None = None
+
+        def is_dead(position: int) -> bool:
+            nonlocal dead
+            if dead is None:
+                dead = self._dead.positions()
+            return position in dead and position not in self._journal.state.gone
+
+        retries = (
+            Retries(attempt, self._log, self._journal, self._schedule, nothing) for attempt in range(1, LANES + 1)
+        )
+        return (Arrivals(self._destination_id, self._log, self._journal, nothing, is_dead), *retries)
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._journal.close()
