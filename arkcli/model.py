@@ -25,6 +25,7 @@ class State(StrEnum):
     RETRYING = "retrying"
     DELIVERED = "delivered"
     DEAD = "dead"
+    DROPPED = "dropped"
 
 
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -51,7 +52,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """An accepted event. `position` and `length` say where its line stands in the event log (bytes).
 
     `to` are the ids of the destinations it is for, None for all. `instead` says for some of them which delivery it
-    takes the place of: that is how a delivery is retried now, and a dead one revived.
+    takes the place of: that is how a delivery is retried now, and a dead one revived. It is None for an event that is
+    sent for the first time, and empty for one that is sent again beside nothing that waits.
     """
 
     position: int

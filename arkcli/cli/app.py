@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "send": "send",
     "drain": "drain",
     "queue": "queue",
+    "replay": "replay",
+    "log": "log",
     "sign": "sign",
     "verify": "verify",
     "demo": "demo",

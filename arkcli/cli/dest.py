@@ -1,6 +1,5 @@
 """`ark dest`: the destinations."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from arkcli.cli.options import (
     Quiet,
     SecretFile,
     Yes,
+    ask,
     complete_destination,
     environment_of,
     find_destination,
@@ -208,17 +208,11 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     standing = _standings(environment, [found])[0]
     waiting = standing.waiting + sum(standing.retrying)
     if (waiting or standing.dead) and not yes:
-        _ask(f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
+        ask(f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
     dropped = destinations.remove(environment, found)
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {dropped} deliveries were given up"
     )
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin or not sys.stdin.isatty():
-        raise UsageError(f"{question} Say so with --yes")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _pause(context: typer.Context, name: str, *, paused: bool, as_json: bool, quiet: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import times
+from arkcli import operating, times
 from arkcli.cli.options import (
     Concurrency,
     Json,
@@ -16,7 +16,9 @@ from arkcli.cli.options import (
     environment_of,
     find_destination,
     output_of,
+    parse_time,
 )
+from arkcli.cli.queue import show_deliveries
 from arkcli.delivery.drain import Drain, Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.environment import Environment
@@ -42,6 +44,8 @@ def drain(
     ] = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
+    at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -54,11 +58,20 @@ def drain(
     """
     environment = environment_of(context)
     output = output_of(context, as_json=as_json, quiet=quiet)
+    if at is not None and not dry_run:
+        raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else _seconds(for_))
 
     def choose(contents: Contents) -> Sequence[Destination]:
         return [find_destination(contents, name) for name in to] if to else contents.destinations
 
+    if dry_run:
+        now = environment.clock.now()
+        moment = now if at is None else parse_time(at, now, "--at")
+        chosen = [found for found in choose(environment.store.read()) if not found.paused]
+        environment.queue.join(found.id for found in chosen)
+        show_deliveries(context, operating.due(environment, chosen, moment), as_json=as_json, quiet=quiet)
+        return
     roster = Roster(environment, choose, output.warn)
     environment.stop_on_signals()
     wire = environment.wire()

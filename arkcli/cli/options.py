@@ -1,5 +1,6 @@
 """What commands have in common: their options, and how they find what the options name."""
 
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,3 +105,24 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
     except ValueError:
         raise UsageError("the signing secret is empty; give --secret-file or ARK_SECRET a value") from None
     return given or [environment.workspace_secret(environment.store.read())]
+
+
+def ask(question: str) -> None:
+    """Asks on the terminal; without one, says that --yes is needed."""
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(f"{question} Say so with --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def parse_time(text: str, now: int, option: str) -> int:
+    """Milliseconds, UTC, of a time like 2026-11-23T12:00:00Z, or like -2h, which means ago. Raises UsageError."""
+    from arkcli import times
+
+    try:
+        if text.startswith("-"):
+            return now - round(times.parse_duration(text[1:]) * 1000)
+        return times.from_text(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{option} takes a time like 2026-11-23T12:00:00Z, or one ago like -2h, not {text!r}"
+        ) from None

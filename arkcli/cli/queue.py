@@ -1,14 +1,39 @@
-"""`ark queue`: what waits."""
+"""`ark queue`: what waits, and what an operator does about it."""
 
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 import typer
 
-from arkcli import times
-from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli import operating, times
+from arkcli.cli.options import (
+    Json,
+    Quiet,
+    Yes,
+    ask,
+    choose_destinations,
+    complete_destination,
+    complete_event,
+    environment_of,
+    output_of,
+)
+from arkcli.environment import Environment
+from arkcli.errors import ExitCode, UsageError
+from arkcli.model import Attempt, Destination, State
+from arkcli.operating import Selection
 from arkcli.output import Table
+from arkcli.queue.view import Pending
 
-app = typer.Typer(help="Show what waits for delivery.", add_completion=False, invoke_without_command=True)
+app = typer.Typer(help="Show what waits for delivery, and mend it.", add_completion=False, invoke_without_command=True)
+
+EventIds = Annotated[list[str] | None, typer.Argument(metavar="[EVENT_ID…]", help="Whose deliveries.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="Only this destination's. Repeatable.", autocompletion=complete_destination),
+]
+Dead = Annotated[bool, typer.Option("--dead", help="Every dead delivery of the destinations named with --to.")]
+AllDead = Annotated[bool, typer.Option("--all-dead", help="Every dead delivery.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")]
 
 
 @app.callback()
@@ -20,9 +45,8 @@ def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False)
     if context.invoked_subcommand is not None:
         return
     environment = environment_of(context)
-    found = environment.store.read().destinations
+    found = _joined(environment)
     queue = environment.queue
-    queue.join(known.id for known in found)
     standings = [(known.name, queue.standing(known.id)) for known in found]
     events, size = queue.totals
     rows = [
@@ -52,5 +76,229 @@ def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False)
     output.note(f"{events:,} events in the log, {size:,} bytes")
 
 
-def _when(at: int | None) -> Any:
+@app.command("list")
+def list_(
+    context: typer.Context,
+    to: To = None,
+    state: Annotated[State | None, typer.Option("--state", help="waiting, retrying or dead.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+    ] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, help="At most so many.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List deliveries that are not done.
+
+    Example: ark queue list --state dead
+    """
+    environment = environment_of(context)
+    matching = (
+        (destination, found)
+        for destination, found in operating.pending(environment, _joined(environment, to))
+        if state in (None, found.state) and event in (None, found.event.name)
+    )
+    show_deliveries(context, islice(matching, number), as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show an event, its body, and every attempt to every destination.
+
+    Example: ark queue show evt_…
+    """
+    environment = environment_of(context)
+    destinations = _joined(environment)
+    event = environment.queue.find(event_id)
+    if event is None:
+        letters = (
+            found.event for _, found in operating.pending(environment, destinations) if found.state is State.DEAD
+        )
+        event = next((found for found in letters if found.id == event_id), None)
+    if event is None:
+        raise UsageError(f"there is no event {event_id!r} in the queue (any more); `ark log` shows what there was")
+    document: dict[str, Any] = {
+        "id": event.id,
+        "type": event.name,
+        "at": event.at,
+        "bytes": len(event.body),
+        "body": event.body.decode(),
+    }
+    deliveries: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
+    for destination in destinations:
+        view = environment.queue.view(destination.id)
+        state, attempts = view.history(event_id)
+        if state is None and view.is_waiting(event):
+            state = State.WAITING
+        view.close()
+        if state is not None:
+            deliveries.append(
+                {"destination": destination.name, "state": state, "attempts": [_attempt(made) for made in attempts]}
+            )
+            rows += [] if attempts else [(destination.name, state, None, None, None)]
+            rows += [
+                (destination.name, state, made.attempt, times.to_text(made.at), made.error or made.status)
+                for made in attempts
+            ]
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"event": document, "deliveries": deliveries},
+        f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
+        document["body"],
+        Table(("destination", "state", "attempt", "at", "answer"), rows),
+    )
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    event_ids: EventIds = None,
+    to: To = None,
+    dead: Dead = False,
+    all_dead: AllDead = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make deliveries due now that are retrying, and revive those that are dead. The next drain attempts them.
+
+    Example: ark queue retry --dead --to crm
+    """
+    environment = environment_of(context)
+    chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    count = operating.retry(environment, chosen, selection, dry=dry_run)
+    _check_found(event_ids, count, "retrying or dead")
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"retried": count}, f"{count} deliveries {'would be' if dry_run else 'are'} due now; `ark drain` attempts them"
+    )
+
+
+@app.command()
+def drop(
+    context: typer.Context,
+    event_ids: EventIds = None,
+    to: To = None,
+    dead: Dead = False,
+    all_dead: AllDead = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Give up deliveries that wait, are retrying or dead. They are not sent any more.
+
+    Example: ark queue drop --all-dead --yes
+    """
+    environment = environment_of(context)
+    chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    if not (yes or dry_run):
+        count = operating.drop(environment, chosen, selection, dry=True)
+        _check_found(event_ids, count, "waiting, retrying or dead")
+        ask(f"Give up {count} deliveries?")
+    count = operating.drop(environment, chosen, selection, dry=dry_run)
+    _check_found(event_ids, count, "waiting, retrying or dead")
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"dropped": count}, f"{count} deliveries {'would be' if dry_run else 'were'} given up"
+    )
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    repair: Annotated[bool, typer.Option("--repair", help="Set damaged lines aside; nothing is deleted.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read everything and report damage: file, line and problem. Exit status 78 when there is some.
+
+    Example: ark queue check
+    """
+    environment = environment_of(context)
+    result = environment.queue.check(repair_at=times.to_text(environment.clock.now()) if repair else None)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    rows = [(str(found.file), found.line, found.problem) for found in result.damaged]
+    document: dict[str, Any] = {
+        "ok": not rows,
+        "lines": result.lines,
+        "damaged": [{"file": file, "line": line, "problem": problem} for file, line, problem in rows],
+    }
+    if result.set_aside is not None:
+        document["set_aside"] = str(result.set_aside)
+    said = f"{result.lines:,} lines read, {len(rows)} damaged"
+    if rows and result.set_aside is None:
+        said += "; all others are safe and go on being delivered. --repair sets the damaged ones aside"
+    elif rows:
+        said += f"; they were set aside in {result.set_aside}"
+    output.result(document, Table(("file", "line", "problem"), rows), said, always=bool(rows))
+    raise typer.Exit(ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE)
+
+
+def show_deliveries(context: typer.Context, found: Any, *, as_json: bool, quiet: bool) -> None:
+    """Prints deliveries that are not done."""
+    deliveries = [_delivery(destination, pending) for destination, pending in found]
+    rows = [
+        (one["event_id"], one["event"], one["destination"], one["state"], one["attempt"], one["next_attempt_at"],
+         one["last_error"] or one["last_status"])
+        for one in deliveries
+    ]  # fmt: skip
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"deliveries": deliveries},
+        Table(("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"), rows),
+    )
+
+
+def _joined(environment: Environment, names: list[str] | None = None) -> list[Destination]:
+    contents = environment.store.read()
+    found = choose_destinations(contents, names) if names or contents.destinations else []
+    environment.queue.join(known.id for known in found)
+    return found
+
+
+def _selection(
+    environment: Environment, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
+) -> tuple[list[Destination], Selection]:
+    if dead and not to:
+        raise UsageError("--dead needs --to NAME; --all-dead means every destination")
+    if not (event_ids or dead or all_dead):
+        raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
+    return _joined(environment, to), Selection(frozenset(event_ids or ()), dead=dead or all_dead)
+
+
+def _check_found(event_ids: list[str] | None, count: int, states: str) -> None:
+    if event_ids and not count:
+        raise UsageError(f"no delivery of {', '.join(event_ids)} is {states}; `ark queue list` shows those that are")
+
+
+def _delivery(destination: Destination, found: Pending) -> dict[str, Any]:
+    return {
+        "event_id": found.event.id,
+        "event": found.event.name,
+        "destination": destination.name,
+        "state": found.state,
+        "attempt": found.attempt,
+        "next_attempt_at": _when(found.next_attempt_at),
+        "last_status": found.last_status,
+        "last_error": found.last_error,
+        "accepted_at": found.event.at,
+    }
+
+
+def _attempt(made: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": made.attempt,
+        "at": times.to_text(made.at),
+        "outcome": made.outcome,
+        "status": made.status,
+        "error": made.error,
+        "duration_ms": made.duration_ms,
+        "excerpt": made.excerpt,
+    }
+
+
+def _when(at: int | None) -> str | None:
     return None if at is None else times.to_text(at)

@@ -4,13 +4,13 @@ import errno
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import files
 from arkcli.errors import NotAccepted
-from arkcli.model import Event
+from arkcli.model import Event, Instead
 from arkcli.queue import lines
 from arkcli.queue.lines import Damaged
 from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
@@ -19,13 +19,14 @@ _CACHED_BLOCKS: Final = 16
 
 
 class Draft(NamedTuple):
-    """An event on its way into the log. `at` is ISO 8601 text; `to` None means every destination."""
+    """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
 
     id: str
     name: str
     at: str
     body: bytes
     to: tuple[str, ...] | None = None
+    instead: dict[str, Instead] | None = None
 
 
 class Gap(NamedTuple):
@@ -94,7 +95,7 @@ class EventLog:
             if known is not None:
                 accepted.append(known)
                 continue
-            event = Event(position, 0, draft.id, draft.name, draft.at, draft.body, draft.to)
+            event = Event(position, 0, *draft)
             line = lines.encode_event(event, seq, addressed)
             accepted.append(Event(position, len(line), *draft))
             written.append(line)
@@ -148,6 +149,16 @@ class EventLog:
             if len(self._blocks) > _CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         return events, following
+
+    def events(self) -> Iterator[Event]:
+        """Every event that can be read, oldest first."""
+        position = self.start
+        while position < self._end:
+            found, following = self._segments.block(position, self._end)
+            if following == position:
+                return
+            position = following
+            yield from (event for line in found if isinstance(event := _decode(line), Event))
 
     def event_at(self, position: int, length: int) -> Event | None:
         """The event whose line stands there; None when it cannot be read."""

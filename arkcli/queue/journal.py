@@ -1,6 +1,6 @@
 """A destination's journal: what happened to its deliveries. docs/internals.md, sections 2 to 5."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -108,6 +108,22 @@ class Journal:
         found, following = self._segments.block(position, self.state.journal)
         self._unsaved += len(found)
         return found, following
+
+    def entries(self, needle: bytes = b"") -> Iterator[AttemptLine | DropLine]:
+        """What the journal tells, oldest first, up to its end as it is now.
+
+        With a needle, only lines that hold these bytes.
+        """
+        end, position = self.end, self._segments.start
+        while position < end:
+            found, following = self._segments.block(position, end)
+            if following == position:
+                return
+            position = following
+            for line in found:
+                entry = self.decode(line) if needle in line.text else None
+                if isinstance(entry, AttemptLine | DropLine):
+                    yield entry
 
     @property
     def end(self) -> int:

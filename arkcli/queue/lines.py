@@ -144,7 +144,7 @@ _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 def encode_event(event: Event, seq: int, addressed: int) -> bytes:
     """An event line, with its newline. The body goes in verbatim, as the last key."""
     to = b"" if event.to is None else b'"to":%b,' % _encoder.encode(event.to)
-    if event.instead:
+    if event.instead is not None:
         to += b'"instead":%b,' % _encoder.encode(event.instead)
     return seal(
         b'"seq":%d,"addressed":%d,"id":"%b","at":"%b","event":"%b",%b"body":%b}'

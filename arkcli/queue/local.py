@@ -5,13 +5,14 @@ What the delivery loop asks of a queue is: accept events, claim a destination, h
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from arkcli import files
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Event
+from arkcli.queue.check import Check, Checked
 from arkcli.queue.claim import Claim
 from arkcli.queue.deadletters import DeadLetters
 from arkcli.queue.eventlog import Draft, EventLog
@@ -109,6 +110,18 @@ class LocalQueue:
         """What waits for a destination."""
         with contextlib.closing(self.view(destination_id)) as view:
             return view.standing()
+
+    def events(self) -> Iterator[Event]:
+        """Every event in the log that can be read, oldest first."""
+        return self._log.events()
+
+    def find(self, event_id: str) -> Event | None:
+        """The event as it was first accepted under an id; None when the log has none (any more)."""
+        return self._log.find(event_id)
+
+    def check(self, *, repair_at: str | None = None) -> Checked:
+        """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
+        return Check(self._directory).run(repair_at=repair_at)
 
     def watch(self, destination_id: str) -> Callable[[Event], Attempt | None]:
         """A function that tells what became of an event's first attempt since now, made by whoever holds the lock."""

@@ -1,14 +1,17 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+import msgspec
 
 from arkcli import times
 from arkcli.model import DEAD, Attempt, Event, Instead, State
 from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import EventLog
+from arkcli.queue.eventlog import EventLog, is_for
 from arkcli.queue.journal import Journal
 from arkcli.queue.lanes import Arrivals, Retries, UnderWay
+from arkcli.queue.lines import AttemptLine
 from arkcli.queue.state import LANES
 from arkcli.schedule import RetrySchedule
 
@@ -105,6 +108,42 @@ class View:
             key = (DEAD, letter.pos, letter.len)
             if letter.pos not in self._journal.state.gone and key not in taken_over:
                 yield Pending(letter.to_event(), State.DEAD, DEAD - 1, None, letter.status, letter.error, key)
+
+    def is_waiting(self, event: Event) -> bool:
+        """Whether an event's first attempt is still to be made."""
+        return is_for(event, self._destination_id) and self._journal.load().first.passed(event.position) is None
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every attempt that the journal still tells of, oldest first."""
+        for entry in self._journal.entries():
+            if isinstance(entry, AttemptLine):
+                yield entry.to_attempt()
+
+    def new_attempts(self) -> Callable[[], list[Attempt]]:
+        """A function that gives the attempts made since it was last called, or made."""
+        position = self._journal.end
+
+        def new() -> list[Attempt]:
+            nonlocal position
+            found, position = self._journal.since(position)
+            entries = map(self._journal.decode, found)
+            return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
+
+        return new
+
+    def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
+        """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""
+        state: State | None = None
+        attempts = []
+        for entry in self._journal.entries(b'"id":%b,' % msgspec.json.encode(event_id)):
+            if entry.id != event_id:
+                continue
+            if isinstance(entry, AttemptLine):
+                attempts.append(entry.to_attempt())
+                state = entry.state
+            elif entry.action != "void":
+                state = State.DROPPED
+        return state, attempts
 
     def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[Pending]:
         while lane.head() is not None:

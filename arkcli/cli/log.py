@@ -1,0 +1,118 @@
+"""`ark log`."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from heapq import merge
+from typing import Annotated, Any
+
+import typer
+
+from arkcli import times
+from arkcli.cli.options import (
+    Json,
+    Quiet,
+    choose_destinations,
+    complete_destination,
+    complete_event,
+    environment_of,
+    output_of,
+    parse_time,
+)
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+from arkcli.model import Attempt, Destination, Outcome
+from arkcli.output import Output
+
+app = typer.Typer(add_completion=False)
+_POLL = 0.2
+
+Wanted = Callable[[Attempt], bool]
+
+
+@app.command()
+def log(
+    context: typer.Context,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+    ] = None,
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="delivered or failed.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Such as 503 or 5xx.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Made since: ISO 8601, or -2h.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones, until told to stop.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show attempts, newest last. With --json one object a line.
+
+    Example: ark log --outcome failed -n 20
+    """
+    environment = environment_of(context)
+    wanted = _wanted(environment, event, outcome, status, since)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    contents = environment.store.read()
+    destinations = choose_destinations(contents, to) if to or contents.destinations else []
+    environment.queue.join(found.id for found in destinations)
+    if follow:
+        environment.stop_on_signals()
+    with ExitStack() as stack:
+        views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
+        following = [(found, view.new_attempts()) for found, view in views]
+        past = merge(*(_named(found, view.attempts()) for found, view in views), key=lambda named: named[1].at)
+        matching = (named for named in past if wanted(named[1]))
+        for found, attempt in matching if number is None else deque(matching, maxlen=number):
+            _print(output, found, attempt)
+        while follow and not environment.stopping():
+            for found, new in following:
+                for attempt in filter(wanted, new()):
+                    _print(output, found, attempt)
+            environment.clock.sleep(_POLL)
+
+
+def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tuple[Destination, Attempt]]:
+    return ((destination, attempt) for attempt in attempts)
+
+
+def _wanted(
+    environment: Environment, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
+) -> Wanted:
+    begins = None if since is None else parse_time(since, environment.clock.now(), "--since")
+    if status is not None and not re.fullmatch(r"\d{3}|\dxx", status):
+        raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")
+    pattern = None if status is None else re.compile(status.replace("x", r"\d"))
+
+    def wanted(attempt: Attempt) -> bool:
+        return (
+            event in (None, attempt.event)
+            and outcome in (None, attempt.outcome)
+            and (begins is None or attempt.at >= begins)
+            and (pattern is None or pattern.fullmatch(str(attempt.status)) is not None)
+        )
+
+    return wanted
+
+
+def _print(output: Output, destination: Destination, attempt: Attempt) -> None:
+    document: dict[str, Any] = {
+        "event_id": attempt.event_id,
+        "event": attempt.event,
+        "destination": destination.name,
+        "attempt": attempt.attempt,
+        "at": times.to_text(attempt.at),
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+        "excerpt": attempt.excerpt,
+    }
+    columns = ("at", "destination", "event", "event_id", "attempt", "outcome")
+    said = attempt.error or attempt.status
+    output.result(
+        document, "\t".join([*(str(document[key]) for key in columns), str(said), f"{attempt.duration_ms} ms"])
+    )

@@ -1,0 +1,70 @@
+"""`ark replay`."""
+
+from typing import Annotated
+
+import typer
+
+from arkcli import operating
+from arkcli.cli.options import (
+    Json,
+    Quiet,
+    Yes,
+    ask,
+    choose_destinations,
+    complete_destination,
+    complete_event,
+    environment_of,
+    output_of,
+    parse_time,
+)
+from arkcli.errors import UsageError
+from arkcli.operating import Replay
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    event_ids: Annotated[list[str] | None, typer.Argument(metavar="[EVENT_ID…]")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Accepted since: ISO 8601, or -2h.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="And until.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Only to this destination. Repeatable.", autocompletion=complete_destination),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only where it is retrying or dead.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send old events again, delivered or not. The next drain delivers them, with the same ids and bytes.
+
+    Example: ark replay --since -2h --to crm --yes
+    """
+    environment = environment_of(context)
+    if bool(event_ids) == (since is not None or until is not None):
+        raise UsageError("say which: EVENT_ID…, or --since TIME (and --until)")
+    now = environment.clock.now()
+    chosen = Replay(
+        event_ids=frozenset(event_ids or ()),
+        since=None if since is None else parse_time(since, now, "--since"),
+        until=None if until is None else parse_time(until, now, "--until"),
+        event=event,
+        failed=failed,
+    )
+    contents = environment.store.read()
+    destinations = choose_destinations(contents, to)
+    environment.queue.join(found.id for found in contents.destinations)
+    if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
+        count = operating.replay(environment, destinations, to is None, chosen, dry=True)
+        if count > 1:
+            ask(f"Send {count} events again?")
+    count = operating.replay(environment, destinations, to is None, chosen, dry=dry_run)
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"replayed": count}, f"{count} events {'would be' if dry_run else 'are'} sent again; `ark drain` delivers them"
+    )

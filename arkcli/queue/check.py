@@ -1,0 +1,159 @@
+"""Reading the whole queue for damage, and setting damaged lines aside."""
+
+import base64
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from arkcli import files
+from arkcli.errors import Busy
+from arkcli.queue import lines
+from arkcli.queue.lines import Damaged
+
+#: Longer than any line can be. Of a longer one only this much is read at a time.
+_LONGEST_LINE: Final = 4 * 1024 * 1024
+
+
+class Damage(NamedTuple):
+    """A damaged line: its file, its number from 1, where it begins there, its bytes, and what is wrong with it."""
+
+    file: Path
+    line: int
+    offset: int
+    text: bytes
+    problem: str
+
+
+class Checked(NamedTuple):
+    """What a check found. `set_aside` has copies of the damaged lines; None when they were left as they are."""
+
+    lines: int
+    damaged: list[Damage]
+    set_aside: Path | None
+
+
+class Check:
+    """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lines = 0
+
+    def run(self, *, repair_at: str | None = None) -> Checked:
+        """Reads everything. With `repair_at`, which names the time, sets damaged lines aside. Raises Busy."""
+        damaged = [*self._event_log(), *self._destinations()]
+        if not damaged or repair_at is None:
+            return Checked(self._lines, damaged, None)
+        return Checked(self._lines, damaged, self._set_aside(damaged, repair_at))
+
+    def _event_log(self) -> Iterator[Damage]:
+        expected: int | None = None
+        for path, is_last in _segments(self._directory / "events"):
+            for number, offset, text in self._read(path, is_last=is_last):
+                try:
+                    following, _ = lines.event_counts(text)
+                    lines.decode_event(text, offset)
+                except Damaged as error:
+                    expected = None if expected is None else expected + 1
+                    if not _is_blank(text):
+                        yield Damage(path, number, offset, text, str(error))
+                    continue
+                if expected is not None and following != expected + 1:
+                    problem = f"lines are missing before this one: it counts {following - 1}, not {expected}"
+                    yield Damage(path, number, offset, b"", problem)
+                expected = following
+
+    def _destinations(self) -> Iterator[Damage]:
+        for place in sorted((self._directory / "destinations").glob("[!.]*")):
+            for path, is_last in _segments(place / "journal"):
+                yield from self._each(path, lines.decode_journal, is_last=is_last)
+            yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
+            yield from self._each(place / "dead.jsonl", lines.decode_dead, is_last=True)
+
+    def _each(self, path: Path, decode: Callable[[bytes], object], *, is_last: bool) -> Iterator[Damage]:
+        for number, offset, text in self._read(path, is_last=is_last):
+            try:
+                decode(text)
+            except Damaged as error:
+                if not _is_blank(text):
+                    yield Damage(path, number, offset, text, str(error))
+
+    def _read(self, path: Path, *, is_last: bool) -> Iterator[tuple[int, int, bytes]]:
+        """A file's lines, without newlines. What stands behind the last newline of a growing file is no damage yet."""
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            number = offset = 0
+            while line := file.readline(_LONGEST_LINE):
+                if not line.endswith(b"\n") and is_last and len(line) < _LONGEST_LINE:
+                    return
+                number += 1
+                self._lines += 1
+                yield number, offset, line.removesuffix(b"\n")
+                offset += len(line)
+
+    def _set_aside(self, damaged: list[Damage], now: str) -> Path:
+        """Copies the damaged lines into a file of their own, then blanks them where they stood: positions stay."""
+        keeping = self._directory / "damaged"
+        files.make_directory(keeping)
+        copy = keeping / f"{now.replace(':', '')}.jsonl"
+        rows = [
+            {
+                "file": str(found.file.relative_to(self._directory)),
+                "line": found.line,
+                "offset": found.offset,
+                "problem": found.problem,
+                "bytes": base64.b64encode(found.text).decode(),
+            }
+            for found in damaged
+        ]
+        files.replace(copy, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        for found in damaged:
+            if found.text:
+                with self._locked(found.file):
+                    _blank(found)
+        return copy
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Holds the lock of whatever the file belongs to."""
+        owner = path.parent.parent if path.parent.name == "journal" else path.parent
+        lock = files.Lock(owner / "lock")
+        try:
+            if owner.name == "events":
+                lock.acquire()
+            elif not lock.try_acquire():
+                holder = files.read_holder(owner / "lock").strip()
+                raise Busy(f"process {holder} is using {path}; stop it and repair again")
+            yield
+        finally:
+            lock.close()
+
+
+def _segments(directory: Path) -> Iterator[tuple[Path, bool]]:
+    found = sorted(directory.glob("*.jsonl"))
+    for path in found:
+        yield path, path == found[-1]
+
+
+def _is_blank(text: bytes) -> bool:
+    return not text.strip(b" ")
+
+
+def _blank(found: Damage) -> None:
+    descriptor = files.open_private(found.file, os.O_RDWR)
+    try:
+        # Somebody may have cut or rewritten the file since it was read: then this line is not there any more.
+        if os.pread(descriptor, len(found.text), found.offset) == found.text:
+            ends = os.pread(descriptor, 1, found.offset + len(found.text)) == b"\n"
+            blank = b" " * len(found.text) if ends else b" " * (len(found.text) - 1) + b"\n"
+            files.write_all(descriptor, blank, found.offset)
+            files.sync(descriptor)
+    finally:
+        os.close(descriptor)
