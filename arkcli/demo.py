@@ -93,7 +93,7 @@ def _drain(environment: Environment, receiver: Receiver) -> tuple[bool, int]:
         def done() -> bool:
             return receiver.received[-1].event == _EVENT and receiver.received[-1].status == 200
 
-        drain = Drain(environment.queue, wire, environment.clock, Limits(), roster.read, done)
+        drain = Drain(environment.queue, wire, environment.clock, Limits(), roster.read, done, roster.tidy)
         drained = drain.run(Plan(watch=True, seconds=8.0))
     finally:
         wire.close()

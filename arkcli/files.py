@@ -17,6 +17,10 @@ DIRECTORY_MODE: Final = 0o700
 #: Descriptors that are kept open stay above this: select(2), which libcurl waits with, reaches 1,023 only.
 _HIGH_DESCRIPTOR: Final = 1024
 
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.glusterfs", "fuse.sshfs")
+)
+
 
 def make_directory(path: Path) -> None:
     """Makes a directory, and its parents, for this user alone whatever the umask. One that exists is left alone."""
@@ -168,3 +172,17 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def network_file_system(path: Path, mounts: str) -> str | None:
+    """The kind of network file system that holds a path; None when it is a local one.
+
+    `mounts` is what /proc/self/mountinfo says (proc(5)).
+    """
+    holder, kind = "", ""
+    for line in mounts.splitlines():
+        fields, _, described = line.partition(" - ")
+        place = fields.split(" ")[4].replace("\\040", " ")
+        if len(place) >= len(holder) and path.is_relative_to(place):
+            holder, kind = place, described.split(" ")[0]
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None

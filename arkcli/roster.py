@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from arkcli import times
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Destination
@@ -38,6 +39,14 @@ class Roster:
             }
             self._stamp = stamp
         return list(self._endpoints.values())
+
+    def tidy(self) -> None:
+        """Removes from the queue what nobody needs and what is older than the store says to keep."""
+        contents = self._environment.store.read()
+        keep = round(times.parse_duration(contents.queue.keep) * 1000)
+        everybody = [found.id for found in contents.destinations]
+        self._environment.queue.join(everybody)
+        self._environment.queue.expire(everybody, self._environment.clock.now() - keep)
 
     def _endpoint(self, found: Destination, contents: Contents) -> Endpoint | None:
         try:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import tomli_w
 
-from arkcli import files
+from arkcli import files, times
 from arkcli.errors import Unreadable, UsageError
 from arkcli.model import Destination
 from arkcli.signing import Secret
@@ -26,11 +26,18 @@ class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     secret: str | None = None
 
 
-class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`keep` is how long events are kept that nobody needs any more: what `replay` and `log` reach back to."""
+
+    keep: str = "7d"
+
+
+class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What is in the file."""
 
     version: int
     workspace: Workspace = msgspec.field(default_factory=Workspace)
+    queue: QueueSettings = msgspec.field(default_factory=QueueSettings)
     destinations: list[Destination] = []
 
     def find(self, name: str) -> Destination | None:
@@ -115,6 +122,10 @@ class Store:
 
     def _check(self, contents: Contents) -> None:
         seen: set[str] = set()
+        try:
+            times.parse_duration(contents.queue.keep)
+        except ValueError as error:
+            raise self._wrong(str(error), "queue.keep") from None
         for index, destination in enumerate(contents.destinations):
             place = f"destinations[{index}]"
             if not _ID.fullmatch(destination.id):

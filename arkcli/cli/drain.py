@@ -77,7 +77,7 @@ def drain(
     wire = environment.wire()
     try:
         limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
-        run = Drain(environment.queue, wire, environment.clock, limits, roster.read, environment.stopping)
+        run = Drain(environment.queue, wire, environment.clock, limits, roster.read, environment.stopping, roster.tidy)
         drained = run.run(plan)
     finally:
         wire.close()

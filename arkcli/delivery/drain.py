@@ -20,6 +20,9 @@ SEND_HOLDS_FOR: Final = 15.0
 #: Every so many seconds a watching drain looks at every destination, whatever it remembers of it.
 _LOOK_AT_ALL_EVERY: Final = 30.0
 
+#: How often what nobody needs any more is looked for, in seconds.
+_TIDY_EVERY: Final = 3600.0
+
 
 class Tally(msgspec.Struct):
     """What a run did for one destination."""
@@ -61,14 +64,20 @@ class Drain:
         limits: Limits,
         roster: Callable[[], Iterable[Endpoint]],
         stopping: Callable[[], bool],
+        tidy: Callable[[], None],
     ) -> None:
-        """`roster` gives the destinations to deliver to as they are now; it is asked often."""
+        """`roster` gives the destinations to deliver to as they are now; it is asked often.
+
+        `tidy` is called when there is nothing to do, at most once an hour.
+        """
         self._queue = queue
         self._wire = wire
         self._clock = clock
         self._limits = limits
         self._roster = roster
         self._stopping = stopping
+        self._tidy = tidy
+        self._tidy_at = 0.0
         self._active: dict[str, Course] = {}
         self._busy: dict[str, float] = {}
         self._known: dict[str, tuple[int, int | None]] = {}
@@ -87,6 +96,7 @@ class Drain:
         loop = Loop(self._wire, self._clock, self._limits, stopping)
         while True:
             loop.run(self._supply)
+            self._tidy_up()
             if stopping() or not (plan.watch or self._awaited(started)):
                 break
             self._clock.sleep(_IDLE if plan.watch else _IDLE / 5)
@@ -95,6 +105,11 @@ class Drain:
             duration_s=round(self._clock.monotonic() - started, 3),
             destinations=sorted(self._tallies.values(), key=lambda tally: tally.name),
         )
+
+    def _tidy_up(self) -> None:
+        if not self._stopping() and self._clock.monotonic() >= self._tidy_at:
+            self._tidy_at = self._clock.monotonic() + _TIDY_EVERY
+            self._tidy()
 
     def _awaited(self, started: float) -> bool:
         """Whether a destination is held by a `send`, which will be done within one attempt."""

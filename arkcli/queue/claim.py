@@ -119,6 +119,10 @@ class Claim:
         """Gives deliveries up. Raises NotRecorded."""
         self._journal.append(entries)
 
+    def expire(self, before: int) -> None:
+        """Removes from the journal what nobody needs and what is older than a time (milliseconds, UTC)."""
+        self._journal.expire(before)
+
     def release(self) -> None:
         """Gives the right back."""
         gone = self._journal.state.gone

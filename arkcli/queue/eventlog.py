@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from arkcli import files
+from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Event, Instead
 from arkcli.queue import lines
@@ -223,6 +223,25 @@ class EventLog:
             return 0, 0
         first = self.event_line_counts(self.start)
         return self._count(self._end)[0] - (first[0] if first else 0), self._end - self.start
+
+    def expired(self, before: int) -> int:
+        """The position up to which whole segments hold only events accepted before a time (milliseconds, UTC)."""
+        expired = self.start
+        for start in self._segments.starts[1:]:
+            events, _ = self.block(start)
+            first = next((event for event in events if isinstance(event, Event)), None)
+            # What stands before an event was accepted before it.
+            if first is None or times.from_text(first.at) >= before:
+                break
+            expired = start
+        return expired
+
+    def remove_before(self, position: int) -> None:
+        """Removes the segments that end at or before a position."""
+        with self._lock.held():
+            self._segments.look()
+            self._segments.remove_before(position)
+            self._blocks.clear()
 
     def close(self) -> None:
         """Closes what is open."""

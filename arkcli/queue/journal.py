@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from arkcli import files
+from arkcli import files, times
 from arkcli.errors import NotRecorded
 from arkcli.queue import lines
 from arkcli.queue.lines import AttemptLine, Damaged, DropLine, Snapshot
@@ -163,6 +163,24 @@ class Journal:
         self._segments.append(snapshot, start)
         self._segments.sync()
         self.state.journal = start + len(snapshot)
+
+    def expire(self, before: int) -> None:
+        """Removes segments that no retry needs and that tell only of attempts before a time (milliseconds, UTC)."""
+        starts = self._segments.starts
+        if len(starts) < 2:
+            return
+        snapshot = self.state.snapshot()
+        needed = min(cursor for cursor, _ in snapshot.lanes)
+        expired = starts[0]
+        for start in starts[1:]:
+            block, _ = self._segments.block(start, self.state.journal)
+            first = next((entry for line in block if isinstance(entry := self.decode(line), AttemptLine)), None)
+            if start > needed or first is None or times.from_text(first.at) >= before:
+                break
+            expired = start
+        if expired > starts[0]:
+            self.save()
+            self._segments.remove_before(expired)
 
     def save_if_worth_it(self, *, going_on: bool = False) -> None:
         """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""

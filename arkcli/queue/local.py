@@ -36,6 +36,7 @@ class LocalQueue:
         self._segment_size = segment_size
         self._journals: dict[str, Journal] = {}
         try:
+            _check_local(directory)
             files.make_directory(directory / "events")
             files.make_directory(directory / "destinations")
             _check_version(directory / "VERSION")
@@ -142,6 +143,25 @@ class LocalQueue:
 
         return outcome
 
+    def expire(self, destination_ids: Iterable[str], before: int) -> None:
+        """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).
+
+        `destination_ids` are all there are. A destination that another process holds keeps its journal for now.
+        """
+        everybody = list(destination_ids)
+        expired = self._log.expired(before)
+        for destination_id in everybody if expired > self._log.start else ():
+            with contextlib.closing(self.view(destination_id)) as view:
+                expired = min(expired, view.needed_from())
+        if expired > self._log.start:
+            self._log.remove_before(expired)
+        for destination_id in everybody:
+            if len(list((self._place(destination_id) / "journal").iterdir())) > 1:
+                claim = self.claim(destination_id, "expire")
+                if claim is not None:
+                    claim.expire(before)
+                    claim.release()
+
     @property
     def totals(self) -> tuple[int, int]:
         """How many events are in the log, and how many bytes they take."""
@@ -164,6 +184,20 @@ class LocalQueue:
         if journal is None:
             journal = self._journals[destination_id] = Journal(self._place(destination_id), self._segment_size)
         return journal
+
+
+def _check_local(directory: Path) -> None:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
+    except OSError:
+        # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
+        return
+    kind = files.network_file_system(directory.resolve(), mounts)
+    if kind is not None:
+        raise Unreadable(
+            f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
+            f"set ARK_STATE_DIR to a directory on a local disk"
+        )
 
 
 def _check_version(path: Path) -> None:

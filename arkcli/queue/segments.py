@@ -59,9 +59,9 @@ class Segments:
         return self._starts[0] if self._starts else 0
 
     @property
-    def last_start(self) -> int:
-        """The position at which the last segment begins."""
-        return self._starts[-1]
+    def starts(self) -> list[int]:
+        """The positions at which the segments begin."""
+        return list(self._starts)
 
     def read(self, position: int, size: int) -> bytes:
         """Up to size bytes from a position; fewer at the end of a segment."""
@@ -154,6 +154,14 @@ class Segments:
         os.close(files.open_private(self._path(position), os.O_RDWR | os.O_CREAT))
         files.sync_directory(self._directory)
         self._starts.append(position)
+
+    def remove_before(self, position: int) -> None:
+        """Removes the segments that end at or before a position; the last one always stays."""
+        while len(self._starts) > 1 and self._starts[1] <= position:
+            gone = self._starts.pop(0)
+            if gone in self._descriptors:
+                os.close(self._descriptors.pop(gone))
+            files.unlink(self._path(gone))
 
     def sync(self) -> None:
         """Returns when the last segment is on stable storage."""

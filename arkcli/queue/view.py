@@ -109,6 +109,17 @@ class View:
             if letter.pos not in self._journal.state.gone and key not in taken_over:
                 yield Pending(letter.to_event(), State.DEAD, DEAD - 1, None, letter.status, letter.error, key)
 
+    def needed_from(self) -> int:
+        """The position of the oldest event that this destination still needs."""
+        self._journal.load()
+        arrivals, *retries = self._lanes()
+        arrivals.head()
+        needed = self._journal.state.first.cursor
+        for lane in retries:
+            while lane.head() is not None:
+                needed = min(needed, lane.skip().entry.pos)
+        return needed
+
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
         return is_for(event, self._destination_id) and self._journal.load().first.passed(event.position) is None
