@@ -38,6 +38,12 @@ def open_private(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
 
 
+def create(path: Path) -> None:
+    """Makes an empty file where there is none, and syncs its directory."""
+    os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+    sync_directory(path.parent)
+
+
 def out_of_selects_way(descriptor: int) -> int:
     """The same open file under a number above 1,023, where the limit on open files allows it."""
     try:
@@ -76,9 +82,14 @@ def truncate(descriptor: int, size: int) -> None:
     os.ftruncate(descriptor, size)
 
 
+def move(source: Path, target: Path) -> None:
+    """Gives a file or directory the name of another one in the same directory, in one step."""
+    source.replace(target)
+
+
 def rename(source: Path, target: Path) -> None:
-    """Renames within a directory and syncs it."""
-    source.rename(target)
+    """Moves within a directory and syncs it."""
+    move(source, target)
     sync_directory(target.parent)
 
 
@@ -106,7 +117,7 @@ def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
                 sync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
+        move(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             unlink(temporary)

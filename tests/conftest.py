@@ -10,6 +10,12 @@ from tests.world import Behaviour, TestReceiver, World
 from tests.world import receiver as open_receiver
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-faults", action="store_true", help="Break the queue at every step, not at a sample of them."
+    )
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "home")

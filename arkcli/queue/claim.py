@@ -110,6 +110,8 @@ class Claim:
             self._under_way.end(delivery)
         states = [entry.state for entry in entries]
         if State.DEAD in states:
+            # A letter must never survive a power failure that its journal line does not.
+            self._journal.sync()
             dying = zip(results, entries, strict=True)
             self._keep([(delivery.event, entry) for (delivery, _), entry in dying if entry.state is State.DEAD])
         self._journal.save_if_worth_it(going_on=True)

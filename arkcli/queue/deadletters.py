@@ -34,7 +34,9 @@ class DeadLetters:
 
     def keep(self, letters: Iterable[DeadLine]) -> None:
         """Adds letters, and returns when they are on stable storage. A torn last line is cut first."""
-        descriptor = files.open_private(self._path, os.O_RDWR | os.O_CREAT)
+        if not self._path.exists():
+            files.create(self._path)
+        descriptor = files.open_private(self._path, os.O_RDWR)
         try:
             before = _end_of_lines(descriptor)
             files.truncate(descriptor, before)

@@ -103,6 +103,23 @@ class Journal:
             self.damaged += 1
             return None
 
+    def entry_at(self, position: int, length: int) -> AttemptLine | DropLine | Snapshot | None:
+        """What the line says that stands exactly there; None when none does, or a damaged one."""
+        if not self._segments.start <= position <= position + length <= self.state.journal:
+            return None
+        text = self._segments.read(position, length)
+        try:
+            return lines.decode_journal(text[:-1]) if len(text) == length else None
+        except Damaged:
+            return None
+
+    def sync(self) -> None:
+        """Returns when the journal is on stable storage. Raises NotRecorded."""
+        try:
+            self._segments.sync()
+        except OSError as error:
+            raise NotRecorded(f"the journal cannot be synced ({error.strerror}): delivering stopped") from error
+
     def block(self, position: int) -> tuple[list[Line], int]:
         """The next lines from a position, up to where the state has come."""
         found, following = self._segments.block(position, self.state.journal)

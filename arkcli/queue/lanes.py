@@ -141,19 +141,23 @@ class Arrivals:
         """The first attempt of the oldest event. None when it was to take the place of a delivery that went on."""
         event = self._read.popleft()
         instead = event.instead.get(self._destination_id) if event.instead else None
-        if instead is None or self.may_replace(instead):
+        if instead is None or self.may_replace(event, instead):
             return Delivery(event, 1, None, instead)
         self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
         return None
 
-    def may_replace(self, instead: Instead) -> bool:
-        """Whether that delivery still waits, and is not being attempted at this moment."""
-        attempt, start, _ = instead
+    def may_replace(self, event: Event, instead: Instead) -> bool:
+        """Whether that delivery of the event still waits, and is not being attempted at this moment."""
+        attempt, start, length = instead
         if attempt == DEAD:
             return self._is_dead(start)
-        if not 2 <= attempt <= LANES + 1:
+        if not 2 <= attempt <= LANES + 1 or start in self._under_way.lines:
             return False
-        return start not in self._under_way.lines and self._journal.state.lanes[attempt - 2].passed(start) is None
+        if self._journal.state.lanes[attempt - 2].passed(start) is not None:
+            return False
+        # After a power failure other lines may stand where the journal ended once.
+        entry = self._journal.entry_at(start, length)
+        return isinstance(entry, AttemptLine) and (entry.id, entry.attempt) == (event.id, attempt - 1)
 
 
 class Waiting(NamedTuple):

@@ -151,8 +151,7 @@ class Segments:
 
     def begin(self, position: int) -> None:
         """Begins a new segment at a position: made, and its name on stable storage."""
-        os.close(files.open_private(self._path(position), os.O_RDWR | os.O_CREAT))
-        files.sync_directory(self._directory)
+        files.create(self._path(position))
         self._starts.append(position)
 
     def remove_before(self, position: int) -> None:

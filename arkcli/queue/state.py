@@ -26,7 +26,8 @@ class DestinationState:
         self.last = snapshot.last
         self.newly_dead: dict[int, AttemptLine] = {}
         self.gone = set(snapshot.gone)
-        self._damaged: set[int] = set()
+        # Journal lines that do not count: damaged ones, repetitions, and what was built upon them.
+        self._void = Progress(-1)
 
     def apply(self, line: AttemptLine | DropLine | Snapshot | None, start: int, end: int) -> None:
         """Takes in the journal line from start to end; None for a damaged one."""
@@ -46,10 +47,13 @@ class DestinationState:
                 self._finish(line)
         elif line is None:
             # What this line told of is made again, so what was built upon it must not count either.
-            self._damaged.add(start)
-            for lane, waiting in enumerate(self.retrying):
-                if waiting:
-                    self.lanes[lane].finish(start, end, 0)
+            self._ignore(start, end)
+
+    def _ignore(self, start: int, end: int) -> None:
+        self._void.finish(start, end, 0)
+        for lane, waiting in enumerate(self.retrying):
+            if waiting:
+                self.lanes[lane].finish(start, end, 0)
 
     def _finish(self, line: AttemptLine | DropLine) -> bool:
         if line.attempt == 1:
@@ -66,24 +70,23 @@ class DestinationState:
             self.dead -= 1
             return True
         lane = attempt - 2
-        if start in self._damaged or not self.lanes[lane].finish(start, start + length):
+        if self._void.passed(start) is not None or not self.lanes[lane].finish(start, start + length):
             return False
         self.retrying[lane] -= 1
         return True
 
     def _failed(self, line: AttemptLine, start: int, end: int, *, fresh: bool) -> None:
         lane = line.attempt - 1
-        if lane == LANES:
-            if fresh:
-                self.dead += 1
-                self.newly_dead[line.pos] = line
-        elif fresh:
+        if not fresh:
+            # The retry that it would schedule must not happen: another line has scheduled it, or will.
+            self._ignore(start, end)
+        elif lane == LANES:
+            self.dead += 1
+            self.newly_dead[line.pos] = line
+        else:
             if not self.retrying[lane]:
                 self.lanes[lane].skip_to(start)
             self.retrying[lane] += 1
-        elif self.retrying[lane]:
-            # It repeats what is finished, so the retry that it would schedule must not happen either.
-            self.lanes[lane].finish(start, end, 0)
 
     def snapshot(self) -> Snapshot:
         """What brings the state back to here."""

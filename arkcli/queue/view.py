@@ -90,7 +90,7 @@ class View:
         while arrivals.head() is not None:
             event = arrivals.skip()
             instead = event.instead.get(self._destination_id) if event.instead else None
-            if instead is None or (instead not in taken_over and arrivals.may_replace(instead)):
+            if instead is None or (instead not in taken_over and arrivals.may_replace(event, instead)):
                 yield event, instead
 
     def deliveries(self) -> Iterator[Pending]:
