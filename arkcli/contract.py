@@ -84,6 +84,7 @@ class Engagement(msgspec.Struct, kw_only=True):
     warmth_score: MaybeScore = None
 
 
+MatchedPlay = Annotated[Play, Meta(description="an object")]
 MaybeAccount = Annotated[Account | None, Meta(description="an object")]
 Timestamp = Annotated[str, Meta(description="an ISO 8601 time in UTC, ending in Z")]
 
@@ -101,13 +102,13 @@ class SignalPromoted(msgspec.Struct, kw_only=True):
     batchId: Text  # noqa: N815 - the documented name
     signal: Annotated[Signal, Meta(description="an object")]
     account: MaybeAccount = None
-    plays: Annotated[list[Play] | None, Meta(description="a list of objects")] = None
+    plays: Annotated[list[MatchedPlay] | None, Meta(description="a list of objects")] = None
 
 
 class PlayMatched(SignalPromoted, kw_only=True):
     """The body of `signal.play_matched`."""
 
-    plays: Annotated[list[Play], Meta(min_length=1, description="a list of at least one play")]
+    plays: Annotated[list[MatchedPlay], Meta(min_length=1, description="a list of at least one play")]
 
 
 class LeadPromoted(msgspec.Struct, kw_only=True):
@@ -142,6 +143,13 @@ class _Envelope(msgspec.Struct):
     timestamp: Raw | UnsetType = UNSET
     batchId: Raw | UnsetType = UNSET  # noqa: N815 - the documented name
 
+
+#: A \u escape of a leading surrogate that no trailing one follows, or of a trailing one that follows no leading one.
+_HALF_A_PAIR: Final = re.compile(
+    rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
+)
+#: ISO 8601 has `T` between date and time; a space is common, too.
+_DATE_AND_TIME: Final = re.compile(r"[0-9W-]+([T ][0-9:.,]+(Z|[+-][0-9:]+)?)?")
 
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
 _decoders: Final = {name: msgspec.json.Decoder(body) for name, body in EVENTS.items()}
@@ -207,11 +215,13 @@ def _read_envelope(payload: bytes) -> _Envelope:
             problem = "it begins with a byte-order mark; save it as UTF-8 without one"
         elif not payload.strip():
             problem = "it is empty; give a JSON object"
+        elif half := _HALF_A_PAIR.search(payload):
+            problem = f"the escape {half[0].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
         else:
             problem = str(error)
         raise PayloadError(f"$: this is not JSON: {problem}") from None
     except RecursionError:
-        raise PayloadError("$: this is nested too deeply to be read") from None
+        raise PayloadError(_TOO_DEEP) from None
 
 
 def _check_event(event: str, envelope: _Envelope) -> bytes:
@@ -231,9 +241,9 @@ def _validate(event: str, body: bytes) -> None:
     try:
         decoded = _decoders[event].decode(body)
     except msgspec.ValidationError as error:
-        raise PayloadError(_explain(event, str(error), body)) from None
+        raise PayloadError(_explanation(event, str(error), body)) from None
     except RecursionError:
-        raise PayloadError("$: this is nested too deeply to be read") from None
+        raise PayloadError(_TOO_DEEP) from None
     if not _is_utc(decoded.timestamp):
         raise PayloadError(_expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp))
     detected_at = decoded.signal.detected_at if isinstance(decoded, SignalPromoted) else None
@@ -246,6 +256,8 @@ def _validate(event: str, body: bytes) -> None:
 
 
 def _is_iso8601(text: str) -> bool:
+    if not _DATE_AND_TIME.fullmatch(text):
+        return False
     try:
         times.from_text(text)
     except (ValueError, OverflowError):
@@ -263,8 +275,16 @@ def _is_utc(text: str) -> bool:
     return True
 
 
+_TOO_DEEP: Final = "$: this is nested too deeply to be read"
 _AT: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
+
+
+def _explanation(event: str, message: str, body: bytes) -> str:
+    try:
+        return _explain(event, message, body)
+    except RecursionError:
+        return _TOO_DEEP
 
 
 def _explain(event: str, message: str, body: bytes) -> str:

@@ -106,7 +106,7 @@ class Environment:
 
     def secret_of(self, destination: "Destination", contents: "Contents") -> Secret:
         """The secret that signs for a destination: its own, else the workspace's. Raises UsageError."""
-        from arkcli.store import resolve_secret
+        from arkcli.secretsource import resolve_secret
 
         if destination.secret is not None:
             return resolve_secret(destination.secret, self.variables, f"the secret of {destination.name}")
@@ -114,7 +114,7 @@ class Environment:
 
     def workspace_secret(self, contents: "Contents") -> Secret:
         """The workspace's signing secret. Raises UsageError where there is none."""
-        from arkcli.store import resolve_secret
+        from arkcli.secretsource import resolve_secret
 
         if contents.workspace.secret is None:
             raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")

@@ -93,15 +93,17 @@ def _unwrapped(address: Address) -> Address:
 
 def check_url(url: str, *, allow_local: bool) -> None:
     """Raises AddressRefused unless the URL can be a destination: https, or http too with `allow_local`."""
-    if re.search(r"[\x00-\x20\x7f\\]", url):
-        raise AddressRefused(f"{url!r} is not a URL: it holds white space, a control character or a backslash")
+    # Whatever stands before an @ may be a password.
+    shown = repr(re.sub(r"//[^/]*@", "//***@", url))
+    if "\\" in url or any(character.isspace() or not character.isprintable() for character in url):
+        raise AddressRefused(f"{shown} is not a URL: it holds white space, a control character or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise AddressRefused(f"{url!r} is not a URL: {error}") from None
+    except ValueError:
+        raise AddressRefused(f"{shown} is not a URL: its host or port cannot be read") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise AddressRefused(f"{url!r} is not a URL that can receive webhooks: write it like https://host/path")
+        raise AddressRefused(f"{shown} is not a URL that can receive webhooks: write it like https://host/path")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused(
             "a URL with a user name or password would be shown; use --header 'Authorization: …' instead"
@@ -111,9 +113,9 @@ def check_url(url: str, *, allow_local: bool) -> None:
             f"{url} is not https; --allow-local permits http, for a receiver on this machine or network"
         )
     if port == 0:
-        raise AddressRefused(f"{url!r} is not a URL: port 0 cannot be dialled")
+        raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
     if parts.fragment:
-        raise AddressRefused(f"{url!r} has a fragment, which is never sent; leave out #{parts.fragment}")
+        raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out #{parts.fragment}")
 
 
 def default_name(url: str) -> str:

@@ -1,6 +1,5 @@
 """The only module that draws. Data goes to standard output, everything else to standard error."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -96,6 +95,8 @@ class Output:
 
 def to_json(document: object) -> str:
     """One line of JSON. What a terminal could trip over is escaped, as everything beyond ASCII is."""
+    import json
+
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)
 
 

@@ -20,7 +20,8 @@ class Secret:
 
     def __init__(self, value: str | bytes) -> None:
         """Takes the secret as text (its UTF-8 bytes are the key) or bytes. Raises ValueError when empty."""
-        self._value = value.encode() if isinstance(value, str) else bytes(value)
+        # Bytes that are no UTF-8 come as surrogate escapes from the environment, and go out as themselves.
+        self._value = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
         if not self._value:
             raise ValueError("a signing secret cannot be empty")
 
@@ -43,10 +44,10 @@ def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:
 
     `body` may come in pieces, so that a large one need not be in memory. Raises ValueError for an empty secret.
     """
-    key = _key(secret)
+    # The key is never a variable here: a traceback that prints variables would show it.
     if isinstance(body, bytes | bytearray | memoryview):
-        return hmac.digest(key, body, "sha256").hex()
-    mac = hmac.new(key, digestmod="sha256")
+        return hmac.digest(_key(secret), body, "sha256").hex()
+    mac = hmac.new(_key(secret), digestmod="sha256")
     for piece in body:
         mac.update(piece)
     return mac.hexdigest()
@@ -66,7 +67,7 @@ def verify(
     claimed = normalized(signature)
     if claimed is None:
         return False
-    if len(several) > 1 and not isinstance(body, bytes):
+    if len(several) > 1 and not isinstance(body, bytes | bytearray | memoryview):
         body = b"".join(body)
     matches = [hmac.compare_digest(sign(secret, body), claimed) for secret in several]
     return any(matches)
@@ -79,13 +80,13 @@ def normalized(signature: str | bytes) -> str | None:
     """
     if isinstance(signature, bytes):
         signature = signature.decode("latin-1")
+    # Only ASCII may be folded: str.lower() maps some other letters to ASCII ones.
+    if not signature.isascii():
+        return None
     value = signature.strip(" \t\r\n")
     name, colon, rest = value.partition(":")
-    if colon and name.strip().lower() == SIGNATURE_HEADER.lower():
+    if colon and name.lower() == SIGNATURE_HEADER.lower():
         value = rest.strip(" \t")
-    # Only ASCII may be folded: str.lower() maps some other letters to ASCII ones.
-    if not value.isascii():
-        return None
     value = value.lower().removeprefix(_PREFIX)
     return value if len(value) == 64 and _HEX_DIGITS.issuperset(value) else None
 

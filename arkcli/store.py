@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,6 @@ import tomli_w
 from arkcli import files, times
 from arkcli.errors import Unreadable, UsageError
 from arkcli.model import Destination
-from arkcli.signing import Secret
 
 VERSION: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -95,7 +94,10 @@ class Store:
         return found.st_mtime_ns, found.st_ino
 
     def _save(self, contents: Contents) -> None:
-        data = tomli_w.dumps(msgspec.to_builtins(contents)).encode()
+        try:
+            data = tomli_w.dumps(msgspec.to_builtins(contents)).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{error.object[error.start]!r} is no Unicode text and cannot be saved") from None
         self._parse(data)
         try:
             files.replace(self.path, data)
@@ -107,7 +109,9 @@ class Store:
             document = tomllib.loads(data.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise self._wrong(f"byte {error.start} is not UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
+        except RecursionError:
+            raise self._wrong("it is nested too deeply to be read") from None
+        except ValueError as error:
             raise self._wrong(str(error)) from None
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:
@@ -146,28 +150,3 @@ class Store:
 
 
 NAME_RULE: Final = "expected small letters, digits, '.', '_' or '-', at most 64, beginning with a letter or digit"
-
-
-def resolve_secret(text: str, variables: Mapping[str, str], place: str) -> Secret:
-    """The secret that a setting means: itself, `env:NAME` or `file:PATH`. Raises UsageError."""
-    kind, colon, rest = text.partition(":")
-    try:
-        if colon and kind == "env":
-            if rest not in variables:
-                raise UsageError(f"{place} is env:{rest}, but {rest} is not in the environment; export it")
-            return Secret(variables[rest])
-        if colon and kind == "file":
-            return read_secret_file(Path(rest).expanduser())
-        return Secret(text)
-    except ValueError:
-        raise UsageError(f"{place} is empty; give it a value") from None
-
-
-def read_secret_file(path: Path) -> Secret:
-    """The secret in a file: all of it but white space around it. Raises UsageError."""
-    try:
-        return Secret(path.read_bytes().strip())
-    except OSError as error:
-        raise UsageError(f"the secret file {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise UsageError(f"the secret file {path} is empty; put the signing secret into it") from None

@@ -25,7 +25,7 @@ from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Answer, Attempt, Destination
 from arkcli.output import Table
-from arkcli.store import read_secret_file
+from arkcli.secretsource import read_secret_file
 
 if TYPE_CHECKING:
     from arkcli.queue.view import Standing

@@ -97,7 +97,7 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
     try:
         given = [Secret(text) for text in texts or []]
         if file is not None:
-            from arkcli.store import read_secret_file
+            from arkcli.secretsource import read_secret_file
 
             given.append(read_secret_file(file))
         if not given and "ARK_SECRET" in environment.variables:

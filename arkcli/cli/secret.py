@@ -9,7 +9,7 @@ from arkcli import destinations
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
-from arkcli.store import read_secret_file, resolve_secret
+from arkcli.secretsource import read_secret_file, resolve_secret
 
 app = typer.Typer(help="Show and change the signing secret.", no_args_is_help=True, add_completion=False)
 

@@ -1,0 +1,1 @@
+"""The one loop that makes attempts, and what runs on it."""

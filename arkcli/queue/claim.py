@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-
-from msgspec import Raw
+from functools import cached_property
 
 from arkcli import files, times
 from arkcli.errors import NotRecorded
@@ -34,18 +33,15 @@ class Claim:
         self._log = log
         self._journal = journal
         self._dead = dead
-        self._dead_positions: set[int] | None = None
         self._under_way = UnderWay()
         self._lanes: tuple[Lane, ...] = (
             Arrivals(destination_id, log, journal, self._under_way, self._is_dead),
             *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, LANES + 1)),
         )
-        self._keep_forgotten_dead()
+        self._keep_dead()
 
     def _is_dead(self, position: int) -> bool:
-        if self._dead_positions is None:
-            self._dead_positions = self._dead.positions()
-        return position in self._dead_positions and position not in self._journal.state.gone
+        return position in self._letters and position not in self._journal.state.gone
 
     def is_anything_due(self, now: int) -> bool:
         """Whether `take` would give something."""
@@ -108,14 +104,10 @@ class Claim:
         self._journal.append(entries)
         for delivery, _ in results:
             self._under_way.end(delivery)
-        states = [entry.state for entry in entries]
-        if State.DEAD in states:
-            # A letter must never survive a power failure that its journal line does not.
-            self._journal.sync()
-            dying = zip(results, entries, strict=True)
-            self._keep([(delivery.event, entry) for (delivery, _), entry in dying if entry.state is State.DEAD])
+        self._keep_dead()
+        # Only now: a checkpoint forgets who has died, so their copies come first.
         self._journal.save_if_worth_it(going_on=True)
-        return states
+        return [entry.state for entry in entries]
 
     def drop(self, entries: Sequence[DropLine]) -> None:
         """Gives deliveries up. Raises NotRecorded."""
@@ -127,44 +119,40 @@ class Claim:
 
     def release(self) -> None:
         """Gives the right back."""
-        gone = self._journal.state.gone
-        with contextlib.suppress(OSError):
-            if gone:
-                self._dead.discard(gone)
-                gone.clear()
-                self._journal.save()
-            self._journal.save_if_worth_it()
+        state = self._journal.state
+        with contextlib.suppress(OSError, NotRecorded):
+            if not state.newly_dead:
+                if state.gone:
+                    self._journal.sync()
+                    self._dead.discard(state.gone)
+                    state.gone.clear()
+                    self._journal.save()
+                self._journal.save_if_worth_it()
         self._journal.close()
         self._lock.close()
 
-    def _keep(self, dead: Sequence[tuple[Event, AttemptLine]]) -> None:
-        letters = [
-            DeadLine(
-                event.position,
-                event.length,
-                event.id,
-                event.at,
-                event.name,
-                entry.at,
-                Raw(event.body),
-                entry.status,
-                entry.error,
-            )
-            for event, entry in dead
-        ]
+    def _keep_dead(self) -> None:
+        """Makes the copies of what has died, also of what a crash between the journal and the letters left out."""
+        dead = self._journal.state.newly_dead
+        if not dead:
+            return
+        # A letter must never survive a power failure that its journal line does not.
+        self._journal.sync()
         try:
+            missing = [entry for entry in dead.values() if entry.pos not in self._letters]
+            found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
+            letters = [_letter(event, entry) for event, entry in found if event is not None]
             self._dead.keep(letters)
         except OSError as error:
             raise NotRecorded(f"a dead letter cannot be kept ({error.strerror}): delivering stopped") from error
-        if self._dead_positions is not None:
-            self._dead_positions.update(letter.pos for letter in letters)
+        self._letters.update(letter.pos for letter in letters)
+        dead.clear()
 
-    def _keep_forgotten_dead(self) -> None:
-        """Makes the copies that a crash between the journal and the dead letters left out."""
-        if not self._journal.state.newly_dead:
-            return
-        kept = self._dead.positions()
-        missing = [entry for entry in self._journal.state.newly_dead.values() if entry.pos not in kept]
-        found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
-        self._keep([(event, entry) for event, entry in found if event is not None])
-        self._journal.save()
+    @cached_property
+    def _letters(self) -> set[int]:
+        return self._dead.positions()
+
+
+def _letter(event: Event, entry: AttemptLine) -> DeadLine:
+    position, length = event.position, event.length
+    return DeadLine(position, length, event.id, event.at, event.name, entry.at, event.body, entry.status, entry.error)

@@ -26,7 +26,7 @@ class DeadLetters:
         with file:
             for line in file:
                 with contextlib.suppress(Damaged):
-                    yield lines.decode_dead(line.rstrip(b"\n"))
+                    yield lines.decode_dead(line.removesuffix(b"\n"))
 
     def positions(self) -> set[int]:
         """Where in the event log the dead events stood."""
@@ -38,10 +38,10 @@ class DeadLetters:
             files.create(self._path)
         descriptor = files.open_private(self._path, os.O_RDWR)
         try:
-            before = _end_of_lines(descriptor)
+            before, missing = _mended_end(descriptor)
             files.truncate(descriptor, before)
             try:
-                files.write_all(descriptor, b"".join(map(lines.encode_dead, letters)), before)
+                files.write_all(descriptor, missing + b"".join(map(lines.encode_dead, letters)), before)
                 files.sync(descriptor)
             except OSError:
                 files.truncate(descriptor, before)
@@ -55,9 +55,14 @@ class DeadLetters:
         files.replace(self._path, b"".join(kept))
 
 
-def _end_of_lines(descriptor: int) -> int:
-    end = os.fstat(descriptor).st_size
+def _mended_end(descriptor: int) -> tuple[int, bytes]:
+    """Where the whole lines end, and the newline that the last of them may lack."""
+    size = end = os.fstat(descriptor).st_size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
         begin = max(0, end - 65536)
         end = begin + os.pread(descriptor, end - begin, begin).rfind(b"\n") + 1
-    return end
+    try:
+        lines.check(os.pread(descriptor, size - end, end))
+    except Damaged:
+        return end, b""
+    return size, b"\n"

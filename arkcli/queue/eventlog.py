@@ -86,24 +86,30 @@ class EventLog:
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
         self._segments.look()
-        before = position = self._segments.mend_tail(_is_whole)
+        before = position = self._segments.mend_tail()
         seq, addressed = self._count(position)
         accepted: list[Event] = []
         written: list[bytes] = []
+        if unique:
+            # Whoever wrote what is found may have been killed before it was synced.
+            self._segments.sync()
+        fresh: dict[str, Event] = {}
         for draft in drafts:
-            known = self._find(draft.id, before) if unique else None
+            known = fresh.get(draft.id) or self._find(draft.id, before) if unique else None
             if known is not None:
                 accepted.append(known)
                 continue
             event = Event(position, 0, *draft)
             line = lines.encode_event(event, seq, addressed)
             accepted.append(Event(position, len(line), *draft))
+            if unique:
+                fresh[draft.id] = accepted[-1]
             written.append(line)
             position += len(line)
             seq += 1
             addressed += draft.to is not None
         if written:
-            if self._segments.is_full(before):
+            if self._segments.is_full(before) or before == self._segments.starts[-1]:
                 self._segments.sync()
                 self._segments.begin(before)
             self._segments.append(b"".join(written), before)
@@ -162,7 +168,7 @@ class EventLog:
 
     def event_at(self, position: int, length: int) -> Event | None:
         """The event whose line stands there; None when it cannot be read."""
-        if position < self.start:
+        if not self.start <= position < position + length <= self._end:
             return None
         text = self._segments.read(position, length)
         if len(text) != length:
@@ -259,14 +265,6 @@ def _decode(line: Line) -> Event | Gap:
         return lines.decode_event(line.text, line.start)
     except Damaged:
         return Gap(line.start, line.end - line.start)
-
-
-def _is_whole(text: bytes) -> bool:
-    try:
-        lines.check(text)
-    except Damaged:
-        return False
-    return True
 
 
 def _why(error: OSError) -> str:

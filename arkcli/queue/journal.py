@@ -64,7 +64,10 @@ class Journal:
     def load_to_append(self) -> DestinationState:
         """The same for the holder of the lock, who first cuts a torn last line."""
         self._segments.look()
-        self._segments.mend_tail(_is_whole)
+        end = self._segments.mend_tail()
+        if not self._loaded and (found := self._read_checkpoint()) is not None and found.journal > end:
+            # Once the journal had grown beyond it, it would seem to fit.
+            files.unlink(self._checkpoint)
         return self.load()
 
     def rebuild(self, position: int) -> None:
@@ -154,14 +157,16 @@ class Journal:
     def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
         """Writes lines and takes them into the state, all or none. Raises NotRecorded.
 
-        A delivery that they make dead stands in the state's `newly_dead` until its copy is kept and `save` is called.
+        A delivery that they make dead stands in the state's `newly_dead` until its copy is kept.
         """
+        if not entries:
+            return
         encoded = [
             lines.encode_attempt(entry) if isinstance(entry, AttemptLine) else lines.encode_drop(entry)
             for entry in entries
         ]
         try:
-            if self._segments.is_full(self.state.journal):
+            if self._segments.is_full(self.state.journal) or self.state.journal == self._segments.starts[-1]:
                 self._begin_segment()
             position = self.state.journal
             self._segments.append(b"".join(encoded), position)
@@ -173,12 +178,17 @@ class Journal:
         self._unsaved += len(entries)
 
     def _begin_segment(self) -> None:
+        """Begins a segment, or one that a crash left empty, with a snapshot."""
         self._segments.sync()
         start = self.state.journal
         self._segments.begin(start)
         snapshot = lines.encode_snapshot(self.state.snapshot())
-        self._segments.append(snapshot, start)
-        self._segments.sync()
+        try:
+            self._segments.append(snapshot, start)
+            self._segments.sync()
+        except OSError:
+            self._segments.take_back(start)
+            raise
         self.state.journal = start + len(snapshot)
 
     def expire(self, before: int) -> None:
@@ -201,7 +211,7 @@ class Journal:
 
     def save_if_worth_it(self, *, going_on: bool = False) -> None:
         """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""
-        if self._unsaved >= (_SAVED_EVERY if going_on else _WORTH_SAVING) or self.state.newly_dead:
+        if self._unsaved >= (_SAVED_EVERY if going_on else _WORTH_SAVING):
             self.save()
 
     def save(self) -> None:
@@ -218,11 +228,3 @@ class Journal:
     def close(self) -> None:
         """Closes what is open."""
         self._segments.close()
-
-
-def _is_whole(text: bytes) -> bool:
-    try:
-        lines.check(text)
-    except Damaged:
-        return False
-    return True

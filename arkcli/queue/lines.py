@@ -10,8 +10,9 @@ from arkcli.model import Attempt, Event, Instead, Outcome, State, state_after
 
 Kind = TypeVar("Kind")
 
-_OPENING: Final = b'{"crc":"'
-_SEALED: Final = len(_OPENING) + 8 + 2
+OPENING: Final = b'{"crc":"'
+_BODY: Final = b',"body":'
+_SEALED: Final = len(OPENING) + 8 + 2
 
 
 class Damaged(ValueError):
@@ -25,7 +26,7 @@ def seal(fields: bytes) -> bytes:
 
 def check(line: bytes) -> None:
     """Raises Damaged unless the line (without its newline) is one that `seal` made."""
-    if line[: len(_OPENING)] != _OPENING or line[16:18] != b'",':
+    if line[: len(OPENING)] != OPENING or line[16:18] != b'",':
         raise Damaged("not a sealed line")
     if b"%08x" % zlib.crc32(memoryview(line)[_SEALED:]) != line[8:16]:
         raise Damaged("the checksum does not fit")
@@ -37,7 +38,6 @@ class _EventLine(msgspec.Struct, gc=False):
     id: str
     at: str
     event: str
-    body: msgspec.Raw
     to: tuple[str, ...] | None = None
     instead: dict[str, Instead] | None = None
 
@@ -80,7 +80,7 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A line of the dead letters: an event's full copy, and how its last attempt failed, and when."""
+    """A line of the dead letters: an event's full copy, and how and when its last attempt failed."""
 
     pos: int
     len: int
@@ -88,13 +88,13 @@ class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
     at: str
     event: str
     died_at: str
-    body: msgspec.Raw
+    body: bytes = b""
     status: int | None = None
     error: str | None = None
 
     def to_event(self) -> Event:
         """The event that is dead."""
-        return Event(self.pos, self.len, self.id, self.event, self.at, bytes(self.body))
+        return Event(self.pos, self.len, self.id, self.event, self.at, self.body)
 
 
 class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
@@ -155,27 +155,54 @@ def encode_event(event: Event, seq: int, addressed: int) -> bytes:
 def decode_event(line: bytes, position: int) -> Event:
     """The event of a line (without its newline) that stands at a position. Raises Damaged."""
     check(line)
-    decoded = _decode(_events, line)
-    body = bytes(decoded.body)
+    header, body = _split_off_body(line)
+    decoded = _decode(_events, header)
     return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, body, decoded.to, decoded.instead)
 
 
 def event_counts(line: bytes) -> tuple[int, int]:
     """`seq` and `addressed` of the line that follows this event line. Raises Damaged."""
     check(line)
-    decoded = _decode(_events, line)
+    decoded = _decode(_events, _split_off_body(line)[0])
     return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
 
 
 def encode_dead(line: DeadLine) -> bytes:
-    """A dead letter's line, with its newline."""
-    return seal(_encoder.encode(line)[1:])
+    """A dead letter's line, with its newline. The body goes in verbatim, as the last key."""
+    header = _encoder.encode(msgspec.structs.replace(line, body=b""))
+    return seal(b'%b,"body":%b}' % (header[1:-1], line.body))
 
 
 def decode_dead(line: bytes) -> DeadLine:
     """A dead letter's line (without its newline). Raises Damaged."""
     check(line)
-    return _decode(_dead, line)
+    header, body = _split_off_body(line)
+    return msgspec.structs.replace(_decode(_dead, header), body=body)
+
+
+def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
+    """A sealed line without its body, and the body.
+
+    The body is not parsed: it was when it was accepted, and however deep it is nested it must be read back. Quotes in
+    a JSON string are escaped, so the first `"body"` is the key.
+    """
+    cut = line.find(_BODY)
+    if cut < 0:
+        raise Damaged("it has no body")
+    return line[:cut] + b"}", line[cut + len(_BODY) : -1]
+
+
+def pieces(line: bytes) -> list[bytes]:
+    """The whole lines and the rest in a line that is damaged: where a newline was lost, several stand in one.
+
+    Together with one byte between two of them they are as long as the line.
+    """
+    found = []
+    begin = 0
+    while (following := line.find(OPENING, begin + 1)) > 0:
+        found.append(line[begin : following - 1])
+        begin = following
+    return [*found, line[begin:]]
 
 
 def encode_attempt(line: AttemptLine) -> bytes:

@@ -37,9 +37,10 @@ class LocalQueue:
         self._journals: dict[str, Journal] = {}
         try:
             _check_local(directory)
+            files.make_directory(directory)
+            _check_version(directory / "VERSION")
             files.make_directory(directory / "events")
             files.make_directory(directory / "destinations")
-            _check_version(directory / "VERSION")
             files.raise_descriptor_limit()
             self._log = EventLog(directory / "events", segment_size)
         except OSError as error:
@@ -47,20 +48,26 @@ class LocalQueue:
 
     def join(self, destination_ids: Iterable[str]) -> None:
         """Makes sure that each destination has its place; a new one starts at the end of the log."""
-        for destination_id in destination_ids:
-            place = self._place(destination_id)
-            if place.is_dir():
-                continue
-            made = place.with_name(f".joining-{destination_id}-{os.getpid()}")
-            files.remove_tree(made)
-            Journal.create(made, joined(self._log.look()))
-            try:
-                files.rename(made, place)
-            except OSError:
-                # Another process was quicker.
-                files.remove_tree(made)
-                if not place.is_dir():
-                    raise
+        missing = [found for found in destination_ids if not self._place(found).is_dir()]
+        if not missing:
+            return
+        lock = files.Lock(self._directory / "lock")
+        try:
+            with lock.held():
+                for left in (self._directory / "destinations").glob(".joining-*"):
+                    files.remove_tree(left)
+                for destination_id in missing:
+                    self._join(destination_id)
+        finally:
+            lock.close()
+
+    def _join(self, destination_id: str) -> None:
+        place = self._place(destination_id)
+        if place.is_dir():
+            return
+        made = place.with_name(f".joining-{destination_id}")
+        Journal.create(made, joined(self._log.look()))
+        files.rename(made, place)
 
     def leave(self, destination_id: str) -> None:
         """Forgets a destination and all that waits for it. The caller holds no claim on it."""
@@ -92,6 +99,8 @@ class LocalQueue:
             lock.sign(f"{os.getpid()} {purpose}\n")
             journal = self._journal(destination_id)
             journal.load_to_append()
+            # The journal may tell of events that this process has not seen yet.
+            self._log.look()
             return Claim(destination_id, lock, self._log, journal, self._dead_letters(destination_id), self._schedule)
         except BaseException:
             lock.close()

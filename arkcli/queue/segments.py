@@ -2,11 +2,11 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import files
+from arkcli.queue import lines
 
 #: A segment that has reached this many bytes is followed by a new one.
 SEGMENT_SIZE: Final = 64 * 1024 * 1024
@@ -130,18 +130,22 @@ class Segments:
         """Cuts the last segment at a position."""
         files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
 
-    def mend_tail(self, is_whole: Callable[[bytes], bool]) -> int:
+    def mend_tail(self) -> int:
         """Makes the last segment end in a newline, and returns the position behind it.
 
-        A torn last line is cut; one that is whole but for its newline is given it.
+        A torn last line is cut; one that is whole but for its newline is given it (anew).
         """
         end = self.size()
         kept = self.last_line_end(end)
         if kept == end:
             return end
-        if end - kept <= _LONGEST_LINE and is_whole(self.read(kept, end - kept)):
-            self.append(b"\n", end)
-            return end + 1
+        if end - kept <= _LONGEST_LINE:
+            tail = self.read(kept, end - kept)
+            # An editor may have taken the newline; or its byte was damaged.
+            for newline in (end, end - 1):
+                if is_whole(tail[: newline - kept]):
+                    self.append(b"\n", newline)
+                    return newline + 1
         self.take_back(kept)
         return kept
 
@@ -150,9 +154,10 @@ class Segments:
         return not self._starts or end - self._starts[-1] >= self._size
 
     def begin(self, position: int) -> None:
-        """Begins a new segment at a position: made, and its name on stable storage."""
+        """Begins a new segment at a position, or one that a crash left empty: its name is then on stable storage."""
         files.create(self._path(position))
-        self._starts.append(position)
+        if not self._starts or self._starts[-1] != position:
+            self._starts.append(position)
 
     def remove_before(self, position: int) -> None:
         """Removes the segments that end at or before a position; the last one always stays."""
@@ -200,9 +205,30 @@ class Segments:
 
 
 def _split(position: int, data: bytes) -> list[Line]:
-    lines = []
-    for text in data.split(b"\n")[:-1]:
+    found = []
+    texts = data.split(b"\n")[:-1]
+    for text in texts:
         end = position + len(text) + 1
-        lines.append(Line(position, end, text))
+        found.append(Line(position, end, text))
         position = end
-    return lines
+    # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
+    return found if data.count(lines.OPENING) == len(texts) else [part for line in found for part in _parted(line)]
+
+
+def _parted(line: Line) -> list[Line]:
+    if is_whole(line.text):
+        return [line]
+    found, position = [], line.start
+    for text in lines.pieces(line.text):
+        found.append(Line(position, position + len(text) + 1, text))
+        position += len(text) + 1
+    return found
+
+
+def is_whole(text: bytes) -> bool:
+    """Whether this is a line as it was written, without its newline."""
+    try:
+        lines.check(text)
+    except lines.Damaged:
+        return False
+    return True

@@ -67,7 +67,8 @@ class DestinationState:
                 return False
             self.gone.add(start)
             self.newly_dead.pop(start, None)
-            self.dead -= 1
+            # A death whose line is damaged was not counted.
+            self.dead = max(self.dead - 1, 0)
             return True
         lane = attempt - 2
         if self._void.passed(start) is not None or not self.lanes[lane].finish(start, start + length):
@@ -80,8 +81,11 @@ class DestinationState:
         if not fresh:
             # The retry that it would schedule must not happen: another line has scheduled it, or will.
             self._ignore(start, end)
+            if lane == LANES and line.pos not in self.newly_dead:
+                self.gone.add(line.pos)
         elif lane == LANES:
             self.dead += 1
+            self.gone.discard(line.pos)
             self.newly_dead[line.pos] = line
         else:
             if not self.retrying[lane]:

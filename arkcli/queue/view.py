@@ -12,7 +12,7 @@ from arkcli.queue.eventlog import EventLog, is_for
 from arkcli.queue.journal import Journal
 from arkcli.queue.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.lines import AttemptLine
-from arkcli.queue.state import LANES
+from arkcli.queue.state import LANES, DestinationState
 from arkcli.schedule import RetrySchedule
 
 
@@ -58,7 +58,7 @@ class View:
 
     def standing(self) -> Standing:
         """The counts, and what is due next."""
-        state = self._journal.load()
+        state = self._load()
         lanes = self._lanes()
         due = [at for lane in lanes if (at := lane.due_at()) is not None]
         oldest = [at for lane in lanes if (at := lane.oldest_at()) is not None]
@@ -78,30 +78,28 @@ class View:
 
     def _count(self, arrivals: Arrivals) -> tuple[int, set[Instead]]:
         """How many events wait, read one by one, and the deliveries whose place some of them will take."""
-        waiting = 0
         taken_over: set[Instead] = set()
-        for _, instead in self._arriving(arrivals, taken_over):
-            waiting += 1
-            if instead is not None:
-                taken_over.add(instead)
-        return waiting, taken_over
+        return sum(1 for _ in self._arriving(arrivals, taken_over)), taken_over
 
-    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[tuple[Event, Instead | None]]:
+    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[Event]:
+        """The events that wait for their first attempt; the deliveries whose place they take are put into the set."""
         while arrivals.head() is not None:
             event = arrivals.skip()
             instead = event.instead.get(self._destination_id) if event.instead else None
-            if instead is None or (instead not in taken_over and arrivals.may_replace(event, instead)):
-                yield event, instead
+            if instead is None:
+                yield event
+            elif instead not in taken_over and arrivals.may_replace(event, instead):
+                taken_over.add(instead)
+                yield event
 
     def deliveries(self) -> Iterator[Pending]:
         """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
-        self._journal.load()
+        self._load()
         arrivals, *retries = self._lanes()
-        assert isinstance(arrivals, Arrivals)
         _, taken_over = self._count(arrivals)
         for lane in reversed(retries):
             yield from self._retrying(lane, taken_over)
-        for event, _ in self._arriving(self._lanes()[0], set()):
+        for event in self._arriving(self._lanes()[0], set()):
             key = (1, event.position, event.length)
             yield Pending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
         for letter in self._dead:
@@ -111,14 +109,15 @@ class View:
 
     def needed_from(self) -> int:
         """The position of the oldest event that this destination still needs."""
-        self._journal.load()
+        state = self._load()
         arrivals, *retries = self._lanes()
         arrivals.head()
-        needed = self._journal.state.first.cursor
+        needed = min(state.newly_dead, default=self._log.end)
         for lane in retries:
             while lane.head() is not None:
                 needed = min(needed, lane.skip().entry.pos)
-        return needed
+        # Damage makes the lanes fold the state anew; then what it told before is not to be relied on.
+        return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from()
 
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
@@ -179,6 +178,12 @@ class View:
             Retries(attempt, self._log, self._journal, self._schedule, nothing) for attempt in range(1, LANES + 1)
         )
         return (Arrivals(self._destination_id, self._log, self._journal, nothing, is_dead), *retries)
+
+    def _load(self) -> DestinationState:
+        state = self._journal.load()
+        # The journal may tell of events that this process has not seen yet.
+        self._log.look()
+        return state
 
     def close(self) -> None:
         """Closes what is open."""

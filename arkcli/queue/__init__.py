@@ -1,0 +1,1 @@
+"""The queue on disk: docs/internals.md describes it."""

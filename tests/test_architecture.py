@@ -1,0 +1,229 @@
+"""The house: who may import whom, who alone may touch what, and how large and how well named things are."""
+
+import ast
+import graphlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import arkcli
+
+ROOT = Path(arkcli.__file__).parent
+
+#: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
+FLOORS = (
+    ("model", "errors", "screen", "signing", "schedule", "times"),
+    ("contract", "secretsource"),
+    ("samples", "paths", "files"),
+    ("guard",),
+    ("queue", "store", "wire", "receiver", "output"),
+    ("delivery",),
+    ("environment",),
+    ("destinations", "events", "operating", "roster"),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS, start=1) for part in parts}
+
+#: What is imported in one place only, so that it can be replaced or delayed there.
+ONLY_IN = [
+    ("rich", "output"),
+    ("pycurl", "wire"),
+    ("certifi", "wire"),
+    ("http", "receiver"),
+    ("platformdirs", "paths"),
+    ("tomllib", "store"),
+    ("tomli_w", "store"),
+    ("hmac", "signing"),
+    ("fcntl", "files"),
+    ("typer", "cli"),
+    ("time", "environment"),
+    ("random", "environment"),
+    ("secrets", "environment"),
+    ("uuid", "environment"),
+]
+
+#: The clock, randomness, standard streams, variables and signals: doors to the world outside, all of them in one wall.
+DOORS = re.compile(
+    r"(sys\.(stdin|stdout|stderr|__std\w+__)|os\.(environb?|getenvb?|putenv|urandom|getrandom)"
+    r"|(datetime\.)?(datetime|date)\.(now|utcnow|today)|signal\.signal)\b"
+)
+#: A command may ask whether there is a person to ask.
+PERSON = re.compile(r"sys\.stdin(\.isatty)?")
+
+#: What changes files, whatever it is called on.
+CHANGES = frozenset(
+    (
+        *("write_bytes", "write_text", "touch", "mkdir", "rmdir", "rename", "unlink", "chmod", "symlink_to"),
+        *("hardlink_to", "truncate", "ftruncate", "fsync", "fdatasync", "pwrite", "pwritev", "rmtree"),
+    )
+)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("arkcli", *parts)).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
+
+
+def part_of(module: str) -> str:
+    """The module or package of arkcli that a module belongs to; empty for arkcli itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def offenders(of: Callable[[str], set[str]]) -> dict[str, set[str]]:
+    """The modules that break a rule, and with what."""
+    return {module: found for module in MODULES if (found := of(module))}
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """Every module that a module imports, at whatever place in it."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively; the table of floors knows absolute names"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+def chains_of(module: str) -> Iterator[str]:
+    """Every dotted name in a module, at its longest, with what its parts were imported as undone."""
+    renamed = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    inner: set[ast.expr] = set()
+    for node in ast.walk(TREES[module]):
+        if not isinstance(node, ast.Attribute | ast.Name) or node in inner:
+            continue
+        dotted: list[str] = []
+        found: ast.expr = node
+        while isinstance(found, ast.Attribute):
+            dotted.insert(0, found.attr)
+            found = found.value
+            inner.add(found)
+        first = renamed.get(found.id, found.id) if isinstance(found, ast.Name) else ""
+        yield ".".join((first, *dotted))
+
+
+def test_every_module_has_its_floor_and_no_floor_is_of_a_module_that_is_gone() -> None:
+    assert {part_of(module) for module in MODULES} - {""} == FLOOR_OF.keys()
+
+
+def test_a_module_imports_only_from_floors_below_its_own() -> None:
+    def too_high(module: str) -> set[str]:
+        own = part_of(module)
+        return {
+            found
+            for found in imports_of(module)
+            if found in MODULES and part_of(found) not in ("", own)
+            if FLOOR_OF[part_of(found)] >= FLOOR_OF.get(own, 0)
+        }
+
+    assert offenders(too_high) == {}
+
+
+def test_the_document_draws_the_same_floors() -> None:
+    page = (ROOT.parent / "docs" / "internals.md").read_text("utf-8")
+    rows = re.findall(r"^\| (roof|\d+) \| (`.*`) \|$", page, re.MULTILINE)
+    drawn = {floor: {name.strip("`/") for name in names.split(", ")} for floor, names in rows}
+    *floors, commands, entry = FLOORS
+    assert drawn == {str(floor): set(parts) for floor, parts in enumerate(floors, start=1)} | {
+        "roof": {*commands, *entry}
+    }
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {module: {found for found in imports_of(module) if found in MODULES} for module in MODULES}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize(("library", "owner"), ONLY_IN)
+def test_a_library_is_imported_in_one_place_only(library: str, owner: str) -> None:
+    places = {part_of(module) for module in MODULES if library in {found.split(".")[0] for found in imports_of(module)}}
+    assert places <= {owner}
+
+
+def test_clock_randomness_streams_variables_and_signals_enter_through_the_environment_alone() -> None:
+    def doors(module: str) -> set[str]:
+        if part_of(module) in ("environment", "__main__"):
+            return set()
+        used = {chain for chain in chains_of(module) if DOORS.match(chain)}
+        return {chain for chain in used if part_of(module) != "cli" or not PERSON.fullmatch(chain)}
+
+    assert offenders(doors) == {}
+
+
+def test_files_are_changed_by_the_module_files_alone() -> None:
+    def changes(module: str) -> set[str]:
+        if part_of(module) == "files":
+            return set()
+        called = {chain for chain in chains_of(module) if chain.split(".")[-1] in CHANGES or chain == "os.replace"}
+        by_files = {chain for chain in called if chain.startswith("arkcli.files.")}
+        return called - by_files | {mode for mode in open_modes(module) if set(mode) & set("wax+")}
+
+    assert offenders(changes) == {}
+
+
+def open_modes(module: str) -> Iterator[str]:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            words = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+            if called == "open":
+                yield from (
+                    word.value
+                    for word in words
+                    if isinstance(word, ast.Constant) and isinstance(word.value, str) and len(word.value) <= 3
+                )
+
+
+def test_no_module_is_above_400_lines() -> None:
+    lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: count for module, count in lines.items() if count > 400} == {}
+
+
+def test_everything_public_has_a_docstring() -> None:
+    def silent(module: str) -> set[str]:
+        return {name for name, node in public_of(module) if not ast.get_docstring(node)}
+
+    assert offenders(silent) == {}
+
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def public_of(module: str) -> Iterator[tuple[str, Documented]]:
+    """A module, its public classes and functions, and the public methods of those classes."""
+    yield module, TREES[module]
+    for node in TREES[module].body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node.name, node
+            for inner in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not inner.name.startswith("_"):
+                    yield f"{node.name}.{inner.name}", inner
+
+
+def test_every_directory_of_modules_is_a_package() -> None:
+    assert {path.parent for path in MODULES.values() if not (path.parent / "__init__.py").is_file()} == set()
+
+
+def test_nothing_has_a_name_that_says_nothing() -> None:
+    empty = {"util", "utils", "helper", "helpers", "common", "misc", "base", "manager", "service", "repository"}
+
+    def words(module: str) -> set[str]:
+        classes = [node.name for node in ast.walk(TREES[module]) if isinstance(node, ast.ClassDef)]
+        found = [word for name in (module, *classes) for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+        return {word for word in found if word.lower() in empty}
+
+    assert offenders(words) == {}

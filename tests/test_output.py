@@ -1,0 +1,249 @@
+"""What a command says: JSON for scripts, tabs for pipes, a table for people, and nothing that drives a terminal."""
+
+import io
+import json
+import os
+import pty
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from arkcli.errors import AddressRefused, ArkError, Busy, PayloadError, Unreadable
+from arkcli.model import Outcome
+from arkcli.output import Output, Table, listed, to_json
+from tests.world import World
+
+TABLE = Table(
+    ("destination", "outcome", "answer"),
+    [("crm", Outcome.DELIVERED, 200), ("[red]lake[/red]", "dead", None), ("evil\x1b[2J\tname\n", "failed", "a b")],
+)
+HARMFUL = "\x1b]0;owned\x07\r\n\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}"
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+
+
+class Said:
+    """An output onto streams that are no terminals, and what it said."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        self.output = Output(self._out, self._err, {}, as_json=as_json, quiet=quiet)
+
+    @property
+    def out(self) -> str:
+        return self._out.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self._err.getvalue()
+
+
+def drawn(table: Table, variables: Mapping[str, str]) -> str:
+    """A table as a terminal of 60 columns gets it."""
+    ours, theirs = pty.openpty()
+    try:
+        with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
+            variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
+            Output(terminal, terminal, variables, as_json=False, quiet=False).result({}, table)
+            # Reading from a terminal waits for something to read: there is always this.
+            terminal.write("\x04")
+            terminal.flush()
+            text = b""
+            while not text.endswith(b"\x04"):
+                text += os.read(ours, 65_536)
+            return text[:-1].decode()
+    finally:
+        os.close(ours)
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+documents = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+
+
+@settings(deadline=None)
+@given(documents)
+@example({"control characters and more": "".join(map(chr, range(0x2100)))})
+def test_json_is_one_line_of_printable_ascii_that_means_the_same(document: dict[str, Any]) -> None:
+    said = Said(as_json=True)
+    said.output.result(document, "text")
+    assert said.out.endswith("\n")
+    line = said.out[:-1]
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == document
+
+
+def test_keys_in_json_keep_their_order() -> None:
+    assert to_json({"b": 1, "a": [None, True, "é"]}) == '{"b": 1, "a": [null, true, "\\u00e9"]}'
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_say_is_never_written(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"value": value})
+
+
+def test_with_json_there_is_the_document_alone_quiet_or_not() -> None:
+    for quiet in (False, True):
+        said = Said(as_json=True, quiet=quiet)
+        said.output.line("a story")
+        said.output.note("a remark")
+        said.output.result({"a": 1}, "text", TABLE, always=True)
+        assert (said.out, said.err) == ('{"a": 1}\n', "")
+
+
+def test_quiet_leaves_out_all_but_what_is_always_said() -> None:
+    said = Said(quiet=True)
+    said.output.line("a story")
+    said.output.note("a remark")
+    said.output.result({"a": 1}, "text", TABLE)
+    assert (said.out, said.err) == ("", "")
+    said.output.result({"a": 1}, "always", always=True)
+    assert said.out == "always\n"
+
+
+def test_data_goes_to_standard_output_and_remarks_to_standard_error() -> None:
+    said = Said()
+    said.output.note("a remark")
+    said.output.warn("take care")
+    said.output.error(Busy("somebody holds it"))
+    assert (said.out, said.err) == ("", "a remark\nwarning: take care\nerror: somebody holds it\n")
+    said.output.line("a story")
+    said.output.result({"a": 1}, "text", "more")
+    assert said.out == "a story\ntext\nmore\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Unreadable("it broke"), "unreadable"),
+        (PayloadError("it broke"), "payload"),
+        (AddressRefused("it broke"), "address"),
+        (ArkError("it broke"), "failed"),
+    ],
+)
+def test_an_error_is_json_on_standard_output_or_a_line_on_standard_error(
+    error: ArkError, code: str, quiet: bool
+) -> None:
+    said = Said(as_json=True, quiet=quiet)
+    said.output.error(error)
+    assert (json.loads(said.out), said.err) == ({"error": {"code": code, "message": "it broke"}}, "")
+    said = Said(quiet=quiet)
+    said.output.error(error)
+    assert (said.out, said.err) == ("", "error: it broke\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (("dest", "show", "nobody"), 2),
+        (("send", "signal.lost"), 2),
+        (("nonsense",), 2),
+        (("sign", "--nonsense"), 2),
+        (("sign", "/nowhere/at/all", "--secret", "x"), 2),
+        (("sign",), 2),
+    ],
+)
+def test_every_command_tells_its_errors_in_json_with_the_same_exit_status(
+    world: World, args: tuple[str, ...], status: int
+) -> None:
+    as_text, as_json = world.ark(*args), world.ark(*args, "--json")
+    assert (as_text.status, as_json.status) == (status, status)
+    assert (as_text.out, as_json.err) == ("", "")
+    assert as_text.err == f"error: {as_json.json['error']['message']}\n"
+    assert as_json.json.keys() == {"error"}
+    assert as_json.json["error"].keys() == {"code", "message"}
+
+
+def test_control_characters_from_outside_are_stripped_from_warnings_errors_and_cells() -> None:
+    said = Said()
+    said.output.warn(f"it said{HARMFUL}hello")
+    said.output.error(ArkError(f"it said{HARMFUL}hello"))
+    said.output.result({}, Table(("a", "b"), [(f"x{HARMFUL}y", "z")]))
+    assert said.err == "warning: it said ]0;owned 2J hello\nerror: it said ]0;owned 2J hello\n"
+    assert said.out == "x ]0;owned 2J y\tz\n"
+
+
+def test_a_table_that_is_piped_is_tab_separated_without_headings_or_padding() -> None:
+    said = Said()
+    said.output.result({}, TABLE)
+    assert said.out == "crm\tdelivered\t200\n[red]lake[/red]\tdead\t-\nevil [2J name\tfailed\ta b\n"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.text(), st.text(), st.none() | st.integers()), min_size=1))
+def test_whatever_is_in_a_piped_table_each_row_is_a_line_and_each_cell_a_field(
+    rows: list[tuple[str, str, int | None]],
+) -> None:
+    said = Said()
+    said.output.result({}, Table(("a", "b", "c"), rows))
+    lines = said.out.removesuffix("\n").split("\n")
+    assert len(lines) == len(rows)
+    assert all(line.count("\t") == 2 for line in lines)
+
+
+def test_a_table_without_rows_is_not_drawn() -> None:
+    empty = Table(("a", "b"), [])
+    said = Said()
+    said.output.result({}, empty)
+    assert said.out == drawn(empty, {}) == ""
+
+
+def test_on_a_terminal_a_table_has_headings_and_aligned_columns() -> None:
+    lines = plain(drawn(TABLE, {})).splitlines()
+    assert [line.split() for line in lines] == [
+        ["destination", "outcome", "answer"],
+        ["crm", "delivered", "200"],
+        ["[red]lake[/red]", "dead", "-"],
+        ["evil", "[2J", "name", "failed", "a", "b"],
+    ]
+    words = ("outcome", "delivered", "dead", "failed")
+    assert len({line.index(word) for line, word in zip(lines, words, strict=True)}) == 1
+
+
+def test_on_a_terminal_outcomes_have_colours() -> None:
+    text = drawn(TABLE, {})
+    assert "\x1b[32mdelivered" in text
+    assert COLOUR.search(text)
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_color_and_dumb_terminals_are_honoured(variables: dict[str, str]) -> None:
+    text = drawn(TABLE, variables)
+    assert not COLOUR.search(text)
+    assert plain(text).rstrip() == plain(drawn(TABLE, {})).rstrip()
+
+
+def test_a_no_color_that_is_empty_means_nothing() -> None:
+    assert drawn(TABLE, {"NO_COLOR": ""}) == drawn(TABLE, {})
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
+def test_on_a_terminal_nothing_from_outside_is_interpreted(variables: dict[str, str]) -> None:
+    text = drawn(
+        Table(("name",), [(f"[bold]x[/bold]{HARMFUL}[link=https://evil.example]y[/link] :smile:",)]), variables
+    )
+    assert "\x1b]" not in text
+    assert "[bold]x[/bold] ]0;owned 2J [link=https://evil.example]y" in " ".join(plain(text).split())
+    assert ":smile:" in text
+
+
+def test_a_value_that_is_too_wide_for_a_terminal_is_folded_and_not_cut() -> None:
+    wide = "0123456789" * 20
+    text = plain(drawn(Table(("name", "outcome"), [(wide, "dead")]), {}))
+    assert "".join(re.findall(r"\d+", text)) == wide
+    assert max(map(len, text.splitlines())) <= 60
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
+    assert listed(names) == text

@@ -1,0 +1,52 @@
+"""When a failed delivery is tried again: the documented table, to the millisecond."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arkcli.schedule import DOCUMENTED
+from tests.world import START
+
+SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
+#: Which attempt failed, and how long after that the next one is due (contract, "Delivery and retries").
+DELAYS = [(1, 30 * SECOND), (2, 5 * MINUTE), (3, 30 * MINUTE), (4, 2 * HOUR)]
+
+
+def test_there_are_five_attempts_in_all() -> None:
+    assert DOCUMENTED.attempts == 5
+    assert DOCUMENTED.delays == tuple(delay for _, delay in DELAYS)
+
+
+@pytest.mark.parametrize(("attempt", "delay"), DELAYS)
+def test_the_next_attempt_is_due_a_documented_delay_after_the_attempt_before_it(attempt: int, delay: int) -> None:
+    assert DOCUMENTED.next_attempt_at(attempt, START) == START + delay
+
+
+@pytest.mark.parametrize(("attempt", "delay"), DELAYS)
+def test_a_retry_is_due_at_the_exact_millisecond_and_not_one_before(attempt: int, delay: int) -> None:
+    assert not DOCUMENTED.is_due(attempt, START, START)
+    assert not DOCUMENTED.is_due(attempt, START, START + delay - 1)
+    assert DOCUMENTED.is_due(attempt, START, START + delay)
+    assert DOCUMENTED.is_due(attempt, START, START + delay + 1)
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4])
+def test_a_retry_is_due_when_the_clock_was_set_back(attempt: int) -> None:
+    assert DOCUMENTED.is_due(attempt, START, START - 1)
+    assert DOCUMENTED.is_due(attempt, START, 0)
+
+
+@pytest.mark.parametrize("now", [0, START, START + 24 * HOUR, START * 2])
+def test_after_the_fifth_attempt_nothing_is_ever_due(now: int) -> None:
+    assert DOCUMENTED.next_attempt_at(5, START) is None
+    assert not DOCUMENTED.is_due(5, START, now)
+
+
+@settings(deadline=None)
+@given(attempt=st.integers(1, 4), failed_at=st.integers(0, START * 2), passed=st.integers(0, 4 * HOUR))
+def test_while_the_clock_runs_forward_a_retry_is_due_exactly_when_its_time_has_come(
+    attempt: int, failed_at: int, passed: int
+) -> None:
+    due_at = DOCUMENTED.next_attempt_at(attempt, failed_at)
+    assert due_at is not None
+    assert DOCUMENTED.is_due(attempt, failed_at, failed_at + passed) is (failed_at + passed >= due_at)

@@ -1,0 +1,58 @@
+"""Text from outside, made harmless: nothing in it drives a terminal, and all else of it stays."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arkcli.screen import clean
+
+#: The planes beyond these two hold ideographs, tags and private use alone.
+EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
+OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("all is well", "all is well"),
+        ("", ""),
+        ("  two  spaces  within  ", "two  spaces  within"),
+        ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+        ("\x1b]0;title\x07", "]0;title"),
+        ("\x9b31m", "31m"),
+        ("one\r\ntwo\n\n\nthree", "one two three"),
+        ("a\tb", "a b"),
+        ("nul\x00del\x7f", "nul del"),
+        ("safe\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "safe gpj.exe"),
+        ("line\N{LINE SEPARATOR}separator", "line separator"),
+        ("grüße, 你好, שלום, 🎉", "grüße, 你好, שלום, 🎉"),
+        ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
+    ],
+)
+def test_text_from_outside_loses_what_drives_a_terminal_and_nothing_else(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+def test_no_control_character_and_no_direction_override_survives() -> None:
+    survivors = clean(EVERY_CHARACTER)
+    assert not [found for found in survivors if unicodedata.category(found) == "Cc"]
+    assert not [found for found in survivors if unicodedata.bidirectional(found) in OVERRIDES]
+
+
+def test_every_letter_digit_mark_and_symbol_survives() -> None:
+    lost = set(EVERY_CHARACTER) - set(clean(EVERY_CHARACTER))
+    assert {unicodedata.category(found) for found in lost} == {"Cc", "Cf", "Zl", "Zp"}
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_whatever_comes_in_one_line_comes_out(text: str) -> None:
+    assert len(clean(text).splitlines()) <= 1
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_cleaning_twice_is_cleaning_once(text: str) -> None:
+    assert clean(clean(text)) == clean(text)

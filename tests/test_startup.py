@@ -1,0 +1,81 @@
+"""What a command does not import, it does not wait for: checked in fresh processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arkcli import __version__
+from arkcli.signing import sign
+
+SECRET, BODY = "s3cret", b'{"event":"ping"}'
+#: Expensive, and of no use to a signature (design, section 5).
+HEAVY = {
+    *("httpx", "rich", "pycurl", "asyncio", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
+    *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
+}
+
+RUN = """
+import sys
+from arkcli.cli.app import run
+from arkcli.environment import Environment
+status = run(sys.argv[1:], Environment.of_this_process())
+print("status", status, *sys.modules, file=sys.stderr)
+"""
+MAIN = """
+import sys
+from arkcli.__main__ import main
+main()
+print("status", 0, *sys.modules, file=sys.stderr)
+"""
+LIBRARY = """
+import sys
+from arkcli.signing import sign, verify
+print("status", 0, *sys.modules, file=sys.stderr)
+"""
+
+
+def started(code: str, *args: str, **variables: str) -> tuple[str, set[str]]:
+    """What a fresh process says on standard output, and the modules that it has imported by its end."""
+    command = [sys.executable, "-c", code, *args]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
+    process = subprocess.run(command, input=BODY, env=inherited | variables, capture_output=True, check=True)
+    report = process.stderr.decode().splitlines()[-1].split()
+    assert report[:2] == ["status", "0"], process.stderr
+    return process.stdout.decode().strip(), set(report[2:])
+
+
+@pytest.mark.parametrize("where", ["option", "environment", "file"])
+@pytest.mark.parametrize("command", ["sign", "verify"])
+def test_a_signature_costs_only_what_it_needs(tmp_path: Path, command: str, where: str) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    args = {"option": ["--secret", SECRET], "environment": [], "file": ["--secret-file", f"{tmp_path}/secret"]}[where]
+    variables = {"ARK_SECRET": SECRET} if where == "environment" else {}
+    signature = ["--signature", sign(SECRET, BODY)] if command == "verify" else []
+    said, modules = started(RUN, command, *args, *signature, **variables)
+    assert said == ("valid" if command == "verify" else sign(SECRET, BODY))
+    assert modules & {*HEAVY, "json"} == set()
+
+
+@pytest.mark.parametrize("command", ["sign", "verify"])
+def test_a_signature_as_json_costs_json_besides(command: str) -> None:
+    signature = ["--signature", sign(SECRET, BODY)] if command == "verify" else []
+    said, modules = started(RUN, command, "--json", "--secret", SECRET, *signature)
+    assert said.startswith('{"')
+    assert "json" in modules
+    assert modules & HEAVY == set()
+
+
+def test_the_version_costs_nothing_but_itself() -> None:
+    said, modules = started(MAIN, "--version")
+    assert said == f"ark {__version__}"
+    assert modules & {*HEAVY, "json", "typer", "click", "argparse"} == set()
+    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.__main__"}
+
+
+def test_the_library_for_signatures_imports_nothing_else_of_ark() -> None:
+    _, modules = started(LIBRARY)
+    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.signing"}
+    assert modules & {*HEAVY, "json", "typer"} == set()
