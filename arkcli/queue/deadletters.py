@@ -25,8 +25,9 @@ class DeadLetters:
             return
         with file:
             for line in file:
-                with contextlib.suppress(Damaged):
-                    yield lines.decode_dead(line.removesuffix(b"\n"))
+                for text in lines.pieces(line.removesuffix(b"\n")):
+                    with contextlib.suppress(Damaged):
+                        yield lines.decode_dead(text)
 
     def positions(self) -> set[int]:
         """Where in the event log the dead events stood."""

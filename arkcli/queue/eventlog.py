@@ -86,7 +86,7 @@ class EventLog:
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
         self._segments.look()
-        before = position = self._segments.mend_tail()
+        before = position = self._segments.mend_tail(keep_damaged=True)
         seq, addressed = self._count(position)
         accepted: list[Event] = []
         written: list[bytes] = []
@@ -131,12 +131,14 @@ class EventLog:
             line = self._segments.last_line(position)
             if line is None:
                 break
-            try:
-                seq, addressed = lines.event_counts(line.text)
-            except Damaged:
-                behind, position = behind + 1, line.start
-            else:
-                return seq + behind, addressed
+            for text in reversed(lines.pieces(line.text)):
+                try:
+                    seq, addressed = lines.event_counts(text)
+                except Damaged:
+                    behind += 1
+                else:
+                    return seq + behind, addressed
+            position = line.start
         return behind, 0
 
     def block(self, position: int) -> tuple[Sequence[Event | Gap], int]:

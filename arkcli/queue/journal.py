@@ -64,7 +64,7 @@ class Journal:
     def load_to_append(self) -> DestinationState:
         """The same for the holder of the lock, who first cuts a torn last line."""
         self._segments.look()
-        end = self._segments.mend_tail()
+        end = self._segments.mend_tail(keep_damaged=False)
         if not self._loaded and (found := self._read_checkpoint()) is not None and found.journal > end:
             # Once the journal had grown beyond it, it would seem to fit.
             files.unlink(self._checkpoint)

@@ -1,5 +1,6 @@
 """Line formats of the queue: sealing, encoding and decoding. docs/internals.md, section 2, describes them."""
 
+import contextlib
 import zlib
 from typing import Final, TypeVar
 
@@ -193,10 +194,13 @@ def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
 
 
 def pieces(line: bytes) -> list[bytes]:
-    """The whole lines and the rest in a line that is damaged: where a newline was lost, several stand in one.
+    """A line as a list; if it is damaged, the lines in it: where a newline was lost, several stand in one.
 
     Together with one byte between two of them they are as long as the line.
     """
+    with contextlib.suppress(Damaged):
+        check(line)
+        return [line]
     found = []
     begin = 0
     while (following := line.find(OPENING, begin + 1)) > 0:

@@ -130,10 +130,12 @@ class Segments:
         """Cuts the last segment at a position."""
         files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
 
-    def mend_tail(self) -> int:
+    def mend_tail(self, *, keep_damaged: bool) -> int:
         """Makes the last segment end in a newline, and returns the position behind it.
 
-        A torn last line is cut; one that is whole but for its newline is given it (anew).
+        A torn last line is cut; one that is whole but for its newline is given it (anew). With `keep_damaged`, what
+        cannot be the beginning of a line is ended with a newline instead: it may have been lines that somebody read,
+        and their positions must not come to mean others.
         """
         end = self.size()
         kept = self.last_line_end(end)
@@ -146,6 +148,9 @@ class Segments:
                 if is_whole(tail[: newline - kept]):
                     self.append(b"\n", newline)
                     return newline + 1
+            if keep_damaged and (b"\0" in tail or not tail.startswith(lines.OPENING[: len(tail)])):
+                self.append(b"\n", end)
+                return end + 1
         self.take_back(kept)
         return kept
 
@@ -212,12 +217,15 @@ def _split(position: int, data: bytes) -> list[Line]:
         found.append(Line(position, end, text))
         position = end
     # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
-    return found if data.count(lines.OPENING) == len(texts) else [part for line in found for part in _parted(line)]
+    beginning = data.startswith(lines.OPENING) + data.count(b"\n" + lines.OPENING)
+    return (
+        found
+        if len(texts) == beginning == data.count(lines.OPENING)
+        else [part for line in found for part in _parted(line)]
+    )
 
 
 def _parted(line: Line) -> list[Line]:
-    if is_whole(line.text):
-        return [line]
     found, position = [], line.start
     for text in lines.pieces(line.text):
         found.append(Line(position, position + len(text) + 1, text))
