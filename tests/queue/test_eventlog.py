@@ -322,8 +322,8 @@ def test_a_damaged_newline_costs_its_own_line_and_none_of_its_neighbours(tmp_pat
 
 @pytest.mark.parametrize(
     "spoil",
-    [b"x", b"\0", b" ", b"xx", b"\0\0", b"\0" * 40, b"\0" * 200],
-    ids=["one", "one-zero", "a-blank", "two", "two-zeros", "forty-zeros", "two-hundred-zeros"],
+    [b"x", b"\0", b" ", b"\0\0", b"\0" * 40, b"\0" * 200],
+    ids=["one", "one-zero", "a-blank", "two-zeros", "forty-zeros", "two-hundred-zeros"],
 )
 def test_a_position_that_was_handed_out_never_means_another_event(tmp_path: Path, spoil: bytes) -> None:
     # The end of the log is damaged. Its lines were acknowledged, and may have been delivered and written into journals.
