@@ -216,13 +216,11 @@ def _split(position: int, data: bytes) -> list[Line]:
         end = position + len(text) + 1
         found.append(Line(position, end, text))
         position = end
-    # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
     beginning = data.startswith(lines.OPENING) + data.count(b"\n" + lines.OPENING)
-    return (
-        found
-        if len(texts) == beginning == data.count(lines.OPENING)
-        else [part for line in found for part in _parted(line)]
-    )
+    if len(texts) == beginning == data.count(lines.OPENING):
+        return found
+    # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
+    return [part for line in found for part in _parted(line)]
 
 
 def _parted(line: Line) -> list[Line]:

@@ -1,0 +1,15 @@
+"""All benchmarks, one after the other, in one table."""
+
+from bench import accept, drain, hung, idle, latency, measure, sign_large, startup, tls
+
+if __name__ == "__main__":
+    measure.main(
+        startup.results,
+        drain.results,
+        tls.results,
+        latency.results,
+        hung.results,
+        accept.results,
+        idle.results,
+        sign_large.results,
+    )

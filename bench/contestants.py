@@ -1,0 +1,39 @@
+"""Those that post bodies: wrk, `ark drain`, and a bare loop over libcurl. Each makes one run and tells its rate."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import measure
+from bench.home import Home, bodies
+from bench.measure import Contestant
+from bench.wrk import Wrk
+
+
+def wrk(name: str, directory: Path, url: str, seconds: int = 2) -> Contestant:
+    """Posts with wrk for so many seconds, over 64 connections."""
+    peer = Wrk(directory, bodies(1)[0])
+    return lambda: {name: peer.rate(url, seconds)}
+
+
+def drain(name: str, home: Home, count: int, *options: str) -> Contestant:
+    """Drains what was due when the home was saved: the rate by the run's own clock and as a process, and the memory."""
+
+    def contestant() -> Mapping[str, float]:
+        home.rewind()
+        finished, seconds = home.drain(count, *options)
+        return {
+            name: count / seconds,
+            f"{name}, whole process": count / finished.seconds,
+            f"{name}, memory": finished.mebibytes,
+        }
+
+    return contestant
+
+
+def bare(name: str, directory: Path, url: str, count: int, *ca_file: str) -> Contestant:
+    """Posts so many bodies with a loop over libcurl that does nothing else."""
+    path = directory / "bodies"
+    path.write_bytes(b"".join(body + b"\n" for body in bodies(count)))
+    command = [sys.executable, "-m", "bench.bare", url, str(path), *ca_file]
+    return lambda: {name: float(measure.run(command).output)}

@@ -1,0 +1,66 @@
+"""Draining: `ark drain` of 20,000 due deliveries of 2 KB to one nginx, against wrk posting the same body.
+
+Beside it a bare loop over libcurl, which neither signs nor records: the ceiling of the library that `ark` uses.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from bench import measure
+from bench.contestants import bare, drain, wrk
+from bench.home import Home, workplace
+from bench.measure import Goal, Options, Result, Samples
+from bench.servers import nginx
+
+COUNT: Final = 20_000
+_MANY: Final = 1_000_000
+_GOALS: Final = (Goal(at_least=25_000, of_value=True), Goal(at_least=0.25))
+_MEMORY: Final = (Goal(at_most=64, of_value=True),)
+
+
+def results(options: Options) -> list[Result]:
+    """Deliveries a second, by the run's own clock and as a whole process, and the memory at its peak."""
+    with workplace() as directory, nginx(directory / "nginx") as server:
+        home = Home(directory)
+        url = f"{server.url}/hook"
+        home.add("nginx", url)
+        home.accept(COUNT)
+        home.save()
+        found = measure.alternate(
+            options.rounds,
+            [
+                wrk("wrk", directory, url),
+                drain("64", home, COUNT, "--per-destination", "64"),
+                drain("8", home, COUNT),
+                bare("bare", directory, url, COUNT),
+                wrk("again", directory, url),
+            ],
+        )
+        rows = _many(directory / "many", url) if options.full else []
+    for name, what in (("64", "ark drain --per-destination 64"), ("8", "ark drain")):
+        whole, memory = found[f"{name}, whole process"], found[f"{name}, memory"]
+        rows += [
+            Result(what, "deliveries/s", found[name], "wrk", found["wrk"], found["again"], _GOALS),
+            Result(f"{what}, whole process", "deliveries/s", whole, "wrk", found["wrk"], found["again"]),
+            Result(f"{what}, peak memory", "MiB", memory, goals=_MEMORY),
+        ]
+    rows.append(Result("bare libcurl loop", "requests/s", found["bare"], "wrk", found["wrk"], found["again"]))
+    return rows
+
+
+def _many(directory: Path, url: str) -> list[Result]:
+    """One run over a million, for its memory."""
+    home = Home(directory)
+    home.add("nginx", url)
+    home.accept(_MANY)
+    home.save()
+    found = drain("many", home, _MANY)()
+    what = f"ark drain, {_MANY:,} due"
+    return [
+        Result(what, "deliveries/s", Samples([found["many"]])),
+        Result(f"{what}, peak memory", "MiB", Samples([found["many, memory"]]), goals=_MEMORY),
+    ]
+
+
+if __name__ == "__main__":
+    measure.main(results)

@@ -1,0 +1,152 @@
+"""A home for `ark` in a temporary directory: destinations, accepted events, and runs of `ark` over them."""
+
+import contextlib
+import functools
+import io
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from arkcli import destinations, events, samples
+from arkcli.destinations import Wanted
+from arkcli.environment import Environment
+from arkcli.events import Order
+from arkcli.model import Answer, Delivery
+from arkcli.queue.claim import Claim
+from arkcli.queue.eventlog import Draft
+from bench import measure
+from bench.measure import ARK, Finished
+
+EVENT: Final = "signal.promoted"
+BODY_SIZE: Final = 2048
+BATCH: Final = 1000
+
+_SENTENCE: Final = " The round was led by existing investors."
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    """A temporary directory for everything that a benchmark makes."""
+    with tempfile.TemporaryDirectory(prefix="ark-bench-") as name:
+        yield Path(name)
+
+
+class Home:
+    """One configuration and one queue of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.variables = {"ARK_CONFIG_DIR": str(directory / "config"), "ARK_STATE_DIR": str(directory / "state")}
+        self._destinations = directory / "state" / "queue" / "destinations"
+
+    @property
+    def event_log(self) -> list[Path]:
+        """The segments of the event log."""
+        return sorted((self.directory / "state" / "queue" / "events").glob("*.jsonl"))
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[Environment]:
+        """`ark`'s own functions over this home, for the length of a block."""
+        made = Environment(self.variables, io.BytesIO(), io.StringIO(), io.StringIO())
+        try:
+            yield made
+        finally:
+            made.queue.close()
+
+    def add(self, name: str, url: str, ca_file: Path | None = None) -> str:
+        """Adds a destination without a ping, and returns its id."""
+        with self.environment() as environment:
+            wanted = Wanted(name=name, url=url, allow_local=True, ca_file=ca_file)
+            added, _, _ = destinations.add(environment, wanted, ping=False)
+            return added.id
+
+    def pause(self, ids: Sequence[str], *, paused: bool = True) -> None:
+        """Pauses or resumes destinations."""
+        with self.environment() as environment:
+            for found in ids:
+                destinations.set_paused(environment, found, paused=paused)
+
+    def accept(self, count: int) -> None:
+        """Accepts so many events of 2 KB for every destination."""
+        numbers = iter(range(count))
+        with self.environment() as environment:
+            payloads = (payload(environment, number) for number in numbers)
+            while batch := [draft(environment, found) for found in itertools.islice(payloads, BATCH)]:
+                environment.queue.accept(batch)
+
+    def fail(self, destination_id: str) -> None:
+        """Lets three attempts of every waiting delivery have failed, the third just now: half an hour to the next."""
+        failed = Answer(503, "answered 503, not a 2xx", 12)
+        with self.environment() as environment:
+            environment.queue.look()
+            claim = environment.queue.claim(destination_id, "bench")
+            assert claim is not None
+            third = environment.clock.now()
+            first_delay, second_delay, *_ = environment.schedule.delays
+            for now in (third - second_delay - first_delay, third - second_delay, third):
+                while batch := _take(claim, now):
+                    claim.record([(delivery, failed) for delivery in batch], now)
+            claim.release()
+
+    def save(self) -> None:
+        """Remembers where every destination stands."""
+        shutil.copytree(self._destinations, self.directory / "saved")
+
+    def rewind(self) -> None:
+        """Puts every destination back to where it stood at `save`: the same events are due again."""
+        shutil.rmtree(self._destinations)
+        shutil.copytree(self.directory / "saved", self._destinations)
+
+    def ark(self, *arguments: str) -> Finished:
+        """One run of `ark`."""
+        return measure.run([ARK, *arguments], self.variables)
+
+    def drain(self, count: int, *options: str) -> tuple[Finished, float]:
+        """One `ark drain` that must deliver so many; what it cost, and the seconds it reports itself."""
+        finished = self.ark("drain", "--json", *options)
+        report: dict[str, Any] = json.loads(finished.output)
+        if report["delivered"] != count or report["attempted"] != count:
+            raise RuntimeError(f"{count} were due, and drain says {finished.output.decode()}")
+        return finished, report["duration_s"]
+
+
+def _take(claim: Claim, now: int) -> list[Delivery]:
+    """The next deliveries that are due, at most a batch."""
+    return list(itertools.islice(iter(lambda: claim.take(now), None), BATCH))
+
+
+def payload(environment: Environment, number: int) -> bytes:
+    """A realistic payload whose body will have 2 KB; no two are the same."""
+    return _payload(environment, number, _missing())
+
+
+def draft(environment: Environment, found: bytes) -> Draft:
+    """The event that a payload makes, validated."""
+    return events.draft(environment, Order(event=EVENT, payload=found))
+
+
+def bodies(count: int) -> list[bytes]:
+    """The bodies of so many such events, as they are sent."""
+    environment = _nowhere()
+    return [draft(environment, payload(environment, number)).body for number in range(count)]
+
+
+@functools.cache
+def _missing() -> int:
+    environment = _nowhere()
+    return BODY_SIZE - len(draft(environment, _payload(environment, 0, 0)).body)
+
+
+def _payload(environment: Environment, number: int, padding: int) -> bytes:
+    found = json.loads(samples.sample(EVENT, environment.clock.now()))
+    found["signal"]["id"] = f"sig_{number:08d}"
+    found["signal"]["description"] += (_SENTENCE * (padding // len(_SENTENCE) + 1))[:padding]
+    return json.dumps(found).encode()
+
+
+def _nowhere() -> Environment:
+    return Environment({}, io.BytesIO(), io.StringIO(), io.StringIO())

@@ -1,0 +1,63 @@
+"""Nothing due: `ark drain` while many deliveries wait, against the same with an empty queue, in time and memory.
+
+They wait in a retry lane, due in half an hour, or for a destination that is paused.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import measure
+from bench.home import Home, workplace
+from bench.measure import Contestant, Goal, Options, Result
+
+_WAITING: Final = (10_000, 100_000)
+_MANY: Final = 1_000_000
+_GOALS: Final = (Goal(at_most=1.2),)
+_MEMORY: Final = (Goal(at_most=64, of_value=True),)
+_ROUNDS: Final = 11
+
+
+def results(options: Options) -> list[Result]:
+    """Milliseconds of the whole process and its peak memory, for each number that waits."""
+    counts = (*_WAITING, _MANY) if options.full else _WAITING
+    return [*_compare(options, counts, "to retry", paused=False), *_compare(options, counts, "paused", paused=True)]
+
+
+def _compare(options: Options, counts: Sequence[int], what: str, *, paused: bool) -> list[Result]:
+    with workplace() as directory:
+        homes = {count: _home(directory / str(count), count, paused=paused) for count in (0, *counts)}
+        runs = [_drain(str(count), home) for count, home in homes.items()]
+        found = measure.alternate(max(options.rounds, _ROUNDS), [*runs, _drain("again", homes[0])])
+    rows = []
+    for count in counts:
+        name = f"ark drain, {count:,} {what}"
+        times, memory = found[f"{count}, ms"], found[f"{count}, MiB"]
+        rows += [
+            Result(name, "ms", times, "empty queue", found["0, ms"], found["again, ms"], _GOALS),
+            Result(f"{name}, peak memory", "MiB", memory, "empty queue", found["0, MiB"], found["again, MiB"], _MEMORY),
+        ]
+    return rows
+
+
+def _home(directory: Path, count: int, *, paused: bool) -> Home:
+    home = Home(directory)
+    added = home.add("nobody", "http://127.0.0.1:9/hook")
+    home.accept(count)
+    if paused:
+        home.pause([added])
+    elif count:
+        home.fail(added)
+    return home
+
+
+def _drain(name: str, home: Home) -> Contestant:
+    def contestant() -> dict[str, float]:
+        finished, _ = home.drain(0)
+        return {f"{name}, ms": finished.seconds * 1000, f"{name}, MiB": finished.mebibytes}
+
+    return contestant
+
+
+if __name__ == "__main__":
+    measure.main(results)

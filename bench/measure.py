@@ -1,0 +1,222 @@
+"""Measuring: commands as whole processes, alternating rounds, and one table of ratios with the noise beside them."""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+#: The `ark` of the interpreter that runs the benchmarks.
+ARK: Final = str(Path(sysconfig.get_path("scripts")) / "ark")
+#: No single command may take longer, in seconds.
+LONGEST: Final = 300.0
+
+_SPAWN: Final = str(Path(__file__).with_name("spawn.py"))
+
+
+def tool(name: str, package: str) -> str:
+    """The path of a program; ends the run with the Debian package to install where it is missing."""
+    # Debian keeps servers in /usr/sbin, which is not on every user's PATH.
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+    if found is None:
+        sys.exit(f"{name} is missing: apt-get install {package} (or run bench/setup.sh)")
+    return found
+
+
+class Finished(NamedTuple):
+    """What a command cost, and what it printed."""
+
+    seconds: float
+    mebibytes: float
+    output: bytes
+
+
+def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdin: Path | None = None) -> Finished:
+    """Runs a command to its end, alone in its process. `variables` are added to the environment.
+
+    Raises RuntimeError when it fails.
+    """
+    path = shutil.which(command[0])
+    if path is None:
+        raise RuntimeError(f"{command[0]} is not there")
+    with tempfile.TemporaryFile() as report, (stdin or Path(os.devnull)).open("rb") as given:
+        done = subprocess.run(
+            [sys.executable, "-S", "-E", _SPAWN, str(report.fileno()), path, *command[1:]],
+            check=True,
+            env=environment(variables),
+            stdin=given,
+            capture_output=True,
+            pass_fds=(report.fileno(),),
+            timeout=LONGEST,
+        )
+        report.seek(0)
+        status, seconds, kibibytes = report.read().split()
+    if int(status):
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        raise RuntimeError(f"{' '.join(command)} ended with {int(status)}: {said}")
+    return Finished(float(seconds), int(kibibytes) / 1024, done.stdout)
+
+
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of this process without what configures `ark`, and with these variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
+    return kept | dict(variables or {})
+
+
+class Samples(tuple[float, ...]):
+    """One measure, once a round."""
+
+    __slots__ = ()
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self)
+
+    def over(self, other: "Samples") -> "Samples":
+        """The ratio in each round: what slows a whole round down drops out."""
+        return Samples(mine / theirs for mine, theirs in zip(self, other, strict=True))
+
+
+#: Runs something once and returns what was measured, by name.
+Contestant = Callable[[], Mapping[str, float]]
+
+
+def alternate(rounds: int, contestants: Sequence[Contestant]) -> dict[str, Samples]:
+    """Runs the contestants in turn, round after round, every other round backwards; a first round does not count."""
+    measured: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for contestant in contestants if number % 2 else reversed(contestants):
+            found = contestant()
+            if number:
+                for name, value in found.items():
+                    measured.setdefault(name, []).append(value)
+    return {name: Samples(values) for name, values in measured.items()}
+
+
+class Goal(NamedTuple):
+    """A figure to reach: of the value itself or of its ratio to the peer's."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    of_value: bool = False
+
+    def __str__(self) -> str:
+        sign, bound = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
+        return f"{sign} {bound:,g}{'' if self.of_value else ' x'}"
+
+    def is_met(self, result: "Result") -> bool:
+        """Whether the median reaches it."""
+        found = result.samples if self.of_value else result.ratio
+        if not found:
+            return False
+        return (self.at_least is None or found.median >= self.at_least) and (
+            self.at_most is None or found.median <= self.at_most
+        )
+
+
+class Result(NamedTuple):
+    """One row: what was measured, its peer, and the peer once more (the noise of the machine)."""
+
+    what: str
+    unit: str
+    samples: Samples
+    peer: str = ""
+    peer_samples: Samples = Samples()
+    again: Samples = Samples()
+    goals: tuple[Goal, ...] = ()
+
+    @property
+    def ratio(self) -> Samples:
+        """The ratio to the peer, a round at a time; empty without a peer."""
+        return self.samples.over(self.peer_samples) if self.peer_samples else Samples()
+
+    @property
+    def noise(self) -> Samples:
+        """The ratio of the peer to itself."""
+        return self.again.over(self.peer_samples) if self.again else Samples()
+
+
+class Options(NamedTuple):
+    """What the command line asks of a benchmark."""
+
+    rounds: int
+    full: bool
+
+
+Benchmark = Callable[[Options], list[Result]]
+
+
+def main(*benchmarks: Benchmark) -> None:
+    """Runs benchmarks and prints one table of what they found."""
+    parser = argparse.ArgumentParser(description=_title(sys.modules["__main__"].__doc__))
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count; 5 unless given")
+    parser.add_argument("--full", action="store_true", help="go up to 1,000,000 waiting deliveries: needs 10 GB")
+    given = parser.parse_args()
+    if not 1 <= given.rounds <= 100:
+        parser.error("--rounds takes 1 to 100")
+    load = os.getloadavg()[0]
+    results: list[Result] = []
+    for benchmark in benchmarks:
+        print(_title(sys.modules[benchmark.__module__].__doc__), file=sys.stderr, flush=True)
+        results += benchmark(Options(given.rounds, given.full))
+    print(f"{_machine()}, load {load:.1f} at the start.")
+    print("Medians (least to most); ratios are taken round by round; noise is the peer against itself.\n")
+    print(_table(results))
+
+
+def _title(docstring: str | None) -> str:
+    return (docstring or "").split("\n\n")[0]
+
+
+def _machine() -> str:
+    cpus = os.cpu_count() or 1
+    return f"Python {platform.python_version()}, Linux {platform.release()}, {cpus} CPUs, {_processor()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _table(results: Sequence[Result]) -> str:
+    rows = [("what", "measured", "peer", "ratio to peer", "noise", "figure", "reached")]
+    for result in results:
+        peer = f"{result.peer}: {_number(result.peer_samples.median)}" if result.peer else ""
+        reached = "" if not result.goals else "yes" if all(goal.is_met(result) for goal in result.goals) else "no"
+        rows.append(
+            (
+                result.what,
+                _spread(result.samples, result.unit),
+                peer,
+                _spread(result.ratio),
+                _spread(result.noise),
+                ", ".join(map(str, result.goals)),
+                reached,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _spread(samples: Samples, unit: str = "") -> str:
+    if not samples:
+        return ""
+    shown = f"{_number(samples.median)} {unit}".rstrip()
+    return shown if len(samples) == 1 else f"{shown} ({_number(min(samples))} to {_number(max(samples))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -1,0 +1,22 @@
+"""Runs one command and reports its exit status, wall time and peak memory: `python spawn.py FD COMMAND…`.
+
+A small process of its own, because Linux counts the memory of whoever spawns into the peak of what is spawned.
+"""
+
+import os
+import sys
+import time
+
+
+def main() -> None:
+    """Writes `status seconds KiB` to the file descriptor FD."""
+    report, command = int(sys.argv[1]), sys.argv[2:]
+    os.set_inheritable(report, False)
+    started = time.perf_counter()
+    _, status, used = os.wait4(os.posix_spawn(command[0], command, os.environ), 0)
+    seconds = time.perf_counter() - started
+    os.write(report, f"{os.waitstatus_to_exitcode(status)} {seconds:.6f} {used.ru_maxrss}".encode())
+
+
+if __name__ == "__main__":
+    main()

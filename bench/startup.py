@@ -1,0 +1,48 @@
+"""Start-up: `ark --version`, `ark sign` and `ark verify` as whole processes, against `python -c pass`.
+
+`ark` is the console script that the installer wrote: older pips let it import `re`, half a `python -c pass` by itself.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from arkcli import signing
+from bench import measure
+from bench.home import bodies, workplace
+from bench.measure import ARK, Contestant, Goal, Options, Result
+
+GOALS: Final = (Goal(at_most=7.0),)
+_SECRET: Final = "a secret of the benchmark"
+_ROUNDS: Final = 21
+
+
+def results(options: Options) -> list[Result]:
+    """A row for each command."""
+    with workplace() as directory:
+        payload = directory / "body.json"
+        payload.write_bytes(bodies(1)[0])
+        (directory / "secret").write_text(_SECRET, "utf-8")
+        secret = ["--secret-file", str(directory / "secret")]
+        signature = signing.sign(_SECRET, payload.read_bytes())
+        commands = {
+            "ark --version": [ARK, "--version"],
+            "ark sign": [ARK, "sign", *secret],
+            "ark verify": [ARK, "verify", *secret, "--signature", signature],
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "again": [sys.executable, "-c", "pass"],
+        }
+        measured = measure.alternate(
+            max(options.rounds, _ROUNDS), [_contestant(name, command, payload) for name, command in commands.items()]
+        )
+    pass_, again = measured.pop("python -c pass"), measured.pop("again")
+    return [Result(name, "ms", found, "python -c pass", pass_, again, GOALS) for name, found in measured.items()]
+
+
+def _contestant(name: str, command: Sequence[str], stdin: Path) -> Contestant:
+    return lambda: {name: measure.run(command, stdin=stdin).seconds * 1000}
+
+
+if __name__ == "__main__":
+    measure.main(results)

@@ -1,0 +1,61 @@
+"""TLS: the drain of `bench.drain` over https, against wrk over https; and how many handshakes it makes."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from bench import measure
+from bench.contestants import bare, drain, wrk
+from bench.drain import COUNT
+from bench.home import Home, workplace
+from bench.measure import Contestant, Goal, Options, Result
+from bench.servers import Nginx, nginx
+
+_IN_FLIGHT: Final = 64
+_GOALS: Final = (Goal(at_least=0.12),)
+#: One handshake per connection, and no more connections than attempts at once.
+_HANDSHAKES: Final = (Goal(at_most=_IN_FLIGHT, of_value=True),)
+
+
+def results(options: Options) -> list[Result]:
+    """Deliveries a second, by the run's own clock and as a whole process; connections, each of which is a handshake."""
+    with workplace() as directory, nginx(directory / "nginx", tls=True) as server:
+        home = Home(directory)
+        url = f"{server.url}/hook"
+        home.add("nginx", url, server.ca_file)
+        home.accept(COUNT)
+        home.save()
+        found = measure.alternate(
+            options.rounds,
+            [
+                wrk("wrk", directory, url),
+                _counted("ark", server, drain("ark", home, COUNT, "--per-destination", str(_IN_FLIGHT))),
+                bare("bare", directory, url, COUNT, str(server.ca_file)),
+                wrk("again", directory, url),
+            ],
+        )
+    what = f"ark drain --per-destination {_IN_FLIGHT} over TLS"
+    whole, connections = found["ark, whole process"], found["ark, connections"]
+    return [
+        Result(what, "deliveries/s", found["ark"], "wrk", found["wrk"], found["again"], _GOALS),
+        Result(f"{what}, whole process", "deliveries/s", whole, "wrk", found["wrk"], found["again"]),
+        Result(f"{what}, handshakes", "connections", connections, goals=_HANDSHAKES),
+        Result(f"{what}, resumed", "of those", found["ark, resumed"]),
+        Result("bare libcurl loop over TLS", "requests/s", found["bare"], "wrk", found["wrk"], found["again"]),
+    ]
+
+
+def _counted(name: str, server: Nginx, contestant: Contestant) -> Contestant:
+    """The contestant, and how many connections it made."""
+
+    def counted() -> Mapping[str, float]:
+        server.forget()
+        found = contestant()
+        connections = server.connections
+        resumed = sum(line.endswith("r") for line in connections)
+        return {**found, f"{name}, connections": len(connections), f"{name}, resumed": resumed}
+
+    return counted
+
+
+if __name__ == "__main__":
+    measure.main(results)

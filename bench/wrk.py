@@ -1,0 +1,35 @@
+"""wrk, the peer of everything that delivers: one thread in C that posts one body over and over and keeps nothing."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from bench import measure
+
+CONNECTIONS: Final = 64
+
+_SCRIPT: Final = """
+local file = assert(io.open("{body}", "rb"))
+wrk.method, wrk.body = "POST", file:read("*a")
+wrk.headers["Content-Type"] = "application/json"
+"""
+
+
+class Wrk:
+    """wrk -t1 -c64, posting one body."""
+
+    def __init__(self, directory: Path, body: bytes) -> None:
+        """Its script and the body are written into the directory."""
+        self._program = measure.tool("wrk", "wrk")
+        self._script = directory / "post.lua"
+        (directory / "body.json").write_bytes(body)
+        self._script.write_text(_SCRIPT.format(body=directory / "body.json"), "utf-8")
+
+    def rate(self, url: str, seconds: int) -> float:
+        """Answers per second, over so many seconds. Raises RuntimeError when anything but 2xx comes back."""
+        command = [self._program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(self._script), url]
+        said = measure.run(command).output.decode()
+        found = re.search(r"Requests/sec:\s*([\d.]+)", said)
+        if found is None or "Non-2xx" in said or "Socket errors" in said:
+            raise RuntimeError(f"wrk failed: {said}")
+        return float(found[1])
