@@ -343,3 +343,92 @@ def test_a_thousand_destinations_cost_one_event_line(world: World, receive: Rece
     waiting = ark(world, "queue")["destinations"]
     assert len(waiting) == 1000
     assert {found["waiting"] for found in waiting} == {10_000}
+
+
+def test_retries_and_replays_asked_for_while_a_drain_runs_fork_nothing(world: World, receive: Receive) -> None:
+    server = receive(500)
+    world.add(server, "d")
+    ids = accept(world, 40)
+    ark(world, "drain")
+    assert len(server.requests) == 40
+    server.behave = after(0.02, lambda: server)
+    accept(world, 20)
+    drain = start(world, "drain", "--watch", "--json", at=31.0)
+    asking = [start(world, "queue", "retry", *ids, "--json", at=31.0) for _ in range(3)]
+    asking += [start(world, "replay", *ids, "--yes", "--json", at=31.0) for _ in range(2)]
+    for asked in asking:
+        finish(asked)
+    while ark(world, "queue", at=31.0)["destinations"][0]["waiting"]:
+        assert not server.closing.wait(0.1)
+    drain.send_signal(signal.SIGTERM)
+    finish(drain)
+    # A replay of what has been delivered meanwhile sends it again, as it should; nothing else does.
+    assert ark(world, "drain", at=99999.0)["attempted"] == 0
+    counts = arrived(server)
+    assert all(2 <= counts[event] <= 4 for event in ids)
+    assert ark(world, "queue", "check")["damaged"] == []
+
+
+def test_a_full_disk_accepts_nothing_and_says_so(world: World, receive: Receive, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        world.variables["ARK_STATE_DIR"] = str(disk / "state")
+        server = receive(200)
+        world.add(server, "d")
+        accept(world, 3)
+        (log,) = (disk / "state" / "queue" / "events").glob("*.jsonl")
+        before = log.read_bytes()
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+        large = json.dumps({**json.loads(PAYLOAD), "notes": "x" * 15_000}).encode()
+        full = world.ark("send", "signal.promoted", stdin=large)
+        assert full.status == 1
+        assert "the disk is full: nothing was accepted" in full.err
+        assert log.read_bytes() == before
+        filler.unlink()
+        assert world.ark("send", "signal.promoted", stdin=large).status == 0
+        assert world.ark("queue", "check").status == 0
+        assert world.ark("drain", "--json").json["delivered"] == 3
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_a_disk_that_fills_stops_a_drain_which_says_why_and_loses_nothing(
+    world: World, receive: Receive, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        world.variables["ARK_STATE_DIR"] = str(disk / "state")
+        server = receive(200)
+        world.add(server, "d")
+        ids = accept(world, 60)
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+        status, _, err = finish(start(world, "drain"))
+        assert status == 1
+        assert "No space left" in err
+        sent = len(server.requests)
+        assert sent < 60
+        filler.unlink()
+        ark(world, "drain")
+        counts = arrived(server)
+        assert set(counts) == set(ids)
+        assert sum(counts.values()) - 60 <= 8
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -96,7 +96,9 @@ class View:
         """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
         self._load()
         arrivals, *retries = self._lanes()
-        _, taken_over = self._count(arrivals)
+        # Only an event that is not for everybody can take another's place.
+        broadcast = self._log.count_broadcast(self._journal.state.first.cursor) is not None
+        taken_over = set() if broadcast else self._count(arrivals)[1]
         for lane in reversed(retries):
             yield from self._retrying(lane, taken_over)
         for event in self._arriving(self._lanes()[0], set()):

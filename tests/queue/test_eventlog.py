@@ -338,6 +338,23 @@ def test_a_position_that_was_handed_out_never_means_another_event(tmp_path: Path
         assert read_all(log)[-1] == following
 
 
+@pytest.mark.parametrize("hit", [[2], [1, 2], [0, 2], [0, 1, 2]], ids=str)
+def test_lines_that_lost_their_newlines_are_not_taken_for_one_that_was_never_acknowledged(
+    tmp_path: Path, hit: list[int]
+) -> None:
+    with log_in(tmp_path) as log:
+        accepted = log.accept(drafts(0, 1, 2))
+    (file,) = tmp_path.glob("*.jsonl")
+    spoiled = bytearray(file.read_bytes())
+    for number in hit:
+        spoiled[accepted[number].position + accepted[number].length - 1] ^= 1
+    file.write_bytes(spoiled)
+    with log_in(tmp_path) as log:
+        accepted += log.accept(drafts(3))
+    with log_in(tmp_path) as log:
+        assert [event for event in read_all(log) if isinstance(event, Event)] == accepted
+
+
 def test_damaged_lines_at_the_end_are_still_counted_as_lines(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         _, hit, hit_too = log.accept(drafts(0, 1, 2))
@@ -397,6 +414,23 @@ def test_events_whose_segment_is_gone_are_passed(tmp_path: Path) -> None:
         assert reader.event_at(events[0].position, events[0].length) is None
         assert reader.count_broadcast(0) == len(left)
         assert reader.totals == (len(left), reader.end - reader.start)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_a_reader_passes_over_what_another_process_removes_meanwhile(tmp_path: Path, warm: bool) -> None:
+    with log_in(tmp_path, 1) as log:
+        events = [log.accept(drafts(number))[0] for number in range(9)]
+        with log_in(tmp_path, 1) as reader:
+            if warm:
+                assert read_all(reader) == events
+            log.remove_before(events[6].position)
+            left = events[6:]
+            assert [event for event in reader.events() if event.position >= left[0].position] == left
+            assert reader.find("evt_7") == events[7]
+            assert reader.event_at(events[7].position, events[7].length) == events[7]
+            assert reader.event_at(events[2].position, events[2].length) in (None, events[2])
+            assert reader.count_broadcast(left[0].position) == 3
+            assert [one for one in read_all(reader) if isinstance(one, Event)][-3:] == left
 
 
 def test_an_event_is_none_where_the_whole_log_is_gone(tmp_path: Path) -> None:

@@ -890,6 +890,37 @@ def test_a_process_that_slept_while_another_delivered_and_removed_repeats_nothin
         assert sleeping.standing(A).waiting == 0
 
 
+def deliver_and_remove(path: Path) -> None:
+    with queue_in(path, 300) as queue:
+        for number in range(150):
+            accept(queue, number)
+            now = START + number * 1_500
+            for destination, answer in ((A, OK), (B, OK if number % 3 else BAD)):
+                attempt_all(queue, destination, answer, now)
+            queue.expire([A, B], EVERYTHING)
+
+
+def test_reading_goes_on_while_another_process_delivers_and_removes(path: Path) -> None:
+    with queue_in(path, 300) as queue:
+        queue.join([A, B])
+        child = FORKS.Process(target=deliver_and_remove, args=(path,))
+        child.start()
+        looks = 0
+        while child.exitcode is None:
+            looks += 1
+            for destination in (A, B):
+                standing = queue.standing(destination)
+                assert 0 <= standing.waiting <= 1
+                assert standing.dead == 0
+                with closing(queue.view(destination)) as view:
+                    assert len(list(view.deliveries())) <= 150
+                    assert all(found.attempt == 1 or destination == B for found in view.attempts())
+            assert all(event.id == "evt_1" for event in [queue.find("evt_1")] if event is not None)
+            assert sum(1 for _ in queue.events()) <= 150
+        assert child.exitcode == 0
+        assert looks > 10
+
+
 def test_an_event_is_not_removed_when_the_line_that_told_of_its_attempt_is_broken(path: Path) -> None:
     with queue_in(path, 1) as queue:
         queue.join([A])
