@@ -9,4 +9,4 @@ _HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029
 
 def clean(text: str) -> str:
     """The text on one line, with each run of control characters and direction overrides as one space."""
-    return _HARMFUL.sub(" ", text).strip()
+    return text.strip() if text.isprintable() else _HARMFUL.sub(" ", text).strip()
