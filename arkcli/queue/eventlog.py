@@ -1,5 +1,6 @@
 """The event log: every accepted event, once, in order. docs/internals.md, sections 2 and 4."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -170,6 +171,9 @@ class EventLog:
 
     def event_at(self, position: int, length: int) -> Event | None:
         """The event whose line stands there; None when it cannot be read."""
+        if position + length > self._end:
+            # Whoever knows of it has looked later.
+            self.look()
         if not self.start <= position < position + length <= self._end:
             return None
         text = self._segments.read(position, length)
@@ -185,7 +189,7 @@ class EventLog:
     def _find(self, event_id: str, end: int) -> Event | None:
         needle = b'"id":"%b","at":"' % event_id.encode()
         for start, path in self._segments.paths():
-            with path.open("rb") as file:
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 size = min(os.fstat(file.fileno()).st_size, end - start)
                 if size <= 0:
                     continue

@@ -46,6 +46,10 @@ class Journal:
         """The state as of the journal's end. Loading again reads only what has been added since."""
         snapshot = None if self._loaded else self._read_checkpoint()
         end = self._segments.last_line_end(self._segments.look())
+        if self._loaded and self.state.journal < self._segments.start:
+            # What was to be read next has been removed since; the segments that are left tell of it.
+            self._loaded = False
+            snapshot = self._read_checkpoint()
         if not self._loaded:
             if snapshot is None or snapshot.journal > end or snapshot.journal < self._segments.start:
                 snapshot = self._head_snapshot()
@@ -110,8 +114,8 @@ class Journal:
         """What the line says that stands exactly there; None when none does, or a damaged one."""
         if not self._segments.start <= position <= position + length <= self.state.journal:
             return None
-        text = self._segments.read(position, length)
         try:
+            text = self._segments.read(position, length)
             return lines.decode_journal(text[:-1]) if len(text) == length else None
         except Damaged:
             return None

@@ -1,5 +1,6 @@
 """An append-only file of lines, kept in segments. docs/internals.md, "Segments and positions"."""
 
+import contextlib
 import os
 from bisect import bisect_right
 from pathlib import Path
@@ -37,14 +38,17 @@ class Segments:
 
     def look(self) -> int:
         """Reads the directory anew and returns the position behind the last byte."""
-        self._starts = sorted(
-            int(entry.name[:20])
-            for entry in os.scandir(self._directory)
-            if entry.name.endswith(_SUFFIX) and entry.name[:20].isdigit() and len(entry.name) == 26
-        )
-        for gone in self._descriptors.keys() - set(self._starts):
-            os.close(self._descriptors.pop(gone))
-        return self.size()
+        while True:
+            self._starts = sorted(
+                int(entry.name[:20])
+                for entry in os.scandir(self._directory)
+                if entry.name.endswith(_SUFFIX) and entry.name[:20].isdigit() and len(entry.name) == 26
+            )
+            for gone in self._descriptors.keys() - set(self._starts):
+                os.close(self._descriptors.pop(gone))
+            # A segment may be removed between the two looks; then there is a newer one.
+            with contextlib.suppress(FileNotFoundError):
+                return self.size()
 
     def size(self) -> int:
         """The position behind the last byte of the segments known so far; cheap enough to ask often."""
@@ -64,7 +68,14 @@ class Segments:
         return list(self._starts)
 
     def read(self, position: int, size: int) -> bytes:
-        """Up to size bytes from a position; fewer at the end of a segment."""
+        """Up to size bytes from a position; fewer at the end of a segment, none where it has been removed."""
+        try:
+            return self._read(position, size)
+        except FileNotFoundError:
+            self.look()
+            return b"" if position < self.start else self._read(position, size)
+
+    def _read(self, position: int, size: int) -> bytes:
         start = self._segment(position)
         return os.pread(self._open(start), size, position - start)
 
@@ -74,7 +85,14 @@ class Segments:
         Both are empty-handed (no lines, the same position) when no complete line stands before `end`. A position whose
         bytes are gone moves on to the first that is there.
         """
-        position = max(position, self.start)
+        while True:
+            try:
+                return self._block(max(position, self.start), end)
+            except FileNotFoundError:
+                # Whoever removed the segment knew that nobody needs it; a reader goes on behind it.
+                self.look()
+
+    def _block(self, position: int, end: int) -> tuple[list[Line], int]:
         if position >= end:
             return [], position
         following = bisect_right(self._starts, position)
@@ -82,13 +100,13 @@ class Segments:
         limit = min(limit, end)
         size = BLOCK_SIZE
         while True:
-            data = self.read(position, min(size, limit - position))
+            data = self._read(position, min(size, limit - position))
             cut = data.rfind(b"\n") + 1
             if cut:
                 return _split(position, data[:cut]), position + cut
             if len(data) < min(size, limit - position) or position + len(data) >= limit:
                 # The segment ends without a newline: damage where another follows, else a line still being written.
-                return ([Line(position, limit, data)], limit) if limit < end else ([], position)
+                return ([], position) if following == len(self._starts) else ([Line(position, limit, data)], limit)
             if size >= _LONGEST_LINE:
                 return [Line(position, position + len(data), b"")], position + len(data)
             size *= 4
@@ -145,10 +163,11 @@ class Segments:
             tail = self.read(kept, end - kept)
             # An editor may have taken the newline; or its byte was damaged.
             for newline in (end, end - 1):
-                if is_whole(tail[: newline - kept]):
+                if is_whole(lines.pieces(tail[: newline - kept])[-1]):
                     self.append(b"\n", newline)
                     return newline + 1
-            if keep_damaged and (b"\0" in tail or not tail.startswith(lines.OPENING[: len(tail)])):
+            torn = tail.startswith(lines.OPENING[: len(tail)]) and tail.count(lines.OPENING) <= 1 and b"\0" not in tail
+            if keep_damaged and not torn:
                 self.append(b"\n", end)
                 return end + 1
         self.take_back(kept)

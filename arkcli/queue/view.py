@@ -65,7 +65,8 @@ class View:
         retrying, dead = list(state.retrying), state.dead
         waiting = self._log.count_broadcast(state.first.cursor)
         if waiting is not None:
-            waiting -= state.first.ahead
+            # The journal may tell of events that came after the look at the log.
+            waiting = max(waiting - state.first.ahead, 0)
         else:
             waiting, taken_over = self._count(lanes[0])
             for attempt, _, _ in taken_over:
@@ -182,10 +183,8 @@ class View:
         return (Arrivals(self._destination_id, self._log, self._journal, nothing, is_dead), *retries)
 
     def _load(self) -> DestinationState:
-        state = self._journal.load()
-        # The journal may tell of events that this process has not seen yet.
         self._log.look()
-        return state
+        return self._journal.load()
 
     def close(self) -> None:
         """Closes what is open."""

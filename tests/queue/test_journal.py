@@ -429,6 +429,26 @@ def test_a_segment_that_a_crash_left_unfinished_still_begins_with_a_snapshot(pla
     assert [type(found) for found in first_lines(place)] == [Snapshot, Snapshot]
 
 
+@pytest.mark.parametrize("left", [b"", b'{"crc":"0000'], ids=["empty", "torn"])
+def test_a_segment_that_lost_its_last_newline_does_not_stop_the_one_that_a_crash_left_unfinished(
+    place: Path, left: bytes
+) -> None:
+    with journal_in(place, 300) as journal:
+        while journal.state.journal < 300:
+            append(journal, attempt(journal.state.journal, 1, BAD))
+        end = journal.state.journal
+    (first,) = segments(place)
+    first.write_bytes(first.read_bytes()[:-1] + b"x")
+    (place / "journal" / f"{end:020d}.jsonl").write_bytes(left)
+
+    with journal_in(place, 300) as journal:
+        append(journal, attempt(60))
+        expected = facts(journal)
+    with journal_in(place, 300) as journal:
+        assert facts(journal) == expected
+        assert journal.state.first.passed(1000 + 60 * 100) is not None
+
+
 def test_a_segment_that_a_crash_left_empty_has_its_name_on_disk_before_a_checkpoint_counts_on_it(place: Path) -> None:
     with journal_in(place, 300) as journal:
         while journal.state.journal < 300:

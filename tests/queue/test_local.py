@@ -879,15 +879,17 @@ def test_when_old_segments_are_gone_the_rest_tells_the_same(path: Path, lost: bo
 
 def test_a_process_that_slept_while_another_delivered_and_removed_repeats_nothing(path: Path) -> None:
     with queue_in(path, 1) as sleeping, queue_in(path, 1) as other:
-        sleeping.join([A])
+        # B waits for everything, so that the events stay.
+        sleeping.join([A, B])
         accept(sleeping, 1)
         assert len(attempt_all(sleeping, A, OK, START)) == 1
         for number in range(2, 6):
             accept(other, number)
             assert len(attempt_all(other, A, OK, START)) == 1
-        other.expire([A], EVERYTHING)
+        other.expire([A, B], EVERYTHING)
         assert attempt_all(sleeping, A, OK, START) == []
         assert sleeping.standing(A).waiting == 0
+        assert sleeping.standing(B).waiting == 5
 
 
 def deliver_and_remove(path: Path) -> None:
