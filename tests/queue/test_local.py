@@ -546,6 +546,20 @@ def test_the_standing_is_right_about_what_others_accepted_and_delivered_meanwhil
         assert queue.standing(A).waiting == 1
 
 
+def test_the_standing_is_right_when_an_editor_took_the_last_newline(path: Path) -> None:
+    with queue_in(path) as queue:
+        queue.join([A])
+        _, second = accept(queue, 1, 2)
+        with claimed(queue, A) as claim:
+            delivery = claim.first_attempt(second)
+            assert delivery is not None
+            claim.record([(delivery, OK)], START)
+    (file,) = (path / "events").glob("*.jsonl")
+    file.write_bytes(file.read_bytes()[:-1])
+    with queue_in(path) as queue:
+        assert queue.standing(A).waiting == 1
+
+
 def test_looking_at_the_standing_changes_nothing(path: Path) -> None:
     with queue_in(path, ROTATING) as queue:
         queue.join([A])
