@@ -1,6 +1,6 @@
 """How far a reader of lines has come, when lines are finished out of order."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 Range = tuple[int, int, int]
@@ -75,10 +75,9 @@ class Progress:
         """What is finished ahead of the cursor, in order."""
         return list(zip(self._starts, self._ends, self._counts, strict=True))
 
-    @property
-    def ahead(self) -> int:
-        """How many lines are finished ahead of the cursor."""
-        return sum(self._counts)
+    def ahead(self, end: int) -> int:
+        """How many lines are finished ahead of the cursor, in the ranges that begin before `end`."""
+        return sum(self._counts[: bisect_left(self._starts, end)])
 
     def _remove(self, index: int) -> None:
         del self._starts[index], self._ends[index], self._counts[index]

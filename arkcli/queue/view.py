@@ -65,8 +65,8 @@ class View:
         retrying, dead = list(state.retrying), state.dead
         waiting = self._log.count_broadcast(state.first.cursor)
         if waiting is not None:
-            # The journal may tell of events that came after the look at the log.
-            waiting = max(waiting - state.first.ahead, 0)
+            # The journal may tell of events that came after the look at the log; those are not counted either.
+            waiting = max(waiting - state.first.ahead(self._log.end), 0)
         else:
             waiting, taken_over = self._count(lanes[0])
             for attempt, _, _ in taken_over:
