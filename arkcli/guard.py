@@ -5,6 +5,7 @@ The ranges are those of IANA's special-purpose registries for IPv4 and IPv6 (RFC
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -54,6 +55,7 @@ _nat64: Final = ipaddress.ip_network("64:ff9b::/96")
 _compatible: Final = ipaddress.ip_network("::/96")
 
 
+@lru_cache(maxsize=1024)
 def refusal(address: str, *, allow_local: bool) -> str | None:
     """Why this address may not be dialled, in words; None when it may.
 
