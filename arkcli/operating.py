@@ -6,7 +6,7 @@ takes the place of the delivery that waits. docs/internals.md, section 3, says w
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Final, TypeVar
 
 import msgspec
@@ -21,7 +21,9 @@ from arkcli.queue.eventlog import Draft
 from arkcli.queue.lines import DropLine
 from arkcli.queue.view import Pending
 
+#: How many lines are written at once, and of how many bytes.
 _BATCH: Final = 1_000
+_BATCH_SIZE: Final = 4 * 1024 * 1024
 Item = TypeVar("Item")
 
 
@@ -94,9 +96,11 @@ def drop(environment: Environment, destinations: Sequence[Destination], selectio
             continue
         with _claimed(environment, destination) as claim:
             now = times.to_text(environment.clock.now())
-            found = [found for _, found in pending(environment, [destination]) if selection.holds(found)]
-            _in_batches((line for one in found for line in _drop_lines(one, destination, now)), claim.drop)
-            dropped += len(found)
+            chosen = (found for _, found in pending(environment, [destination]) if selection.holds(found))
+            lines = (tuple(_drop_lines(found, destination, now)) for found in chosen)
+            for batch in _batches(lines, len):
+                claim.drop(list(chain.from_iterable(batch)))
+                dropped += len(batch)
     return dropped
 
 
@@ -200,12 +204,18 @@ def _places(event: Event, targets: dict[str, _Target], *, everybody: bool, faile
 def _accept(environment: Environment, drafts: Iterable[Draft], *, dry: bool) -> int:
     if dry:
         return sum(1 for _ in drafts)
-    return _in_batches(drafts, environment.queue.accept)
+    return sum(len(environment.queue.accept(batch)) for batch in _batches(drafts, lambda draft: len(draft.body)))
 
 
-def _in_batches(items: Iterable[Item], take: Callable[[Sequence[Item]], object]) -> int:
-    left, count = iter(items), 0
-    while batch := list(islice(left, _BATCH)):
-        take(batch)
-        count += len(batch)
-    return count
+def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items in lists that are neither long nor, by the sum of their sizes, large."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if len(batch) >= _BATCH or total >= _BATCH_SIZE:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch

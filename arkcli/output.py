@@ -1,7 +1,8 @@
 """The only module that draws. Data goes to standard output, everything else to standard error."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple, TextIO, TypeVar
 
 from arkcli.errors import ArkError
 from arkcli.screen import clean
@@ -14,6 +15,11 @@ _STYLES: Final = {
     "dead": "bold red",
     "paused": "dim",
 }
+
+#: How many rows are aligned with one another on a terminal, where there are too many to hold them all.
+_ROWS_AT_ONCE: Final = 1_000
+
+Item = TypeVar("Item")
 
 
 class Table(NamedTuple):
@@ -46,6 +52,25 @@ class Output:
                     self._table(part)
                 else:
                     self._stdout.write(part + "\n")
+        self._stdout.flush()
+
+    def items(
+        self,
+        key: str,
+        found: Iterable[Item],
+        document: Callable[[Item], Mapping[str, Any]],
+        headings: Sequence[str],
+        row: Callable[[Item], Sequence[object]],
+    ) -> None:
+        """However many things a command found, in constant memory: a list under a key as JSON, or a table."""
+        left = iter(found)
+        if self.as_json:
+            self._stdout.write(f'{{"{key}": [')
+            self._stdout.writelines(_separated(to_json(document(item)) for item in left))
+            self._stdout.write("]}\n")
+        elif not self.quiet:
+            while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
+                self._table(Table(headings, rows))
         self._stdout.flush()
 
     def line(self, text: str) -> None:
@@ -102,6 +127,13 @@ def to_json(document: object) -> str:
 
 def _cell(value: object) -> str:
     return "-" if value is None else clean(str(value))
+
+
+def _separated(texts: Iterable[str]) -> Iterator[str]:
+    separator = ""
+    for text in texts:
+        yield separator + text
+        separator = ", "
 
 
 def listed(names: Iterable[str]) -> str:

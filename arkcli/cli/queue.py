@@ -1,5 +1,6 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated, Any
 
@@ -238,17 +239,16 @@ def check(
     raise typer.Exit(ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE)
 
 
-def show_deliveries(context: typer.Context, found: Any, *, as_json: bool, quiet: bool) -> None:
-    """Prints deliveries that are not done."""
-    deliveries = [_delivery(destination, pending) for destination, pending in found]
-    rows = [
-        (one["event_id"], one["event"], one["destination"], one["state"], one["attempt"], one["next_attempt_at"],
-         one["last_error"] or one["last_status"])
-        for one in deliveries
-    ]  # fmt: skip
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"deliveries": deliveries},
-        Table(("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"), rows),
+def show_deliveries(
+    context: typer.Context, found: Iterable[tuple[Destination, Pending]], *, as_json: bool, quiet: bool
+) -> None:
+    """Prints deliveries that are not done, however many."""
+    output_of(context, as_json=as_json, quiet=quiet).items(
+        "deliveries",
+        found,
+        _delivery,
+        ("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"),
+        _delivery_row,
     )
 
 
@@ -274,7 +274,8 @@ def _check_found(event_ids: list[str] | None, count: int, states: str) -> None:
         raise UsageError(f"no delivery of {', '.join(event_ids)} is {states}; `ark queue list` shows those that are")
 
 
-def _delivery(destination: Destination, found: Pending) -> dict[str, Any]:
+def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
+    destination, found = one
     return {
         "event_id": found.event.id,
         "event": found.event.name,
@@ -286,6 +287,13 @@ def _delivery(destination: Destination, found: Pending) -> dict[str, Any]:
         "last_error": found.last_error,
         "accepted_at": found.event.at,
     }
+
+
+def _delivery_row(one: tuple[Destination, Pending]) -> tuple[object, ...]:
+    destination, found = one
+    answer = found.last_error or found.last_status
+    following = _when(found.next_attempt_at)
+    return found.event.id, found.event.name, destination.name, found.state, found.attempt, following, answer
 
 
 def _attempt(made: Attempt) -> dict[str, Any]:

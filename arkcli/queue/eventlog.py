@@ -17,6 +17,8 @@ from arkcli.queue.lines import Damaged
 from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
 
 _CACHED_BLOCKS: Final = 16
+#: How much of a segment is searched before its pages are given back, in bytes.
+_WINDOW: Final = 8 * 1024 * 1024
 
 
 class Draft(NamedTuple):
@@ -194,15 +196,13 @@ class EventLog:
                 if size <= 0:
                     continue
                 with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as view:
-                    found = view.find(needle)
-                    while found >= 0:
+                    for found in _places(view, needle):
                         begin = view.rfind(b"\n", 0, found) + 1
                         stop = view.find(b"\n", found)
                         event = _decode(Line(start + begin, start + stop + 1, view[begin:stop]))
                         # The body may hold an object that looks the same.
                         if isinstance(event, Event) and event.id == event_id:
                             return event
-                        found = view.find(needle, found + 1)
         return None
 
     def count_broadcast(self, position: int) -> int | None:
@@ -264,6 +264,17 @@ class EventLog:
 def is_for(event: Event, destination_id: str) -> bool:
     """Whether an event is for a destination."""
     return event.to is None or destination_id in event.to
+
+
+def _places(view: mmap.mmap, needle: bytes) -> Iterator[int]:
+    """Where some bytes stand in a mapped file, which is forgotten again on the way: it may be larger than memory."""
+    for begin in range(0, len(view), _WINDOW):
+        end = min(begin + _WINDOW + len(needle) - 1, len(view))
+        found = view.find(needle, begin, end)
+        while found >= 0:
+            yield found
+            found = view.find(needle, found + 1, end)
+        view.madvise(mmap.MADV_DONTNEED, begin, min(_WINDOW, len(view) - begin))
 
 
 def _decode(line: Line) -> Event | Gap:

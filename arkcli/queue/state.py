@@ -81,7 +81,8 @@ class DestinationState:
         if not fresh:
             # The retry that it would schedule must not happen: another line has scheduled it, or will.
             self._ignore(start, end)
-            if lane == LANES and line.pos not in self.newly_dead:
+            if lane == LANES and line.after is not None and self._void.passed(line.after[0]) is not None:
+                # A death that was built upon a line that does not count; a mere repetition changes nothing.
                 self.gone.add(line.pos)
         elif lane == LANES:
             self.dead += 1

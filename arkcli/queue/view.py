@@ -59,21 +59,25 @@ class View:
     def standing(self) -> Standing:
         """The counts, and what is due next."""
         state = self._load()
-        lanes = self._lanes()
-        due = [at for lane in lanes if (at := lane.due_at()) is not None]
-        oldest = [at for lane in lanes if (at := lane.oldest_at()) is not None]
         retrying, dead = list(state.retrying), state.dead
         waiting = self._log.count_broadcast(state.first.cursor)
         if waiting is not None:
             # The journal may tell of events that came after the look at the log; those are not counted either.
             waiting = max(waiting - state.first.ahead(self._log.end), 0)
         else:
-            waiting, taken_over = self._count(lanes[0])
+            waiting, taken_over = self._count(self._lanes()[0])
             for attempt, _, _ in taken_over:
                 if attempt == DEAD:
                     dead -= 1
                 else:
                     retrying[attempt - 2] -= 1
+        # Only now: finding the event of a retry may look at the log once more, and the counts are as of one moment.
+        lanes = self._lanes()
+        due = [at for lane in lanes if (at := lane.due_at()) is not None]
+        oldest = [at for lane in lanes if (at := lane.oldest_at()) is not None]
+        if state is not self._journal.state:
+            # Damage made the lanes fold the state anew.
+            return self.standing()
         last = state.last.to_attempt() if state.last else None
         return Standing(waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last)
 

@@ -40,6 +40,12 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with directory() as path:
+        yield path
+
+
 @contextmanager
 def log_in(path: Path, segment_size: int = 1 << 26) -> Iterator[EventLog]:
     log = EventLog(path, segment_size)
@@ -563,6 +569,22 @@ def in_processes(work: Callable[..., None], *arguments: Sequence[object]) -> lis
         codes.append(child.exitcode)
         child.close()
     return codes
+
+
+@pytest.mark.parametrize("before", [0, 1, 10, 40, 100])
+def test_an_id_is_found_wherever_it_stands_in_a_large_segment(tmp_path: Path, before: int) -> None:
+    window = 8 * 1024 * 1024
+    with log_in(tmp_path) as log:
+        # The line of the last one begins so many bytes before the end of what is searched at once.
+        *_, last = log.accept([draft(number, size=1_000_000) for number in range(8)])
+        end = last.position + last.length
+        (padding,) = log.accept([draft(8)])
+        size = window - before - end - padding.length
+        log.accept([draft(9, size=size - padding.length)])
+        (event,) = log.accept([draft(10)])
+        assert event.position == window - before
+        assert log.find("evt_10") == event
+        assert log.find("evt_11") is None
 
 
 def accept_many(path: Path, name: str, count: int) -> None:

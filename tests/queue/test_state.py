@@ -147,6 +147,14 @@ def test_the_newly_dead_are_those_since_the_snapshot() -> None:
     assert not DestinationState(fold.state.snapshot()).newly_dead
 
 
+def test_a_fifth_failure_that_is_repeated_leaves_the_delivery_dead_and_its_letter_in_place() -> None:
+    fold = Fold().add(*CHAIN)
+    fold.state = DestinationState(fold.state.snapshot())
+    fold.add(CHAIN[4])
+    assert fold.state.dead == 1
+    assert not fold.state.gone
+
+
 def test_a_dead_delivery_that_was_dropped_is_not_to_be_copied_any_more() -> None:
     assert not Fold().add(*CHAIN, drop(0, DEAD)).state.newly_dead
 

@@ -1,0 +1,92 @@
+"""Much that waits: every question about it is answered in memory that does not grow with it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from arkcli import times
+from arkcli.model import Answer
+from arkcli.queue.eventlog import Draft
+from tests.world import START, World, receiver
+
+#: Were the bodies held in memory, that alone would be more than the limit.
+EVENTS = 40_000
+BODY = b'{"event":"signal.promoted","text":"%b"}' % (b"x" * 1_700)
+LIMIT = 64 * 1024
+#: A process's peak counts that of the one it was forked from, so a small one stands in between.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A home where half of the events wait for their first attempt, and half for their second."""
+    world = World(tmp_path_factory.mktemp("scale"))
+    with receiver() as one:
+        world.add(one, "crm")
+    queue = world.environment().queue
+    (place,) = (world.queue_directory / "destinations").iterdir()
+    for start in range(0, EVENTS, 1_000):
+        queue.accept([draft(number) for number in range(start, start + 1_000)])
+    claim = queue.claim(place.name, "test")
+    assert claim is not None
+    for _ in range(0, EVENTS // 2, 1_000):
+        taken = [delivery for _ in range(1_000) if (delivery := claim.take(START)) is not None]
+        claim.record([(delivery, Answer(503, "HTTP 503", 3)) for delivery in taken], START)
+    claim.release()
+    queue.close()
+    yield world
+
+
+def draft(number: int) -> Draft:
+    return Draft(f"evt_{number:06}", "signal.promoted", times.to_text(START), BODY)
+
+
+COMMANDS = {
+    "queue": ["queue", "--json"],
+    "list-json": ["queue", "list", "--json"],
+    "list-text": ["queue", "list"],
+    "list-retrying": ["queue", "list", "--state", "retrying", "--json"],
+    "dry-run": ["drain", "--dry-run", "--at", "2100-01-01T00:00:00Z", "--json"],
+    "check": ["queue", "check", "--json"],
+    "log": ["log", "--json"],
+    "show": ["queue", "show", f"evt_{EVENTS - 1:06}", "--json"],
+    "replay": ["replay", "--since", "2000-01-01T00:00:00Z", "--dry-run", "--json"],
+    "drop": ["queue", "drop", "evt_000001", "--dry-run", "--json"],
+}
+FOUND: dict[str, Callable[[str], bool]] = {
+    "queue": lambda out: json.loads(out)["destinations"][0]["waiting"] == EVENTS // 2,
+    "list-json": lambda out: len(json.loads(out)["deliveries"]) == EVENTS,
+    "list-text": lambda out: out.count("\n") == EVENTS,
+    "list-retrying": lambda out: len(json.loads(out)["deliveries"]) == EVENTS // 2,
+    "dry-run": lambda out: len(json.loads(out)["deliveries"]) == EVENTS,
+    # One journal line more is the snapshot that it begins with.
+    "check": lambda out: json.loads(out)["lines"] >= EVENTS + EVENTS // 2,
+    "log": lambda out: out.count("\n") == EVENTS // 2,
+    "show": lambda out: json.loads(out)["deliveries"][0]["state"] == "waiting",
+    "replay": lambda out: json.loads(out)["replayed"] == EVENTS // 2,
+    "drop": lambda out: json.loads(out)["dropped"] == 1,
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_answer_about_much_takes_little_memory(full: World, tmp_path: Path, name: str) -> None:
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        measured = subprocess.run(
+            [sys.executable, "-c", MEASURE, sys.executable, "-m", "arkcli", *COMMANDS[name]],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=True,
+            env={**os.environ, **full.variables},
+        )
+    assert FOUND[name](said.read_text())
+    assert int(measured.stderr) < LIMIT
