@@ -120,9 +120,8 @@ def remove(environment: Environment, destination: Destination) -> int:
     until = environment.clock.monotonic() + SEND_HOLDS_FOR
     while (claim := queue.claim(destination.id, "remove")) is None:
         if environment.clock.monotonic() > until:
-            process, purpose = queue.holder(destination.id)
             raise Busy(
-                f"{destination.name} is removed, but process {process} ({purpose}) still delivers to it; "
+                f"{destination.name} is removed, but {queue.holder(destination.id)} still delivers to it; "
                 f"what waits for it stays on disk"
             )
         environment.clock.sleep(0.05)

@@ -110,9 +110,8 @@ def _claimed(environment: Environment, destination: Destination) -> Iterator[Cla
     until = clock.monotonic() + SEND_HOLDS_FOR
     while (claim := queue.claim(destination.id, "drop")) is None:
         if clock.monotonic() > until:
-            process, purpose = queue.holder(destination.id)
             raise Busy(
-                f"process {process} ({purpose}) is delivering to {destination.name}; "
+                f"{queue.holder(destination.id)} is delivering to {destination.name}; "
                 f"pause it with `ark dest pause {destination.name}`, drop, and resume it"
             )
         clock.sleep(0.05)

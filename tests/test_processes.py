@@ -178,6 +178,36 @@ def test_a_send_killed_while_it_delivers_leaves_the_event_to_drain(world: World,
     assert len({request.body for request in server.requests}) == 1
 
 
+def test_a_stopped_drain_holds_up_only_what_it_holds_and_the_others_say_who_it_is(
+    world: World, receive: Receive
+) -> None:
+    asked = threading.Event()
+
+    def held(request: Request) -> bytes:
+        asked.set()
+        return hang(request)
+
+    stuck, other = receive(held), receive(200)
+    world.add(stuck, "stuck")
+    accept(world, 1)
+    stopped = start(world, "drain", "--to", "stuck")
+    assert asked.wait(20)
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        world.add(other, "other")
+        ids = accept(world, 20)
+        drained = ark(world, "drain")
+        assert drained["delivered"] == 20
+        assert arrived(other) == dict.fromkeys(ids, 1)
+        assert drained["held"] == [{"name": "stuck", "process": stopped.pid, "purpose": "drain"}]
+    finally:
+        stopped.kill()
+    finish(stopped)
+    stuck.behave = lambda _: answer(200)
+    freed = ark(world, "drain")
+    assert (freed["delivered"], freed["held"]) == (21, [])
+
+
 def test_sigterm_lets_what_is_in_flight_finish_and_begins_nothing_new(world: World, receive: Receive) -> None:
     first = threading.Event()
 

@@ -81,8 +81,8 @@ def drain(
         drained = run.run(plan)
     finally:
         wire.close()
-    if drained.skipped:
-        output.note(f"another ark was delivering to {drained.skipped} destinations; they were left to it")
+    for held in drained.held:
+        output.note(f"{held.name} was left to {held.by}, which is delivering to it")
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
@@ -120,7 +120,8 @@ def _is_anything_left(environment: Environment, roster: Roster) -> bool:
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
     return {
         **totals,
-        "skipped": drained.skipped,
+        "skipped": len(drained.held),
+        "held": [{"name": held.name, "process": held.by.process, "purpose": held.by.purpose} for held in drained.held],
         "duration_s": drained.duration_s,
         "destinations": [
             {

@@ -99,6 +99,9 @@ def send(
         },
         Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
     )
+    for report in sending.reports:
+        if report.held_by is not None and report.outcome is State.WAITING:
+            output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
     if environment.stopping():
         output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
         raise typer.Exit(ExitCode.INTERRUPTED)

@@ -9,7 +9,7 @@ from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.model import Answer, Delivery, State
 from arkcli.queue.claim import Claim
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local import Holder, LocalQueue
 from arkcli.times import Clock
 from arkcli.wire import Endpoint, Wire
 
@@ -34,10 +34,17 @@ class Tally(msgspec.Struct):
     dead: int = 0
 
 
-class Drained(msgspec.Struct):
-    """What a run did. `skipped` counts the destinations that another process was delivering to."""
+class Held(msgspec.Struct):
+    """A destination that was left to another process."""
 
-    skipped: int
+    name: str
+    by: Holder
+
+
+class Drained(msgspec.Struct):
+    """What a run did. `held` are the destinations that another process was delivering to when it ended."""
+
+    held: list[Held]
     duration_s: float
     destinations: list[Tally]
 
@@ -101,10 +108,15 @@ class Drain:
                 break
             self._clock.sleep(_IDLE if plan.watch else _IDLE / 5)
         return Drained(
-            skipped=len(self._busy),
+            held=self._held(),
             duration_s=round(self._clock.monotonic() - started, 3),
-            destinations=sorted(self._tallies.values(), key=lambda tally: tally.name),
+            destinations=sorted(self._tallies.values(), key=_name),
         )
+
+    def _held(self) -> list[Held]:
+        names = {endpoint.destination.id: endpoint.destination.name for endpoint in self._roster() if self._busy}
+        held = [Held(names[found], self._queue.holder(found)) for found in self._busy if found in names]
+        return sorted(held, key=_name)
 
     def _tidy_up(self) -> None:
         if not self._stopping() and self._clock.monotonic() >= self._tidy_at:
@@ -115,7 +127,7 @@ class Drain:
         """Whether a destination is held by a `send`, which will be done within one attempt."""
         if self._clock.monotonic() - started > SEND_HOLDS_FOR:
             return False
-        waits = [found for found in self._busy if self._queue.holder(found)[1] == "send"]
+        waits = [found for found in self._busy if self._queue.holder(found).purpose == "send"]
         for found in waits:
             self._busy[found] = 0.0
         return bool(waits)
@@ -171,6 +183,10 @@ class Drain:
     def log_end(self) -> int:
         """The end of the event log as far as this run knows."""
         return self._queue.end
+
+
+def _name(found: Tally | Held) -> str:
+    return found.name
 
 
 class _Due:

@@ -9,7 +9,7 @@ from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State
 from arkcli.queue.claim import Claim
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local import Holder, LocalQueue
 from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
 from arkcli.wire import Endpoint, Wire
@@ -19,7 +19,10 @@ _WAIT = 0.02
 
 
 class Report(msgspec.Struct):
-    """What became of one event at one destination. `next_attempt_at` is milliseconds, UTC."""
+    """What became of one event at one destination. `next_attempt_at` is milliseconds, UTC.
+
+    `held_by` is the process that delivers to the destination, where the event still waits for it.
+    """
 
     destination: str
     outcome: State
@@ -28,6 +31,7 @@ class Report(msgspec.Struct):
     error: str | None = None
     duration_ms: int | None = None
     next_attempt_at: int | None = None
+    held_by: Holder | None = None
 
 
 class Sender:
@@ -95,6 +99,8 @@ class Sender:
                 attempt = sources[found].attempt if found in sources else None
                 attempt = attempt or watches[found](event)
                 reports[found] = self._report(endpoint, attempt)
+        for endpoint in open_ends:
+            reports[endpoint.destination.id].held_by = queue.holder(endpoint.destination.id)
         return Sending(event, [reports[endpoint.destination.id] for endpoint in endpoints])
 
     def _run(self, courses: list[Course]) -> None:

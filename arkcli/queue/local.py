@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from arkcli import files
 from arkcli.errors import Unreadable
@@ -24,6 +24,16 @@ from arkcli.queue.view import Standing, View
 from arkcli.schedule import RetrySchedule
 
 VERSION: Final = 1
+
+
+class Holder(NamedTuple):
+    """Who holds a destination's lock: the process id, None when it is not known, and what it does."""
+
+    process: int | None
+    purpose: str
+
+    def __str__(self) -> str:
+        return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 
 class LocalQueue:
@@ -106,10 +116,10 @@ class LocalQueue:
             lock.close()
             raise
 
-    def holder(self, destination_id: str) -> tuple[str, str]:
-        """Who last held a destination's lock: the process id and the purpose, as it said itself."""
+    def holder(self, destination_id: str) -> Holder:
+        """Who last held a destination's lock, as it said itself."""
         process, _, purpose = files.read_holder(self._place(destination_id) / "lock").strip().partition(" ")
-        return process, purpose
+        return Holder(int(process) if process.isdecimal() else None, purpose)
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries, to be read without its lock. Close it after use."""

@@ -1,6 +1,7 @@
 """`ark send` and `ark ping`: what is accepted, to whom it goes, and what the exit status says."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,11 +183,15 @@ def test_a_destination_held_by_another_process_is_left_to_it(world: World, recei
     assert claim is not None
     result = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
     assert (result.status, result.json["deliveries"][0]["outcome"]) == (75, "waiting")
+    said = world.ark("send", "signal.promoted", stdin=PAYLOAD)
+    assert f"d is left to process {os.getpid()} (drain)" in said.err
     drained = world.ark("drain", "--json")
     assert (drained.json["attempted"], drained.json["skipped"]) == (0, 1)
+    assert drained.json["held"] == [{"name": "d", "process": os.getpid(), "purpose": "drain"}]
+    assert f"d was left to process {os.getpid()} (drain)" in world.ark("drain").err
     claim.release()
     other.close()
-    assert world.ark("drain", "--json").json["delivered"] == 1
+    assert world.ark("drain", "--json").json["delivered"] == 2
 
 
 def test_ping_is_one_attempt_to_each_and_never_queued(world: World, receive: Receive) -> None:

@@ -332,13 +332,15 @@ def test_only_one_has_the_right_to_deliver(path: Path) -> None:
 def test_the_lock_tells_who_holds_it_and_what_for(path: Path, purpose: str) -> None:
     with queue_in(path) as queue:
         queue.join([A])
-        assert queue.holder(A) == ("", "")
+        assert queue.holder(A) == (None, "")
+        assert str(queue.holder(A)) == "another process"
         first = queue.claim(A, "a much longer purpose than the next")
         assert first is not None
         first.release()
         claim = queue.claim(A, purpose)
         assert claim is not None
-        assert queue.holder(A) == (str(os.getpid()), purpose)
+        assert queue.holder(A) == (os.getpid(), purpose)
+        assert str(queue.holder(A)) == f"process {os.getpid()} ({purpose})"
         claim.release()
 
 
