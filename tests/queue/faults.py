@@ -96,6 +96,27 @@ def failing_at(number: int, code: int) -> Hook:
     return hook
 
 
+def short_at(number: int) -> Hook:
+    """A hook that lets one step write only a few bytes a call, as the kernel may."""
+    left = number
+    pwrite = os.pwrite
+
+    def short(descriptor: int, data: memoryview, position: int) -> int:
+        return pwrite(descriptor, data[:7], position)
+
+    def hook(_: str, step: Call, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            os.pwrite = short  # type: ignore[assignment] # for the length of this step
+        try:
+            step(*arguments)
+        finally:
+            os.pwrite = pwrite
+
+    return hook
+
+
 class Operation(NamedTuple):
     """One recorded step, with paths in place of descriptors."""
 

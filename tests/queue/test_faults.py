@@ -16,7 +16,7 @@ from arkcli.errors import ArkError
 from arkcli.model import Answer, State
 from arkcli.queue.eventlog import Draft
 from arkcli.queue.local import LocalQueue
-from tests.queue.faults import Recorder, count_steps, failing_at, hooked, killed_at
+from tests.queue.faults import Recorder, count_steps, failing_at, hooked, killed_at, short_at
 from tests.world import START
 
 GOOD, FLAKY, BAD = "dst_good", "dst_flaky", "dst_bad"
@@ -206,6 +206,16 @@ def test_failing_at_any_step_nothing_is_lost_or_forked(
             pass
         script.recover()
         script.check(crashes=1, repeats=IN_FLIGHT)
+
+
+def test_a_short_write_at_any_step_changes_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for number in points(steps_of(tmp_path / "whole"), request):
+        script = Script(tmp_path / str(number))
+        script.directory.parent.mkdir()
+        with hooked(short_at(number)):
+            script.run()
+        script.recover()
+        script.check(crashes=0, repeats=0)
 
 
 def test_when_the_power_fails_at_any_step_nothing_that_was_acknowledged_is_lost(

@@ -1,0 +1,357 @@
+"""A box that is operated for years, command by command and in any order, against a plain dictionary of what must wait.
+
+The commands are run as a user types them, with real receivers behind them. Segments are tiny, the clock steps by
+seconds, hours and years and also back, the disk is full at times, and processes are killed.
+"""
+
+import errno
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from arkcli import times
+from arkcli.environment import Environment
+from arkcli.queue.local import LocalQueue
+from arkcli.schedule import DOCUMENTED
+from tests.queue.faults import failing_at, hooked, killed_at
+from tests.world import PAYLOAD, Request, Result, TestReceiver, World, answer
+
+#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
+MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+NAMES: Final = ("crm", "lake", "wiki")
+SECOND, HOUR, YEAR = 1.0, 3_600.0, 366 * 86_400.0
+KEPT: Final = 7 * 86_400_000
+
+names = st.sampled_from(NAMES)
+#: Which of the steps that change a file goes wrong.
+steps = st.integers(0, 30)
+
+
+class Pending:
+    """A delivery that is not done, as the dictionary has it: attempts made, and when the last one failed."""
+
+    def __init__(self, attempts: int = 0, failed_at: int = 0) -> None:
+        self.attempts = attempts
+        self.failed_at = failed_at
+
+    @property
+    def state(self) -> str:
+        return "waiting" if not self.attempts else "dead" if self.attempts == 5 else "retrying"
+
+    def is_due(self, now: int) -> bool:
+        if not 0 < self.attempts < 5:
+            return not self.attempts
+        return now >= self.failed_at + DOCUMENTED.delays[self.attempts - 1] or self.failed_at > now
+
+    def attempted(self, status: int, now: int) -> "Pending | None":
+        """What one more attempt leaves; None when it delivers."""
+        return None if status == 200 else Pending(self.attempts + 1, now)
+
+
+class SmallSegments(World):
+    """A world whose queue begins a new segment every few lines."""
+
+    def environment(self, stdin: bytes = b"") -> Environment:
+        made = super().environment(stdin)
+        vars(made)["queue"] = LocalQueue(self.queue_directory, self.retries, segment_size=1_500)
+        return made
+
+
+class TheBox(RuleBasedStateMachine):
+    """What may happen to a box."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(dir=MEMORY))
+        self.world = SmallSegments(self.home)
+        self.statuses = dict.fromkeys(NAMES, 200)
+        self.receiver = TestReceiver(self.behave)
+        #: What waits: by destination, then by event id.
+        self.pending: dict[str, dict[str, Pending]] = {}
+        self.paused: set[str] = set()
+        #: Every event, and when it was accepted.
+        self.events: dict[str, int] = {}
+        self.read = 0
+
+    def behave(self, request: Request) -> bytes:
+        return answer(self.statuses[self.name_of(request)])
+
+    @staticmethod
+    def name_of(request: Request) -> str:
+        return request.line.split()[1].rpartition("/")[2]
+
+    @initialize(chosen=st.sets(names, min_size=1))
+    def open(self, chosen: set[str]) -> None:
+        for name in sorted(chosen):
+            self.add(name)
+
+    def ark(self, *args: str, stdin: bytes = b"") -> Result:
+        result = self.world.ark(*args, stdin=stdin)
+        assert "Traceback" not in result.err
+        return result
+
+    @property
+    def now(self) -> int:
+        return self.world.clock.milliseconds
+
+    def arrived(self) -> Counter[tuple[str, str, int]]:
+        """What has come in since it was last asked: destination, event, attempt."""
+        new, self.read = self.receiver.requests[self.read :], len(self.receiver.requests)
+        return Counter((self.name_of(one), one.delivery.partition(".")[0], one.attempt) for one in new)
+
+    # --- destinations
+
+    @rule(name=names)
+    def add(self, name: str) -> None:
+        url = f"{self.receiver.url}/{name}"
+        result = self.ark("dest", "add", url, "--name", name, "--allow-local", "--no-ping")
+        assert result.status == (2 if name in self.pending else 0), result
+        self.pending.setdefault(name, {})
+
+    @rule(name=names, action=st.sampled_from(["pause", "resume"]))
+    def pause_or_resume(self, name: str, action: str) -> None:
+        result = self.ark("dest", action, name)
+        assert result.status == (0 if name in self.pending else 2), result
+        if name in self.pending:
+            (self.paused.add if action == "pause" else self.paused.discard)(name)
+
+    @rule(name=names)
+    def remove(self, name: str) -> None:
+        result = self.ark("dest", "remove", name, "--yes", "--json")
+        assert result.status == (0 if name in self.pending else 2), result
+        if name in self.pending:
+            assert result.json["dropped"] == len(self.pending.pop(name))
+            self.paused.discard(name)
+
+    @rule(name=names, status=st.sampled_from([200, 500]))
+    def a_receiver_answers(self, name: str, status: int) -> None:
+        self.statuses[name] = status
+
+    # --- events
+
+    @rule(queue=st.booleans(), to=st.none() | names)
+    def send(self, queue: bool, to: str | None) -> None:
+        result = self.ark(*self.sending(queue, to), stdin=PAYLOAD)
+        chosen = [to] if to else list(self.pending)
+        if not chosen or not set(chosen) <= set(self.pending):
+            assert result.status == 2, result
+            return
+        event = self.accepted(result, chosen)
+        tried = [] if queue else [name for name in chosen if name not in self.paused]
+        assert self.arrived() == Counter((name, event, 1) for name in tried)
+        for name in tried:
+            self.attempt(name, event)
+        assert result.status == (75 if any(event in self.pending[name] for name in tried) else 0), result
+
+    def sending(self, queue: bool, to: str | None) -> list[str]:
+        return ["send", "signal.promoted", "--json", *(["--queue"] if queue else []), *(["--to", to] if to else [])]
+
+    def accepted(self, result: Result, chosen: list[str]) -> str:
+        event = str(result.json["event"]["id"])
+        self.events[event] = self.now
+        for name in chosen:
+            self.pending[name][event] = Pending()
+        return event
+
+    def attempt(self, name: str, event: str) -> None:
+        left = self.pending[name].pop(event).attempted(self.statuses[name], self.now)
+        if left is not None:
+            self.pending[name][event] = left
+
+    @rule(to=st.none() | names)
+    def drain(self, to: str | None) -> None:
+        result = self.ark("drain", "--json", *(["--to", to] if to else []))
+        if to is not None and to not in self.pending:
+            assert result.status == 2, result
+            return
+        due = self.due(to)
+        assert self.arrived() == due
+        for name, event, _ in due:
+            self.attempt(name, event)
+        died = any(self.pending[name].get(event, Pending()).attempts == 5 for name, event, _ in due)
+        assert result.status == (1 if died else 0), result
+        assert result.json["attempted"] == len(due)
+
+    def due(self, to: str | None = None) -> Counter[tuple[str, str, int]]:
+        return Counter(
+            (name, event, one.attempts + 1)
+            for name, known in self.pending.items()
+            for event, one in known.items()
+            if name not in self.paused and to in (None, name) and one.is_due(self.now)
+        )
+
+    # --- what operators do
+
+    def choose(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.events)))
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data(), everything_dead=st.booleans())
+    def retry(self, data: st.DataObject, everything_dead: bool) -> None:
+        event = self.choose(data)
+        found = [
+            (name, one)
+            for name, known in self.pending.items()
+            for one, state in known.items()
+            if (state.state == "dead" if everything_dead else one == event and state.attempts)
+        ]
+        result = self.ark("queue", "retry", "--all-dead" if everything_dead else event, "--json")
+        if not found and not everything_dead:
+            assert result.status == 2, result
+            return
+        assert result.json == {"retried": len(found)}
+        for name, one in found:
+            self.pending[name][one] = Pending()
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        event = self.choose(data)
+        found = [known for known in self.pending.values() if event in known]
+        result = self.ark("queue", "drop", event, "--yes", "--json")
+        if not found:
+            assert result.status == 2, result
+            return
+        assert result.json == {"dropped": len(found)}
+        for known in found:
+            del known[event]
+
+    @precondition(lambda self: self.events and self.pending)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        event = self.choose(data)
+        before = self.listed()
+        result = self.ark("replay", event, "--json")
+        if result.status == 2:
+            # It is kept for seven days, and for as long as somebody needs it.
+            assert self.now - self.events[event] > KEPT or min(self.events.values()) > self.now, result
+            return
+        # Where it waits anyway it is not sent twice; an event for some is sent again to those.
+        for name in {name for name, one, _, _ in self.listed() - before if one == event}:
+            assert self.pending[name].get(event, Pending(1)).attempts
+            self.pending[name][event] = Pending()
+
+    # --- what the world does
+
+    @rule(seconds=st.sampled_from([SECOND, 30 * SECOND, 300 * SECOND, HOUR, 2 * HOUR, YEAR]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+
+    @rule(seconds=st.sampled_from([SECOND, HOUR, YEAR]))
+    def the_clock_is_set_back(self, seconds: float) -> None:
+        self.world.clock.advance(-seconds)
+
+    @precondition(lambda self: self.pending)
+    @rule(step=steps, halfway=st.booleans())
+    def a_drain_is_killed(self, step: int, halfway: bool) -> None:
+        def run() -> None:
+            self.world.ark("drain")
+
+        killed_at(step, run, halfway=halfway)
+        self.anything_due_may_have_been_attempted()
+
+    @precondition(lambda self: self.pending)
+    @rule(step=steps)
+    def a_drain_finds_the_disk_full(self, step: int) -> None:
+        with hooked(failing_at(step, errno.ENOSPC)):
+            self.ark("drain")
+        self.anything_due_may_have_been_attempted()
+
+    def anything_due_may_have_been_attempted(self) -> None:
+        """Each once at most, and what was written down is one of the two: nothing, or the outcome."""
+        due = self.due()
+        arrived = self.arrived()
+        assert arrived <= due
+        listed = {(name, event): (state, attempts) for name, event, state, attempts in self.listed()}
+        for name, event, attempt in due:
+            before = self.pending[name][event]
+            after = before.attempted(self.statuses[name], self.now)
+            found = listed.get((name, event))
+            if found != (before.state, before.attempts):
+                assert arrived[name, event, attempt] == 1
+                assert found == (after and (after.state, after.attempts))
+                self.attempt(name, event)
+
+    @precondition(lambda self: self.pending)
+    @rule(step=steps, queue=st.booleans())
+    def a_send_finds_the_disk_full(self, step: int, queue: bool) -> None:
+        with hooked(failing_at(step, errno.ENOSPC)):
+            result = self.ark(*self.sending(queue, None), stdin=PAYLOAD)
+        if "event" in result.json:
+            event = self.accepted(result, list(self.pending))
+        else:
+            assert result.status == 1, result
+            new = {event for _, event, _, _ in self.listed()} - set(self.events)
+            if not new:
+                assert not self.arrived(), "nothing was accepted, so nothing is sent"
+                return
+            assert "the event was accepted" in result.json["error"]["message"]
+            (event,) = new
+            self.events[event] = self.now
+            for known in self.pending.values():
+                known[event] = Pending()
+        listed = {name: (state, attempts) for name, one, state, attempts in self.listed() if one == event}
+        for name, _, _ in self.arrived():
+            if listed.get(name) != ("waiting", 0):
+                self.attempt(name, event)
+
+    # --- what must always be so
+
+    def listed(self) -> Counter[tuple[str, str, str, int]]:
+        found: list[dict[str, Any]] = self.ark("queue", "list", "--json").json["deliveries"]
+        return Counter((one["destination"], one["event_id"], one["state"], one["attempt"]) for one in found)
+
+    @invariant()
+    def what_waits_is_what_the_dictionary_says(self) -> None:
+        found = self.ark("queue", "list", "--json").json["deliveries"]
+        said = Counter(
+            (one["destination"], one["event_id"], one["state"], one["attempt"], one["next_attempt_at"])
+            for one in found
+            if one["state"] == "retrying"
+        )
+        expected = Counter(
+            (name, event, "retrying", one.attempts, times.to_text(one.failed_at + DOCUMENTED.delays[one.attempts - 1]))
+            for name, known in self.pending.items()
+            for event, one in known.items()
+            if one.state == "retrying"
+        )
+        assert said == expected
+        assert self.listed() == Counter(
+            (name, event, one.state, one.attempts)
+            for name, known in self.pending.items()
+            for event, one in known.items()
+        )
+
+    @invariant()
+    def the_counts_agree(self) -> None:
+        for found in self.ark("queue", "--json").json["destinations"]:
+            states = Counter(one.state for one in self.pending[found["name"]].values())
+            assert {state: found[state] for state in ("waiting", "retrying", "dead")} == {
+                state: states[state] for state in ("waiting", "retrying", "dead")
+            }
+
+    def teardown(self) -> None:
+        try:
+            for name in list(self.paused):
+                self.pause_or_resume(name, "resume")
+            for _ in range(6):
+                self.drain(None)
+                self.world.clock.advance(2 * HOUR)
+            states = {one.state for known in self.pending.values() for one in known.values()}
+            assert states <= {"dead"}
+            assert self.ark("queue", "check").status == 0
+        finally:
+            self.receiver.close()
+            shutil.rmtree(self.home)
+
+
+TestABoxThatIsOperated = TheBox.TestCase
+TestABoxThatIsOperated.settings = settings(
+    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
