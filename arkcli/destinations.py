@@ -4,10 +4,8 @@ A destination takes its place in the queue before it enters the store, and leave
 a crash in between leaves a place that nobody looks at, never a destination that misses events.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -17,25 +15,11 @@ from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
 from arkcli.environment import Environment
 from arkcli.errors import Busy, DeliveryFailed, UsageError
+from arkcli.headers import with_header
 from arkcli.model import Answer, Destination, Event, Outcome
+from arkcli.signing import Concealed, Secret
 from arkcli.store import NAME, NAME_RULE, Contents
 from arkcli.wire import Endpoint
-
-#: RFC 9110, 5.6.2: a header's name is a token.
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_RESERVED: Final = frozenset(
-    (
-        "host",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "connection",
-        "expect",
-        "user-agent",
-        "te",
-        "upgrade",
-    )
-)
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -45,9 +29,9 @@ class Wanted(msgspec.Struct, kw_only=True):
     url: str | None = None
     allow_local: bool | None = None
     description: str | None = None
-    headers: list[str] | None = None
+    headers: dict[str, Concealed] = {}
     ca_file: Path | None = None
-    secret: str | None = None
+    secret: Secret | None = None
     workspace_secret: bool = False
 
 
@@ -61,17 +45,11 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
     fresh = contents.workspace.secret is None
     if fresh:
         contents.workspace.secret = new_secret(environment)
-    url = wanted.url or ""
+    url, _ = guard.split_userinfo(wanted.url or "")
     guard.check_url(url, allow_local=bool(wanted.allow_local))
-    destination = _with(
-        Destination(
-            id=environment.new_id("dst"),
-            name=wanted.name or _free_name(contents, guard.default_name(url)),
-            url=url,
-            added_at=times.to_text(environment.clock.now()),
-        ),
-        wanted,
-    )
+    name = wanted.name or _free_name(contents, guard.default_name(url))
+    added_at = times.to_text(environment.clock.now())
+    destination = _with(Destination(id=environment.new_id("dst"), name=name, url=url, added_at=added_at), wanted)
     _check_free(contents, destination)
     answer = _ping(environment, destination, contents, "nothing was saved") if ping else None
     with environment.store.change() as current:
@@ -90,7 +68,7 @@ def change(environment: Environment, destination: Destination, wanted: Wanted, *
     contents = environment.store.read()
     changed = _with(destination, wanted)
     _check_free(contents, changed)
-    if changed.url != destination.url or changed.allow_local != destination.allow_local:
+    if _address(changed) != _address(destination):
         guard.check_url(changed.url, allow_local=changed.allow_local)
         if ping:
             _ping(environment, changed, contents, "nothing was changed")
@@ -131,9 +109,9 @@ def remove(environment: Environment, destination: Destination) -> int:
     return standing.waiting + sum(standing.retrying) + standing.dead
 
 
-def new_secret(environment: Environment) -> str:
+def new_secret(environment: Environment) -> Secret:
     """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
-    return f"arksec_{environment.randomness(32).hex()}"
+    return Secret(f"arksec_{environment.randomness(32).hex()}")
 
 
 def ping_event(environment: Environment) -> Event:
@@ -170,32 +148,28 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
         raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
     secret = None if wanted.workspace_secret else wanted.secret or destination.secret
+    url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else guard.split_userinfo(wanted.url)
+    headers = destination.headers
+    for name, value in wanted.headers.items():
+        headers = with_header(headers, name, value)
+    if userinfo is not None and "authorization" in map(str.lower, headers):
+        raise UsageError("the URL's user name and the Authorization header contradict; give one of them")
     return msgspec.structs.replace(
         destination,
         name=wanted.name or destination.name,
-        url=wanted.url or destination.url,
+        url=url,
         allow_local=destination.allow_local if wanted.allow_local is None else wanted.allow_local,
         description=destination.description if wanted.description is None else wanted.description or None,
         ca_file=str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
         secret=secret,
-        headers=destination.headers | parse_headers(wanted.headers or []),
+        userinfo=userinfo,
+        headers=headers,
     )
 
 
-def parse_headers(texts: Sequence[str]) -> dict[str, str]:
-    """Headers from `Name: value` texts. Raises UsageError for what HTTP forbids and what `ark` sets itself."""
-    headers = {}
-    for text in texts:
-        name, colon, value = text.partition(":")
-        value = value.strip(" \t")
-        if not colon or not _HEADER_NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is not a header; write it like 'Name: value'")
-        if not value.isascii() or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
-            raise UsageError(f"the value of {name} holds what HTTP forbids: only printable ASCII may stand in a header")
-        if name.lower() in _RESERVED or name.lower().startswith("x-signalark-"):
-            raise UsageError(f"{name} is set by ark itself and cannot be changed")
-        headers[name] = value
-    return headers
+def _address(destination: Destination) -> tuple[object, ...]:
+    """What a ping proves."""
+    return destination.url, destination.userinfo, destination.allow_local
 
 
 def _check_free(contents: Contents, destination: Destination) -> None:

@@ -7,9 +7,10 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from arkcli.errors import AddressRefused
+from arkcli.signing import Concealed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -50,6 +51,7 @@ def _table(rows: tuple[tuple[str, tuple[str, ...]], ...]) -> Ranges:
 _never: Final = _table(_NEVER)
 _local: Final = _table(_LOCAL)
 _special: Final = _table(_SPECIAL)
+_USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
 _global_unicast: Final = ipaddress.ip_network("2000::/3")
 _nat64: Final = ipaddress.ip_network("64:ff9b::/96")
 _compatible: Final = ipaddress.ip_network("::/96")
@@ -118,6 +120,21 @@ def check_url(url: str, *, allow_local: bool) -> None:
         raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
     if parts.fragment:
         raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out #{parts.fragment}")
+
+
+def split_userinfo(url: str) -> tuple[str, Concealed | None]:
+    """A URL without what stands before an @ in its host's place, and that: a user name and a password.
+
+    So that they are kept apart and never shown. Raises AddressRefused when they cannot be sent (RFC 7617, 2).
+    """
+    match = _USERINFO.match(url)
+    if match is None:
+        return url, None
+    user, colon, password = match["userinfo"].partition(":")
+    plain = unquote(user) + colon + unquote(password)
+    if ":" in unquote(user) or not plain.isprintable():
+        raise AddressRefused("the user name in the URL holds a colon, or it or the password a control character")
+    return match["scheme"] + match["rest"], Concealed(plain) if plain else None
 
 
 def default_name(url: str) -> str:

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from arkcli.signing import Concealed, Secret
+
 #: A delivery has this many attempts at most (contract, "Delivery and retries").
 MAX_ATTEMPTS: Final = 5
 #: The attempt that a dead delivery would be waiting for, were there one more.
@@ -29,7 +31,10 @@ class State(StrEnum):
 
 
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A URL that receives every event. These are its keys in destinations.toml."""
+    """A URL that receives every event. These are its keys in destinations.toml.
+
+    `userinfo` is what stood before an @ in the URL: a user name and a password.
+    """
 
     id: str
     name: str
@@ -39,8 +44,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     allow_local: bool = False
     description: str | None = None
     ca_file: str | None = None
-    secret: str | None = None
-    headers: dict[str, str] = {}
+    secret: Secret | None = None
+    userinfo: Concealed | None = None
+    headers: dict[str, Concealed] = {}
 
 
 #: What an event may take the place of at a destination: the attempt that would have been next there (2 to 5; 6 for a

@@ -7,17 +7,23 @@ from arkcli.errors import UsageError
 from arkcli.signing import Secret
 
 
-def resolve_secret(text: str, variables: Mapping[str, str], place: str) -> Secret:
+def reference(setting: Secret) -> str | None:
+    """What a setting that is not itself the secret refers to, as it was written: `env:NAME` or `file:PATH`."""
+    kind, colon, _ = setting.reveal().partition(b":")
+    return setting.reveal().decode("utf-8", "replace") if colon and kind in (b"env", b"file") else None
+
+
+def resolve_secret(setting: Secret, variables: Mapping[str, str], place: str) -> Secret:
     """The secret that a setting means: itself, `env:NAME` or `file:PATH`. Raises UsageError."""
-    kind, colon, rest = text.partition(":")
+    kind, _, rest = (reference(setting) or "").partition(":")
+    if not kind:
+        return setting
     try:
-        if colon and kind == "env":
+        if kind == "env":
             if rest not in variables:
                 raise UsageError(f"{place} is env:{rest}, but {rest} is not in the environment; export it")
             return Secret(variables[rest])
-        if colon and kind == "file":
-            return read_secret_file(Path(rest).expanduser())
-        return Secret(text)
+        return read_secret_file(Path(rest).expanduser())
     except RuntimeError:
         raise UsageError(f"the secret file {rest} cannot be read: there is no such home directory") from None
     except ValueError:

@@ -6,37 +6,50 @@ A stable surface for use as a library: `from arkcli.signing import sign, verify`
 
 import hmac
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 SIGNATURE_HEADER: Final = "X-SignalArk-Signature"
 _PREFIX: Final = "sha256="
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
-class Secret:
-    """A signing secret. It prints as `***` everywhere; `reveal` is the one way to its bytes."""
+class Concealed:
+    """What must not be seen. It prints as `***` everywhere; `reveal` is the one way to its bytes."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str | bytes) -> None:
-        """Takes the secret as text (its UTF-8 bytes are the key) or bytes. Raises ValueError when empty."""
+        """Takes text, which stands for its UTF-8 bytes, or bytes."""
         # Bytes that are no UTF-8 come as surrogate escapes from the environment, and go out as themselves.
         self._value = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
-        if not self._value:
-            raise ValueError("a signing secret cannot be empty")
 
     def reveal(self) -> bytes:
-        """The key's bytes."""
+        """Its bytes."""
         return self._value
 
     def __repr__(self) -> str:
         return "***"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+        return isinstance(other, Concealed) and hmac.compare_digest(self._value, other._value)
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what is concealed is not written anywhere by chance")
+
+
+class Secret(Concealed):
+    """A signing secret."""
+
+    __slots__ = ()
+
+    def __init__(self, value: str | bytes) -> None:
+        """Takes the secret as text (its UTF-8 bytes are the key) or bytes. Raises ValueError when empty."""
+        super().__init__(value)
+        if not self._value:
+            raise ValueError("a signing secret cannot be empty")
 
 
 def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:

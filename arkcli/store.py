@@ -1,7 +1,10 @@
 """destinations.toml: the destinations and the signing secret. The only module that reads or writes it."""
 
 import contextlib
+import os
 import re
+import shlex
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +15,21 @@ import tomli_w
 
 from arkcli import files, times
 from arkcli.errors import Unreadable, UsageError
+from arkcli.headers import check_header
 from arkcli.model import Destination
+from arkcli.signing import Concealed, Secret
 
 VERSION: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: Whoever is not the owner: nobody but the owner may read or write what holds secrets.
+_OTHERS: Final = 0o077
 _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Settings for all destinations. `secret` may also be `env:NAME` or `file:PATH`."""
 
-    secret: str | None = None
+    secret: Secret | None = None
 
 
 class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -59,11 +66,18 @@ class Store:
     def read(self) -> Contents:
         """What the file says; empty where there is none. Raises Unreadable, naming the place."""
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                data = file.read()
         except FileNotFoundError:
             return Contents(version=VERSION)
         except OSError as error:
             raise Unreadable(f"{self.path} cannot be read: {error.strerror}") from error
+        if mode & _OTHERS:
+            raise Unreadable(
+                f"{self.path} holds secrets and is open to others (mode {mode:04o}); "
+                f"close it with `chmod 600 {shlex.quote(str(self.path))}`, and rotate the secret if others were there"
+            )
         return self._parse(data)
 
     @contextlib.contextmanager
@@ -95,9 +109,13 @@ class Store:
 
     def _save(self, contents: Contents) -> None:
         try:
-            data = tomli_w.dumps(msgspec.to_builtins(contents)).encode()
+            data = tomli_w.dumps(msgspec.to_builtins(contents, enc_hook=_revealed)).encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"{error.object[error.start]!r} is no Unicode text and cannot be saved") from None
+        except UnicodeDecodeError:
+            raise UsageError(
+                "a secret that is no UTF-8 text cannot be saved; keep it in a file, as file:PATH"
+            ) from None
         self._parse(data)
         try:
             files.replace(self.path, data)
@@ -116,8 +134,10 @@ class Store:
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:
             raise self._wrong(f"version {version} is newer than this ark, which reads {VERSION}; update ark", "version")
+        if isinstance(version, int) and version < 1:
+            raise self._wrong(f"there is no version {version}; this ark reads {VERSION}", "version")
         try:
-            contents = msgspec.convert(document, Contents)
+            contents = msgspec.convert(document, Contents, dec_hook=_concealed)
         except msgspec.ValidationError as error:
             problem, _, path = str(error).partition(" - at `$")
             raise self._wrong(problem, path.removesuffix("`").lstrip(".")) from None
@@ -143,10 +163,25 @@ class Store:
                 if word in seen:
                     raise self._wrong(f"{word!r} is there twice", f"{place}.{key}")
                 seen.add(word)
+            for name, value in destination.headers.items():
+                try:
+                    check_header(name, value.reveal().decode())
+                except UsageError as error:
+                    raise self._wrong(str(error), f"{place}.headers") from None
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
         where = f"{self.path}: {place}" if place else str(self.path)
         return Unreadable(f"{where}: {problem}. The file is untouched; mend it and try again")
+
+
+def _concealed(kind: type[Concealed], value: object) -> Concealed:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
+
+
+def _revealed(value: Concealed) -> str:
+    return value.reveal().decode()
 
 
 NAME_RULE: Final = "expected small letters, digits, '.', '_' or '-', at most 64, beginning with a letter or digit"

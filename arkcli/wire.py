@@ -4,6 +4,7 @@ The only module that speaks to the network on the way out. It signs at the momen
 ever kept.
 """
 
+import base64
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ import pycurl
 from arkcli import __version__, guard, signing
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.screen import clean
-from arkcli.signing import Secret
+from arkcli.signing import Concealed, Secret
 
 Token = TypeVar("Token")
 
@@ -75,8 +76,11 @@ class Endpoint:
             # Without these two libcurl would add headers of its own, and wait for a "100 Continue".
             "Accept:",
             "Expect:",
-            *(f"{name}: {value}" if value else f"{name};" for name, value in destination.headers.items()),
+            *map(_header, destination.headers.items()),
         ]
+        if destination.userinfo is not None:
+            # RFC 7617; the charset is UTF-8.
+            self.headers.append(f"Authorization: Basic {base64.b64encode(destination.userinfo.reveal()).decode()}")
         self.idle: list[_Transfer] = []
 
     def headers_for(self, delivery: Delivery) -> list[str]:
@@ -89,6 +93,12 @@ class Endpoint:
             f"X-SignalArk-Delivery: {event.id}.{self.destination.id}",
             f"X-SignalArk-Attempt: {delivery.attempt}",
         ]
+
+
+def _header(header: tuple[str, Concealed]) -> str:
+    name, value = header[0], header[1].reveal().decode()
+    # So libcurl is told to send a header without a value.
+    return f"{name}: {value}" if value else f"{name};"
 
 
 class _Dialled(socket.socket):

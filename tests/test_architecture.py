@@ -14,8 +14,8 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("model", "errors", "screen", "signing", "schedule", "times"),
-    ("contract", "secretsource"),
+    ("errors", "screen", "signing", "schedule", "times"),
+    ("model", "contract", "headers", "secretsource"),
     ("samples", "paths", "files"),
     ("guard",),
     ("queue", "store", "wire", "receiver", "output"),

@@ -1,6 +1,7 @@
 """destinations.toml: what goes in comes out, what is wrong is named and left alone, and no change is lost."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.errors import Unreadable, UsageError
+from arkcli.errors import Unreadable
 from arkcli.model import Destination
-from arkcli.secretsource import resolve_secret
-from arkcli.signing import sign
+from arkcli.signing import Concealed, Secret, sign
 from arkcli.store import NAME, VERSION, Contents, Store
 from tests.world import World
 
+PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
 ADDED_AT = "2026-11-23T11:28:48.123Z"
 
 
@@ -32,6 +33,7 @@ def destination(number: int = 1) -> Destination:
 def write(store: Store, text: str | bytes) -> bytes:
     data = text.encode() if isinstance(text, str) else text
     store.path.parent.mkdir(exist_ok=True)
+    store.path.touch(0o600)
     store.path.write_bytes(data)
     return data
 
@@ -54,16 +56,17 @@ def test_what_is_saved_is_read_back_whole(store: Store) -> None:
         allow_local=True,
         description="Grüße\t'quoted' \"twice\"\\ and\nnewline \x00\x7f",
         ca_file="/etc/ssl/ca file.pem",
-        secret="env:CRM_SECRET",
-        headers={"Authorization": "Bearer x", "X-Empty": "", "X.Dotted": "a"},
+        secret=Secret("env:CRM_SECRET"),
+        userinfo=Concealed("me:pass word"),
+        headers={"Authorization": Concealed("Bearer x"), "X-Empty": Concealed(""), "X.Dotted": Concealed("a")},
     )
     with store.change() as contents:
-        contents.workspace.secret = "arksec_1"
+        contents.workspace.secret = Secret("arksec_1")
         contents.queue.keep = "90d"
         contents.destinations += [plain, full]
     read = Store(store.path.parent).read()
     assert read.destinations == [plain, full]
-    assert (read.workspace.secret, read.queue.keep) == ("arksec_1", "90d")
+    assert (read.workspace.secret, read.queue.keep) == (Secret("arksec_1"), "90d")
     assert (read.find("dst_2"), read.find("all.of_it-2"), read.find("nobody")) == (full, full, None)
 
 
@@ -123,13 +126,15 @@ HEAD = "version = 1\n"
 
 WRONG: list[tuple[str | bytes, str, str]] = [
     ("", "", "Object missing required field `version`"),
+    ("version = 0\n", "version", "there is no version 0; this ark reads 1"),
     ("version = 2\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
     ("version = 2\n[new]\nthings = 1\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
     ('version = "1"\n', "version", "Expected `int`, got `str`"),
     ("version = true\n", "version", "Expected `int`, got `bool`"),
     (HEAD + "colour = 1\n", "", "Object contains unknown field `colour`"),
     (HEAD + "[workspace]\nsecert = 'x'\n", "workspace", "Object contains unknown field `secert`"),
-    (HEAD + "[workspace]\nsecret = 5\n", "workspace.secret", "Expected `str | null`, got `int`"),
+    (HEAD + "[workspace]\nsecret = 5\n", "workspace.secret", "Expected `str`, got `int`"),
+    (HEAD + "[workspace]\nsecret = ''\n", "workspace.secret", "a signing secret cannot be empty"),
     (HEAD + "[queue]\nkept = '7d'\n", "queue", "Object contains unknown field `kept`"),
     (HEAD + "[queue]\nkeep = 7\n", "queue.keep", "Expected `str`, got `int`"),
     (HEAD + "[queue]\nkeep = 'a week'\n", "queue.keep", "'a week' is not a duration"),
@@ -137,6 +142,13 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (HEAD + ENTRY + "colour = 1\n", "destinations[0]", "Object contains unknown field `colour`"),
     (HEAD + ENTRY + OTHER + "paused = 'no'\n", "destinations[1].paused", "Expected `bool`, got `str`"),
     (HEAD + ENTRY + "headers = { a = 1 }\n", "destinations[0].headers[...]", "Expected `str`, got `int`"),
+    (HEAD + ENTRY + 'headers = { "a b" = "c" }\n', "destinations[0].headers", "'a b' is not a header's name"),
+    (
+        HEAD + ENTRY + 'headers = { a = "b\\r\\nHost: c" }\n',
+        "destinations[0].headers",
+        "the value of a holds what",
+    ),
+    (HEAD + ENTRY + 'headers = { Host = "c" }\n', "destinations[0].headers", "Host is set by ark itself"),
     (HEAD + ENTRY.replace(f'"{ADDED_AT}"', ADDED_AT), "destinations[0].added_at", "Expected `str`, got `datetime`"),
     (HEAD + ENTRY.replace("url", "uri"), "destinations[0]", "Object contains unknown field `uri`"),
     (HEAD + ENTRY.replace('name = "crm"\n', ""), "destinations[0]", "Object missing required field `name`"),
@@ -183,6 +195,7 @@ def test_a_store_that_cannot_be_read_ends_every_command_with_78_and_is_left_as_i
     world: World, command: tuple[str, ...]
 ) -> None:
     world.store_file.parent.mkdir(parents=True)
+    world.store_file.touch(0o600)
     world.store_file.write_bytes(b"version = 1\ncolour = 1\n")
     result = world.ark(*command, "--json")
     assert result.status == 78
@@ -235,17 +248,28 @@ def test_any_bytes_are_contents_or_unreadable(tmp_path_factory: pytest.TempPathF
 
 
 @settings(deadline=None, max_examples=25)
-@given(name=st.from_regex(NAME, fullmatch=True), text=st.text(), headers=st.dictionaries(st.text(), st.text()))
+@given(
+    name=st.from_regex(NAME, fullmatch=True),
+    text=st.text(min_size=1),
+    headers=st.dictionaries(st.from_regex(r"X-[A-Za-z0-9!#$%&'*+.^_`|~-]+", fullmatch=True), PRINTABLE),
+)
 def test_any_text_that_is_saved_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, name: str, text: str, headers: dict[str, str]
 ) -> None:
     store = Store(tmp_path_factory.getbasetemp() / "any-text")
-    wild = Destination(id="dst_1", name=name, url=text, added_at=text, description=text, headers=headers)
+    wild = Destination(
+        id="dst_1",
+        name=name,
+        url=text,
+        added_at=text,
+        description=text,
+        headers={name: Concealed(value) for name, value in headers.items() if not name.lower().startswith("x-signal")},
+    )
     with store.change() as contents:
-        contents.workspace.secret = text
+        contents.workspace.secret = Secret(text)
         contents.destinations = [wild]
     assert store.read().destinations == [wild]
-    assert store.read().workspace.secret == text
+    assert store.read().workspace.secret == Secret(text)
 
 
 def test_text_that_is_not_unicode_is_refused_in_words_and_nothing_is_lost(world: World) -> None:
@@ -315,43 +339,18 @@ def test_processes_that_change_the_store_at_once_lose_no_change(store: Store) ->
     assert sorted(names) == [f"{name}-{number}" for name in "abcdef" for number in range(5)]
 
 
-def test_a_secret_is_what_stands_there_or_a_variables_value_or_a_files_content(tmp_path: Path) -> None:
-    file = tmp_path / "secret.txt"
-    file.write_bytes(b" \n s3cret with space \r\n")
-    for text, key in (
-        ("arksec_1", b"arksec_1"),
-        ("with:colon", b"with:colon"),
-        ("envy", b"envy"),
-        ("env:HOOK", b"from the environment "),
-        (f"file:{file}", b"s3cret with space"),
-    ):
-        assert resolve_secret(text, {"HOOK": "from the environment "}, "it").reveal() == key
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "the secret is empty; give it a value"),
-        ("env:EMPTY", "the secret is empty; give it a value"),
-        ("env:MISSING", "the secret is env:MISSING, but MISSING is not in the environment; export it"),
-        ("env:", "the secret is env:, but  is not in the environment; export it"),
-        ("file:/missing/secret", "the secret file /missing/secret cannot be read: No such file or directory"),
-        ("file:/", "the secret file / cannot be read: Is a directory"),
-        ("file:/dev/null", "the secret file /dev/null is empty; put the signing secret into it"),
-        ("file:~nobody-of-this-name/secret", "the secret file ~nobody-of-this-name/secret cannot be read"),
-    ],
-)
-def test_a_secret_that_cannot_be_had_is_a_usage_error(text: str, said: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        resolve_secret(text, {"EMPTY": ""}, "the secret")
-    assert str(raised.value).startswith(said)
-
-
-@pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9"], ids=ascii)
-def test_a_secret_need_not_be_text_wherever_it_stands(tmp_path: Path, raw: bytes) -> None:
-    (tmp_path / "secret").write_bytes(raw)
-    assert resolve_secret(f"file:{tmp_path}/secret", {}, "it").reveal() == raw
-    assert resolve_secret("env:HOOK", {"HOOK": os.fsdecode(raw)}, "it").reveal() == raw
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610])
+def test_a_file_that_is_open_to_others_is_refused_with_the_command_that_mends_it(store: Store, mode: int) -> None:
+    data = write(store, "version = 1\n")
+    store.path.chmod(mode)
+    with pytest.raises(Unreadable) as raised:
+        store.read()
+    with pytest.raises(Unreadable), store.change():
+        pytest.fail("nothing is changed")
+    (command,) = re.findall(r"`(.*?)`", str(raised.value))
+    subprocess.run(command, shell=True, check=True)
+    assert store.read() == Contents(version=VERSION)
+    assert store.path.read_bytes() == data
 
 
 def test_a_secret_from_the_environment_signs_and_never_enters_the_file(world: World) -> None:

@@ -14,7 +14,7 @@ import certifi
 import pytest
 
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
-from arkcli.signing import Secret
+from arkcli.signing import Concealed, Secret
 from arkcli.wire import Endpoint, Wire
 from tests.world import Certificates, Request, TestReceiver, answer, drip, hang, receiver, then_close, then_hang
 
@@ -24,7 +24,7 @@ EVENT = Event(0, 0, "evt_1", "signal.promoted", "2026-11-23T00:00:00.000Z", BODY
 
 
 def endpoint(
-    url: str, *, allow_local: bool = True, ca_file: str | None = None, headers: dict[str, str] | None = None
+    url: str, *, allow_local: bool = True, ca_file: str | None = None, headers: dict[str, Concealed] | None = None
 ) -> Endpoint:
     destination = Destination(
         id="dst_1", name="d", url=url, added_at="", allow_local=allow_local, ca_file=ca_file, headers=headers or {}
@@ -224,7 +224,7 @@ def test_a_netrc_file_is_not_used(receive: Receive, monkeypatch: pytest.MonkeyPa
 
 def test_headers_of_the_destination_are_sent_along(receive: Receive) -> None:
     server = receive(200)
-    post(endpoint(server.url, headers={"Authorization": "Bearer x", "X-Empty": ""}))
+    post(endpoint(server.url, headers={"Authorization": Concealed("Bearer x"), "X-Empty": Concealed("")}))
     assert server.requests[0].headers["authorization"] == "Bearer x"
     assert server.requests[0].headers["x-empty"] == ""
 

@@ -23,9 +23,11 @@ from arkcli.cli.options import (
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
+from arkcli.headers import parse_headers
 from arkcli.model import Answer, Attempt, Destination
 from arkcli.output import Table
 from arkcli.secretsource import read_secret_file
+from arkcli.signing import Secret
 
 if TYPE_CHECKING:
     from arkcli.queue.view import Standing
@@ -66,7 +68,7 @@ def add(
         url=url,
         allow_local=allow_local,
         description=description,
-        headers=header,
+        headers=parse_headers(header or []),
         ca_file=ca_file,
         secret=_own_secret(environment, secret_file, own_secret),
     )
@@ -125,6 +127,7 @@ def show(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet
     document = _json(found) | _counts(standing)
     rows = [
         *((key, value) for key, value in _json(found).items()),
+        ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("ca_file", found.ca_file),
         ("secret", "its own" if found.secret else "the workspace's"),
@@ -168,7 +171,7 @@ def set_(
         url=url,
         allow_local=allow_local,
         description=description,
-        headers=header,
+        headers=parse_headers(header or []),
         ca_file=ca_file,
         secret=_own_secret(environment, secret_file, own_secret),
         workspace_secret=workspace_secret,
@@ -230,12 +233,12 @@ def _say_changed(
     output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, f"{verb} {changed.name}")
 
 
-def _own_secret(environment: Environment, file: Path | None, own: bool) -> str | None:
+def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secret | None:
     if file is None:
         return destinations.new_secret(environment) if own else None
     if own:
         raise UsageError("--own-secret generates a secret and --secret-file gives one; choose one of them")
-    return read_secret_file(file).reveal().decode()
+    return read_secret_file(file)
 
 
 def _standings(environment: Environment, found: "list[Destination]") -> "list[Standing]":

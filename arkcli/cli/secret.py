@@ -9,7 +9,8 @@ from arkcli import destinations
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
-from arkcli.secretsource import read_secret_file, resolve_secret
+from arkcli.secretsource import read_secret_file, reference, resolve_secret
+from arkcli.signing import Secret
 
 app = typer.Typer(help="Show and change the signing secret.", no_args_is_help=True, add_completion=False)
 
@@ -39,12 +40,9 @@ def set_(context: typer.Context, secret_file: SecretFile = None, as_json: Json =
         if sys.stdin and sys.stdin.isatty():
             typer.echo("Type the signing secret, then Enter and Ctrl-D:", err=True)
         text = environment.stdin.read(_LONGEST).strip()
-    try:
-        given = text.decode()
-    except UnicodeDecodeError:
-        raise UsageError("the signing secret is not UTF-8 text") from None
-    if not given or "\n" in given or len(text) >= _LONGEST:
+    if not text or b"\n" in text or len(text) >= _LONGEST:
         raise UsageError("the signing secret must be one line that is not empty")
+    given = Secret(text)
     resolve_secret(given, environment.variables, "the secret")
     _save(environment, given)
     _say(context, reveal=False, as_json=as_json, quiet=quiet)
@@ -61,17 +59,17 @@ def rotate(context: typer.Context, reveal: Reveal = False, as_json: Json = False
     _say(context, reveal=reveal, as_json=as_json, quiet=quiet)
 
 
-def _save(environment: Environment, text: str) -> None:
+def _save(environment: Environment, secret: Secret) -> None:
     with environment.store.change() as contents:
-        contents.workspace.secret = text
+        contents.workspace.secret = secret
 
 
 def _say(context: typer.Context, *, reveal: bool, as_json: bool, quiet: bool) -> None:
     environment = environment_of(context)
     contents = environment.store.read()
     secret = environment.workspace_secret(contents)
-    stored = contents.workspace.secret or ""
-    source = stored if stored.startswith(("env:", "file:")) else str(environment.store.path)
+    stored = contents.workspace.secret
+    source = (stored and reference(stored)) or str(environment.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
     text = shown if reveal else f"{shown}  (from {source}; --reveal shows it)"
     output_of(context, as_json=as_json, quiet=quiet).result({"secret": shown, "source": source}, text, always=True)

@@ -58,6 +58,7 @@ def test_a_near_command_is_suggested(world: World) -> None:
 )
 def test_a_store_that_cannot_be_read_is_named_and_left_untouched(world: World, text: str, place: str) -> None:
     world.store_file.parent.mkdir(parents=True)
+    world.store_file.touch(0o600)
     world.store_file.write_text(text)
     for command in (("dest", "list"), ("drain",), ("send", "signal.promoted", "--sample"), ("secret", "rotate")):
         result = world.ark(*command, "--json")

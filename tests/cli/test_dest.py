@@ -1,5 +1,6 @@
 """`ark dest`: a destination is saved when its endpoint has answered a ping, and never otherwise."""
 
+import base64
 import json
 import socket
 import stat
@@ -106,7 +107,8 @@ def test_a_failed_ping_is_one_json_object_on_standard_output(world: World, recei
         "ftp://example.com/",
         "example.com",
         "https://",
-        "https://me:pw@example.com/",
+        "https://me%3A:pw@example.com/",
+        "https://me:p%0Aw@example.com/",
         "https://a b/",
     ],
 )
@@ -308,3 +310,51 @@ def test_what_an_endpoint_answers_cannot_drive_the_terminal(world: World, receiv
     for command in (("ping",), ("send", "signal.promoted", "--sample"), ("dest", "list"), ("dest", "show", "crm")):
         result = world.ark(*command)
         assert "\x1b" not in result.out + result.err
+
+
+def with_user(server: TestReceiver, user: str) -> str:
+    return server.url.replace("http://", f"http://{user}@")
+
+
+def test_a_user_name_in_a_url_is_sent_kept_apart_and_never_shown(world: World, receive: Receive) -> None:
+    server = receive(200)
+    added = world.ark("dest", "add", with_user(server, "me:p%40ss%20w%C3%B6rd"), "--allow-local", "--name", "crm")
+    assert added.status == 0
+    sent = "Basic " + base64.b64encode("me:p@ss wörd".encode()).decode()
+    assert server.requests[-1].headers["authorization"] == sent
+    assert world.ark("dest", "show", "crm", "--json").json["destination"]["url"] == server.url
+    for command in (["dest", "list"], ["dest", "show", "crm"], ["ping"], ["send", "signal.promoted", "--sample"]):
+        for said in (world.ark(*command), world.ark(*command, "--json")):
+            assert "p@ss" not in said.out + said.err
+            assert "p%40ss" not in said.out + said.err
+    assert server.requests[-1].headers["authorization"] == sent
+    assert world.ark("dest", "add", server.url, "--allow-local").status == 2, "it is there already"
+
+
+def test_a_new_url_takes_its_own_user_name_and_leaves_the_old_one_behind(world: World, receive: Receive) -> None:
+    server, other = receive(200), receive(200)
+    world.ark("dest", "add", with_user(server, "me:pw"), "--allow-local", "--name", "crm")
+    assert world.ark("dest", "set", "crm", "--url", other.url).status == 0
+    assert "authorization" not in other.requests[-1].headers
+    assert world.ark("dest", "set", "crm", "--url", with_user(other, "you")).status == 0
+    assert other.requests[-1].headers["authorization"] == "Basic " + base64.b64encode(b"you").decode()
+
+
+def test_a_user_name_and_an_authorization_header_contradict(world: World, receive: Receive) -> None:
+    server = receive(200)
+    result = world.ark(
+        "dest", "add", with_user(server, "me:pw"), "--allow-local", "--header", "authorization: Bearer x"
+    )
+    assert result.status == 2
+    assert "Authorization" in result.err
+    assert "pw" not in result.err
+    assert not server.requests
+
+
+def test_a_header_is_replaced_whatever_its_case(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "crm", "--header", "X-Team: sales", "--header", "x-team: support")
+    assert world.ark("dest", "set", "crm", "--header", "X-TEAM: both").status == 0
+    world.ark("ping")
+    assert server.requests[-1].headers["x-team"] == "both"
+    assert world.store_file.read_text().lower().count("x-team") == 1

@@ -1,0 +1,48 @@
+"""Which headers a user may have sent along: what RFC 9110 permits, and `ark` does not set itself."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from arkcli.errors import UsageError
+from arkcli.signing import Concealed
+
+#: RFC 9110, 5.6.2: a header's name is a token.
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: RFC 9110, 5.5: what may stand in a value; bytes beyond ASCII mean something else to everybody.
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+#: What frames the request, what describes the body, and what belongs to the connection (RFC 9110, 7.6.1).
+_RESERVED: Final = frozenset(
+    (
+        *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "trailer", "expect"),
+        *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "user-agent"),
+    )
+)
+
+
+def parse_headers(texts: Sequence[str]) -> dict[str, Concealed]:
+    """Headers from `Name: value` texts; the last one of a name counts. Raises UsageError, as `check_header` does."""
+    headers: dict[str, Concealed] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise UsageError("a header is written like 'Name: value'")
+        value = value.strip(" \t")
+        check_header(name, value)
+        headers = with_header(headers, name, Concealed(value))
+    return headers
+
+
+def with_header(headers: dict[str, Concealed], name: str, value: Concealed) -> dict[str, Concealed]:
+    """The headers with one more. Names differ by more than upper and lower case."""
+    return {known: kept for known, kept in headers.items() if known.lower() != name.lower()} | {name: value}
+
+
+def check_header(name: str, value: str) -> None:
+    """Raises UsageError for a header that HTTP forbids or that `ark` sets itself. The value is never shown."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a header's name; write a header like 'Name: value'")
+    if not _VALUE.fullmatch(value):
+        raise UsageError(f"the value of {name} holds what HTTP forbids: only printable ASCII may stand in a header")
+    if name.lower() in _RESERVED or name.lower().startswith("x-signalark-"):
+        raise UsageError(f"{name} is set by ark itself and cannot be changed")

@@ -1,0 +1,56 @@
+"""Where a signing secret may stand: in a setting, in the environment, in a file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from arkcli.errors import UsageError
+from arkcli.secretsource import reference, resolve_secret
+from arkcli.signing import Secret
+
+
+def test_a_secret_is_what_stands_there_or_a_variables_value_or_a_files_content(tmp_path: Path) -> None:
+    file = tmp_path / "secret.txt"
+    file.write_bytes(b" \n s3cret with space \r\n")
+    for text, key in (
+        ("arksec_1", b"arksec_1"),
+        ("with:colon", b"with:colon"),
+        ("envy", b"envy"),
+        ("env:HOOK", b"from the environment "),
+        (f"file:{file}", b"s3cret with space"),
+    ):
+        assert resolve_secret(Secret(text), {"HOOK": "from the environment "}, "it").reveal() == key
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("env:EMPTY", "the secret is empty; give it a value"),
+        ("env:MISSING", "the secret is env:MISSING, but MISSING is not in the environment; export it"),
+        ("env:", "the secret is env:, but  is not in the environment; export it"),
+        ("file:/missing/secret", "the secret file /missing/secret cannot be read: No such file or directory"),
+        ("file:/", "the secret file / cannot be read: Is a directory"),
+        ("file:/dev/null", "the secret file /dev/null is empty; put the signing secret into it"),
+        ("file:~nobody-of-this-name/secret", "the secret file ~nobody-of-this-name/secret cannot be read"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_a_usage_error(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        resolve_secret(Secret(text), {"EMPTY": ""}, "the secret")
+    assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9"], ids=ascii)
+def test_a_secret_need_not_be_text_wherever_it_stands(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "secret").write_bytes(raw)
+    assert resolve_secret(Secret(f"file:{tmp_path}/secret"), {}, "it").reveal() == raw
+    assert resolve_secret(Secret("env:HOOK"), {"HOOK": os.fsdecode(raw)}, "it").reveal() == raw
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [("env:HOOK", "env:HOOK"), ("file:~/it", "file:~/it"), ("arksec_1", None), ("envy", None), ("a:env", None)],
+)
+def test_only_what_refers_to_a_secret_may_be_shown(setting: str, shown: str | None) -> None:
+    assert reference(Secret(setting)) == shown
