@@ -8,7 +8,7 @@ import fcntl
 import os
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -103,16 +103,19 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
     """Replaces a file's content in one step: a reader sees the old or the new, never a part.
 
-    `durable` waits until the new content would survive a power failure.
+    The new content may come in pieces. `durable` waits until it would survive a power failure.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
-            write_all(descriptor, data, 0)
+            position = 0
+            for piece in [data] if isinstance(data, bytes) else data:
+                write_all(descriptor, piece, position)
+                position += len(piece)
             if durable:
                 sync(descriptor)
         finally:

@@ -52,8 +52,7 @@ class DeadLetters:
 
     def discard(self, positions: set[int]) -> None:
         """Takes out the events that stood at these positions in the event log, by replacing the file as a whole."""
-        kept = [lines.encode_dead(letter) for letter in self if letter.pos not in positions]
-        files.replace(self._path, b"".join(kept))
+        files.replace(self._path, (lines.encode_dead(letter) for letter in self if letter.pos not in positions))
 
 
 def _mended_end(descriptor: int) -> tuple[int, bytes]:

@@ -4,13 +4,14 @@ What the delivery loop asks of a queue is: accept events, claim a destination, h
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import files
-from arkcli.errors import Unreadable
+from arkcli.errors import ArkError, NotRecorded, Unreadable
 from arkcli.model import Attempt, Event
 from arkcli.queue.check import Check, Checked
 from arkcli.queue.claim import Claim
@@ -40,7 +41,7 @@ class LocalQueue:
     """A queue in one directory, shared by any number of processes on this host."""
 
     def __init__(self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the queue, and makes it where there is none. Raises Unreadable."""
+        """Opens the queue, and makes it where there is none. Raises Unreadable, and ArkError when the disk is full."""
         self._directory = directory
         self._schedule = schedule
         self._segment_size = segment_size
@@ -49,11 +50,17 @@ class LocalQueue:
             _check_local(directory)
             files.make_directory(directory)
             _check_version(directory / "VERSION")
-            files.make_directory(directory / "events")
-            files.make_directory(directory / "destinations")
+            for part in ("events", "destinations"):
+                _check_no_link(directory / part)
+                files.make_directory(directory / part)
             files.raise_descriptor_limit()
             self._log = EventLog(directory / "events", segment_size)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ArkError(
+                    f"the disk is full: the queue in {directory} cannot be opened, so nothing was accepted or "
+                    f"attempted. Free some space and try again"
+                ) from error
             raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
 
     def join(self, destination_ids: Iterable[str]) -> None:
@@ -99,19 +106,24 @@ class LocalQueue:
     def claim(self, destination_id: str, purpose: str) -> Claim | None:
         """The sole right to deliver to a destination, until released; None when another process has it.
 
-        `purpose` is what the lock file then says of the holder.
+        `purpose` is what the lock file then says of the holder. Raises NotRecorded.
         """
         lock = files.Lock(self._place(destination_id) / "lock")
         if not lock.try_acquire():
             lock.close()
             return None
         try:
-            lock.sign(f"{os.getpid()} {purpose}\n")
+            with contextlib.suppress(OSError):
+                # For people to read; a disk too full for it can still be delivered from.
+                lock.sign(f"{os.getpid()} {purpose}\n")
             journal = self._journal(destination_id)
             journal.load_to_append()
             # The journal may tell of events that this process has not seen yet.
             self._log.look()
             return Claim(destination_id, lock, self._log, journal, self._dead_letters(destination_id), self._schedule)
+        except OSError as error:
+            lock.close()
+            raise NotRecorded(f"the journal cannot be mended ({error.strerror}): delivering stopped") from error
         except BaseException:
             lock.close()
             raise
@@ -193,7 +205,10 @@ class LocalQueue:
         self._log.close()
 
     def _place(self, destination_id: str) -> Path:
-        return self._directory / "destinations" / destination_id
+        place = self._directory / "destinations" / destination_id
+        _check_no_link(place)
+        _check_no_link(place / "journal")
+        return place
 
     def _dead_letters(self, destination_id: str) -> DeadLetters:
         return DeadLetters(self._place(destination_id) / "dead.jsonl")
@@ -217,6 +232,12 @@ def _check_local(directory: Path) -> None:
             f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
             f"set ARK_STATE_DIR to a directory on a local disk"
         )
+
+
+def _check_no_link(path: Path) -> None:
+    """Raises Unreadable for a link: it would lead out of the queue."""
+    if path.is_symlink():
+        raise Unreadable(f"{path} is a link, and no link is followed out of the queue; put the directory itself there")
 
 
 def _check_version(path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.errors import NotAccepted, NotRecorded, Unreadable
+from arkcli.errors import ArkError, NotAccepted, NotRecorded, Unreadable
 from arkcli.model import Answer, Delivery, Event, State
 from arkcli.queue import lines
 from arkcli.queue.claim import Claim
@@ -342,6 +342,37 @@ def test_the_lock_tells_who_holds_it_and_what_for(path: Path, purpose: str) -> N
         assert queue.holder(A) == (os.getpid(), purpose)
         assert str(queue.holder(A)) == f"process {os.getpid()} ({purpose})"
         claim.release()
+
+
+@pytest.mark.parametrize("part", ["events", "destinations", f"destinations/{A}", f"destinations/{A}/journal"])
+def test_a_link_that_leads_out_of_the_queue_is_not_followed(path: Path, part: str) -> None:
+    outside = path.with_name("outside")
+    with queue_in(path) as queue:
+        queue.join([A])
+        accept(queue, 1)
+    (path / part).rename(outside)
+    (path / part).symlink_to(outside)
+    before = {found: found.stat().st_mtime_ns for found in outside.rglob("*")}
+    with pytest.raises(Unreadable, match="is a link"), queue_in(path) as queue:
+        queue.claim(A, "drain")
+    with pytest.raises(Unreadable, match="is a link"), queue_in(path) as queue:
+        queue.standing(A)
+    assert {found: found.stat().st_mtime_ns for found in outside.rglob("*")} == before
+
+
+@pytest.mark.parametrize("file", ["lock", "dead.jsonl", "journal/00000000000000000000.jsonl"])
+def test_a_file_that_is_a_link_is_not_written_through(path: Path, file: str) -> None:
+    outside = path.with_name("outside")
+    outside.write_bytes(b"precious\n")
+    with queue_in(path) as queue:
+        queue.join([A])
+        accept(queue, 1)
+    found = path / "destinations" / A / file
+    found.unlink(missing_ok=True)
+    found.symlink_to(outside)
+    with queue_in(path) as queue, suppress(ArkError, OSError):
+        finish(queue, A, BAD, START)
+    assert outside.read_bytes() == b"precious\n"
 
 
 def claim_take_and_hang(path: Path, ready: Path, how: str) -> None:
