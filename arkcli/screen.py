@@ -3,10 +3,20 @@
 import re
 from typing import Final
 
-#: C0 and C1 control characters, and the marks that override the direction of text.
-_HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_HARMFUL: Final = re.compile(
+    "["
+    # C0 and C1 control characters, and what ends a line or a paragraph.
+    r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+    # Marks that override the direction of text.
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    # What is not seen at all: joined words, annotations, tags that spell hidden text.
+    r"\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    # Halves of characters, which no terminal takes: bytes that were not UTF-8.
+    r"\ud800-\udfff"
+    "]+"
+)
 
 
 def clean(text: str) -> str:
-    """The text on one line, with each run of control characters and direction overrides as one space."""
+    """The text on one line, with each run of what could mislead a terminal or its reader as one space."""
     return text.strip() if text.isprintable() else _HARMFUL.sub(" ", text).strip()

@@ -26,6 +26,13 @@ OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
         ("a\tb", "a b"),
         ("nul\x00del\x7f", "nul del"),
         ("safe\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "safe gpj.exe"),
+        ("pay\N{ZERO WIDTH SPACE}pal", "pay pal"),
+        ("tagged\U000e0041\U000e0042", "tagged"),
+        ("half\udce9a", "half a"),
+        (
+            "می\N{ZERO WIDTH NON-JOINER}خواهم 👩\N{ZERO WIDTH JOINER}🔬",
+            "می\N{ZERO WIDTH NON-JOINER}خواهم 👩\N{ZERO WIDTH JOINER}🔬",
+        ),
         ("line\N{LINE SEPARATOR}separator", "line separator"),
         ("grüße, 你好, שלום, 🎉", "grüße, 你好, שלום, 🎉"),
         ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
@@ -43,13 +50,19 @@ def test_no_control_character_and_no_direction_override_survives() -> None:
 
 def test_every_letter_digit_mark_and_symbol_survives() -> None:
     lost = set(EVERY_CHARACTER) - set(clean(EVERY_CHARACTER))
-    assert {unicodedata.category(found) for found in lost} == {"Cc", "Cf", "Zl", "Zp"}
+    assert {unicodedata.category(found) for found in lost} == {"Cc", "Cf", "Zl", "Zp", "Cs", "Cn"}
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_whatever_comes_in_one_line_comes_out(text: str) -> None:
     assert len(clean(text).splitlines()) <= 1
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()))
+def test_whatever_comes_in_can_be_written(text: str) -> None:
+    clean(text).encode("utf-8")
 
 
 @settings(deadline=None)
