@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -148,6 +149,7 @@ class TestReceiver:
         self.closing = threading.Event()
         self._wrap = wrap
         self._now = 0
+        self._serving: list[threading.Thread] = []
         self._mutex = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._scheme = "https" if wrap else "http"
@@ -161,6 +163,17 @@ class TestReceiver:
     def url(self) -> str:
         return f"{self._scheme}://127.0.0.1:{self.port}/hook"
 
+    def settle(self) -> None:
+        """Returns when all that was sent by those who have gone has been read."""
+        # Connections are accepted in order: once this one was, all before it were.
+        before = self.connections
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        while self.connections == before:
+            time.sleep(0.001)
+        for thread in self._serving:
+            thread.join(5)
+        self._serving.clear()
+
     def close(self) -> None:
         self.closing.set()
         self._listener.close()
@@ -172,7 +185,9 @@ class TestReceiver:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._serving.append(thread)
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -1,9 +1,9 @@
 """Reading the whole queue for damage, and setting damaged lines aside."""
 
-import base64
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +26,16 @@ class Damage(NamedTuple):
     offset: int
     text: bytes
     problem: str
+
+
+class _Row(msgspec.Struct):
+    """A line of what was set aside; `bytes` in base64."""
+
+    file: str
+    line: int
+    offset: int
+    problem: str
+    bytes: bytes
 
 
 class Checked(NamedTuple):
@@ -62,10 +72,21 @@ class Check:
                     if not _is_blank(text):
                         yield Damage(path, number, offset, text, str(error))
                     continue
-                if expected is not None and following != expected + 1:
+                if expected is not None and following != expected + 1 and (path.name, offset) not in self._known_gaps:
                     problem = f"lines are missing before this one: it counts {following - 1}, not {expected}"
                     yield Damage(path, number, offset, b"", problem)
                 expected = following
+
+    @cached_property
+    def _known_gaps(self) -> set[tuple[str, int]]:
+        """Before which lines others were found missing: that cannot be mended, so it is reported until it is noted."""
+        noted: set[tuple[str, int]] = set()
+        for copy in (self._directory / "damaged").glob("*.jsonl"):
+            for line in copy.read_bytes().splitlines():
+                with contextlib.suppress(msgspec.MsgspecError):
+                    row = msgspec.json.decode(line, type=_Row)
+                    noted |= {(Path(row.file).name, row.offset)} if not row.bytes else set()
+        return noted
 
     def _destinations(self) -> Iterator[Damage]:
         for place in sorted((self._directory / "destinations").glob("[!.]*")):
@@ -104,13 +125,7 @@ class Check:
         files.make_directory(keeping)
         copy = keeping / f"{now.replace(':', '')}.jsonl"
         rows = [
-            {
-                "file": str(found.file.relative_to(self._directory)),
-                "line": found.line,
-                "offset": found.offset,
-                "problem": found.problem,
-                "bytes": base64.b64encode(found.text).decode(),
-            }
+            _Row(str(found.file.relative_to(self._directory)), found.line, found.offset, found.problem, found.text)
             for found in damaged
         ]
         files.replace(copy, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))

@@ -31,6 +31,7 @@ class Journal:
         self.damaged = 0
         self._unsaved = 0
         self._loaded = False
+        self._rebuilt: set[int] = set()
 
     @staticmethod
     def create(directory: Path, first: Snapshot) -> None:
@@ -74,14 +75,19 @@ class Journal:
             files.unlink(self._checkpoint)
         return self.load()
 
-    def rebuild(self, position: int) -> None:
+    def rebuild(self, position: int) -> bool:
         """Makes the state anew without the checkpoint, since the line at a position, which it had counted, is damaged.
 
-        The fold begins at the snapshot that the line's own segment begins with, or an earlier one.
+        The fold begins at the snapshot that the line's own segment begins with, or an earlier one. False when that has
+        been done for this position: then lines have been moved, and what points at them points beside them.
         """
+        if position in self._rebuilt:
+            return False
+        self._rebuilt.add(position)
         self.state = DestinationState(self._head_snapshot(position))
         self.load()
         self._unsaved = _SAVED_EVERY
+        return True
 
     def _read_checkpoint(self) -> Snapshot | None:
         try:

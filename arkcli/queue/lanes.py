@@ -229,8 +229,9 @@ class Retries:
             entry = lines.decode_journal(line.text) if mine else None
         except Damaged:
             # It was whole when the state was saved, so the state counts on what it said.
-            self._journal.rebuild(line.start)
-            return
+            if self._journal.rebuild(line.start):
+                return
+            entry = None
         if isinstance(entry, AttemptLine) and entry.attempt == self._attempt and entry.outcome == Outcome.FAILED:
             self._read.append(Waiting(line.start, line.end, entry, times.from_text(entry.at)))
         else:

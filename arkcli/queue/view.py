@@ -78,6 +78,8 @@ class View:
         if state is not self._journal.state:
             # Damage made the lanes fold the state anew.
             return self.standing()
+        # Where lines were moved by hand, the state may count retries that nobody can find.
+        retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
         return Standing(waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last)
 
