@@ -15,6 +15,7 @@ from arkcli.errors import ExitCode, UsageError
 from arkcli.signing import Secret
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from arkcli.delivery.loop import Token
@@ -89,10 +90,16 @@ class Environment:
     @cached_property
     def queue(self) -> "LocalQueue":
         """The queue, opened; made where there is none. Raises Unreadable."""
-        from arkcli.paths import state_directory
         from arkcli.queue.local import LocalQueue
 
-        return LocalQueue(state_directory(self.variables) / "queue", self.schedule)
+        return LocalQueue(self.queue_directory, self.schedule)
+
+    @property
+    def queue_directory(self) -> "Path":
+        """Where the queue is, or will be."""
+        from arkcli.paths import state_directory
+
+        return state_directory(self.variables) / "queue"
 
     def wire(self) -> "Wire[Token]":
         """A way out to the network."""

@@ -7,9 +7,9 @@ ever kept.
 import base64
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import certifi
 import pycurl
@@ -174,8 +174,8 @@ class _Transfer:
         if status >= 200 and _complete(self.headers):
             return self._judged(status)
         # libcurl takes a connection that is closed amid the headers for the end of a short answer.
-        why = self._why(code or pycurl.E_RECV_ERROR, clean(message))
-        return Answer(None, why, self._duration(), timed_out=code == pycurl.E_OPERATION_TIMEDOUT)
+        why = self.why(code or pycurl.E_RECV_ERROR, message)
+        return Answer(None, why, self.duration(), timed_out=code == pycurl.E_OPERATION_TIMEDOUT)
 
     def _judged(self, status: int) -> Answer:
         error = None
@@ -183,12 +183,14 @@ class _Transfer:
             error = f"answered {status}, not a 2xx"
             if 300 <= status <= 399:
                 error += "; redirects are never followed"
-        return Answer(status, error, self._duration(), clean(self.excerpt.decode("utf-8", "replace")))
+        return Answer(status, error, self.duration(), clean(self.excerpt.decode("utf-8", "replace")))
 
-    def _duration(self) -> int:
+    def duration(self) -> int:
+        """Milliseconds in all."""
         return int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
 
-    def _why(self, code: int, message: str) -> str:
+    def why(self, code: int, message: str) -> str:
+        """What a libcurl code means here, in words."""
         if self.refusal is not None:
             return self.refusal
         if code == pycurl.E_OPERATION_TIMEDOUT:
@@ -197,7 +199,12 @@ class _Transfer:
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
-        return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
+        return f"{words}: {clean(message)}" if code in _DETAILED or code not in _WORDS else words
+
+    def expires(self) -> list[str]:
+        """The ends of the certificates that were shown, as OpenSSL writes them."""
+        chain = self.curl.getinfo(pycurl.INFO_CERTINFO)
+        return [value for certificate in chain for name, value in certificate if name == "Expire date"]
 
     def _waiting_for(self) -> str:
         if not self.curl.getinfo(pycurl.NAMELOOKUP_TIME):
@@ -279,6 +286,46 @@ class Wire(Generic[Token]):
         """Closes all connections."""
         self.abandon()
         self._multi.close()
+
+
+class Reached(NamedTuple):
+    """What came of connecting to a destination. `expires` are the ends of the certificates it showed, as OpenSSL
+    writes them; none for http.
+    """
+
+    destination: Destination
+    error: str | None
+    duration_ms: int
+    expires: list[str]
+
+
+def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[float], None]) -> list[Reached]:
+    """Looks up, dials and shakes hands with each destination, all at once, under the rules and the deadline of a
+    delivery. No request is sent.
+    """
+    multi = pycurl.CurlMulti()
+    transfers = [_Transfer(destination, ca_file) for destination in destinations]
+    for transfer in transfers:
+        transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
+        transfer.curl.setopt(pycurl.OPT_CERTINFO, 1)
+        multi.add_handle(transfer.curl)
+    problems: dict[pycurl.Curl, str] = {}
+    by_handle = {transfer.curl: transfer for transfer in transfers}
+    left = len(transfers)
+    while left:
+        _, left = multi.perform()
+        _, _, failed = multi.info_read(len(transfers))
+        problems |= {curl: by_handle[curl].why(code, message) for curl, code, message in failed}
+        if left and multi.select(0.1) < 0:
+            sleep(0.01)
+    found = [
+        Reached(destination, problems.get(made.curl), made.duration(), [] if made.curl in problems else made.expires())
+        for destination, made in zip(destinations, transfers, strict=True)
+    ]
+    for transfer in transfers:
+        multi.remove_handle(transfer.curl)
+    multi.close()
+    return found
 
 
 def _complete(headers: list[bytes]) -> bool:

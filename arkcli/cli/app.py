@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "sign": "sign",
     "verify": "verify",
     "demo": "demo",
+    "doctor": "doctor",
+    "config": "config",
     "completion": "completion",
 }
 

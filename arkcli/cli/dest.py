@@ -211,7 +211,7 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     standing = _standings(environment, [found])[0]
     waiting = standing.waiting + sum(standing.retrying)
     if (waiting or standing.dead) and not yes:
-        ask(f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
+        ask(environment, f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
     dropped = destinations.remove(environment, found)
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {dropped} deliveries were given up"

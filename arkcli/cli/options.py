@@ -1,6 +1,5 @@
 """What commands have in common: their options, and how they find what the options name."""
 
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,11 +106,14 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
     return given or [environment.workspace_secret(environment.store.read())]
 
 
-def ask(question: str) -> None:
-    """Asks on the terminal; without one, says that --yes is needed."""
-    if not sys.stdin or not sys.stdin.isatty():
+def ask(environment: Environment, question: str) -> None:
+    """Asks on the terminal; without one, says that --yes is needed. Raises typer.Abort when the answer is no."""
+    if not environment.stdin.isatty():
         raise UsageError(f"{question} Say so with --yes")
-    typer.confirm(question, abort=True, err=True)
+    environment.stderr.write(f"{question} [y/N]: ")
+    environment.stderr.flush()
+    if environment.stdin.readline().strip().lower() not in (b"y", b"yes"):
+        raise typer.Abort
 
 
 def parse_time(text: str, now: int, option: str) -> int:

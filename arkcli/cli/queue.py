@@ -200,7 +200,7 @@ def drop(
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
         _check_found(event_ids, count, "waiting, retrying or dead")
-        ask(f"Give up {count} deliveries?")
+        ask(environment, f"Give up {count} deliveries?")
     count = operating.drop(environment, chosen, selection, dry=dry_run)
     _check_found(event_ids, count, "waiting, retrying or dead")
     output_of(context, as_json=as_json, quiet=quiet).result(

@@ -63,7 +63,7 @@ def replay(
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
         count = operating.replay(environment, destinations, to is None, chosen, dry=True)
         if count > 1:
-            ask(f"Send {count} events again?")
+            ask(environment, f"Send {count} events again?")
     count = operating.replay(environment, destinations, to is None, chosen, dry=dry_run)
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"replayed": count}, f"{count} events {'would be' if dry_run else 'are'} sent again; `ark drain` delivers them"

@@ -1,6 +1,5 @@
 """`ark secret`: the workspace's signing secret."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -37,8 +36,9 @@ def set_(context: typer.Context, secret_file: SecretFile = None, as_json: Json =
     if secret_file is not None:
         text = read_secret_file(secret_file).reveal()
     else:
-        if sys.stdin and sys.stdin.isatty():
-            typer.echo("Type the signing secret, then Enter and Ctrl-D:", err=True)
+        if environment.stdin.isatty():
+            environment.stderr.write("Type the signing secret, then Enter and Ctrl-D:\n")
+            environment.stderr.flush()
         text = environment.stdin.read(_LONGEST).strip()
     if not text or b"\n" in text or len(text) >= _LONGEST:
         raise UsageError("the signing secret must be one line that is not empty")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -49,8 +49,10 @@ class Checked(NamedTuple):
 class Check:
     """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tail: int | None = None) -> None:
+        """`tail` reads only the last so many bytes of each file; lines are then counted from there."""
         self._directory = directory
+        self._tail = tail
         self._lines = 0
 
     def run(self, *, repair_at: str | None = None) -> Checked:
@@ -63,6 +65,7 @@ class Check:
     def _event_log(self) -> Iterator[Damage]:
         expected: int | None = None
         for path, is_last in _segments(self._directory / "events"):
+            expected = expected if self._tail is None else None
             for number, offset, text in self._read(path, is_last=is_last):
                 try:
                     following, _ = lines.event_counts(text)
@@ -110,7 +113,7 @@ class Check:
         except FileNotFoundError:
             return
         with file:
-            number = offset = 0
+            number, offset = 0, self._skip(file)
             while line := file.readline(_LONGEST_LINE):
                 if not line.endswith(b"\n") and is_last and len(line) < _LONGEST_LINE:
                     return
@@ -118,6 +121,15 @@ class Check:
                 self._lines += 1
                 yield number, offset, line.removesuffix(b"\n")
                 offset += len(line)
+
+    def _skip(self, file: BinaryIO) -> int:
+        """Goes to where reading begins, at a line's start, and returns the place."""
+        size = os.fstat(file.fileno()).st_size
+        if self._tail is None or size <= self._tail:
+            return 0
+        file.seek(size - self._tail - 1)
+        file.readline(_LONGEST_LINE)
+        return file.tell()
 
     def _set_aside(self, damaged: list[Damage], now: str) -> Path:
         """Copies the damaged lines into a file of their own, then blanks them where they stood: positions stay."""

@@ -171,6 +171,11 @@ class EventLog:
             position = following
             yield from (event for line in found if isinstance(event := _decode(line), Event))
 
+    def tail(self, size: int) -> list[Event]:
+        """The events within the last so many bytes of the log, oldest first."""
+        found = (_decode(line) for line in self._segments.tail(self._end, size))
+        return [event for event in found if isinstance(event, Event)]
+
     def event_at(self, position: int, length: int) -> Event | None:
         """The event whose line stands there; None when it cannot be read."""
         if position + length > self._end:

@@ -155,6 +155,11 @@ class Journal:
                 if isinstance(entry, AttemptLine | DropLine):
                     yield entry
 
+    def tail(self, size: int) -> list[AttemptLine]:
+        """The attempts that the last so many bytes tell of, oldest first."""
+        found = (self.decode(line) for line in self._segments.tail(self.end, size))
+        return [entry for entry in found if isinstance(entry, AttemptLine)]
+
     @property
     def end(self) -> int:
         """The position behind the last line, without reading any."""

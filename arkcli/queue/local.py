@@ -86,6 +86,10 @@ class LocalQueue:
         Journal.create(made, joined(self._log.look()))
         files.rename(made, place)
 
+    def has_place(self, destination_id: str) -> bool:
+        """Whether a destination has joined."""
+        return self._place(destination_id).is_dir()
+
     def leave(self, destination_id: str) -> None:
         """Forgets a destination and all that waits for it. The caller holds no claim on it."""
         files.remove_tree(self._place(destination_id))
@@ -133,6 +137,17 @@ class LocalQueue:
         process, _, purpose = files.read_holder(self._place(destination_id) / "lock").strip().partition(" ")
         return Holder(int(process) if process.isdecimal() else None, purpose)
 
+    def is_held(self, destination_id: str) -> bool:
+        """Whether some process holds a destination's lock at this moment."""
+        path = self._place(destination_id) / "lock"
+        if not path.exists():
+            return False
+        lock = files.Lock(path)
+        try:
+            return not lock.try_acquire(shared=True)
+        finally:
+            lock.close()
+
     def view(self, destination_id: str) -> View:
         """A destination's deliveries, to be read without its lock. Close it after use."""
         journal = Journal(self._place(destination_id), self._segment_size)
@@ -147,6 +162,10 @@ class LocalQueue:
         """Every event in the log that can be read, oldest first."""
         return self._log.events()
 
+    def recent_events(self, size: int) -> list[Event]:
+        """The events within the last so many bytes of the log, oldest first."""
+        return self._log.tail(size)
+
     def find(self, event_id: str) -> Event | None:
         """The event as it was first accepted under an id; None when the log has none (any more)."""
         return self._log.find(event_id)
@@ -154,6 +173,10 @@ class LocalQueue:
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
         return Check(self._directory).run(repair_at=repair_at)
+
+    def check_tails(self, size: int) -> Checked:
+        """Reads only the last so many bytes of each file for damage. Line numbers are then unknown."""
+        return Check(self._directory, tail=size).run()
 
     def watch(self, destination_id: str) -> Callable[[Event], Attempt | None]:
         """A function that tells what became of an event's first attempt since now, made by whoever holds the lock."""

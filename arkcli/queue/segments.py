@@ -111,6 +111,20 @@ class Segments:
                 return [Line(position, position + len(data), b"")], position + len(data)
             size *= 4
 
+    def tail(self, end: int, size: int) -> list[Line]:
+        """The complete lines within the last so many bytes before a position, oldest first."""
+        position = max(self.start, end - size)
+        # It may point into the middle of a line, which is then left out.
+        partial = position > self.start and self.read(position - 1, 1) != b"\n"
+        found: list[Line] = []
+        while position < end:
+            block, following = self.block(position, end)
+            if following == position:
+                break
+            found += block
+            position = following
+        return found[1:] if partial else found
+
     def last_line(self, end: int) -> Line | None:
         """The last complete line before a position, within its segment."""
         start = self._segment(max(end - 1, 0))

@@ -164,6 +164,10 @@ class View:
                 state = State.DROPPED
         return state, attempts
 
+    def recent(self, size: int) -> list[Attempt]:
+        """The attempts that the last so many bytes of the journal tell of, oldest first."""
+        return [entry.to_attempt() for entry in self._journal.tail(size)]
+
     def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[Pending]:
         while lane.head() is not None:
             start, end, entry, failed_at = lane.skip()

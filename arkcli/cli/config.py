@@ -1,0 +1,39 @@
+"""`ark config`: where the files are, and every setting with where it comes from."""
+
+import typer
+
+from arkcli import settings
+from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli.output import Table
+from arkcli.paths import config_directory, state_directory
+
+app = typer.Typer(help="Show where the files are, and the settings.", no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def path(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show where the files are.
+
+    Example: ark config path
+    """
+    environment = environment_of(context)
+    found = {
+        "config_dir": str(config_directory(environment.variables)),
+        "store": str(environment.store.path),
+        "state_dir": str(state_directory(environment.variables)),
+        "queue": str(environment.queue_directory),
+    }
+    output_of(context, as_json=as_json, quiet=quiet).result(found, Table(("what", "where"), list(found.items())))
+
+
+@app.command()
+def show(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show every setting, and whether it comes from a flag, the environment, a file, or is the default.
+
+    Example: ark config show
+    """
+    found = settings.every(environment_of(context))
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
+        Table(("setting", "value", "from"), found),
+    )

@@ -1,0 +1,41 @@
+"""`ark doctor`."""
+
+import typer
+
+from arkcli import doctor as checks
+from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli.errors import ExitCode
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def doctor(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Check the store, the queue, the disk, the clock and the way to each destination. Nothing is sent or changed.
+
+    Exit status: 0 all is well or only worth a warning, 1 something has to be mended.
+
+    Example: ark doctor
+    """
+    found = checks.examine(environment_of(context))
+    well = all(check.status is not checks.Status.FAIL for check in found)
+    shown = [check for check in found if not quiet or check.status is not checks.Status.PASS]
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {
+            "checks": [
+                {"name": check.name, "status": check.status, "message": check.message, "hint": check.hint}
+                for check in found
+            ],
+            "ok": well,
+        },
+        *(line for check in shown for line in _lines(check)),
+        always=not well,
+    )
+    raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)
+
+
+def _lines(check: checks.Check) -> list[str]:
+    from arkcli.screen import clean
+
+    said = [f"{check.status}  {clean(check.name)}: {clean(check.message)}"]
+    return said if check.hint is None else [*said, f"      → {clean(check.hint)}"]

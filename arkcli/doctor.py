@@ -1,0 +1,302 @@
+"""Whether this machine can keep what `ark` promises: the store, the queue, the disk, the clock, the way to each
+destination. It changes nothing, and sends nothing.
+"""
+
+import os
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from arkcli import times
+from arkcli.environment import Environment
+from arkcli.errors import ArkError, Unreadable, UsageError
+from arkcli.files import DIRECTORY_MODE, FILE_MODE
+from arkcli.model import Destination
+from arkcli.queue.local import LocalQueue
+from arkcli.queue.view import Standing
+from arkcli.store import Contents
+from arkcli.times import describe_duration
+from arkcli.wire import Reached, ca_bundle, reach
+
+#: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
+_LOW_BYTES: Final = 100 * 1024 * 1024
+_NO_BYTES: Final = 8 * 1024 * 1024
+#: A share of the disk below which it is nearly full, unless so many bytes are free all the same.
+_LOW_SHARE: Final = 0.05
+_PLENTY: Final = 10 * 1024 * 1024 * 1024
+#: How long before its end a certificate should have been renewed, in days.
+_RENEWED: Final = 14
+#: What is due is attempted within a minute where cron runs drain; after this many seconds nobody seems to.
+_OVERDUE: Final = 300
+#: How far ahead a time may be and still be no sign of a clock that was set back, in milliseconds.
+_AHEAD: Final = 5_000
+#: How much of each file's end is read, in bytes.
+_TAIL: Final = 256 * 1024
+#: This program did not exist before, and is hardly run after.
+_SANE_YEARS: Final = range(2024, 2100)
+
+_CRON: Final = "let cron run it: * * * * * ark drain --for 55s --quiet"
+
+
+class Status(StrEnum):
+    """What a check found."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(NamedTuple):
+    """A check, what it found, and what to do about it."""
+
+    name: str
+    status: Status
+    message: str
+    hint: str | None = None
+
+
+class Space(NamedTuple):
+    """What a disk has: bytes free to this user, bytes in all, files that can still be made (None: no limit)."""
+
+    free: int
+    total: int
+    inodes: int | None
+
+
+def examine(environment: Environment) -> list[Check]:
+    """Every check, in the order in which to mend what they find."""
+    store, contents = check_store(environment)
+    checks = [
+        store,
+        *check_permissions([environment.store.path.parent, environment.queue_directory], os.geteuid()),
+        check_space(environment.queue_directory, _space_at(environment.queue_directory)),
+    ]
+    now = environment.clock.now()
+    destinations = contents.destinations if contents else []
+    newest: list[int] = []
+    if environment.queue_directory.is_dir():
+        queue = check_queue(environment)
+        checks.append(queue)
+        if queue.status is not Status.FAIL:
+            checks += _queue_checks(environment, destinations, newest)
+    else:
+        checks.append(check_place(environment.queue_directory))
+    checks.append(check_clock(now, max(newest, default=None)))
+    if contents is not None:
+        checks += check_secrets(environment, contents)
+        found = reach(destinations, ca_bundle(environment.variables), environment.clock.sleep)
+        checks += [check_connection(reached, now) for reached in found]
+    return checks
+
+
+def _queue_checks(environment: Environment, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
+    """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
+    queue = environment.queue
+    joined = [found for found in destinations if queue.has_place(found.id)]
+    standings = [(found, queue.standing(found.id)) for found in joined]
+    newest += [standing.last.at for _, standing in standings if standing.last]
+    newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
+    holders = {found.name: queue.holder(found.id) for found in joined if queue.is_held(found.id)}
+    return [
+        check_damage(queue),
+        check_locks(holders, _is_stopped),
+        check_drain(environment.clock.now(), standings, at_work=bool(holders)),
+    ]
+
+
+def check_store(environment: Environment) -> tuple[Check, Contents | None]:
+    """Whether destinations.toml can be read and is valid; and what it says."""
+    path = environment.store.path
+    try:
+        contents = environment.store.read()
+    except Unreadable as error:
+        return Check("store", Status.FAIL, str(error), f"mend or restore {path}; nothing can be sent without it"), None
+    if not contents.destinations:
+        return Check("store", Status.WARN, f"{path} holds no destination", "add one: ark dest add URL"), contents
+    paused = sum(found.paused for found in contents.destinations)
+    said = f"{path} holds {len(contents.destinations)} destinations" + (f", {paused} paused" if paused else "")
+    return Check("store", Status.PASS, said), contents
+
+
+def check_permissions(directories: Iterable[Path], user: int) -> list[Check]:
+    """Whether all files belong to this user, and nobody else may touch them."""
+    loose: list[Path] = []
+    foreign: list[Path] = []
+    for directory in directories:
+        for path in [directory, *directory.rglob("*")] if directory.is_dir() else ():
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                continue
+            if found.st_uid != user:
+                foreign.append(path)
+            elif found.st_mode & 0o777 & ~(DIRECTORY_MODE if path.is_dir() else FILE_MODE):
+                loose.append(path)
+    checks = []
+    if foreign:
+        said = f"{_first_of(foreign)} not yours"
+        checks.append(Check("owner", Status.FAIL, said, f"run ark as their owner, or: chown -R $(id -u) {foreign[0]}"))
+    if loose:
+        secret = any(path.name == "destinations.toml" for path in loose)
+        said = f"{_first_of(loose)} open to others" + ("; the signing secret is among that" if secret else "")
+        mode = "u=rwX,go="
+        hint = "; ".join(f"chmod -R {mode} {path}" for path in _tops(loose))
+        checks.append(Check("permissions", Status.FAIL if secret else Status.WARN, said, hint))
+    return checks or [Check("permissions", Status.PASS, "all files are yours alone")]
+
+
+def check_space(directory: Path, space: Space) -> Check:
+    """Whether the disk that holds the queue has room for more events."""
+    said = f"{_size(space.free)} free of {_size(space.total)} at {directory}"
+    hint = "free some space; what nobody needs goes sooner with a shorter [queue] keep in destinations.toml"
+    if space.inodes == 0:
+        return Check("space", Status.FAIL, f"no more files can be made at {directory}", hint)
+    if space.free < _NO_BYTES:
+        return Check("space", Status.FAIL, said, hint)
+    nearly_full = space.free < space.total * _LOW_SHARE and space.free < _PLENTY
+    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else _passed("space", said)
+
+
+def check_place(directory: Path) -> Check:
+    """Whether a queue that is not there yet can be made."""
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return _passed("queue", f"none yet; the first event makes {directory}")
+    why = "cannot be written to by you" if nearest.is_dir() else "is not a directory"
+    hint = "set ARK_STATE_DIR to a directory of yours, or mend that one"
+    return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
+
+
+def check_queue(environment: Environment) -> Check:
+    """Whether the queue can be opened: its version is known, and its disk is local."""
+    try:
+        events, size = environment.queue.totals
+    except ArkError as error:
+        return Check("queue", Status.FAIL, str(error), "see what it says; the queue is untouched")
+    return _passed("queue", f"{events:,} events, {_size(size)}, in {environment.queue_directory}")
+
+
+def check_damage(queue: LocalQueue) -> Check:
+    """Whether the newest part of each file in the queue can be read."""
+    damaged = queue.check_tails(_TAIL).damaged
+    if damaged:
+        said = f"{len(damaged)} damaged lines, the first in {damaged[0].file}: {damaged[0].problem}"
+        return Check("damage", Status.FAIL, said, "all others are safe; `ark queue check` reads everything")
+    return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
+
+
+def check_locks(holders: dict[str, tuple[str, str]], is_stopped: Callable[[str], bool]) -> Check:
+    """Who is delivering, by destination, and whether that process gets on with it."""
+    stopped = {name: process for name, (process, _) in holders.items() if is_stopped(process)}
+    if stopped:
+        name, process = next(iter(stopped.items()))
+        said = f"process {process} holds {name} and is stopped: nobody else can deliver to it"
+        return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
+    if not holders:
+        return _passed("locks", "nobody is delivering now")
+    held = ", ".join(f"{name} by process {process} ({purpose})" for name, (process, purpose) in holders.items())
+    return _passed("locks", f"being delivered to: {held}")
+
+
+def check_drain(now: int, standings: Sequence[tuple[Destination, Standing]], *, at_work: bool) -> Check:
+    """Whether what is due is attempted: nobody does that but `ark drain`."""
+    overdue = []
+    for found, standing in standings:
+        late = (now - standing.next_due_at) / 1000 if standing.next_due_at is not None else 0
+        quiet = (now - standing.last.at) / 1000 if standing.last else late
+        if not found.paused and late > _OVERDUE and quiet > _OVERDUE:
+            overdue.append((late, found.name))
+    if overdue and not at_work:
+        late, name = max(overdue)
+        said = f"deliveries to {name} have been due for {describe_duration(late)}, and no drain ran"
+        return Check("drain", Status.WARN, said, _CRON)
+    return _passed("drain", "what is due is being attempted" if at_work else "nothing has been due for long")
+
+
+def check_clock(now: int, newest: int | None) -> Check:
+    """Whether the clock is roughly right: retries are timed by it, and certificates judged."""
+    said = times.to_text(now)
+    hint = "set the clock, and let it be kept right: timedatectl set-ntp true"
+    if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
+        return Check("clock", Status.FAIL, f"it says {said}", hint)
+    if newest is not None and newest > now + _AHEAD:
+        back = describe_duration((newest - now) / 1000)
+        return Check(
+            "clock", Status.WARN, f"it says {said}, {back} before what was last written: it was set back", hint
+        )
+    return _passed("clock", said)
+
+
+def check_secrets(environment: Environment, contents: Contents) -> list[Check]:
+    """Whether each destination's signing secret can be had."""
+    checks = []
+    for found in contents.destinations:
+        try:
+            environment.secret_of(found, contents)
+        except UsageError as error:
+            hint = "nothing is delivered to it without one; see `ark secret --help`"
+            checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))
+    if not contents.destinations:
+        return []
+    return checks or [_passed("secret", "every destination has one")]
+
+
+def check_connection(reached: Reached, now: int) -> Check:
+    """Whether a destination can be reached, and for how long its certificates are valid."""
+    found = reached.destination
+    name = f"destination {found.name}"
+    if reached.error is not None:
+        hint = "check its name, its server and its certificate; what waits for it goes on waiting"
+        return Check(name, Status.WARN if found.paused else Status.FAIL, f"{found.url}: {reached.error}", hint)
+    said = f"{found.url} reached in {reached.duration_ms} ms"
+    if not reached.expires:
+        return _passed(name, f"{said}, without encryption")
+    ends = min(ssl.cert_time_to_seconds(text) for text in reached.expires)
+    days = (ends - now / 1000) / 86_400
+    said += f", its certificate is valid until {times.to_text(ends * 1000)[:10]}"
+    if days < _RENEWED:
+        hint = "have its certificate renewed: once it has ended, every delivery fails"
+        return Check(name, Status.WARN, f"{said}, {max(days, 0):.0f} days from now", hint)
+    return _passed(name, said)
+
+
+def _passed(name: str, message: str) -> Check:
+    return Check(name, Status.PASS, message)
+
+
+def _first_of(paths: Sequence[Path]) -> str:
+    return f"{paths[0]} is" if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more are"
+
+
+def _tops(paths: Sequence[Path]) -> list[Path]:
+    """Those of the paths that stand in none of the others."""
+    chosen = set(paths)
+    return [path for path in paths if chosen.isdisjoint(path.parents)][:3]
+
+
+def _space_at(directory: Path) -> Space:
+    """The space of the disk that a directory is on, or would be."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+    found = os.statvfs(existing)
+    inodes = found.f_favail if found.f_files else None
+    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, inodes)
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "KB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _is_stopped(process: str) -> bool:
+    """Whether a process has been stopped by a signal (proc(5): the letter behind the name)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1] in ("T", "t")
+    except OSError:
+        return False
