@@ -1,11 +1,12 @@
 """`ark`, and `python -m arkcli`."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Runs the command line of this process, and exits with its status."""
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] == ["--version"] and "_ARK_COMPLETE" not in os.environ:
         # Nothing needs to be parsed for this, so nothing is imported either.
         from arkcli import __version__
 

@@ -6,6 +6,7 @@ a crash in between leaves a place that nobody looks at, never a destination that
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,7 +20,9 @@ from arkcli.headers import with_header
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
 from arkcli.store import NAME, NAME_RULE, Contents
-from arkcli.wire import Endpoint
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -121,7 +124,7 @@ def ping_event(environment: Environment) -> Event:
     return Event(0, 0, environment.new_id("evt"), contract.PING, now, body)
 
 
-def ping_all(environment: Environment, endpoints: Sequence[Endpoint]) -> list[tuple[Destination, Answer]]:
+def ping_all(environment: Environment, endpoints: "Sequence[Endpoint]") -> list[tuple[Destination, Answer]]:
     """One ping to each endpoint, and what they answered."""
     wire = environment.wire()
     try:

@@ -3,12 +3,11 @@ destination. It changes nothing, and sends nothing.
 """
 
 import os
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli import times
 from arkcli.environment import Environment
@@ -19,7 +18,9 @@ from arkcli.queue.local import LocalQueue
 from arkcli.queue.view import Standing
 from arkcli.store import Contents
 from arkcli.times import describe_duration
-from arkcli.wire import Reached, ca_bundle, reach
+
+if TYPE_CHECKING:
+    from arkcli.wire import Reached
 
 #: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
 _LOW_BYTES: Final = 100 * 1024 * 1024
@@ -68,6 +69,8 @@ class Space(NamedTuple):
 
 def examine(environment: Environment) -> list[Check]:
     """Every check, in the order in which to mend what they find."""
+    from arkcli.wire import ca_bundle, reach
+
     store, contents = check_store(environment)
     checks = [
         store,
@@ -244,8 +247,10 @@ def check_secrets(environment: Environment, contents: Contents) -> list[Check]:
     return checks or [_passed("secret", "every destination has one")]
 
 
-def check_connection(reached: Reached, now: int) -> Check:
+def check_connection(reached: "Reached", now: int) -> Check:
     """Whether a destination can be reached, and for how long its certificates are valid."""
+    import ssl
+
     found = reached.destination
     name = f"destination {found.name}"
     if reached.error is not None:

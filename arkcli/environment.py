@@ -2,6 +2,7 @@
 signals and the environment's variables. Everything is made when it is first asked for.
 """
 
+import io
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ class Environment:
         randomness: Callable[[int], bytes] = os.urandom,
         retries: "RetrySchedule" = schedule.DOCUMENTED,
     ) -> None:
-        """`randomness` returns so many random bytes."""
+        """`randomness` returns so many random bytes. `color` may be set to always or never afterwards."""
         self.variables = variables
         self.stdin = stdin
         self.stdout = stdout
@@ -65,19 +66,21 @@ class Environment:
         self.clock: Clock = clock or SystemClock()
         self.randomness = randomness
         self.schedule = retries
+        self.color = "auto"
         self.stop_signal: int | None = None
 
     @classmethod
     def of_this_process(cls) -> "Environment":
         """The real one. Files that this process makes are for its user alone."""
         os.umask(0o077)
-        return cls(os.environ, _stdin(), sys.stdout, sys.stderr)
+        _open_what_is_closed()
+        return cls(os.environ, _stdin(), _text(sys.stdout, 1), _text(sys.stderr, 2))
 
     def output(self, *, as_json: bool, quiet: bool) -> "Output":
         """Where a command's words go."""
         from arkcli.output import Output
 
-        return Output(self.stdout, self.stderr, self.variables, as_json=as_json, quiet=quiet)
+        return Output(self.stdout, self.stderr, self.variables, as_json=as_json, quiet=quiet, color=self.color)
 
     @cached_property
     def store(self) -> "Store":
@@ -149,5 +152,27 @@ class Environment:
         self.stop_signal = number
 
 
+def _open_what_is_closed() -> None:
+    """Puts /dev/null in the place of a standard stream that is closed: else the next file opened would get its number,
+    and be read or written as if it were that stream.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _stdin() -> BinaryIO:
     return sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: PTH123 - lives as long
+
+
+def _text(stream: TextIO | None, descriptor: int) -> TextIO:
+    """A standard stream that can write any text: what its encoding has no character for is escaped."""
+    if stream is None:
+        raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+        return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

@@ -1,5 +1,6 @@
 """The only module that draws. Data goes to standard output, everything else to standard error."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, TextIO, TypeVar
@@ -22,6 +23,13 @@ _ROWS_AT_ONCE: Final = 1_000
 Item = TypeVar("Item")
 
 
+#: ECMA-48's numbers for them ("select graphic rendition").
+_SGR: Final = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
+}  # fmt: skip
+_WIDTH: Final = 80
+
+
 class Table(NamedTuple):
     """Rows under headings: aligned on a terminal, tab-separated and without headings when piped."""
 
@@ -33,14 +41,57 @@ class Output:
     """Where one command's words go, in the form that was asked for."""
 
     def __init__(
-        self, stdout: TextIO, stderr: TextIO, variables: Mapping[str, str], *, as_json: bool, quiet: bool
+        self,
+        stdout: TextIO,
+        stderr: TextIO,
+        variables: Mapping[str, str],
+        *,
+        as_json: bool,
+        quiet: bool,
+        color: str = "auto",
     ) -> None:
-        """`as_json` prints one JSON object instead of text; `quiet` leaves out text when all went well."""
+        """`as_json` prints one JSON object instead of text; `quiet` leaves out text when all went well.
+
+        `color` is auto (on a terminal), always or never; NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE say what auto means.
+        """
         self._stdout = stdout
         self._stderr = stderr
         self._variables = variables
         self.as_json = as_json
         self.quiet = quiet
+        self._color = color
+
+    @property
+    def width(self) -> int:
+        """How many columns there are: COLUMNS, else the terminal's, else 80."""
+        given = self._variables.get("COLUMNS", "")
+        if given.isdecimal() and int(given):
+            return int(given)
+        try:
+            return os.get_terminal_size(self._stdout.fileno()).columns or _WIDTH
+        except (OSError, ValueError):
+            return _WIDTH
+
+    @property
+    def on_a_terminal(self) -> bool:
+        """Whether a person reads the text: then it may have pictures."""
+        return self._stdout.isatty() and not self.as_json
+
+    def heading(self, text: str) -> str:
+        """The text as a heading on standard output."""
+        return self._painted(self._stdout, text, "bold")
+
+    def _painted(self, stream: TextIO, text: str, style: str) -> str:
+        return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and self._is_colored(stream) else text
+
+    def _is_colored(self, stream: TextIO) -> bool:
+        if self._color != "auto":
+            return self._color == "always"
+        if self._variables.get("NO_COLOR"):
+            return False
+        if any(self._variables.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+            return True
+        return stream.isatty() and self._variables.get("TERM") != "dumb"
 
     def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
         """What a command found: the document as JSON, or the text. `always` shows the text even when quiet."""
@@ -87,7 +138,8 @@ class Output:
 
     def warn(self, text: str) -> None:
         """What the user should know even when quiet, on standard error."""
-        self._stderr.write(f"warning: {clean(text)}\n")
+        word = self._painted(self._stderr, "warning:", "yellow")
+        self._stderr.write(f"{word} {clean(text)}\n")
         self._stderr.flush()
 
     def error(self, error: ArkError) -> None:
@@ -96,14 +148,15 @@ class Output:
             self._stdout.write(to_json({"error": {"code": error.code, "message": str(error)}}) + "\n")
             self._stdout.flush()
         else:
-            self._stderr.write(f"error: {clean(str(error))}\n")
+            word = self._painted(self._stderr, "error:", "red")
+            self._stderr.write(f"{word} {clean(str(error))}\n")
             self._stderr.flush()
 
     def _table(self, table: Table) -> None:
         if not table.rows:
             return
         if not self._stdout.isatty():
-            self._stdout.writelines("\t".join(map(_cell, row)) + "\n" for row in table.rows)
+            self._stdout.writelines("\t".join(map(self._cell, row)) + "\n" for row in table.rows)
             return
         from rich.console import Console
         from rich.table import Table as RichTable
@@ -113,9 +166,17 @@ class Output:
         for heading in table.headings:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:
-            drawn.add_row(*(Text(_cell(value), style=_STYLES.get(_cell(value), "")) for value in row))
-        no_color = bool(self._variables.get("NO_COLOR")) or None
-        Console(file=self._stdout, no_color=no_color, highlight=False, _environ=self._variables).print(drawn)
+            drawn.add_row(*(Text.from_ansi(self._cell(value)) for value in row))
+        colored = self._is_colored(self._stdout)
+        console = Console(
+            file=self._stdout, width=self.width, color_system="standard" if colored else None, force_terminal=colored,
+            highlight=False, legacy_windows=False,
+        )  # fmt: skip
+        console.print(drawn)
+
+    def _cell(self, value: object) -> str:
+        text = "-" if value is None else clean(str(value))
+        return self._painted(self._stdout, text, _STYLES.get(text, ""))
 
 
 def to_json(document: object) -> str:
@@ -123,10 +184,6 @@ def to_json(document: object) -> str:
     import json
 
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else clean(str(value))
 
 
 def _separated(texts: Iterable[str]) -> Iterator[str]:

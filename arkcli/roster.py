@@ -1,13 +1,16 @@
 """The destinations of a run that goes on for long: as they are now, not as they were when it began."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from arkcli import times
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Destination
 from arkcli.store import Contents
-from arkcli.wire import Endpoint
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint
 
 
 class Roster:
@@ -27,7 +30,7 @@ class Roster:
         self._endpoints: dict[str, Endpoint] = {}
         self._unusable: set[str] = set()
 
-    def read(self) -> list[Endpoint]:
+    def read(self) -> "list[Endpoint]":
         """The endpoints as they are now. Raises Unreadable, and UsageError when a chosen destination is not there."""
         stamp = self._environment.store.stamp()
         if stamp != self._stamp or not self._endpoints:
@@ -48,7 +51,7 @@ class Roster:
         self._environment.queue.join(everybody)
         self._environment.queue.expire(everybody, self._environment.clock.now() - keep)
 
-    def _endpoint(self, found: Destination, contents: Contents) -> Endpoint | None:
+    def _endpoint(self, found: Destination, contents: Contents) -> "Endpoint | None":
         try:
             (endpoint,) = self._environment.endpoints([found], contents)
         except UsageError as error:

@@ -8,7 +8,6 @@ from arkcli.errors import UsageError
 from arkcli.paths import config_directory, state_directory
 from arkcli.signing import Secret
 from arkcli.store import QueueSettings
-from arkcli.wire import ca_bundle
 
 _DEFAULT: Final = "default"
 
@@ -23,6 +22,8 @@ class Setting(NamedTuple):
 
 def every(environment: Environment) -> list[Setting]:
     """All of them; a secret is masked. Raises Unreadable."""
+    from arkcli.wire import ca_bundle
+
     contents, variables = environment.store.read(), environment.variables
     file, limits, keep = str(environment.store.path), Limits(), contents.queue.keep
 

@@ -1,10 +1,26 @@
-_ark_completion() {
-    local IFS=$'
-'
-    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \
-                   COMP_CWORD=$COMP_CWORD \
-                   _ARK_COMPLETE=complete_bash $1 ) )
-    return 0
+# bash completion for ark: ark completion bash > ~/.local/share/bash-completion/completions/ark
+_ark() {
+    local word value help prefix joined='' words=()
+    COMPREPLY=()
+    # bash splits words at = and : as well; what was typed as one word is put together again.
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
+        if ((${#words[@]})) && [[ $word == [=:] || -n $joined ]]; then
+            words[${#words[@]} - 1]+=$word
+        else
+            words+=("$word")
+        fi
+        [[ $word == [=:] ]] && joined=1 || joined=''
+    done
+    local current="${words[${#words[@]} - 1]}" last="${COMP_WORDS[COMP_CWORD]}"
+    [[ $last == [=:] ]] && last=''
+    unset 'words[${#words[@]} - 1]'
+    prefix="${current%"$last"}"
+    while IFS=$'\t' read -r value help; do
+        if [[ -z $value ]]; then
+            compopt -o default 2>/dev/null
+        else
+            COMPREPLY+=("${value#"$prefix"}")
+        fi
+    done < <(_ARK_COMPLETE="=$current" "$1" "${words[@]}" 2>/dev/null)
 }
-
-complete -o default -F _ark_completion ark
+complete -F _ark ark

@@ -1,19 +1,19 @@
-Import-Module PSReadLine
-Set-PSReadLineKeyHandler -Chord Tab -Function MenuComplete
-$scriptblock = {
+# PowerShell completion for ark: ark completion powershell | Out-String | Invoke-Expression
+Register-ArgumentCompleter -Native -CommandName ark -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
-    $Env:_ARK_COMPLETE = "complete_powershell"
-    $Env:_TYPER_COMPLETE_ARGS = $commandAst.ToString()
-    $Env:_TYPER_COMPLETE_WORD_TO_COMPLETE = $wordToComplete
-    ark | ForEach-Object {
-        $commandArray = $_ -Split ":::"
-        $command = $commandArray[0]
-        $helpString = $commandArray[1]
-        [System.Management.Automation.CompletionResult]::new(
-            $command, $command, 'ParameterValue', $helpString)
+    $before = @($commandAst.CommandElements | Select-Object -Skip 1 |
+            Where-Object { $_.Extent.EndOffset -lt $cursorPosition } | ForEach-Object { "$_" })
+    $prefix = if ($wordToComplete -match '^--[^=]+=') { $Matches[0] } else { '' }
+    $Env:_ARK_COMPLETE = "=$wordToComplete"
+    try {
+        ark @before 2>$null | ForEach-Object {
+            $value, $help = $_ -split "`t", 2
+            if ($value) {
+                $text = if ($help) { $help } else { $value }
+                [System.Management.Automation.CompletionResult]::new("$prefix$value", $value, 'ParameterValue', $text)
+            }
+        }
+    } finally {
+        Remove-Item Env:_ARK_COMPLETE
     }
-    $Env:_ARK_COMPLETE = ""
-    $Env:_TYPER_COMPLETE_ARGS = ""
-    $Env:_TYPER_COMPLETE_WORD_TO_COMPLETE = ""
 }
-Register-ArgumentCompleter -Native -CommandName ark -ScriptBlock $scriptblock

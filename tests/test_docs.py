@@ -22,19 +22,24 @@ def commands(document: Path) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+def surroundings(world: World, home: Path) -> dict[str, str]:
+    """The variables of a shell in which what is written for users can be tried."""
+    return {
+        **os.environ,
+        **world.variables,
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SECRET": "s3cret",
+        "SIGNATURE": sign("s3cret", PAYLOAD),
+    }
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_shown_works(
     document: Path, world: World, receive: Callable[..., TestReceiver], tmp_path: Path
 ) -> None:
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
-    environment = {
-        **os.environ,
-        **world.variables,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "URL": receive(200).url,
-        "SECRET": "s3cret",
-        "SIGNATURE": sign("s3cret", PAYLOAD),
-    }
+    environment = surroundings(world, tmp_path) | {"URL": receive(200).url}
     for command in commands(document):
         done = subprocess.run(
             ["bash", "-euc", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

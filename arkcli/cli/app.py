@@ -3,78 +3,112 @@
 import importlib
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import typer
 from typer._click.exceptions import (
     ClickException,
     NoArgsIsHelpError,
+    NoSuchOption,
 )  # typer is capped below 0.29, and exports no name for it
-from typer.core import TyperGroup
 
 from arkcli import __version__
-from arkcli.cli.options import did_you_mean
+from arkcli.cli.help import App, Group
+from arkcli.cli.words import did_you_mean
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, ExitCode, UsageError
+from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError
 
-#: Each command's module, imported when it is called: `ark verify` must not pay for what `ark drain` needs.
+#: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
+#: pay for what `ark drain` needs.
 COMMANDS: Final = {
-    "dest": "dest",
-    "secret": "secret",
-    "ping": "ping",
-    "send": "send",
-    "drain": "drain",
-    "queue": "queue",
-    "replay": "replay",
-    "log": "log",
-    "sign": "sign",
-    "verify": "verify",
-    "demo": "demo",
-    "doctor": "doctor",
-    "config": "config",
-    "completion": "completion",
+    "dest": "Keep the destinations: URLs that receive every event",
+    "secret": "Show and change the signing secret",
+    "ping": "Send a ping to destinations: one attempt each, never queued",
+    "send": "Accept an event durably and deliver it at once to every destination",
+    "drain": "Attempt everything that is due, oldest first per destination",
+    "queue": "Show what waits for delivery, and mend it",
+    "replay": "Send old events again, delivered or not",
+    "log": "Show attempts, newest last",
+    "sign": "Print the signature of a body's exact bytes",
+    "verify": "Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason",
+    "demo": "Tell the whole story in a few seconds, on this machine alone, and leave nothing behind",
+    "doctor": "Check the store, the queue, the disk, the clock and the way to each destination",
+    "config": "Show where the files are, and the settings",
+    "completion": "Print the completion script of a shell",
 }
 
+FIRST_DAY: Final = """\
+ark sends signed webhooks that are never lost. On the first day:
 
-class _Commands(TyperGroup):
+  ark demo                                  see the whole story, on this machine alone
+  ark dest add URL                          add a receiver, once it has answered a ping
+  ark send signal.promoted --sample         send an event to every destination
+  ark drain                                 retry what is due; let cron run it each minute
+  ark queue                                 see what waits, and what is dead
+
+`ark --help` shows all commands, `ark COMMAND --help` one of them with examples.
+"""
+
+
+class Color(StrEnum):
+    """When to use colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class _Commands(Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
         return list(COMMANDS)
 
+    def purposes(self, context: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - the group's signature
+        return list(COMMANDS.items())
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands that begin like this; for these none is imported."""
+        from typer._click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's signature
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"arkcli.cli.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"arkcli.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = did_you_mean(args[0], list(COMMANDS))
-            raise UsageError(f"there is no command {args[0]!r}{near}; `ark --help` shows all")
-        return super().resolve_command(ctx, args)
+
+app = App("Send signed webhooks that are never lost.", cls=_Commands)
 
 
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-    pretty_exceptions_enable=False,
-)
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"ark {__version__}")
+def _version(context: typer.Context, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.obj.stdout.write(f"ark {__version__}\n")
         raise typer.Exit
+
+
+def _color(context: typer.Context, value: Color) -> Color:
+    context.obj.color = value
+    return value
 
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    context: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel="Output"
+    ),
+    color: Annotated[
+        Color,
+        typer.Option("--color", is_eager=True, callback=_color, help="When to use colours.", rich_help_panel="Output"),
+    ] = Color.AUTO,
 ) -> None:
     """Send signed webhooks that are never lost.
 
@@ -84,33 +118,32 @@ def _root(
 
 def run(args: Sequence[str], environment: Environment) -> int:
     """Runs one command line and returns the exit status."""
+    if (begun := environment.variables.get("_ARK_COMPLETE", "")).startswith("="):
+        return _complete(args, begun[1:], environment)
+    if not args:
+        environment.stdout.write(FIRST_DAY)
+        return ExitCode.DONE
     options = args[: args.index("--")] if "--" in args else args
-    output = None
     try:
         try:
-            if any(name.startswith("_ARK_COMPLETE") for name in environment.variables):
-                from typer._completion_classes import completion_init
-
-                completion_init()
             status = typer.main.get_command(app).main(
                 list(args), prog_name="ark", standalone_mode=False, obj=environment
             )
+            environment.stdout.flush()
             return int(status or ExitCode.DONE)
         except BrokenPipeError:
             raise
         except OSError as error:
             raise _foreign(error) from error
-        except NoArgsIsHelpError:
-            # The help has been printed: that is all that was asked for.
+        except NoArgsIsHelpError as error:
+            environment.stdout.write(error.message)
             return ExitCode.DONE
         except ClickException as error:
-            raise UsageError(_sentence(error.format_message())) from error
+            raise _usage(error) from error
         except (typer.Abort, KeyboardInterrupt):
-            environment.stderr.write("interrupted\n")
-            return ExitCode.INTERRUPTED
+            raise Interrupted("interrupted") from None
     except ArkError as error:
-        output = environment.output(as_json="--json" in options, quiet=False)
-        output.error(error)
+        environment.output(as_json="--json" in options, quiet=False).error(error)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone. What was to be done has been done or is queued; there is nobody to tell.
@@ -118,11 +151,27 @@ def run(args: Sequence[str], environment: Environment) -> int:
         return ExitCode.FAILED
 
 
+def _complete(before: Sequence[str], begun: str, environment: Environment) -> int:
+    """Tells a shell how the word that has been begun may go on."""
+    from arkcli.cli.completion import candidates
+
+    for value, purpose in candidates(typer.main.get_command(app), environment, before, begun):
+        environment.stdout.write(f"{value}\t{purpose}\n")
+    return ExitCode.DONE
+
+
 def _foreign(error: OSError) -> ArkError:
     where = f"{error.filename}: " if error.filename else ""
     return ArkError(f"{where}{error.strerror or error}")
 
 
-def _sentence(message: str) -> str:
-    message = message.strip().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}; --help shows what is possible"
+def _usage(error: ClickException) -> UsageError:
+    """What Click found wrong with a command line, in our words."""
+    context = getattr(error, "ctx", None)
+    help_of = f"`{context.command_path if context else 'ark'} --help` shows"
+    if isinstance(error, NoSuchOption) and context is not None:
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        near = did_you_mean(error.option_name, [name for name in known if name.startswith("--")])
+        return UsageError(f"there is no option {error.option_name!r}{near}; {help_of} all")
+    message = error.format_message().strip().rstrip(".")
+    return UsageError(f"{message[:1].lower()}{message[1:]}; {help_of} what is possible")

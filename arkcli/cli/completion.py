@@ -1,14 +1,19 @@
-"""`ark completion`."""
+"""`ark completion`, and what the scripts that it prints are told."""
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from typer._completion_shared import get_completion_script  # typer is capped below 0.29, and exports no name for it
 
+from arkcli.cli import shells
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, output_of
 
-app = typer.Typer(add_completion=False)
+if TYPE_CHECKING:
+    from arkcli.environment import Environment
+
+app = App()
 
 
 class Shell(StrEnum):
@@ -20,9 +25,12 @@ class Shell(StrEnum):
     POWERSHELL = "powershell"
 
 
-def script(shell: Shell) -> str:
-    """The completion script of a shell."""
-    return get_completion_script(prog_name="ark", complete_var="_ARK_COMPLETE", shell=shell.value).strip()
+SCRIPTS: Final = {
+    Shell.BASH: shells.BASH,
+    Shell.ZSH: shells.ZSH,
+    Shell.FISH: shells.FISH,
+    Shell.POWERSHELL: shells.POWERSHELL,
+}
 
 
 @app.command()
@@ -36,5 +44,29 @@ def completion(
 
     Example: ark completion bash > ~/.local/share/bash-completion/completions/ark
     """
-    text = script(shell)
-    output_of(context, as_json=as_json, quiet=quiet).result({"shell": shell.value, "script": text}, text, always=True)
+    text = SCRIPTS[shell].rstrip("\n")
+    output_of(context, as_json=as_json, quiet=quiet).result({"shell": shell, "script": text}, text, always=True)
+
+
+def candidates(root: Any, environment: "Environment", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
+    """How a word that has been begun may go on, behind other words: each with a text for people.
+
+    An empty one means the name of a file. `root` is Click's command for `ark`.
+    """
+    from typer._click.exceptions import ClickException
+    from typer._click.shell_completion import _resolve_context, _resolve_incomplete
+
+    from arkcli.errors import ArkError
+
+    words = list(before)
+    try:
+        context = _resolve_context(root, {"obj": environment}, "ark", words)
+        asked, begun = _resolve_incomplete(context, words, begun)
+        found = asked.shell_complete(context, begun)
+    except (ClickException, ArkError, OSError):
+        # Whoever presses Tab has not finished: an error would only deface the line.
+        return
+    if getattr(getattr(asked, "type", None), "name", "") in ("path", "file"):
+        yield "", ""
+    for item in found:
+        yield str(item.value), " ".join((item.help or "").split())

@@ -3,11 +3,12 @@
 import typer
 
 from arkcli import settings
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.output import Table
 from arkcli.paths import config_directory, state_directory
 
-app = typer.Typer(help="Show where the files are, and the settings.", no_args_is_help=True, add_completion=False)
+app = App("Show where the files are, and the settings.")
 
 
 @app.command()

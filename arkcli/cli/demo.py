@@ -1,13 +1,12 @@
 """`ark demo`."""
 
-import msgspec
 import typer
 
-from arkcli import demo as story
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.errors import ExitCode
 
-app = typer.Typer(add_completion=False)
+app = App()
 
 
 @app.command()
@@ -16,6 +15,10 @@ def demo(context: typer.Context, as_json: Json = False, quiet: Quiet = False) ->
 
     Example: ark demo
     """
+    import msgspec
+
+    from arkcli import demo as story
+
     environment = environment_of(context)
     output = output_of(context, as_json=as_json, quiet=quiet)
     told = story.tell(environment, output.line)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arkcli import destinations, times
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -32,9 +33,7 @@ from arkcli.signing import Secret
 if TYPE_CHECKING:
     from arkcli.queue.view import Standing
 
-app = typer.Typer(
-    help="Keep the destinations: URLs that receive every event.", no_args_is_help=True, add_completion=False
-)
+app = App("Keep the destinations: URLs that receive every event.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or id.", autocompletion=complete_destination)]
 Description = Annotated[str | None, typer.Option("--description", help="A text for people.")]

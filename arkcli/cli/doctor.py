@@ -3,10 +3,11 @@
 import typer
 
 from arkcli import doctor as checks
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.errors import ExitCode
 
-app = typer.Typer(add_completion=False)
+app = App()
 
 
 @app.command()

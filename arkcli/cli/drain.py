@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import operating, times
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     Concurrency,
     Json,
@@ -28,7 +29,7 @@ from arkcli.output import Table
 from arkcli.roster import Roster
 from arkcli.store import Contents
 
-app = typer.Typer(add_completion=False)
+app = App()
 
 
 @app.command()

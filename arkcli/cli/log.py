@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import times
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     Json,
     Quiet,
@@ -25,7 +26,7 @@ from arkcli.errors import UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Output
 
-app = typer.Typer(add_completion=False)
+app = App()
 _POLL = 0.2
 
 Wanted = Callable[[Attempt], bool]

@@ -1,13 +1,13 @@
 """What commands have in common: their options, and how they find what the options name."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arkcli.cli.words import did_you_mean
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
+from arkcli.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from arkcli.model import Destination
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from arkcli.signing import Secret
     from arkcli.store import Contents
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.", rich_help_panel="Output")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.", rich_help_panel="Output")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SecretText = Annotated[
     list[str] | None,
@@ -34,9 +36,13 @@ Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=900, help=
 PerDestination = Annotated[int, typer.Option("--per-destination", min=1, max=900, help="And per destination.")]
 
 
+#: How much of the event log is read for ids to complete, in bytes.
+_LATEST = 128 * 1024
+
+
 def environment_of(context: typer.Context) -> Environment:
     """The world of this run."""
-    found = context.obj
+    found = context.find_root().obj
     assert isinstance(found, Environment)
     return found
 
@@ -46,15 +52,10 @@ def output_of(context: typer.Context, *, as_json: bool, quiet: bool) -> "Output"
     return environment_of(context).output(as_json=as_json, quiet=quiet)
 
 
-def complete_destination(incomplete: str) -> list[str]:
-    """Names of destinations that begin like this, for the shell."""
-    from arkcli.errors import ArkError
-
-    try:
-        contents = Environment.of_this_process().store.read()
-    except ArkError:
-        return []
-    return [found.name for found in contents.destinations if found.name.startswith(incomplete)]
+def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Names of destinations that begin like this, with their URLs, for the shell."""
+    found = environment_of(context).store.read().destinations
+    return [(known.name, known.url) for known in found if known.name.startswith(incomplete)]
 
 
 def complete_event(incomplete: str) -> list[str]:
@@ -62,6 +63,15 @@ def complete_event(incomplete: str) -> list[str]:
     from arkcli.contract import EVENTS
 
     return [event for event in EVENTS if event.startswith(incomplete)]
+
+
+def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of the latest events that begin like this, newest first, for the shell."""
+    environment = environment_of(context)
+    if not environment.queue_directory.is_dir():
+        return []
+    latest = {event.id: f"{event.name} {event.at}" for event in environment.queue.recent_events(_LATEST)}
+    return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
 
 
 def find_destination(contents: "Contents", name: str) -> "Destination":
@@ -83,12 +93,6 @@ def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[
     return list(chosen.values())
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean …?` where a known word is near, else nothing."""
-    near = get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def find_secrets(environment: Environment, texts: list[str] | None, file: Path | None) -> "list[Secret]":
     """The secrets to use: from options, else ARK_SECRET, else the store. Raises UsageError."""
     from arkcli.signing import Secret
@@ -107,13 +111,13 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
 
 
 def ask(environment: Environment, question: str) -> None:
-    """Asks on the terminal; without one, says that --yes is needed. Raises typer.Abort when the answer is no."""
+    """Asks on the terminal; without one, says that --yes is needed. Raises Interrupted when the answer is no."""
     if not environment.stdin.isatty():
         raise UsageError(f"{question} Say so with --yes")
     environment.stderr.write(f"{question} [y/N]: ")
     environment.stderr.flush()
     if environment.stdin.readline().strip().lower() not in (b"y", b"yes"):
-        raise typer.Abort
+        raise Interrupted("nothing was changed")
 
 
 def parse_time(text: str, now: int, option: str) -> int:

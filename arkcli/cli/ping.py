@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from arkcli import destinations
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     Json,
     Quiet,
@@ -17,7 +18,7 @@ from arkcli.errors import ExitCode
 from arkcli.model import Outcome
 from arkcli.output import Table
 
-app = typer.Typer(add_completion=False)
+app = App()
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import operating, times
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     Json,
     Quiet,
@@ -15,6 +16,7 @@ from arkcli.cli.options import (
     choose_destinations,
     complete_destination,
     complete_event,
+    complete_event_id,
     environment_of,
     output_of,
 )
@@ -25,9 +27,12 @@ from arkcli.operating import Selection
 from arkcli.output import Table
 from arkcli.queue.view import Pending
 
-app = typer.Typer(help="Show what waits for delivery, and mend it.", add_completion=False, invoke_without_command=True)
+app = App("Show what waits for delivery, and mend it.", alone=True)
 
-EventIds = Annotated[list[str] | None, typer.Argument(metavar="[EVENT_ID…]", help="Whose deliveries.")]
+EventIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[EVENT_ID…]", help="Whose deliveries.", autocompletion=complete_event_id),
+]
 To = Annotated[
     list[str] | None,
     typer.Option("--to", help="Only this destination's. Repeatable.", autocompletion=complete_destination),
@@ -105,7 +110,7 @@ def list_(
 @app.command()
 def show(
     context: typer.Context,
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID")],
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id.", autocompletion=complete_event_id)],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

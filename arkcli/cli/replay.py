@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from arkcli import operating
+from arkcli.cli.help import App
 from arkcli.cli.options import (
     Json,
     Quiet,
@@ -13,6 +14,7 @@ from arkcli.cli.options import (
     choose_destinations,
     complete_destination,
     complete_event,
+    complete_event_id,
     environment_of,
     output_of,
     parse_time,
@@ -20,13 +22,16 @@ from arkcli.cli.options import (
 from arkcli.errors import UsageError
 from arkcli.operating import Replay
 
-app = typer.Typer(add_completion=False)
+app = App()
 
 
 @app.command()
 def replay(
     context: typer.Context,
-    event_ids: Annotated[list[str] | None, typer.Argument(metavar="[EVENT_ID…]")] = None,
+    event_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[EVENT_ID…]", help="Which events.", autocompletion=complete_event_id),
+    ] = None,
     since: Annotated[str | None, typer.Option("--since", help="Accepted since: ISO 8601, or -2h.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="And until.")] = None,
     event: Annotated[

@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 
 from arkcli import destinations
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.secretsource import read_secret_file, reference, resolve_secret
 from arkcli.signing import Secret
 
-app = typer.Typer(help="Show and change the signing secret.", no_args_is_help=True, add_completion=False)
+app = App("Show and change the signing secret.")
 
 Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret itself.")]
 _LONGEST = 4096

@@ -7,10 +7,11 @@ from typing import Annotated, BinaryIO
 import typer
 
 from arkcli import signing
+from arkcli.cli.help import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, find_secrets, output_of
 from arkcli.errors import UsageError
 
-app = typer.Typer(add_completion=False)
+app = App()
 _PIECE = 1024 * 1024
 
 File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The body; standard input without it.")]

@@ -1,7 +1,7 @@
 """Attempting everything that is due: `ark drain`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -11,7 +11,9 @@ from arkcli.model import Answer, Delivery, State
 from arkcli.queue.claim import Claim
 from arkcli.queue.local import Holder, LocalQueue
 from arkcli.times import Clock
-from arkcli.wire import Endpoint, Wire
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint, Wire
 
 #: While idle, how long until the next look, in seconds.
 _IDLE: Final = 0.1
@@ -66,10 +68,10 @@ class Drain:
     def __init__(
         self,
         queue: LocalQueue,
-        wire: Wire[Token],
+        wire: "Wire[Token]",
         clock: Clock,
         limits: Limits,
-        roster: Callable[[], Iterable[Endpoint]],
+        roster: "Callable[[], Iterable[Endpoint]]",
         stopping: Callable[[], bool],
         tidy: Callable[[], None],
     ) -> None:
@@ -155,7 +157,7 @@ class Drain:
         known = self._known.get(found)
         return known is None or known[0] != end or (known[1] is not None and known[1] <= now)
 
-    def _claim(self, endpoint: Endpoint, now: int, moment: float) -> list[Course]:
+    def _claim(self, endpoint: "Endpoint", now: int, moment: float) -> list[Course]:
         found = endpoint.destination.id
         claim = self._queue.claim(found, "drain")
         if claim is None:
@@ -170,11 +172,11 @@ class Drain:
         course = self._active[found] = Course(endpoint, source, share)
         return [course]
 
-    def tally(self, endpoint: Endpoint) -> Tally:
+    def tally(self, endpoint: "Endpoint") -> Tally:
         """The counts of a destination."""
         return self._tallies.setdefault(endpoint.destination.id, Tally(endpoint.destination.name))
 
-    def note(self, endpoint: Endpoint, end: int, next_due_at: int | None) -> None:
+    def note(self, endpoint: "Endpoint", end: int, next_due_at: int | None) -> None:
         """Remembers that nothing is due for a destination until then, unless the log grows beyond `end`."""
         self._active.pop(endpoint.destination.id, None)
         self._known[endpoint.destination.id] = end, next_due_at
@@ -192,7 +194,7 @@ def _name(found: Tally | Held) -> str:
 class _Due:
     """A claimed destination as a source: everything that is due."""
 
-    def __init__(self, drain: Drain, endpoint: Endpoint, claim: Claim) -> None:
+    def __init__(self, drain: Drain, endpoint: "Endpoint", claim: Claim) -> None:
         self._drain = drain
         self._endpoint = endpoint
         self._claim = claim

@@ -6,13 +6,15 @@ it.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from arkcli.delivery.places import Limits, Share
 from arkcli.errors import NotRecorded
 from arkcli.model import Answer, Delivery
 from arkcli.times import Clock
-from arkcli.wire import Endpoint, Wire
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint, Wire
 
 #: How often new work is looked for while attempts are under way, in seconds.
 _LOOK_EVERY: Final = 0.1
@@ -36,7 +38,7 @@ class Course:
 
     __slots__ = ("endpoint", "in_line", "results", "share", "source", "stopped")
 
-    def __init__(self, endpoint: Endpoint, source: Source, share: Share) -> None:
+    def __init__(self, endpoint: "Endpoint", source: Source, share: Share) -> None:
         """Set `stopped` to let it begin no more attempts."""
         self.endpoint = endpoint
         self.source = source
@@ -52,7 +54,7 @@ Token = tuple[Course, Delivery]
 class Loop:
     """Runs courses to their end, at most `limits` at once."""
 
-    def __init__(self, wire: Wire[Token], clock: Clock, limits: Limits, stopping: Callable[[], bool]) -> None:
+    def __init__(self, wire: "Wire[Token]", clock: Clock, limits: Limits, stopping: Callable[[], bool]) -> None:
         """`stopping` tells whether to begin no more attempts; those in flight are still recorded."""
         self._wire = wire
         self._clock = clock

@@ -1,6 +1,7 @@
 """Sending right away: `ark send` and `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,7 +13,9 @@ from arkcli.queue.claim import Claim
 from arkcli.queue.local import Holder, LocalQueue
 from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
-from arkcli.wire import Endpoint, Wire
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint, Wire
 
 #: While another process delivers, how long until the next look for the outcome, in seconds.
 _WAIT = 0.02
@@ -39,7 +42,7 @@ class Sender:
 
     def __init__(
         self,
-        wire: Wire[Token],
+        wire: "Wire[Token]",
         clock: Clock,
         limits: Limits,
         schedule: RetrySchedule,
@@ -52,13 +55,13 @@ class Sender:
         self._schedule = schedule
         self._stopping = stopping
 
-    def ping(self, endpoints: Iterable[Endpoint], event: Event) -> list[tuple[Destination, Answer]]:
+    def ping(self, endpoints: "Iterable[Endpoint]", event: Event) -> list[tuple[Destination, Answer]]:
         """One attempt to each, not queued and not repeated. A destination not reached before a stop is left out."""
         sources = [(endpoint, _Once(event)) for endpoint in endpoints]
         self._run([Course(endpoint, source, Share(1)) for endpoint, source in sources])
         return [(endpoint.destination, source.answer) for endpoint, source in sources if source.answer is not None]
 
-    def send(self, queue: LocalQueue, endpoints: Sequence[Endpoint], accept: Callable[[], Event]) -> "Sending":
+    def send(self, queue: LocalQueue, endpoints: "Sequence[Endpoint]", accept: Callable[[], Event]) -> "Sending":
         """Accepts an event, makes its first attempt at every endpoint, and tells what came of each.
 
         Where another process holds a destination, that one delivers; this one waits for its outcome. Raises
@@ -112,7 +115,7 @@ class Sender:
 
         loop.run(supply)
 
-    def _report(self, endpoint: Endpoint, attempt: Attempt | None) -> Report:
+    def _report(self, endpoint: "Endpoint", attempt: Attempt | None) -> Report:
         name = endpoint.destination.name
         if attempt is None:
             return Report(name, State.WAITING)

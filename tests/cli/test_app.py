@@ -1,6 +1,7 @@
 """The root: help, unknown words, and errors in JSON wherever they come from."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -16,16 +17,24 @@ def test_version(world: World) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"ark {__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(world: World, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert world.ark(command, "--help").status == 0
-    assert "Usage: ark " + command in capsys.readouterr().out
+@pytest.mark.parametrize("words", [("dest",), ("secret",), ("config",)])
+def test_a_group_alone_shows_its_help(world: World, words: tuple[str, ...]) -> None:
+    result = world.ark(*words)
+    assert (result.status, result.err) == (0, "")
+    assert result.out == world.ark(*words, "--help").out
+    assert "Commands:" in result.out
 
 
-@pytest.mark.parametrize("words", [("dest",), ("secret",), ()])
-def test_a_group_alone_shows_its_help(world: World, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert world.ark(*words).status == 0
-    assert "Commands" in capsys.readouterr().out
+def test_ark_alone_shows_a_first_day_and_imports_nothing_to_draw_with(world: World) -> None:
+    result = world.ark()
+    assert (result.status, result.err) == (0, "")
+    shown = re.findall(r"^  ark (\w+)", result.out, re.MULTILINE)
+    assert len(shown) == 5
+    assert set(shown) <= COMMANDS.keys()
+    code = "import sys; from arkcli.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == result.out
+    assert {"rich", "msgspec", "pycurl"}.isdisjoint(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -42,8 +51,32 @@ def test_a_wrong_command_line_is_one_clear_line_or_one_json_object(world: World,
     assert as_json.json["error"]["code"] == "usage"
 
 
-def test_a_near_command_is_suggested(world: World) -> None:
-    assert "did you mean 'drain'?" in world.ark("drian").err
+@pytest.mark.parametrize(
+    ("words", "meant", "help_of"),
+    [
+        (("drian",), "drain", "ark"),
+        (("dest", "lst"), "list", "ark dest"),
+        (("dest", "add", "https://a.example/", "--alow-local"), "--allow-local", "ark dest add"),
+        (("queue", "list", "--evnet", "ping"), "--event", "ark queue list"),
+        (("send", "signal.promted"), "signal.promoted", None),
+        (("ping", "cmr"), "crm", None),
+        (("dest", "show", "crn"), "crm", None),
+    ],
+)
+def test_what_was_perhaps_meant_is_suggested(
+    world: World, words: tuple[str, ...], meant: str, help_of: str | None
+) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    result = world.ark(*words)
+    assert (result.status, result.out) == (2, "")
+    assert f"; did you mean {meant!r}?" in result.err
+    assert help_of is None or f"`{help_of} --help`" in result.err
+
+
+@pytest.mark.parametrize("words", [("--json", "dest", "list"), ("dest", "--json", "list"), ("queue", "--json", "list")])
+def test_what_every_command_takes_may_stand_before_its_name(world: World, words: tuple[str, ...]) -> None:
+    result = world.ark(*words)
+    assert (result.status, len(result.json)) == (0, 1)
 
 
 @pytest.mark.parametrize(
