@@ -14,7 +14,7 @@ from arkcli.environment import Environment
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.files import DIRECTORY_MODE, FILE_MODE
 from arkcli.model import Destination
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local import Holder, LocalQueue
 from arkcli.queue.view import Standing
 from arkcli.store import Contents
 from arkcli.times import describe_duration
@@ -191,16 +191,18 @@ def check_damage(queue: LocalQueue) -> Check:
     return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
 
 
-def check_locks(holders: dict[str, tuple[str, str]], is_stopped: Callable[[str], bool]) -> Check:
+def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:
     """Who is delivering, by destination, and whether that process gets on with it."""
-    stopped = {name: process for name, (process, _) in holders.items() if is_stopped(process)}
+    stopped = {
+        name: holder.process for name, holder in holders.items() if holder.process and is_stopped(holder.process)
+    }
     if stopped:
         name, process = next(iter(stopped.items()))
         said = f"process {process} holds {name} and is stopped: nobody else can deliver to it"
         return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
     if not holders:
         return _passed("locks", "nobody is delivering now")
-    held = ", ".join(f"{name} by process {process} ({purpose})" for name, (process, purpose) in holders.items())
+    held = ", ".join(f"{name} by {holder}" for name, holder in holders.items())
     return _passed("locks", f"being delivered to: {held}")
 
 
@@ -299,7 +301,7 @@ def _size(count: int) -> str:
     return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
 
 
-def _is_stopped(process: str) -> bool:
+def _is_stopped(process: int) -> bool:
     """Whether a process has been stopped by a signal (proc(5): the letter behind the name)."""
     try:
         return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1] in ("T", "t")

@@ -17,6 +17,7 @@ import pytest
 from arkcli import doctor
 from arkcli.doctor import Check, Space, Status
 from arkcli.model import Attempt, Destination, Outcome
+from arkcli.queue.local import Holder
 from arkcli.queue.view import Standing
 from tests.world import START, Certificates, TestReceiver, World, receiver
 
@@ -90,12 +91,12 @@ def test_drain(due: int | None, last: int | None, paused: bool, at_work: bool, s
     ("holders", "status", "word"),
     [
         ({}, Status.PASS, "nobody"),
-        ({"crm": ("12", "drain")}, Status.PASS, "crm by process 12 (drain)"),
-        ({"crm": ("99", "drain")}, Status.FAIL, "process 99 holds crm and is stopped"),
+        ({"crm": Holder(12, "drain")}, Status.PASS, "crm by process 12 (drain)"),
+        ({"crm": Holder(99, "drain")}, Status.FAIL, "process 99 holds crm and is stopped"),
     ],
 )
-def test_locks(holders: dict[str, tuple[str, str]], status: Status, word: str) -> None:
-    check = doctor.check_locks(holders, lambda process: process == "99")
+def test_locks(holders: dict[str, Holder], status: Status, word: str) -> None:
+    check = doctor.check_locks(holders, lambda process: process == 99)
     assert (check.status, word in check.message) == (status, True)
 
 

@@ -88,13 +88,15 @@ def drain(
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
+    status = _exit_code(environment, roster, drained, plan, strict=strict)
     output.result(
         _json(drained, totals),
         f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
         f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead",
         Table(("destination", "delivered", "retrying", "dead"), rows),
+        always=status is not ExitCode.DONE,
     )
-    raise typer.Exit(_exit_code(environment, roster, drained, plan, strict=strict))
+    raise typer.Exit(status)
 
 
 def _seconds(text: str) -> float:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from arkcli.cli.words import did_you_mean
-from arkcli.errors import UsageError
+from arkcli.errors import Interrupted, UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -147,6 +147,13 @@ def _show_help(context: Any, _option: Any, value: bool) -> None:
 
 class Command(_Explained, TyperCommand):
     """A command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
 
 
 class Group(_Explained, TyperGroup):

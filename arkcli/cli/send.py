@@ -93,12 +93,14 @@ def send(
     if len(accepted.body) > LARGE_BODY:
         output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
     output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
+    status = _exit_code(sending, {found.name for found in chosen if found.paused}, queued=queue)
     output.result(
         {
             "event": _event_json(accepted.id, event, accepted.at, len(accepted.body)),
             "deliveries": [_report_json(report) for report in sending.reports],
         },
         Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
+        always=status is not ExitCode.DONE,
     )
     for report in sending.reports:
         if report.held_by is not None and report.outcome is State.WAITING:
@@ -106,8 +108,7 @@ def send(
     if environment.stopping():
         output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
         raise typer.Exit(ExitCode.INTERRUPTED)
-    paused = {found.name for found in chosen if found.paused}
-    raise typer.Exit(_exit_code(sending, paused, queued=queue))
+    raise typer.Exit(status)
 
 
 def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:

@@ -1,0 +1,265 @@
+"""What scripts may rely on: for every command, what it prints where, with which exit status, in text and in JSON.
+
+docs/json.md is the table of the keys; this test holds every command to it. A new command needs a row in SUCCESSES, one
+in FAILURES, and one in the document.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from arkcli.cli.help import Group
+from arkcli.signing import sign
+from tests.cli.test_help import PAGES
+from tests.world import PAYLOAD, Result, World, receiver
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
+SIGNATURE = "0" * 64
+
+COMMANDS = {path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)}
+GROUPS = {path.removeprefix("ark").strip() for path, (_, command) in PAGES.items() if isinstance(command, Group)}
+#: A group that does something alone is a command as well.
+ALONE = {"queue"}
+
+
+class Row(NamedTuple):
+    """One run: the command, what stands behind it, its standard input, its exit status, and the error's code."""
+
+    command: str
+    args: str = ""
+    stdin: bytes = b""
+    status: int = 0
+    code: str | None = None
+    #: What it prints even when quiet: that is what it was asked for.
+    data: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        return [*self.command.split(), *self.args.split()]
+
+
+SUCCESSES = [
+    Row("dest add", "OTHER --allow-local --name other"),
+    Row("dest list"),
+    Row("dest show", "crm"),
+    Row("dest set", "crm --description text"),
+    Row("dest pause", "crm"),
+    Row("dest resume", "crm"),
+    Row("dest remove", "lake --yes"),
+    Row("secret show", data=True),
+    Row("secret set", stdin=b"s3cret\n", data=True),
+    Row("secret rotate", data=True),
+    Row("ping", "crm"),
+    Row("send", "signal.promoted --to crm", PAYLOAD),
+    Row("drain"),
+    Row("queue"),
+    Row("queue list"),
+    Row("queue show", "dead"),
+    Row("queue retry", "--all-dead"),
+    Row("queue drop", "--all-dead --yes"),
+    Row("queue check"),
+    Row("replay", "dead"),
+    Row("log"),
+    Row("sign", "--secret s3cret", b"x", data=True),
+    Row("verify", "--secret s3cret --signature VALID", b"x"),
+    Row("demo"),
+    Row("doctor"),
+    Row("config path"),
+    Row("config show"),
+    Row("completion", "bash", data=True),
+]
+
+FAILURES = [
+    Row("dest add", "REFUSING --allow-local", status=1, code="delivery_failed"),
+    Row("dest add", "http://crm.example/", status=2, code="address"),
+    Row("dest list", "extra", status=2, code="usage"),
+    Row("dest show", "nobody", status=2, code="usage"),
+    Row("dest set", "crm", status=2, code="usage"),
+    Row("dest pause", "nobody", status=2, code="usage"),
+    Row("dest resume", "nobody", status=2, code="usage"),
+    Row("dest remove", "lake", status=2, code="usage"),
+    Row("secret show", "extra", status=2, code="usage"),
+    Row("secret set", status=2, code="usage"),
+    Row("secret rotate", "extra", status=2, code="usage"),
+    Row("ping", status=1),
+    Row("ping", "nobody", status=2, code="usage"),
+    Row("send", "signal.promoted", PAYLOAD, status=75),
+    Row("send", "signal.promoted", b"[]", status=2, code="payload"),
+    Row("send", "signal.promotd", PAYLOAD, status=2, code="usage"),
+    Row("drain", "--for soon", status=2, code="usage"),
+    Row("drain", "--strict", status=75),
+    Row("queue", "--nonsense", status=2, code="usage"),
+    Row("queue list", "--state nonsense", status=2, code="usage"),
+    Row("queue show", "nothing", status=2, code="usage"),
+    Row("queue retry", "nothing", status=2, code="usage"),
+    Row("queue drop", "dead", status=2, code="usage"),
+    Row("queue check", "extra", status=2, code="usage"),
+    Row("replay", status=2, code="usage"),
+    Row("log", "--status nonsense", status=2, code="usage"),
+    Row("sign", "--secret-file /no/such/file", b"x", status=2, code="usage"),
+    Row("verify", f"--secret s3cret --signature {SIGNATURE}", b"x", status=1),
+    Row("demo", "extra", status=2, code="usage"),
+    Row("doctor", "extra", status=2, code="usage"),
+    Row("config path", "extra", status=2, code="usage"),
+    Row("config show", "extra", status=2, code="usage"),
+    Row("completion", "tcsh", status=2, code="usage"),
+]
+
+#: Commands that print one object a line.
+STREAMS = {"log"}
+
+
+class Stage(NamedTuple):
+    """A home in which everything has happened that a command can tell of."""
+
+    world: World
+    stands: dict[str, str]
+
+    def run(self, row: Row, *options: str) -> Result:
+        return self.world.ark(*(self.stands.get(word, word) for word in row.words), *options, stdin=row.stdin)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The home that every test has a copy of: an event that is dead, and one that is retried."""
+    world = World(tmp_path_factory.mktemp("built") / "home")
+    with receiver(200) as crm, receiver(503) as lake, receiver(200) as other, receiver(500) as refusing:
+        world.add(crm, "crm")
+        world.add(lake, "lake")
+        world.ark("send", "signal.promoted", "--id", "dead", stdin=PAYLOAD)
+        for seconds in (30, 300, 1800, 7200):
+            world.clock.advance(seconds)
+            world.ark("drain")
+        world.ark("send", "signal.promoted", "--id", "retrying", stdin=PAYLOAD)
+        yield Stage(world, {"OTHER": other.url, "REFUSING": refusing.url, "VALID": sign("s3cret", b"x")})
+
+
+@pytest.fixture
+def stage(built: Stage, tmp_path: Path) -> Stage:
+    shutil.copytree(built.world.home, tmp_path / "home")
+    world = World(tmp_path / "home")
+    world.clock.advance(built.world.clock.seconds)
+    return Stage(world, built.stands)
+
+
+def name_of(row: Row) -> str:
+    return " ".join(row.words)
+
+
+def keys(found: Any, path: str = "") -> Iterator[str]:
+    """Every place in a document: `destinations[].name`."""
+    if isinstance(found, dict) and found:
+        for key, value in found.items():
+            yield from keys(value, f"{path}.{key}" if path else key)
+    elif isinstance(found, list) and found:
+        for value in found:
+            yield from keys(value, f"{path}[]")
+    else:
+        yield path
+
+
+def shortened(key: str, found: set[str]) -> str:
+    """The place above a key at which there is nothing, null or an empty list, else the key."""
+    return next((place for place in found if key.startswith((f"{place}.", f"{place}[]"))), key)
+
+
+def documented() -> dict[str, set[str]]:
+    """The table in docs/json.md: the keys of each command."""
+    rows = re.findall(r"^\| `ark ([a-z ]+)` \| (.*) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    return {command: set(re.findall(r"`([^`]+)`", cell)) for command, cell in rows}
+
+
+def parsed(row: Row, out: str) -> list[Any]:
+    """The documents that were printed, each on a line of its own."""
+    lines = out.splitlines()
+    assert out.endswith("\n")
+    assert len(lines) == 1 or (row.command in STREAMS and row.code is None)
+    return [json.loads(line) for line in lines]
+
+
+def test_every_command_has_rows_here_and_in_the_document() -> None:
+    assert {row.command for row in SUCCESSES} == COMMANDS | ALONE
+    assert {row.command for row in FAILURES} == COMMANDS | ALONE
+    assert documented().keys() == COMMANDS | ALONE
+
+
+@pytest.mark.parametrize("row", SUCCESSES, ids=name_of)
+def test_a_success_in_json_is_the_documented_object_alone(stage: Stage, row: Row) -> None:
+    result = stage.run(row, "--json")
+    assert (result.status, result.err) == (0, "")
+    found = {key for document in parsed(row, result.out) for key in keys(document)}
+    promised = documented()[row.command] - {"set_aside", "repeated"}
+    assert found == {key if key in found else shortened(key, found) for key in promised}
+
+
+def test_damage_is_a_failure_with_every_documented_key(stage: Stage) -> None:
+    (log,) = (stage.world.queue_directory / "events").glob("*.jsonl")
+    log.write_bytes(log.read_bytes().replace(b"Northwind", b"Southwind", 1))
+    found = stage.world.ark("queue", "check", "--json")
+    assert (found.status, set(keys(found.json))) == (78, documented()["queue check"] - {"set_aside"})
+    assert stage.world.ark("doctor", "--json").status == 1
+    repaired = stage.world.ark("queue", "check", "--repair", "--json")
+    assert (repaired.status, set(keys(repaired.json))) == (0, documented()["queue check"])
+
+
+@pytest.mark.parametrize("row", SUCCESSES, ids=name_of)
+def test_a_success_is_silent_when_quiet_unless_it_was_asked_for_data(stage: Stage, row: Row) -> None:
+    result = stage.run(row, "--quiet")
+    assert (result.status, result.err) == (0, "")
+    assert bool(result.out) is row.data
+
+
+@pytest.mark.parametrize("row", SUCCESSES, ids=name_of)
+def test_a_success_in_text_says_something_and_drives_no_terminal(stage: Stage, row: Row) -> None:
+    result = stage.run(row)
+    assert result.status == 0
+    assert result.out
+    assert "\x1b" not in result.out + result.err
+    assert "error" not in result.err
+
+
+@pytest.mark.parametrize("row", FAILURES, ids=name_of)
+def test_a_failure_has_the_same_status_and_a_document_in_json(stage: Stage, row: Row) -> None:
+    result = stage.run(row, "--json")
+    assert (result.status, result.err) == (row.status, "")
+    (document,) = parsed(row, result.out)
+    if row.code is None:
+        found = set(keys(document))
+        promised = documented()[row.command] - {"set_aside", "repeated"}
+        assert found == {key if key in found else shortened(key, found) for key in promised}
+    else:
+        assert set(keys(document)) == {"error.code", "error.message"}
+        assert document["error"]["code"] == row.code
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("row", FAILURES, ids=name_of)
+def test_a_failure_is_told_in_text_quiet_or_not(stage: Stage, row: Row, quiet: bool) -> None:
+    result = stage.run(row, *["--quiet"] * quiet)
+    assert result.status == row.status
+    if row.code is None:
+        assert result.out + result.err
+    else:
+        assert result.out == ""
+        assert re.fullmatch(r"error: .+\n", result.err)
+
+
+@pytest.mark.parametrize("command", [*sorted(COMMANDS - {"demo"}), *sorted(GROUPS)])
+def test_every_command_with_json_alone_prints_json_whatever_comes_of_it(world: World, command: str) -> None:
+    result = world.ark(*command.split(), "--json")
+    assert result.err == ""
+    assert all(isinstance(document, dict) for document in parsed(Row("log"), result.out or "{}\n"))
+    assert bool(result.out) or command == "log"
+
+
+@pytest.mark.parametrize("command", [*sorted(COMMANDS), *sorted(GROUPS)])
+def test_an_unknown_option_is_bad_input_everywhere(world: World, command: str) -> None:
+    text, as_json = (world.ark(*command.split(), "--nonsense", *more) for more in ([], ["--json"]))
+    assert (text.status, text.out, as_json.status, as_json.err) == (2, "", 2, "")
+    assert "there is no option '--nonsense'" in text.err
+    assert as_json.json["error"]["code"] == "usage"

@@ -1,0 +1,124 @@
+"""Whatever surrounds a run, closed streams and odd bytes included: no traceback, and a status that tells the truth."""
+
+import io
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from arkcli.cli.app import run
+from tests.test_docs import surroundings
+from tests.world import World
+
+ODD = os.fsdecode(b"odd\xff")
+
+
+def shell(world: World, home: Path, command: str, **variables: str | None) -> subprocess.CompletedProcess[bytes]:
+    environment = {**surroundings(world, home), **{key: value for key, value in variables.items() if value is not None}}
+    for key, value in variables.items():
+        if value is None:
+            del environment[key]
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=home, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("ark queue <&- >&- 2>&-", 0, b""),
+        ("ark send signal.promoted --sample --queue >&-", 0, b"accepted evt_"),
+        ("ark send signal.promoted --queue <&-", 2, b"error: $: this is not JSON: it is empty"),
+        ("ark dest show nobody 2>&-", 2, b""),
+        ("ark config path > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark log | true", 0, b""),
+        ("ark completion bash | head -c 1 > /dev/null", 0, b""),
+        ("ark send $'odd\\xff' --sample", 2, b"error: there is no event"),
+        ("ark sign --secret s $'odd\\xff'", 2, b"cannot be read: No such file"),
+        ("echo > $'odd\\xff'; ark sign --secret s $'odd\\xff'", 0, b""),
+        ("ark ping $'odd\\xff'", 2, b"there is no destination"),
+        ("ark sign --secret s .", 2, b"Is a directory"),
+        ("mkdir -p d/destinations.toml; ARK_CONFIG_DIR=d ark dest list", 78, b"Is a directory"),
+        ("ARK_CONFIG_DIR=/etc/passwd ark dest list", 78, b"Not a directory"),
+        ("ARK_STATE_DIR=/etc/passwd ark queue", 78, b"Not a directory"),
+        ("ARK_STATE_DIR=/proc/nothing ark queue", 78, b"cannot be opened"),
+        ("ARK_CONFIG_DIR=/proc/nothing ark secret rotate", 78, b"cannot be written"),
+        ("unset ARK_CONFIG_DIR ARK_STATE_DIR HOME; ark config path", 0, b""),
+        ("unset ARK_CONFIG_DIR ARK_STATE_DIR; HOME=/proc/nothing ark secret rotate", 78, b"cannot be written"),
+        ("cd d && rmdir ../d && ark sign --secret s < /dev/null", 0, b""),
+        ("COLUMNS=nonsense ark --help > /dev/null", 0, b""),
+        ("COLUMNS=0 ark drain --help > /dev/null", 0, b""),
+        ("ark queue --color", 2, b"there is no option '--color'"),
+        ("ark --color sometimes queue", 2, b"'sometimes' is not one of"),
+    ],
+)
+def test_nothing_that_surrounds_a_run_is_a_traceback(
+    world: World, tmp_path: Path, command: str, status: int, said: bytes
+) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    (tmp_path / "d").mkdir()
+    done = shell(world, tmp_path, f"set -o pipefail; {command}")
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1:strict"},
+        {"TERM": "dumb"},
+        {"HOME": None},
+    ],
+)
+def test_any_text_can_be_printed_in_any_locale(world: World, tmp_path: Path, variables: dict[str, str | None]) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping", "--description", "Grüße → 東京")
+    done = shell(world, tmp_path, f"ark verify --help && ark dest show crm && ark dest show {ODD}", **variables)
+    assert done.returncode == 2
+    assert b"description" in done.stdout
+    assert b"there is no destination" in done.stderr
+
+
+def test_a_closed_stream_is_not_taken_by_a_file(world: World, tmp_path: Path) -> None:
+    """Else what is printed would land in the event log, which had been given the number of standard output."""
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    shell(world, tmp_path, "ark send signal.promoted --sample --queue <&- >&- 2>&-")
+    (line,) = world.event_lines
+    assert line.startswith(b'{"crc"')
+    assert world.ark("queue", "check").status == 0
+
+
+def test_a_directory_that_cannot_be_written_is_named(world: World, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    world.home.mkdir(mode=0o500)
+    result = world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    assert (result.status, str(world.home) in result.err) == (78, True)
+
+
+class Interrupting(io.BytesIO):
+    """A standard input at which the user presses Ctrl-C."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("options", "out", "err"),
+    [
+        ((), "", "error: interrupted\n"),
+        (("--json",), '{"error": {"code": "interrupted", "message": "interrupted"}}\n', ""),
+    ],
+)
+def test_ctrl_c_is_130_and_json_if_that_was_asked_for(
+    world: World, options: tuple[str, ...], out: str, err: str
+) -> None:
+    environment = world.environment()
+    environment.stdin = Interrupting()
+    assert run(["sign", "--secret", "s", *options], environment) == 130
+    assert isinstance(environment.stdout, io.StringIO)
+    assert isinstance(environment.stderr, io.StringIO)
+    assert (environment.stdout.getvalue(), environment.stderr.getvalue()) == (out, err)
