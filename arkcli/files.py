@@ -14,6 +14,8 @@ from typing import Final
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
+#: For what others are meant to read, and what tells nothing that they must not know.
+PUBLIC_MODE: Final = 0o644
 #: Descriptors that are kept open stay above this: select(2), which libcurl waits with, reaches 1,023 only.
 _HIGH_DESCRIPTOR: Final = 1024
 
@@ -103,10 +105,11 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, public: bool = False) -> None:
     """Replaces a file's content in one step: a reader sees the old or the new, never a part.
 
-    The new content may come in pieces. `durable` waits until it would survive a power failure.
+    The new content may come in pieces. `durable` waits until it would survive a power failure; `public` lets
+    everybody read the file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -116,6 +119,8 @@ def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) 
             for piece in [data] if isinstance(data, bytes) else data:
                 write_all(descriptor, piece, position)
                 position += len(piece)
+            if public:
+                os.fchmod(descriptor, PUBLIC_MODE)
             if durable:
                 sync(descriptor)
         finally:

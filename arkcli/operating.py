@@ -7,11 +7,12 @@ takes the place of the delivery that waits. docs/internals.md, section 3, says w
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from arkcli import times
+from arkcli import files, metrics, times
 from arkcli.delivery.drain import SEND_HOLDS_FOR
 from arkcli.environment import Environment
 from arkcli.errors import Busy, UsageError
@@ -19,7 +20,7 @@ from arkcli.model import DEAD, Destination, Event, Instead, State
 from arkcli.queue.claim import Claim
 from arkcli.queue.eventlog import Draft
 from arkcli.queue.lines import DropLine
-from arkcli.queue.view import Pending
+from arkcli.queue.view import Pending, Standing
 
 #: How many lines are written at once, and of how many bytes.
 _BATCH: Final = 1_000
@@ -72,6 +73,16 @@ def due(
     for destination, found in pending(environment, destinations):
         if found.next_attempt_at is not None and found.next_attempt_at <= at:
             yield destination, found
+
+
+def write_metrics(environment: Environment, path: Path, standings: Sequence[tuple[Destination, Standing]]) -> None:
+    """Replaces a file with the metrics of the queue. Raises UsageError where it cannot be written."""
+    events, size = environment.queue.totals
+    text = metrics.exposition(standings, events, size, environment.clock.now())
+    try:
+        files.replace(path, text, durable=False, public=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def retry(environment: Environment, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:

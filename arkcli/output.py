@@ -28,6 +28,8 @@ _SGR: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
 }  # fmt: skip
 _WIDTH: Final = 80
+#: A column of a table may be folded down to so many characters; where that is not enough, it is no table any more.
+_SLIM: Final = 12
 
 
 class Table(NamedTuple):
@@ -35,6 +37,12 @@ class Table(NamedTuple):
 
     headings: Sequence[str]
     rows: Sequence[Sequence[object]]
+
+
+class Painted(NamedTuple):
+    """A cell in several colours: pieces of text, each with the name of its style."""
+
+    pieces: Sequence[tuple[str, str]]
 
 
 class Output:
@@ -162,6 +170,10 @@ class Output:
         from rich.table import Table as RichTable
         from rich.text import Text
 
+        columns = zip(table.headings, *(map(self._plain, row) for row in table.rows), strict=True)
+        if sum(min(max(map(len, column)), _SLIM) + 1 for column in columns) > self.width:
+            self._records(table)
+            return
         drawn = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading in table.headings:
             drawn.add_column(heading, overflow="fold")
@@ -174,8 +186,22 @@ class Output:
         )  # fmt: skip
         console.print(drawn)
 
+    def _records(self, table: Table) -> None:
+        """A table that is too wide to be one: a line for each cell, a blank one between rows."""
+        label = max(map(len, table.headings))
+        records = (
+            [f"{heading.ljust(label)} {self._cell(cell)}" for heading, cell in zip(table.headings, row, strict=True)]
+            for row in table.rows
+        )
+        self._stdout.write("\n\n".join("\n".join(lines) for lines in records) + "\n")
+
+    def _plain(self, value: object) -> str:
+        return "".join(text for text, _ in value.pieces) if isinstance(value, Painted) else _text(value)
+
     def _cell(self, value: object) -> str:
-        text = "-" if value is None else clean(str(value))
+        if isinstance(value, Painted):
+            return "".join(self._painted(self._stdout, text, style) for text, style in value.pieces)
+        text = _text(value)
         return self._painted(self._stdout, text, _STYLES.get(text, ""))
 
 
@@ -184,6 +210,10 @@ def to_json(document: object) -> str:
     import json
 
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else clean(str(value))
 
 
 def _separated(texts: Iterable[str]) -> Iterator[str]:

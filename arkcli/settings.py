@@ -6,6 +6,7 @@ from arkcli.delivery.places import Limits
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.paths import config_directory, state_directory
+from arkcli.secretsource import reference
 from arkcli.signing import Secret
 from arkcli.store import QueueSettings
 
@@ -53,10 +54,9 @@ def _secret(environment: Environment) -> Setting:
     stored = contents.workspace.secret
     if stored is None:
         return Setting("secret", None, _DEFAULT)
-    kind, colon, rest = stored.partition(":")
-    source = str(environment.store.path)
-    if colon and kind in ("env", "file"):
-        source = f"environment {rest}" if kind == "env" else f"{rest}, named in {source}"
+    file = str(environment.store.path)
+    kind, _, rest = (reference(stored) or "").partition(":")
+    source = {"env": f"environment {rest}", "file": f"{rest}, named in {file}"}.get(kind, file)
     try:
         return Setting("secret", str(environment.workspace_secret(contents)), source)
     except UsageError:

@@ -16,10 +16,10 @@ ROOT = Path(arkcli.__file__).parent
 FLOORS = (
     ("errors", "screen", "signing", "schedule", "times"),
     ("model", "contract", "headers", "secretsource"),
-    ("samples", "paths", "files"),
+    ("samples", "paths", "files", "stats"),
     ("guard",),
     ("queue", "store", "wire", "receiver", "output"),
-    ("delivery",),
+    ("delivery", "metrics"),
     ("environment",),
     ("destinations", "doctor", "events", "operating", "roster", "settings"),
     ("demo",),

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from heapq import merge
 from typing import Annotated, Any
@@ -24,7 +24,8 @@ from arkcli.cli.options import (
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.output import Output
+from arkcli.output import Output, Table
+from arkcli.stats import Summary
 
 app = App()
 _POLL = 0.2
@@ -46,6 +47,9 @@ def log(
     status: Annotated[str | None, typer.Option("--status", help="Such as 503 or 5xx.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Made since: ISO 8601, or -2h.")] = None,
     number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many.")] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
+    ] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones, until told to stop.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -53,7 +57,11 @@ def log(
     """Show attempts, newest last. With --json one object a line.
 
     Example: ark log --outcome failed -n 20
+
+    Example: ark log --stats --since -24h
     """
+    if stats and follow:
+        raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
     environment = environment_of(context)
     wanted = _wanted(environment, event, outcome, status, since)
     output = output_of(context, as_json=as_json, quiet=quiet)
@@ -67,7 +75,11 @@ def log(
         following = [(found, view.new_attempts()) for found, view in views]
         past = merge(*(_named(found, view.attempts()) for found, view in views), key=lambda named: named[1].at)
         matching = (named for named in past if wanted(named[1]))
-        for found, attempt in matching if number is None else deque(matching, maxlen=number):
+        chosen = matching if number is None else deque(matching, maxlen=number)
+        if stats:
+            _sum_up(output, destinations, chosen)
+            return
+        for found, attempt in chosen:
             _print(output, found, attempt)
         while follow and not environment.stopping():
             for found, new in following:
@@ -97,6 +109,30 @@ def _wanted(
         )
 
     return wanted
+
+
+def _sum_up(output: Output, destinations: list[Destination], chosen: Iterable[tuple[Destination, Attempt]]) -> None:
+    sums = {found.name: Summary() for found in destinations}
+    for found, attempt in chosen:
+        sums[found.name].add(attempt)
+    shares = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
+    documents = [
+        {
+            "name": name,
+            "attempts": found.attempts,
+            "delivered": found.delivered,
+            "failed": found.failed,
+            "delivered_share": found.delivered_share and round(found.delivered_share, 6),
+            "per_minute": found.per_minute and round(found.per_minute, 3),
+            **{key: found.percentile(share) for key, share in shares.items()},
+            "first_at": None if found.first is None else times.to_text(found.first),
+            "last_at": None if found.last is None else times.to_text(found.last),
+        }
+        for name, found in sums.items()
+    ]
+    headings = ("destination", "attempts", "delivered", "failed", "share", "a minute", "p50 ms", "p95 ms", "p99 ms")
+    rows = [tuple(one.values())[: len(headings)] for one in documents]
+    output.result({"destinations": documents}, Table(headings, rows))
 
 
 def _print(output: Output, destination: Destination, attempt: Attempt) -> None:

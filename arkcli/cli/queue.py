@@ -1,12 +1,15 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from arkcli import operating, times
+from arkcli.cli.chart import last_hour
 from arkcli.cli.help import App
 from arkcli.cli.options import (
     Json,
@@ -43,7 +46,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and change 
 
 
 @app.callback()
-def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+def summary(
+    context: typer.Context,
+    prometheus: Annotated[
+        Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter, in one step.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Show per destination what is waiting, retrying and dead, and what is due next.
 
     Example: ark queue
@@ -53,18 +63,26 @@ def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False)
     environment = environment_of(context)
     found = _joined(environment)
     queue = environment.queue
-    standings = [(known.name, queue.standing(known.id)) for known in found]
+    standings = [(known, queue.standing(known.id)) for known in found]
     events, size = queue.totals
-    rows = [
-        (name, held.waiting, sum(held.retrying), held.dead, _when(held.next_due_at), _when(held.oldest_at))
-        for name, held in standings
-    ]
+    if prometheus is not None:
+        operating.write_metrics(environment, prometheus, standings)
     output = output_of(context, as_json=as_json, quiet=quiet)
+    headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
+    moment: Callable[[int | None], str | None] = _when
+    if output.on_a_terminal:
+        headings, moment = (*headings, "last hour"), partial(_from_now, environment.clock.now())
+    rows: list[tuple[object, ...]] = [
+        (known.name, held.waiting, sum(held.retrying), held.dead, moment(held.next_due_at), moment(held.oldest_at))
+        for known, held in standings
+    ]
+    if output.on_a_terminal:
+        rows = [(*row, last_hour(environment, known)) for row, known in zip(rows, found, strict=True)]
     output.result(
         {
             "destinations": [
                 {
-                    "name": name,
+                    "name": known.name,
                     "waiting": held.waiting,
                     "retrying": sum(held.retrying),
                     "retry_lanes": list(held.retrying),
@@ -72,12 +90,12 @@ def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False)
                     "next_due_at": _when(held.next_due_at),
                     "oldest_at": _when(held.oldest_at),
                 }
-                for name, held in standings
+                for known, held in standings
             ],
             "events": events,
             "bytes": size,
         },
-        Table(("destination", "waiting", "retrying", "dead", "next due", "oldest"), rows),
+        Table(headings, rows),
     )
     output.note(f"{events:,} events in the log, {size:,} bytes")
 
@@ -315,3 +333,10 @@ def _attempt(made: Attempt) -> dict[str, Any]:
 
 def _when(at: int | None) -> str | None:
     return None if at is None else times.to_text(at)
+
+
+def _from_now(now: int, at: int | None) -> str | None:
+    if at is None:
+        return None
+    said = times.describe_duration(abs(at - now) / 1000)
+    return f"in {said}" if at > now else f"{said} ago"

@@ -29,6 +29,7 @@ def test_each_setting_says_where_it_comes_from(world: World) -> None:
     assert found["concurrency"] == (64, "default")
     world.store_file.parent.mkdir(parents=True)
     world.store_file.write_text('version = 1\n[queue]\nkeep = "2d"\n[workspace]\nsecret = "s3cret"\n')
+    world.store_file.chmod(0o600)
     found = settings(world)
     assert found["queue.keep"] == ("2d", str(world.store_file))
     assert found["secret"][1] == str(world.store_file)
@@ -47,6 +48,7 @@ def test_a_secret_is_masked_wherever_it_stands(world: World, stored: str, source
     world.variables |= {"MY_SECRET": "s3cret", "ARK_SECRET": "s3cret-of-mine"}
     world.store_file.parent.mkdir(parents=True)
     world.store_file.write_text(f'version = 1\n[workspace]\nsecret = "{stored}"\n')
+    world.store_file.chmod(0o600)
     for shown in (world.ark("config", "show"), world.ark("config", "show", "--json")):
         assert shown.status == 0
         assert "s3cret" not in shown.out

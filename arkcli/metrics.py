@@ -1,0 +1,57 @@
+"""The queue in Prometheus's text format (version 0.0.4), for node_exporter's textfile collector."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from arkcli.model import Destination
+from arkcli.queue.view import Standing
+
+_HELP: Final = {
+    "ark_deliveries": "Deliveries that are not done, by destination and state.",
+    "ark_oldest_age_seconds": "How long ago the oldest event was accepted that is waiting or retrying; 0 for none.",
+    "ark_overdue_seconds": "For how long the next delivery has been due; 0 when none is.",
+    "ark_last_attempt_timestamp_seconds": "When the last attempt was made, in Unix time.",
+    "ark_paused": "Whether the destination is paused.",
+    "ark_log_events": "Events in the event log.",
+    "ark_log_bytes": "Bytes in the event log.",
+}
+
+
+class _Sample(NamedTuple):
+    metric: str
+    labels: dict[str, str]
+    value: float
+
+
+def exposition(standings: Sequence[tuple[Destination, Standing]], events: int, size: int, now: int) -> bytes:
+    """All metrics as of a time (milliseconds, UTC)."""
+    samples = [*_samples(standings, now), _Sample("ark_log_events", {}, events), _Sample("ark_log_bytes", {}, size)]
+    lines = []
+    for metric, meaning in _HELP.items():
+        lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
+        lines += [f"{metric}{_labels(found.labels)} {found.value!r}" for found in samples if found.metric == metric]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _samples(standings: Iterable[tuple[Destination, Standing]], now: int) -> Iterator[_Sample]:
+    for destination, held in standings:
+        name = {"destination": destination.name}
+        states = {"waiting": held.waiting, "retrying": sum(held.retrying), "dead": held.dead}
+        for state, count in states.items():
+            yield _Sample("ark_deliveries", {**name, "state": state}, count)
+        yield _Sample("ark_oldest_age_seconds", name, _since(held.oldest_at, now))
+        yield _Sample("ark_overdue_seconds", name, _since(held.next_due_at, now))
+        if held.last is not None:
+            yield _Sample("ark_last_attempt_timestamp_seconds", name, held.last.at / 1000)
+        yield _Sample("ark_paused", name, int(destination.paused))
+
+
+def _since(at: int | None, now: int) -> float:
+    return 0.0 if at is None else max(now - at, 0) / 1000
+
+
+def _labels(labels: dict[str, str]) -> str:
+    escaped = {
+        name: value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name, value in labels.items()
+    }
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}" if labels else ""
