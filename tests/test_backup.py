@@ -1,0 +1,32 @@
+"""What docs/operating.md says of a backup: journals first, then the event log, and nothing accepted is lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.world import PAYLOAD, TestReceiver, World, in_turn
+
+
+def test_a_copy_made_amid_deliveries_loses_nothing(
+    world: World, receive: Callable[..., TestReceiver], tmp_path: Path
+) -> None:
+    found = receive(in_turn(200, 503, 200))
+    world.add(found, "crm")
+    for event_id in ("delivered", "retrying"):
+        world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
+    copy = World(tmp_path / "copy")
+    shutil.copytree(world.home / "config", copy.home / "config")
+    shutil.copytree(world.queue_directory / "destinations", copy.queue_directory / "destinations")
+    # Between the two halves of the copy, deliveries go on.
+    world.ark("send", "signal.promoted", "--id", "meanwhile", stdin=PAYLOAD)
+    world.clock.advance(60)
+    assert world.ark("drain").status == 0
+    shutil.copytree(world.queue_directory / "events", copy.queue_directory / "events")
+    shutil.copy(world.queue_directory / "VERSION", copy.queue_directory)
+
+    del found.requests[:]
+    copy.clock.advance(60)
+    assert copy.ark("queue", "check").status == 0
+    assert copy.ark("drain").status == 0
+    assert {request.delivery.partition(".")[0] for request in found.requests} == {"retrying", "meanwhile"}
+    assert copy.ark("queue", "list", "--json").json == {"deliveries": []}
