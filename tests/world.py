@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pty
 import socket
 import ssl
 import threading
@@ -81,6 +83,25 @@ class World:
         assert isinstance(environment.stdout, io.StringIO)
         assert isinstance(environment.stderr, io.StringIO)
         return Result(status, environment.stdout.getvalue(), environment.stderr.getvalue())
+
+    def on_a_terminal(self, *args: str, columns: int, **variables: str) -> str:
+        """What one run of `ark` shows on a terminal, of both streams."""
+        ours, theirs = pty.openpty()
+        try:
+            with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
+                environment = self.environment()
+                environment.variables = {**self.variables, "COLUMNS": str(columns), **variables}
+                environment.stdout = environment.stderr = terminal
+                run(args, environment)
+                # Reading from a terminal waits for something to read: there is always this.
+                terminal.write("\x04")
+                terminal.flush()
+                text = b""
+                while not text.endswith(b"\x04"):
+                    text += os.read(ours, 65_536)
+                return text[:-1].decode().replace("\r\n", "\n")
+        finally:
+            os.close(ours)
 
     def add(self, receiver: "TestReceiver", name: str, *options: str) -> None:
         """Adds a receiver as a destination, without a ping."""

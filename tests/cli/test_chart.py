@@ -1,13 +1,10 @@
 """The last hour as a picture, on a terminal only."""
 
-import os
-import pty
 import re
 from collections.abc import Callable
 
 import pytest
 
-from arkcli.cli.app import run
 from arkcli.cli.chart import drawn
 from arkcli.stats import Slot
 from tests.world import TestReceiver, World, in_turn
@@ -33,34 +30,15 @@ def test_a_bar_is_as_high_as_there_were_attempts(slots: list[Slot], pieces: list
     assert list(drawn(slots).pieces) == pieces
 
 
-def on_a_terminal(world: World, columns: int, **variables: str) -> str:
-    """What `ark queue` shows on a terminal."""
-    ours, theirs = pty.openpty()
-    try:
-        with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
-            environment = world.environment()
-            environment.variables = {**world.variables, "COLUMNS": str(columns), **variables}
-            environment.stdout = terminal
-            assert run(["queue"], environment) == 0
-            terminal.write("\x04")
-            terminal.flush()
-            text = b""
-            while not text.endswith(b"\x04"):
-                text += os.read(ours, 65_536)
-            return text[:-1].decode().replace("\r\n", "\n")
-    finally:
-        os.close(ours)
-
-
 def test_a_terminal_shows_the_last_hour(world: World, receive: Callable[..., TestReceiver]) -> None:
     world.add(receive(in_turn(200, 503)), "crm")
     world.ark("send", "signal.promoted", "--sample")
     world.clock.advance(1800)
     world.ark("send", "signal.promoted", "--sample")
-    shown = on_a_terminal(world, 100, NO_COLOR="1")
+    shown = world.on_a_terminal("queue", columns=100, NO_COLOR="1")
     assert "·····█·····█ 2 made, 1 failed" in shown
     assert "in 30 s" in shown
-    assert "\x1b[31m█" in on_a_terminal(world, 100, TERM="xterm")
+    assert "\x1b[31m█" in world.on_a_terminal("queue", columns=100, TERM="xterm")
     assert "█" not in world.ark("queue").out
 
 
@@ -68,7 +46,7 @@ def test_a_terminal_shows_the_last_hour(world: World, receive: Callable[..., Tes
 def test_on_a_narrow_terminal_nothing_is_cut(world: World, receive: Callable[..., TestReceiver], columns: int) -> None:
     world.add(receive(200), "a-name-that-is-long")
     world.ark("send", "signal.promoted", "--sample")
-    shown = on_a_terminal(world, columns, TERM="dumb")
+    shown = world.on_a_terminal("queue", columns=columns, TERM="dumb")
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= columns
     assert "a-name-that-is-long" in re.sub(r"\s", "", shown)

@@ -1,0 +1,48 @@
+"""The recording in README.md is what `ark` really shows: the session is played against a real receiver."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from arkcli.signing import sign
+from tests.world import PAYLOAD, TestReceiver, World, in_turn
+
+README = Path(__file__).parent.parent / "README.md"
+URL = "https://hooks.example.com/signalark"
+COLUMNS = 98
+
+
+def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
+    """The session, with what differs from run to run replaced."""
+    payload = directory / "payload.json"
+    payload.write_bytes(PAYLOAD)
+    shown: list[str] = []
+
+    def play(*words: str, options: tuple[str, ...] = ()) -> None:
+        real = [{URL: receiver.url, "payload.json": str(payload)}.get(word, word) for word in words]
+        text = world.on_a_terminal(*real, *options, columns=COLUMNS, NO_COLOR="1")
+        text = text.replace(receiver.url, URL).replace(str(world.store_file), "~/.config/ark/destinations.toml")
+        text = re.sub(r"\b\d+ ms( {2,})?", lambda took: "4 ms" + "  " * bool(took[1]), re.sub("took +", "took  ", text))
+        lines = [line.rstrip() for line in text.splitlines() if "--allow-local" not in line]
+        shown.append("\n".join([f"$ ark {' '.join(words)}", *lines]))
+
+    play("dest", "add", URL, "--name", "crm", options=("--allow-local",))
+    play("send", "signal.promoted", "payload.json")
+    world.clock.advance(10)
+    play("queue")
+    world.clock.advance(20)
+    shown.append("# 20 seconds later, as cron would")
+    play("drain")
+    play("queue")
+    return "\n\n".join(shown) + "\n"
+
+
+def test_the_recording_is_what_is_shown(world: World, receive: Callable[..., TestReceiver], tmp_path: Path) -> None:
+    receiver = receive(in_turn(200, 503, 200))
+    played = recorded(world, receiver, tmp_path)
+    (kept,) = re.findall(r"<!-- recording -->\n```text\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert kept == played, f"put this into README.md:\n{played}"
+    ping, first, second = receiver.requests
+    assert (first.body, first.signature) == (second.body, second.signature)
+    secret = world.ark("secret", "show", "--reveal").out.strip()
+    assert ping.signature == sign(secret, ping.body)
