@@ -14,8 +14,7 @@ from typer._click.exceptions import (
 )  # typer is capped below 0.29, and exports no name for it
 
 from arkcli import __version__
-from arkcli.cli.help import App, Group
-from arkcli.cli.words import did_you_mean
+from arkcli.cli.command import App, Group
 from arkcli.environment import Environment
 from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError
 
@@ -102,12 +101,10 @@ def _color(context: typer.Context, value: Color) -> Color:
 @app.callback()
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel="Output"
-    ),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     color: Annotated[
         Color,
-        typer.Option("--color", is_eager=True, callback=_color, help="When to use colours.", rich_help_panel="Output"),
+        typer.Option("--color", is_eager=True, callback=_color, help="When to use colours."),
     ] = Color.AUTO,
 ) -> None:
     """Send signed webhooks that are never lost.
@@ -170,6 +167,8 @@ def _usage(error: ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     help_of = f"`{context.command_path if context else 'ark'} --help` shows"
     if isinstance(error, NoSuchOption) and context is not None:
+        from arkcli.cli.options import did_you_mean
+
         known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
         near = did_you_mean(error.option_name, [name for name in known if name.startswith("--")])
         return UsageError(f"there is no option {error.option_name!r}{near}; {help_of} all")

@@ -3,7 +3,7 @@
 import typer
 
 from arkcli import settings
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.output import Table
 from arkcli.paths import config_directory, state_directory

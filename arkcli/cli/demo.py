@@ -2,7 +2,7 @@
 
 import typer
 
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.errors import ExitCode
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arkcli import destinations, times
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import operating, times
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
     Json,

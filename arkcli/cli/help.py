@@ -1,27 +1,26 @@
-"""The command line's shape: groups and commands that explain themselves in plain text, quickly and at any width."""
+"""What there is to say about a command, and how that is set as plain text: quickly, and at any width."""
 
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-
-from arkcli.cli.words import did_you_mean
-from arkcli.errors import Interrupted, UsageError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_SETTINGS: Final = {"help_option_names": ["--help", "-h"]}
-#: What every command takes. Before a command's name these mean the same as behind it.
-EVERYWHERE: Final = frozenset(("--json", "--quiet", "-q"))
-_WITH_A_VALUE: Final = frozenset(("--color",))
 _EXAMPLE: Final = "Example: "
-_OPTIONS: Final = "Options"
+#: Where options stand that belong together; all others stand under Options.
+_TOGETHER: Final = {
+    "Which": (
+        *("--to", "--event", "--outcome", "--status", "--state", "--since", "--until", "--failed"),
+        *("--dead", "--all-dead", "-n"),
+    ),
+    "Signing secret": ("--secret", "--secret-file", "--own-secret", "--workspace-secret"),
+    "Limits": ("--concurrency", "--per-destination"),
+    "Output": ("--json", "--quiet", "--color", "--version", "--help"),
+}
+_SECTION_OF: Final = {name: section for section, names in _TOGETHER.items() for name in names}
 #: Below this width an option's text stands under its name, not beside it.
 _NARROW: Final = 60
 _WIDEST: Final = 100
+_ORDER: Final = ("Commands", "Arguments", "Options", *_TOGETHER)
 
 
 class Row(NamedTuple):
@@ -50,17 +49,12 @@ def page_of(context: Any) -> Page:
     sections: dict[str, list[Row]] = {}
     for parameter in command.get_params(context):
         if not parameter.hidden:
-            is_option = parameter.param_type_name == "option"
-            place = parameter.rich_help_panel or _OPTIONS if is_option else "Arguments"
-            sections.setdefault(place, []).append(_row(parameter))
-    if isinstance(command, Group):
+            sections.setdefault(_section_of(parameter), []).append(_row(parameter))
+    if hasattr(command, "purposes"):
         sections = {"Commands": [Row(*row) for row in command.purposes(context)], **sections}
-    ordered = sorted(sections.items(), key=lambda section: _PLACES.get(section[0], 2))
+    ordered = sorted(sections.items(), key=lambda section: _ORDER.index(section[0]))
     said = [part for part in paragraphs if part and not part.startswith(_EXAMPLE)]
     return Page(context.command_path, usage, said, ordered, examples)
-
-
-_PLACES: Final = {"Commands": 0, "Arguments": 1, "Output": 3}
 
 
 def help_text(page: Page, width: int, heading: Callable[[str], str]) -> str:
@@ -96,6 +90,12 @@ def _folded(text: str, width: int, first: str, rest: str) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
+def _section_of(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return "Arguments"
+    return next((_SECTION_OF[name] for name in parameter.opts if name in _SECTION_OF), "Options")
+
+
 def _row(parameter: Any) -> Row:
     if parameter.param_type_name == "argument":
         return Row(parameter.make_metavar(None).strip("[]{}"), parameter.help or "")
@@ -117,110 +117,3 @@ def _metavar(parameter: Any) -> str:
         return str(parameter.metavar or "|".join(str(getattr(choice, "value", choice)) for choice in choices))
     kind = parameter.type.name
     return "N" if "int" in kind else "FILE" if kind in ("path", "file") else "TEXT"
-
-
-class _Explained:
-    """A command whose `--help` is `help_text`, on the standard output of the run's environment."""
-
-    _help_option: Any = None
-
-    def get_help(self, context: Any) -> str:
-        """The help text, as wide as the terminal."""
-        output = context.find_root().obj.output(as_json=False, quiet=False)
-        return help_text(page_of(context), output.width, output.heading)
-
-    def get_help_option(self, context: Any) -> Any:
-        """Typer's own option, with where it writes to replaced."""
-        option = super().get_help_option(context)  # type: ignore[misc] # a mixin of Click's commands
-        if option is not None:
-            option.callback = _show_help
-            option.help = "Show this."
-            option.rich_help_panel = "Output"
-        return option
-
-
-def _show_help(context: Any, _option: Any, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        context.find_root().obj.stdout.write(context.get_help())
-        context.exit()
-
-
-class Command(_Explained, TyperCommand):
-    """A command."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
-
-
-class Group(_Explained, TyperGroup):
-    """A command that has commands of its own."""
-
-    def purposes(self, context: Any) -> list[tuple[str, str]]:
-        """Each of its commands with what it is for, in one line."""
-        return [(name, purpose_of(self.get_command(context, name))) for name in self.list_commands(context)]
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Click's, but what every command takes may also stand before the command's name."""
-        args = _carried(list(args))
-        knows = {name for parameter in self.params for name in parameter.opts}
-        if ctx.resilient_parsing:
-            args = [word for word in args if word not in EVERYWHERE - knows]
-        elif args and set(args) <= EVERYWHERE - knows:
-            known = ", ".join(f"`{ctx.command_path} {name}`" for name in self.list_commands(ctx))
-            raise UsageError(f"say which: {known}")
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Click's, but a word that is no command raises UsageError with the one that was perhaps meant."""
-        known = self.list_commands(ctx)
-        if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in known:
-            near, path = did_you_mean(args[0], known), ctx.command_path
-            raise UsageError(f"there is no command '{path} {args[0]}'{near}; `{path} --help` shows all")
-        return super().resolve_command(ctx, args)
-
-
-def _carried(args: list[str]) -> list[str]:
-    """The words with `--json`, `--quiet` and `-q` moved from before a command's name to behind it."""
-    before: list[str] = []
-    carried: list[str] = []
-    left = iter(args)
-    for word in left:
-        if word in EVERYWHERE:
-            carried.append(word)
-        elif not word.startswith("-"):
-            return [*before, word, *carried, *left]
-        else:
-            before.append(word)
-            if word in _WITH_A_VALUE:
-                before += [value for value in [next(left, None)] if value is not None]
-    return [*before, *carried]
-
-
-def purpose_of(command: Any) -> str:
-    """What a command is for, in one line: the first sentence of its help."""
-    return inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
-
-
-class App(typer.Typer):
-    """A group's or a command's module as Typer sees it, with the classes above."""
-
-    def __init__(self, help: str | None = None, *, cls: type[Group] = Group, alone: bool = False) -> None:
-        """`help` is a group's purpose. `alone`: the group does something without a command, too."""
-        super().__init__(
-            cls=cls,
-            help=help,
-            invoke_without_command=alone,
-            no_args_is_help=help is not None and not alone,
-            add_completion=False,
-            context_settings=_SETTINGS,
-            pretty_exceptions_enable=False,
-            rich_markup_mode=None,
-        )
-
-    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
-        """Typer's, for `Command`."""
-        return super().command(name, cls=Command, context_settings=_SETTINGS, **options)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import times
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
     Quiet,
@@ -38,7 +38,11 @@ def log(
     context: typer.Context,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
+        typer.Option(
+            "--to",
+            help="Only this destination. Repeatable.",
+            autocompletion=complete_destination,
+        ),
     ] = None,
     event: Annotated[
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)

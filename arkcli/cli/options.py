@@ -1,11 +1,11 @@
 """What commands have in common: their options, and how they find what the options name."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arkcli.cli.words import did_you_mean
 from arkcli.environment import Environment
 from arkcli.errors import Interrupted, UsageError
 
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from arkcli.signing import Secret
     from arkcli.store import Contents
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.", rich_help_panel="Output")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.", rich_help_panel="Output")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SecretText = Annotated[
     list[str] | None,
-    typer.Option("--secret", help="A signing secret. Others can see it in the process list: prefer --secret-file."),
+    typer.Option(
+        "--secret",
+        help="A signing secret. Others can see it in the process list: prefer --secret-file.",
+    ),
 ]
-SecretFile = Annotated[Path | None, typer.Option("--secret-file", help="A file that holds the signing secret.")]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option("--secret-file", help="A file that holds the signing secret."),
+]
 AllowLocal = Annotated[
     bool, typer.Option("--allow-local", help="Permit http, and private and loopback addresses, for this destination.")
 ]
@@ -91,6 +95,14 @@ def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[
         return contents.destinations
     chosen = {found.id: found for found in (find_destination(contents, name) for name in names)}
     return list(chosen.values())
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` where a known word is near, else nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def find_secrets(environment: Environment, texts: list[str] | None, file: Path | None) -> "list[Secret]":

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from arkcli import destinations
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
 from arkcli.errors import UsageError

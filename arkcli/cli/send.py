@@ -8,18 +8,18 @@ import typer
 
 from arkcli import events, times
 from arkcli.cli import ping as ping_command
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
     Quiet,
     choose_destinations,
     complete_destination,
     complete_event,
+    did_you_mean,
     environment_of,
     output_of,
 )
 from arkcli.cli.sign import read_pieces
-from arkcli.cli.words import did_you_mean
 from arkcli.contract import EVENTS, LARGE_BODY, MAX_BODY, PING
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from arkcli import signing
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, find_secrets, output_of
 from arkcli.errors import UsageError
 

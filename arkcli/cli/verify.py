@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from arkcli import signing
-from arkcli.cli.help import App
+from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, SecretText, environment_of, find_secrets, output_of
 from arkcli.cli.sign import File, read_pieces
 from arkcli.errors import ExitCode

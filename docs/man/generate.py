@@ -9,7 +9,8 @@ import typer
 
 from arkcli import __version__
 from arkcli.cli.app import app
-from arkcli.cli.help import Group, Page, page_of
+from arkcli.cli.command import Group
+from arkcli.cli.help import Page, page_of
 from arkcli.errors import ExitCode
 
 EXITS = {

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from arkcli.cli.help import Group
+from arkcli.cli.command import Group
 from arkcli.signing import sign
 from tests.cli.test_help import PAGES
 from tests.world import PAYLOAD, Result, World, receiver

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from arkcli.cli.app import COMMANDS, app
-from arkcli.cli.help import Group, Page, page_of, purpose_of
+from arkcli.cli.command import Group, purpose_of
+from arkcli.cli.help import Page, page_of
 from arkcli.signing import sign
 from tests.test_docs import surroundings
 from tests.world import PAYLOAD, TestReceiver, World

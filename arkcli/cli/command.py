@@ -1,0 +1,127 @@
+"""What every command and group of commands is made of: its help, wrong words, and what all of them take."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from arkcli.errors import Interrupted, UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SETTINGS: Final = {"help_option_names": ["--help", "-h"]}
+#: What every command takes. Before a command's name these mean the same as behind it.
+EVERYWHERE: Final = frozenset(("--json", "--quiet", "-q"))
+_WITH_A_VALUE: Final = frozenset(("--color",))
+
+
+class _Explained:
+    """A command whose `--help` is `help_text`, on the standard output of the run's environment."""
+
+    _help_option: Any = None
+
+    def get_help(self, context: Any) -> str:
+        """The help text, as wide as the terminal."""
+        from arkcli.cli.help import help_text, page_of
+
+        output = context.find_root().obj.output(as_json=False, quiet=False)
+        return help_text(page_of(context), output.width, output.heading)
+
+    def get_help_option(self, context: Any) -> Any:
+        """Typer's own option, with where it writes to replaced."""
+        option = super().get_help_option(context)  # type: ignore[misc] # a mixin of Click's commands
+        if option is not None:
+            option.callback = _show_help
+            option.help = "Show this."
+        return option
+
+
+def _show_help(context: Any, _option: Any, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.find_root().obj.stdout.write(context.get_help())
+        context.exit()
+
+
+class Command(_Explained, TyperCommand):
+    """A command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+
+
+class Group(_Explained, TyperGroup):
+    """A command that has commands of its own."""
+
+    def purposes(self, context: Any) -> list[tuple[str, str]]:
+        """Each of its commands with what it is for, in one line."""
+        return [(name, purpose_of(self.get_command(context, name))) for name in self.list_commands(context)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Click's, but what every command takes may also stand before the command's name."""
+        args = _carried(list(args))
+        knows = {name for parameter in self.params for name in parameter.opts}
+        if ctx.resilient_parsing:
+            args = [word for word in args if word not in EVERYWHERE - knows]
+        elif args and set(args) <= EVERYWHERE - knows:
+            known = ", ".join(f"`{ctx.command_path} {name}`" for name in self.list_commands(ctx))
+            raise UsageError(f"say which: {known}")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Click's, but a word that is no command raises UsageError with the one that was perhaps meant."""
+        known = self.list_commands(ctx)
+        if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in known:
+            from arkcli.cli.options import did_you_mean
+
+            near, path = did_you_mean(args[0], known), ctx.command_path
+            raise UsageError(f"there is no command '{path} {args[0]}'{near}; `{path} --help` shows all")
+        return super().resolve_command(ctx, args)
+
+
+def _carried(args: list[str]) -> list[str]:
+    """The words with `--json`, `--quiet` and `-q` moved from before a command's name to behind it."""
+    before: list[str] = []
+    carried: list[str] = []
+    left = iter(args)
+    for word in left:
+        if word in EVERYWHERE:
+            carried.append(word)
+        elif not word.startswith("-"):
+            return [*before, word, *carried, *left]
+        else:
+            before.append(word)
+            if word in _WITH_A_VALUE:
+                before += [value for value in [next(left, None)] if value is not None]
+    return [*before, *carried]
+
+
+def purpose_of(command: Any) -> str:
+    """What a command is for, in one line: the first sentence of its help."""
+    return inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+
+
+class App(typer.Typer):
+    """A group's or a command's module as Typer sees it, with the classes above."""
+
+    def __init__(self, help: str | None = None, *, cls: type[Group] = Group, alone: bool = False) -> None:
+        """`help` is a group's purpose. `alone`: the group does something without a command, too."""
+        super().__init__(
+            cls=cls,
+            help=help,
+            invoke_without_command=alone,
+            no_args_is_help=help is not None and not alone,
+            add_completion=False,
+            context_settings=_SETTINGS,
+            pretty_exceptions_enable=False,
+            rich_markup_mode=None,
+        )
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
+        """Typer's, for `Command`."""
+        return super().command(name, cls=Command, context_settings=_SETTINGS, **options)
