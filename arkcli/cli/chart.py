@@ -16,19 +16,27 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def last_hour(environment: Environment, destination: Destination) -> Painted:
-    """Twelve bars of five minutes each, as high as there were attempts, red where one failed; and the counts."""
+    """Twelve bars of five minutes each, as high as there were attempts, red where one failed; and the counts.
+
+    Where there were more than are read, `?` stands for what is not known, and `+` behind the counts.
+    """
     with contextlib.closing(environment.queue.view(destination.id)) as view:
-        attempts = view.recent(_TAIL)
-    return drawn(stats.slots(attempts, environment.clock.now(), _SLOTS, _LENGTH))
+        attempts, complete = view.recent(_TAIL)
+    now = environment.clock.now()
+    known = _SLOTS if complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
+    return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
 
 
-def drawn(slots: list[stats.Slot]) -> Painted:
-    """The picture of these parts of an hour."""
+def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:
+    """The picture of these parts of an hour, of which the last so many are known."""
     highest = max(slot.delivered + slot.failed for slot in slots)
     pieces = [_bar(slot, highest) for slot in slots]
     failed = sum(slot.failed for slot in slots)
     made = failed + sum(slot.delivered for slot in slots)
-    return Painted([*pieces, (f" {made} made, {failed} failed" if failed else f" {made} made", "")])
+    unknown = max(len(slots) - known, 0)
+    more = "+" if unknown else ""
+    said = f" {made}{more} made, {failed}{more} failed" if failed else f" {made}{more} made"
+    return Painted([*([("?", "dim")] * unknown), *pieces[unknown:], (said, "")])
 
 
 def _bar(slot: stats.Slot, highest: int) -> tuple[str, str]:

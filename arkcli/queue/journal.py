@@ -155,10 +155,11 @@ class Journal:
                 if isinstance(entry, AttemptLine | DropLine):
                     yield entry
 
-    def tail(self, size: int) -> list[AttemptLine]:
-        """The attempts that the last so many bytes tell of, oldest first."""
-        found = (self.decode(line) for line in self._segments.tail(self.end, size))
-        return [entry for entry in found if isinstance(entry, AttemptLine)]
+    def tail(self, size: int) -> tuple[list[AttemptLine], bool]:
+        """The attempts that the last so many bytes tell of, oldest first, and whether these are all there are."""
+        end = self.end
+        found = (self.decode(line) for line in self._segments.tail(end, size))
+        return [entry for entry in found if isinstance(entry, AttemptLine)], end - size <= self._segments.start
 
     @property
     def end(self) -> int:

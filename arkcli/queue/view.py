@@ -164,9 +164,10 @@ class View:
                 state = State.DROPPED
         return state, attempts
 
-    def recent(self, size: int) -> list[Attempt]:
-        """The attempts that the last so many bytes of the journal tell of, oldest first."""
-        return [entry.to_attempt() for entry in self._journal.tail(size)]
+    def recent(self, size: int) -> tuple[list[Attempt], bool]:
+        """The attempts that the last so many bytes of the journal tell of, oldest first, and whether these are all."""
+        entries, complete = self._journal.tail(size)
+        return [entry.to_attempt() for entry in entries], complete
 
     def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[Pending]:
         while lane.head() is not None:

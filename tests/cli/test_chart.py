@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -28,6 +29,26 @@ def slot(delivered: int, failed: int) -> Slot:
 )
 def test_a_bar_is_as_high_as_there_were_attempts(slots: list[Slot], pieces: list[tuple[str, str]]) -> None:
     assert list(drawn(slots).pieces) == pieces
+
+
+def test_what_is_not_known_is_not_drawn_as_nothing() -> None:
+    pieces = drawn([slot(0, 0), slot(0, 0), slot(1, 0)], known=2).pieces
+    assert list(pieces) == [("?", "dim"), ("·", "dim"), ("█", "green"), (" 1+ made", "")]
+
+
+def test_of_a_long_journal_only_the_end_is_read(world: World, receive: Callable[..., TestReceiver]) -> None:
+    world.add(receive(200), "crm")
+    for _ in range(20):
+        world.ark("send", "signal.promoted", "--sample", "--queue")
+    world.ark("drain")
+    (store,) = world.environment().store.read().destinations
+    environment = world.environment()
+    with closing(environment.queue.view(store.id)) as view:
+        some, complete = view.recent(2_000)
+        everything, all_of_it = view.recent(1_000_000)
+    assert (len(everything), all_of_it) == (20, True)
+    assert 0 < len(some) < 20
+    assert (some, complete) == (everything[-len(some) :], False)
 
 
 def test_a_terminal_shows_the_last_hour(world: World, receive: Callable[..., TestReceiver]) -> None:

@@ -93,6 +93,18 @@ def test_lines_read_the_same_from_any_line_to_any_other_however_they_are_cut(
 
 
 @settings(deadline=None, max_examples=150)
+@given(texts.filter(bool), sizes, st.integers(0, 400))
+def test_a_tail_is_the_complete_lines_within_so_many_bytes(found: list[bytes], size: int, length: int) -> None:
+    lines = flat(found)
+    end = lines[-1].end
+    with directory() as path:
+        write(path, size, found)
+        segments = opened(path)
+        assert segments.tail(end, length) == [line for line in lines if line.start >= end - length]
+        segments.close()
+
+
+@settings(deadline=None, max_examples=150)
 @given(texts.filter(bool), sizes, st.data())
 def test_every_byte_stands_where_it_would_stand_in_one_file(found: list[bytes], size: int, data: st.DataObject) -> None:
     whole = b"".join(text + b"\n" for text in found)
