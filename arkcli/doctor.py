@@ -81,10 +81,11 @@ def examine(environment: Environment) -> list[Check]:
     destinations = contents.destinations if contents else []
     newest: list[int] = []
     if environment.queue_directory.is_dir():
-        queue = check_queue(environment)
-        checks.append(queue)
-        if queue.status is not Status.FAIL:
+        try:
             checks += _queue_checks(environment, destinations, newest)
+        except (ArkError, OSError) as error:
+            hint = "the queue is untouched; `ark queue check` may tell more"
+            checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
     else:
         checks.append(check_place(environment.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
@@ -98,12 +99,14 @@ def examine(environment: Environment) -> list[Check]:
 def _queue_checks(environment: Environment, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
     """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
     queue = environment.queue
+    events, size = queue.totals
     joined = [found for found in destinations if queue.has_place(found.id)]
     standings = [(found, queue.standing(found.id)) for found in joined]
     newest += [standing.last.at for _, standing in standings if standing.last]
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
     holders = {found.name: queue.holder(found.id) for found in joined if queue.is_held(found.id)}
     return [
+        _passed("queue", f"{events:,} events, {_size(size)}, in {environment.queue_directory}"),
         check_damage(queue),
         check_locks(holders, _is_stopped),
         check_drain(environment.clock.now(), standings, at_work=bool(holders)),
@@ -171,15 +174,6 @@ def check_place(directory: Path) -> Check:
     why = "cannot be written to by you" if nearest.is_dir() else "is not a directory"
     hint = "set ARK_STATE_DIR to a directory of yours, or mend that one"
     return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
-
-
-def check_queue(environment: Environment) -> Check:
-    """Whether the queue can be opened: its version is known, and its disk is local."""
-    try:
-        events, size = environment.queue.totals
-    except ArkError as error:
-        return Check("queue", Status.FAIL, str(error), "see what it says; the queue is untouched")
-    return _passed("queue", f"{events:,} events, {_size(size)}, in {environment.queue_directory}")
 
 
 def check_damage(queue: LocalQueue) -> Check:

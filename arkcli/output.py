@@ -15,6 +15,9 @@ _STYLES: Final = {
     "failed": "red",
     "dead": "bold red",
     "paused": "dim",
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
 }
 
 #: How many rows are aligned with one another on a terminal, where there are too many to hold them all.
@@ -88,6 +91,10 @@ class Output:
     def heading(self, text: str) -> str:
         """The text as a heading on standard output."""
         return self._painted(self._stdout, text, "bold")
+
+    def word(self, text: str) -> str:
+        """The text on standard output, in its colour where it is a word that has one."""
+        return self._painted(self._stdout, text, _STYLES.get(text, ""))
 
     def _painted(self, stream: TextIO, text: str, style: str) -> str:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and self._is_colored(stream) else text
@@ -201,8 +208,7 @@ class Output:
     def _cell(self, value: object) -> str:
         if isinstance(value, Painted):
             return "".join(self._painted(self._stdout, text, style) for text, style in value.pieces)
-        text = _text(value)
-        return self._painted(self._stdout, text, _STYLES.get(text, ""))
+        return self.word(_text(value))
 
 
 def to_json(document: object) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from arkcli import doctor
-from arkcli.doctor import Check, Space, Status
+from arkcli.doctor import Space, Status
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.queue.local import Holder
 from arkcli.queue.view import Standing
@@ -269,8 +269,12 @@ os.kill(os.getpid(), signal.SIGSTOP)
     assert f"process {process.pid} holds crm" in check["message"]
 
 
-def test_what_is_shown_drives_no_terminal() -> None:
-    check = Check("a\x1b[2J", Status.PASS, "b")
-    from arkcli.cli.doctor import _lines
-
-    assert "\x1b" not in "".join(_lines(check))
+def test_what_is_wrong_with_a_queue_does_not_stop_the_doctor(world: World) -> None:
+    world.ark("dest", "add", "http://127.0.0.1:1/", "--name", "crm", "--no-ping", "--allow-local")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    (log,) = (world.queue_directory / "events").glob("*.jsonl")
+    log.unlink()
+    log.mkdir()
+    found = examined(world)
+    assert found["queue"]["status"] == "fail"
+    assert {"clock", "secret", "destination crm"} <= found.keys()

@@ -6,6 +6,8 @@ from arkcli import doctor as checks
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.errors import ExitCode
+from arkcli.output import Output
+from arkcli.screen import clean
 
 app = App()
 
@@ -21,7 +23,8 @@ def doctor(context: typer.Context, as_json: Json = False, quiet: Quiet = False) 
     found = checks.examine(environment_of(context))
     well = all(check.status is not checks.Status.FAIL for check in found)
     shown = [check for check in found if not quiet or check.status is not checks.Status.PASS]
-    output_of(context, as_json=as_json, quiet=quiet).result(
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    output.result(
         {
             "checks": [
                 {"name": check.name, "status": check.status, "message": check.message, "hint": check.hint}
@@ -29,14 +32,12 @@ def doctor(context: typer.Context, as_json: Json = False, quiet: Quiet = False) 
             ],
             "ok": well,
         },
-        *(line for check in shown for line in _lines(check)),
+        *(line for check in shown for line in _lines(output, check)),
         always=not well,
     )
     raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)
 
 
-def _lines(check: checks.Check) -> list[str]:
-    from arkcli.screen import clean
-
-    said = [f"{check.status}  {clean(check.name)}: {clean(check.message)}"]
+def _lines(output: Output, check: checks.Check) -> list[str]:
+    said = [f"{output.word(check.status)}  {clean(check.name)}: {clean(check.message)}"]
     return said if check.hint is None else [*said, f"      → {clean(check.hint)}"]
