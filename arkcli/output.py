@@ -189,7 +189,7 @@ class Output:
         colored = self._is_colored(self._stdout)
         console = Console(
             file=self._stdout, width=self.width, color_system="standard" if colored else None, force_terminal=colored,
-            highlight=False, legacy_windows=False,
+            no_color=not colored, highlight=False, legacy_windows=False, _environ={},
         )  # fmt: skip
         console.print(drawn)
 

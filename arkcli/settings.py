@@ -14,7 +14,7 @@ _DEFAULT: Final = "default"
 
 
 class Setting(NamedTuple):
-    """A setting. `source` is `environment NAME`, a file, or `default`."""
+    """A setting. `source` is an option, `environment NAME`, a file, or `default`."""
 
     name: str
     value: str | int | None
@@ -40,6 +40,11 @@ def every(environment: Environment) -> list[Setting]:
         Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
         Setting("concurrency", limits.total, _DEFAULT),
         Setting("per_destination", limits.per_destination, _DEFAULT),
+        Setting(
+            "color",
+            environment.color,
+            from_environment("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE") if environment.color == "auto" else "--color",
+        ),
     ]
 
 

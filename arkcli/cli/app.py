@@ -103,8 +103,7 @@ def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     color: Annotated[
-        Color,
-        typer.Option("--color", is_eager=True, callback=_color, help="When to use colours."),
+        Color, typer.Option("--color", is_eager=True, callback=_color, help="When to use colours.")
     ] = Color.AUTO,
 ) -> None:
     """Send signed webhooks that are never lost.

@@ -38,11 +38,7 @@ def log(
     context: typer.Context,
     to: Annotated[
         list[str] | None,
-        typer.Option(
-            "--to",
-            help="Only this destination. Repeatable.",
-            autocompletion=complete_destination,
-        ),
+        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
     ] = None,
     event: Annotated[
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)

@@ -20,15 +20,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when a
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SecretText = Annotated[
     list[str] | None,
-    typer.Option(
-        "--secret",
-        help="A signing secret. Others can see it in the process list: prefer --secret-file.",
-    ),
+    typer.Option("--secret", help="A signing secret. Others can see it in the process list: prefer --secret-file."),
 ]
-SecretFile = Annotated[
-    Path | None,
-    typer.Option("--secret-file", help="A file that holds the signing secret."),
-]
+SecretFile = Annotated[Path | None, typer.Option("--secret-file", help="A file that holds the signing secret.")]
 AllowLocal = Annotated[
     bool, typer.Option("--allow-local", help="Permit http, and private and loopback addresses, for this destination.")
 ]

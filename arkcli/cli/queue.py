@@ -38,16 +38,9 @@ EventIds = Annotated[
 ]
 To = Annotated[
     list[str] | None,
-    typer.Option(
-        "--to",
-        help="Only this destination's. Repeatable.",
-        autocompletion=complete_destination,
-    ),
+    typer.Option("--to", help="Only this destination's. Repeatable.", autocompletion=complete_destination),
 ]
-Dead = Annotated[
-    bool,
-    typer.Option("--dead", help="Every dead delivery of the destinations named with --to."),
-]
+Dead = Annotated[bool, typer.Option("--dead", help="Every dead delivery of the destinations named with --to.")]
 AllDead = Annotated[bool, typer.Option("--all-dead", help="Every dead delivery.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")]
 

@@ -39,11 +39,7 @@ def replay(
     ] = None,
     to: Annotated[
         list[str] | None,
-        typer.Option(
-            "--to",
-            help="Only to this destination. Repeatable.",
-            autocompletion=complete_destination,
-        ),
+        typer.Option("--to", help="Only to this destination. Repeatable.", autocompletion=complete_destination),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only where it is retrying or dead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")] = False,

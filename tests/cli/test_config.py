@@ -27,6 +27,8 @@ def test_each_setting_says_where_it_comes_from(world: World) -> None:
     assert found["queue.keep"] == ("7d", "default")
     assert found["secret"] == (None, "default")
     assert found["concurrency"] == (64, "default")
+    assert found["color"] == ("auto", "default")
+    assert "color\tnever\t--color\n" in world.ark("--color", "never", "config", "show").out
     world.store_file.parent.mkdir(parents=True)
     world.store_file.write_text('version = 1\n[queue]\nkeep = "2d"\n[workspace]\nsecret = "s3cret"\n')
     world.store_file.chmod(0o600)
