@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from arkcli.cli.command import Group
+from arkcli.errors import ArkError
 from arkcli.signing import sign
 from tests.cli.test_help import PAGES
 from tests.world import PAYLOAD, Result, World, receiver
@@ -265,3 +266,14 @@ def test_an_unknown_option_is_bad_input_everywhere(world: World, command: str) -
     assert (text.status, text.out, as_json.status, as_json.err) == (2, "", 2, "")
     assert "there is no option '--nonsense'" in text.err
     assert as_json.json["error"]["code"] == "usage"
+
+
+def test_the_document_tells_of_every_error_and_its_status() -> None:
+    def below(kind: type[ArkError]) -> Iterator[type[ArkError]]:
+        yield kind
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+
+    rows = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \| (\d+) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    told = {code: int(status) for codes, status in rows for code in re.findall(r"`([a-z_]+)`", codes)}
+    assert told == {kind.code: kind.exit_code for kind in below(ArkError) if kind.__module__ == ArkError.__module__}
