@@ -56,7 +56,7 @@ def offered(world: World, shell: str, script: str, directory: Path) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, **world.variables, "PATH": path, "HOME": str(directory), "TERM": "xterm"}
     done = subprocess.run(
-        [found, "-c", script], capture_output=True, text=True, check=True, env=environment, cwd=directory, timeout=60
+        [found, "-c", script], capture_output=True, text=True, check=True, env=environment, cwd=directory, timeout=600
     )
     assert done.stderr == ""
     return done.stdout
@@ -125,7 +125,7 @@ def test_zsh_completes(home: World, tmp_path: Path) -> None:
         zmodload zsh/zpty; zmodload zsh/zselect
         wait_for() {{
             local turn
-            for turn in {{1..1000}}; do
+            for turn in {{1..5000}}; do
                 [[ -e {report} && $(grep -c 'end of line' {report}) -ge $1 ]] && return
                 zselect -t 2
                 zpty -r -t z >/dev/null
