@@ -3,6 +3,7 @@ signals and the environment's variables. Everything is made when it is first ask
 """
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -68,8 +69,11 @@ class Environment:
 
     @classmethod
     def of_this_process(cls) -> "Environment":
-        """The real one. Files that this process makes are for its user alone."""
+        """The real one. Files that this process makes are for its user alone, and a crash leaves no core dump."""
         os.umask(0o077)
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        # 0 keeps the kernel from writing a file, but not from handing the memory to a program: 1 does both (core(5)).
+        resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
         return cls(os.environ, _stdin(), sys.stdout, sys.stderr)
 
     def output(self, *, as_json: bool, quiet: bool) -> "Output":
