@@ -170,7 +170,7 @@ class TestReceiver:
         socket.create_connection(("127.0.0.1", self.port)).close()
         while self.connections == before:
             time.sleep(0.001)
-        for thread in self._serving:
+        for thread in list(self._serving):
             thread.join(5)
         self._serving.clear()
 
@@ -186,8 +186,8 @@ class TestReceiver:
                 return
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._serving.append(thread)
             thread.start()
+            self._serving.append(thread)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
