@@ -66,6 +66,7 @@ class Environment:
         self.randomness = randomness
         self.schedule = retries
         self.stop_signal: int | None = None
+        self._on_stop: Callable[[], None] = lambda: None
 
     @classmethod
     def of_this_process(cls) -> "Environment":
@@ -130,8 +131,12 @@ class Environment:
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
 
-    def stop_on_signals(self) -> None:
-        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once."""
+    def stop_on_signals(self, then: Callable[[], None] = lambda: None) -> None:
+        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once.
+
+        `then` is called at the first, wherever the process is.
+        """
+        self._on_stop = then
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
 
@@ -144,6 +149,7 @@ class Environment:
             # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
         self.stop_signal = number
+        self._on_stop()
 
 
 def _stdin() -> BinaryIO:

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
 from arkcli.errors import ArkError
 from arkcli.screen import clean
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
 _STYLES: Final = {
+    "valid": "green",
+    "invalid": "bold red",
     "delivered": "green",
     "retrying": "yellow",
     "waiting": "cyan",
@@ -27,6 +33,14 @@ class Table(NamedTuple):
 
     headings: Sequence[str]
     rows: Sequence[Sequence[object]]
+
+
+class Column(NamedTuple):
+    """A column of rows that come one by one. `width` is 0 where the last one may be as wide as it likes."""
+
+    heading: str
+    width: int = 0
+    right: bool = False
 
 
 class Output:
@@ -73,6 +87,13 @@ class Output:
                 self._table(Table(headings, rows))
         self._stdout.flush()
 
+    def rows(self, columns: Sequence[Column]) -> "Rows":
+        """Rows that come one by one."""
+        console = None
+        if not (self.as_json or self.quiet) and self._stdout.isatty():
+            console = self._console()
+        return Rows(self, columns, console)
+
     def line(self, text: str) -> None:
         """A line of a story that is told as it happens; left out when quiet or as JSON."""
         if not (self.quiet or self.as_json):
@@ -105,7 +126,6 @@ class Output:
         if not self._stdout.isatty():
             self._stdout.writelines("\t".join(map(_cell, row)) + "\n" for row in table.rows)
             return
-        from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -114,8 +134,58 @@ class Output:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(Text(_cell(value), style=_STYLES.get(_cell(value), "")) for value in row))
+        self._console().print(drawn)
+
+    def _console(self) -> "Console":
+        from rich.console import Console
+
         no_color = bool(self._variables.get("NO_COLOR")) or None
-        Console(file=self._stdout, no_color=no_color, highlight=False, _environ=self._variables).print(drawn)
+        return Console(file=self._stdout, no_color=no_color, highlight=False, _environ=self._variables)
+
+
+class Rows:
+    """Rows that come one by one: under headings and aligned on a terminal, tab-separated when piped."""
+
+    def __init__(self, output: Output, columns: Sequence[Column], console: "Console | None") -> None:
+        """`console` is the terminal, where there is one."""
+        self._output = output
+        self._columns = columns
+        self._console = console
+        self._begun = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether they are drawn on a terminal."""
+        return self._console is not None
+
+    def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
+        """One row: the document as JSON, or a cell for each column. `more` is one cell more; on a terminal it stands
+        below the row, on lines of its own.
+        """
+        if self._console is None:
+            text = "\t".join(map(_cell, cells if more is None else (*cells, more)))
+            self._output.result(document, text)
+            return
+        from rich.text import Text
+
+        if not self._begun:
+            self._begun = True
+            self._draw([Text(column.heading, "bold") for column in self._columns])
+        self._draw([Text(_cell(value), _STYLES.get(_cell(value), "")) for value in cells])
+        for line in more.splitlines() if more else ():
+            indent = line[: len(line) - len(line.lstrip(" "))]
+            self._console.print(Text(f"  {indent}{clean(line)}", "dim"), soft_wrap=True)
+
+    def _draw(self, cells: "Sequence[Text]") -> None:
+        from rich.text import Text
+
+        assert self._console is not None
+        fitted = (
+            Text(_fitted(cell.plain, column), cell.style) for column, cell in zip(self._columns, cells, strict=True)
+        )
+        row = Text("  ").join(fitted)
+        row.rstrip()
+        self._console.print(row, soft_wrap=True)
 
 
 def to_json(document: object) -> str:
@@ -134,6 +204,15 @@ def _separated(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield separator + text
         separator = ", "
+
+
+def _fitted(text: str, column: Column) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if column.width and cell_len(text) > column.width:
+        text = f"{set_cell_size(text, column.width - 1)}…"
+    fill = " " * (column.width - cell_len(text))
+    return fill + text if column.right else text + fill
 
 
 def listed(names: Iterable[str]) -> str:

@@ -107,6 +107,7 @@ class Request(NamedTuple):
     line: str
     headers: dict[str, str]
     body: bytes
+    head: bytes = b""
 
     @property
     def attempt(self) -> int:
@@ -294,10 +295,13 @@ def _read(reader: io.BufferedReader) -> Request | None:
     if not line:
         return None
     headers = {}
+    head = line
     while (header := reader.readline()) not in (b"\r\n", b""):
+        head += header
         name, _, value = header.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return Request(line.decode("latin-1").strip(), headers, reader.read(int(headers.get("content-length", "0"))))
+    body = reader.read(int(headers.get("content-length", "0")))
+    return Request(line.decode("latin-1").strip(), headers, body, head)
 
 
 @contextmanager
