@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "queue": "queue",
     "replay": "replay",
     "log": "log",
+    "listen": "listen",
     "sign": "sign",
     "verify": "verify",
     "demo": "demo",
