@@ -9,7 +9,6 @@ from arkcli.screen import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 _STYLES: Final = {
     "valid": "green",
@@ -152,6 +151,7 @@ class Rows:
         self._columns = columns
         self._console = console
         self._begun = False
+        self._brushes: dict[str, list[str]] = {}
 
     @property
     def drawn(self) -> bool:
@@ -166,26 +166,31 @@ class Rows:
             text = "\t".join(map(_cell, cells if more is None else (*cells, more)))
             self._output.result(document, text)
             return
-        from rich.text import Text
-
         if not self._begun:
             self._begun = True
-            self._draw([Text(column.heading, "bold") for column in self._columns])
-        self._draw([Text(_cell(value), _STYLES.get(_cell(value), "")) for value in cells])
+            self._draw((column.heading, "bold") for column in self._columns)
+        texts = map(_cell, cells)
+        self._draw((text, _STYLES.get(text, "")) for text in texts)
         for line in more.splitlines() if more else ():
             indent = line[: len(line) - len(line.lstrip(" "))]
-            self._console.print(Text(f"  {indent}{clean(line)}", "dim"), soft_wrap=True)
+            self._output.line(self._painted(f"  {indent}{clean(line)}", "dim"))
 
-    def _draw(self, cells: "Sequence[Text]") -> None:
-        from rich.text import Text
-
-        assert self._console is not None
+    def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
         fitted = (
-            Text(_fitted(cell.plain, column), cell.style) for column, cell in zip(self._columns, cells, strict=True)
+            self._painted(_fitted(text, column), style)
+            for column, (text, style) in zip(self._columns, cells, strict=True)
         )
-        row = Text("  ").join(fitted)
-        row.rstrip()
-        self._console.print(row, soft_wrap=True)
+        self._output.line("  ".join(fitted).rstrip(" "))
+
+    def _painted(self, text: str, style: str) -> str:
+        """The text between what switches a style on and off. Rich is asked once for each style: it takes its time."""
+        if style not in self._brushes:
+            assert self._console is not None
+            with self._console.capture() as drawn:
+                self._console.print("x", style=style, end="")
+            self._brushes[style] = drawn.get().split("x")
+        on, off = self._brushes[style]
+        return f"{on}{text}{off}"
 
 
 def to_json(document: object) -> str:

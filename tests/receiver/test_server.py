@@ -1,5 +1,6 @@
 """The server on real sockets: every framing HTTP/1.1 knows, and clients that are slow, stuck, broken or too many."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -141,10 +142,14 @@ def test_a_client_that_takes_no_answer_is_cut_off() -> None:
 
 
 def test_an_idle_connection_is_closed_without_a_word() -> None:
-    with running(Limits(idle=0.1)) as receiver, receiver.connect() as client:
-        client.sendall(request() + BODY)
-        assert everything(client) == OK
+    with running(Limits(idle=0.1)) as receiver:
         assert receiver.say(b"") == b""
+        # On a slow machine it may be closed before anything has been said.
+        said = b""
+        while not said:
+            with contextlib.suppress(OSError):
+                said = receiver.say(request() + BODY)
+        assert said == OK
 
 
 def test_what_has_half_arrived_is_bounded_for_all_together() -> None:
@@ -152,11 +157,13 @@ def test_what_has_half_arrived_is_bounded_for_all_together() -> None:
         body = b"x" * 50_000
         clients = [receiver.connect() for _ in range(4)]
         for client in clients:
-            client.sendall(request(body) + body[:-1])
+            client.sendall(request(body, "Expect: 100-continue"))
+            until(client, b"\r\n\r\n")
+        for client in clients:
+            client.sendall(body[:-1])
         assert receiver.post(body).status_code == 200
-        for client in clients[-1:]:
-            client.sendall(b"x")
-            assert until(client, b"\r\n\r\n") == OK
+        clients[-1].sendall(b"x")
+        assert until(clients[-1], b"\r\n\r\n") == OK
         assert [closed(client) for client in clients[:2]] == [True, True]
         for client in clients:
             client.close()
