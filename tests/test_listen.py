@@ -265,7 +265,7 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
         (("--plan", "503,"), "--plan: '' is not an answer"),
         (("--respond", "99"), "--respond: '99' is not an answer"),
         (("--respond", "503", "--plan", "200"), "give one of them"),
-        (("--forward-to", "localhost:3000"), "--forward-to takes a URL"),
+        (("--forward-to", "localhost:3000"), "--forward-to: 'localhost:3000' is not a URL"),
         (("--forward-to", "http://x/", "--plan", "200"), "leave out --respond and --plan"),
         (("--forward-unverified",), "goes with --forward-to"),
         (("--delay", "12"), "--delay: '12' is not a duration"),

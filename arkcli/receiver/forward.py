@@ -6,7 +6,8 @@ from typing import Final
 
 import httpx
 
-from arkcli.errors import UsageError
+from arkcli import guard
+from arkcli.errors import AddressRefused
 from arkcli.receiver.record import Header, Reply, Request
 
 #: How long an application may take for its whole answer, in seconds. The sender waits for 10.
@@ -26,14 +27,18 @@ class Forwarder:
     """An application to hand requests to."""
 
     def __init__(self, url: str, deadline: float = DEADLINE) -> None:
-        """`deadline` in seconds. Raises UsageError where the URL is none."""
+        """`deadline` in seconds. A user name and password in the URL are sent as HTTP means them (RFC 7617).
+
+        Raises AddressRefused where the URL is none.
+        """
         try:
-            self._url = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise UsageError(f"--forward-to: {url!r} is not a URL: {error}") from None
-        is_whole = self._url.scheme in ("http", "https") and self._url.host
-        if not is_whole or not 0 < (self._url.port or 1) < 65536:
-            raise UsageError(f"--forward-to takes a URL like http://127.0.0.1:3000/webhook, not {url!r}")
+            plain, userinfo = guard.split_userinfo(url)
+            guard.check_url(plain, allow_local=True)
+            self._url = httpx.URL(plain)
+        except (AddressRefused, httpx.InvalidURL) as error:
+            raise AddressRefused(f"--forward-to: {error}") from None
+        user, _, password = userinfo.reveal().partition(b":") if userinfo is not None else (b"", b"", b"")
+        self._auth = httpx.Auth() if userinfo is None else httpx.BasicAuth(user, password)
         self._deadline = deadline
         # A place that is left on a cancelled request is not always given back: so there is no limit to run into. The
         # server's limit on connections is one on these, too.
@@ -46,7 +51,7 @@ class Forwarder:
         outgoing = httpx.Request(request.method, self._url, headers=headers, content=request.body)
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._client.send(outgoing, stream=True)
+                answer = await self._client.send(outgoing, auth=self._auth, stream=True)
                 try:
                     return await _read(answer)
                 finally:
@@ -54,7 +59,7 @@ class Forwarder:
         except TimeoutError:
             return _failed(504, f"the application did not answer within {self._deadline:g} s")
         except httpx.ConnectError:
-            return _failed(502, f"nothing answers at {self._url}; is the application running?")
+            return _failed(502, f"nothing answers at {_origin(self._url)}; is the application running?")
         except httpx.HTTPError as error:
             return _failed(502, f"the application broke off: {str(error) or type(error).__name__}")
 
@@ -82,6 +87,11 @@ async def _read(answer: httpx.Response) -> Reply:
             return _failed(502, f"the application's answer is larger than {LARGEST_ANSWER:,} bytes")
     phrase = answer.extensions.get("reason_phrase", b"")
     return Reply(answer.status_code, tuple(end_to_end(answer.headers.raw)), bytes(pieces), phrase)
+
+
+def _origin(url: httpx.URL) -> str:
+    """Where a URL's server is. The sender may read it: a path and a query may hold what it should not know."""
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _failed(status: int, error: str) -> Reply:

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import re
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -77,7 +79,7 @@ def endless(_: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize(
     ("application", "status", "error"),
     [
-        (httpx.ConnectError("refused"), 502, "nothing answers at http://app.example/hook"),
+        (httpx.ConnectError("refused"), 502, "nothing answers at http://app.example;"),
         (httpx.ReadError("reset"), 502, "the application broke off: reset"),
         (httpx.RemoteProtocolError(""), 502, "the application broke off: RemoteProtocolError"),
         (too_late, 504, "the application did not answer within 0.1 s"),
@@ -183,6 +185,20 @@ def test_an_answer_that_is_none_is_a_502_and_the_next_one_comes_back(before: Bef
     pieces = iter([[said], [answer(201)]])
     receiver, _ = before(lambda _: iter(next(pieces)))
     assert [receiver.post().status_code for _ in range(2)] == [502, 201]
+
+
+def test_a_user_name_and_a_password_are_sent_and_never_shown(receive: Receive) -> None:
+    application = receive(200)
+    url = application.url.replace("http://", "http://me:s%40me@")
+    with running(forwarder=Forwarder(url)) as receiver:
+        assert receiver.post().status_code == 200
+        application.close()
+    assert application.requests[0].headers["authorization"] == f"Basic {b64encode(b'me:s@me').decode()}"
+    with listen_on("127.0.0.1", 0) as gone:
+        forwarder = Forwarder(url_of(gone).replace("http://", "http://me:s%40me@") + "/x?token=t")
+    with running(forwarder=forwarder) as receiver:
+        assert receiver.post().text == f"{receiver.received[0].error}\n"
+    assert not {"s%40me", "s@me", "token"} & set(re.split(r"[/:?=; ]+", str(receiver.received[0].error)))
 
 
 def test_a_redirect_is_not_followed(before: Before) -> None:
