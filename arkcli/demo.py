@@ -2,18 +2,20 @@
 
 import tempfile
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from arkcli import destinations, events
+from arkcli import destinations, events, signing
 from arkcli.delivery.drain import Drain, Plan
 from arkcli.delivery.places import Limits
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
-from arkcli.receiver import Receiver
 from arkcli.roster import Roster
 from arkcli.schedule import RetrySchedule
+
+if TYPE_CHECKING:
+    from arkcli.receiver.record import Received
 
 #: Told as such: nobody wants to watch 30 seconds pass.
 SHORTENED: Final = RetrySchedule((1_000, 2_000, 3_000, 4_000))
@@ -33,6 +35,10 @@ class Story(msgspec.Struct):
 
 def tell(outer: Environment, say: Callable[[str], None]) -> Story:
     """Plays the story and says each step as it happens."""
+    from arkcli.receiver import plan
+    from arkcli.receiver.receiver import Orders, Receiver
+    from arkcli.receiver.server import listen_on, url_of
+
     with tempfile.TemporaryDirectory(prefix="ark-demo-") as home:
         variables = {**outer.variables, "ARK_CONFIG_DIR": f"{home}/config", "ARK_STATE_DIR": f"{home}/state"}
         environment = Environment(
@@ -42,16 +48,21 @@ def tell(outer: Environment, say: Callable[[str], None]) -> Story:
         with environment.store.change() as contents:
             contents.workspace.secret = secret
         workspace = environment.workspace_secret(environment.store.read())
-        with Receiver(lambda: workspace, answers=(200, 503, 200)) as receiver:
-            return _play(environment, receiver, say)
+        received: list[Received] = []
+        orders = Orders(secrets=[workspace], plan=plan.parse("200,503,200"))
+        receiver = Receiver(orders, environment.clock, received.append)
+        listener = listen_on("127.0.0.1", 0)
+        url = f"{url_of(listener)}/webhook"
+        with receiver.in_background(listener):
+            return _play(environment, url, received, say)
 
 
-def _play(environment: Environment, receiver: Receiver, say: Callable[[str], None]) -> Story:
+def _play(environment: Environment, url: str, received: "list[Received]", say: Callable[[str], None]) -> Story:
     say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
-    say(f"1. A receiver listens at {receiver.url}. It checks every signature, and will fail once.\n")
+    say(f"1. A receiver listens at {url}. It checks every signature, and will fail once.\n")
 
-    say(f"2. ark dest add {receiver.url} --allow-local")
-    added, answer, _ = destinations.add(environment, Wanted(url=receiver.url, allow_local=True, name="demo"), ping=True)
+    say(f"2. ark dest add {url} --allow-local")
+    added, answer, _ = destinations.add(environment, Wanted(url=url, allow_local=True, name="demo"), ping=True)
     say(f"   The ping was answered {answer.status if answer else '-'}, so {added.name} is saved.\n")
 
     say(f"3. ark send {_EVENT} --sample")
@@ -62,18 +73,18 @@ def _play(environment: Environment, receiver: Receiver, say: Callable[[str], Non
         say(f"   {report.destination}: {report.outcome}, {report.error or report.status}\n")
 
     say("4. ark drain --for 8s")
-    delivered, attempts = _drain(environment, receiver)
+    delivered, attempts = _drain(environment, received)
     said = "delivered" if delivered else "not delivered"
     say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
 
-    heard = [request for request in receiver.received if request.event == _EVENT]
+    heard = [request for request in received if request.event == _EVENT]
     story = Story(
         delivered=delivered,
         attempts=len(heard),
-        answers=[request.status for request in heard],
-        signatures_valid=all(request.valid for request in receiver.received),
-        same_bytes=len({(request.body, request.signature, request.delivery) for request in heard}) == 1,
-        signature=heard[-1].signature,
+        answers=[request.status for request in heard if request.status],
+        signatures_valid=all(request.verdict.valid for request in received),
+        same_bytes=len({(one.request.body, _signature(one), one.delivery) for one in heard}) == 1,
+        signature=_signature(heard[-1]),
     )
     verdict = "valid" if story.signatures_valid else "NOT valid"
     same = "the same" if story.same_bytes else "NOT the same"
@@ -84,17 +95,21 @@ def _play(environment: Environment, receiver: Receiver, say: Callable[[str], Non
     return story
 
 
-def _drain(environment: Environment, receiver: Receiver) -> tuple[bool, int]:
+def _signature(received: "Received") -> str:
+    return received.request.header(signing.SIGNATURE_HEADER) or ""
+
+
+def _drain(environment: Environment, received: "list[Received]") -> tuple[bool, int]:
     """Drains until the event is delivered, or for 8 seconds."""
     wire = environment.wire()
     try:
         roster = Roster(environment, lambda contents: contents.destinations, lambda _: None)
 
         def done() -> bool:
-            return receiver.received[-1].event == _EVENT and receiver.received[-1].status == 200
+            return received[-1].event == _EVENT and received[-1].status == 200
 
         drain = Drain(environment.queue, wire, environment.clock, Limits(), roster.read, done, roster.tidy)
         drained = drain.run(Plan(watch=True, seconds=8.0))
     finally:
         wire.close()
-    return drained.total("delivered") == 1, int(receiver.received[-1].attempt)
+    return drained.total("delivered") == 1, received[-1].attempt or 0

@@ -4,6 +4,7 @@ signals and the environment's variables. Everything is made when it is first ask
 
 import io
 import os
+import resource
 import signal
 import sys
 import time
@@ -68,12 +69,16 @@ class Environment:
         self.schedule = retries
         self.color = "auto"
         self.stop_signal: int | None = None
+        self._on_stop: Callable[[], None] = lambda: None
 
     @classmethod
     def of_this_process(cls) -> "Environment":
-        """The real one. Files that this process makes are for its user alone."""
+        """The real one. Files that this process makes are for its user alone, and a crash leaves no core dump."""
         os.umask(0o077)
         _open_what_is_closed()
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        # 0 keeps the kernel from writing a file, but not from handing the memory to a program: 1 does both (core(5)).
+        resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
         return cls(os.environ, _stdin(), _text(sys.stdout, 1), _text(sys.stderr, 2))
 
     def output(self, *, as_json: bool, quiet: bool) -> "Output":
@@ -136,8 +141,12 @@ class Environment:
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
 
-    def stop_on_signals(self) -> None:
-        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once."""
+    def stop_on_signals(self, then: Callable[[], None] = lambda: None) -> None:
+        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once.
+
+        `then` is called at the first, wherever the process is.
+        """
+        self._on_stop = then
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
 
@@ -150,6 +159,7 @@ class Environment:
             # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
         self.stop_signal = number
+        self._on_stop()
 
 
 def _open_what_is_closed() -> None:

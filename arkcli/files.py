@@ -4,10 +4,13 @@ Nothing else changes a file, so that a test can break any single step. All funct
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
 import shutil
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -177,6 +180,34 @@ class Lock:
             self.release()
 
 
+class LineFile:
+    """A file that lines are added to, made 0600 where it is new; what it holds already is kept."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens it; a last line that was cut off is ended, so that the next one is not joined to it."""
+        self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._descriptor)
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        size = found.st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            self.append(b"")
+
+    def append(self, line: bytes) -> None:
+        """Adds a line, whole or not at all."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            write_all(self._descriptor, line + b"\n", size)
+        except OSError:
+            truncate(self._descriptor, size)
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
+
+
 def read_holder(path: Path) -> str:
     """What the last holder of a lock wrote into it; empty when nobody did."""
     try:
@@ -185,12 +216,14 @@ def read_holder(path: Path) -> str:
         return ""
 
 
-def raise_descriptor_limit() -> None:
-    """Allows this process as many open files as the system lets it have."""
+def raise_descriptor_limit() -> int:
+    """Allows this process as many open files as the system lets it have, and returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def network_file_system(path: Path, mounts: str) -> str | None:

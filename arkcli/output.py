@@ -9,6 +9,8 @@ from arkcli.errors import ArkError
 from arkcli.screen import clean
 
 _STYLES: Final = {
+    "valid": "green",
+    "invalid": "bold red",
     "delivered": "green",
     "retrying": "yellow",
     "waiting": "cyan",
@@ -46,6 +48,14 @@ class Painted(NamedTuple):
     """A cell in several colours: pieces of text, each with the name of its style."""
 
     pieces: Sequence[tuple[str, str]]
+
+
+class Column(NamedTuple):
+    """A column of rows that come one by one. `width` is 0 where the last one may be as wide as it likes."""
+
+    heading: str
+    width: int = 0
+    right: bool = False
 
 
 class Output:
@@ -90,11 +100,15 @@ class Output:
 
     def heading(self, text: str) -> str:
         """The text as a heading on standard output."""
-        return self._painted(self._stdout, text, "bold")
+        return self.painted(text, "bold")
+
+    def painted(self, text: str, style: str) -> str:
+        """The text on standard output, in a style where colours are used."""
+        return self._painted(self._stdout, text, style)
 
     def word(self, text: str) -> str:
         """The text on standard output, in its colour where it is a word that has one."""
-        return self._painted(self._stdout, text, _STYLES.get(text, ""))
+        return self.painted(text, _STYLES.get(text, ""))
 
     def _painted(self, stream: TextIO, text: str, style: str) -> str:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and self._is_colored(stream) else text
@@ -138,6 +152,11 @@ class Output:
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
                 self._table(Table(headings, rows))
         self._stdout.flush()
+
+    def rows(self, columns: Sequence[Column]) -> "Rows":
+        """Rows that come one by one."""
+        drawn = not (self.as_json or self.quiet) and self._stdout.isatty()
+        return Rows(self, columns, drawn=drawn)
 
     def line(self, text: str) -> None:
         """A line of a story that is told as it happens; left out when quiet or as JSON."""
@@ -207,8 +226,43 @@ class Output:
 
     def _cell(self, value: object) -> str:
         if isinstance(value, Painted):
-            return "".join(self._painted(self._stdout, text, style) for text, style in value.pieces)
+            return "".join(self.painted(text, style) for text, style in value.pieces)
         return self.word(_text(value))
+
+
+class Rows:
+    """Rows that come one by one: under headings and aligned on a terminal, tab-separated when piped."""
+
+    def __init__(self, output: Output, columns: Sequence[Column], *, drawn: bool) -> None:
+        """`drawn` says whether they are drawn, on a terminal."""
+        self._output = output
+        self._columns = columns
+        self.drawn = drawn
+        self._begun = False
+
+    def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
+        """One row: the document as JSON, or a cell for each column. `more` is one cell more; on a terminal it stands
+        below the row, on lines of its own.
+        """
+        if not self.drawn:
+            text = "\t".join(map(_text, cells if more is None else (*cells, more)))
+            self._output.result(document, text)
+            return
+        if not self._begun:
+            self._begun = True
+            self._draw((column.heading, "bold") for column in self._columns)
+        texts = map(_text, cells)
+        self._draw((text, _STYLES.get(text, "")) for text in texts)
+        for line in more.splitlines() if more else ():
+            indent = line[: len(line) - len(line.lstrip(" "))]
+            self._output.line(self._output.painted(f"  {indent}{clean(line)}", "dim"))
+
+    def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
+        fitted = (
+            self._output.painted(_fitted(text, column), style)
+            for column, (text, style) in zip(self._columns, cells, strict=True)
+        )
+        self._output.line("  ".join(fitted).rstrip(" "))
 
 
 def to_json(document: object) -> str:
@@ -227,6 +281,15 @@ def _separated(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield separator + text
         separator = ", "
+
+
+def _fitted(text: str, column: Column) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if column.width and cell_len(text) > column.width:
+        text = f"{set_cell_size(text, column.width - 1)}…"
+    fill = " " * (column.width - cell_len(text))
+    return fill + text if column.right else text + fill
 
 
 def listed(names: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """wrk, the peer of everything that delivers: one thread in C that posts one body over and over and keeps nothing."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,13 @@ wrk.headers["Content-Type"] = "application/json"
 class Wrk:
     """wrk -t1 -c64, posting one body."""
 
-    def __init__(self, directory: Path, body: bytes) -> None:
+    def __init__(self, directory: Path, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Its script and the body are written into the directory."""
         self._program = measure.tool("wrk", "wrk")
         self._script = directory / "post.lua"
         (directory / "body.json").write_bytes(body)
-        self._script.write_text(_SCRIPT.format(body=directory / "body.json"), "utf-8")
+        lines = (f'wrk.headers["{name}"] = "{value}"\n' for name, value in (headers or {}).items())
+        self._script.write_text(_SCRIPT.format(body=directory / "body.json") + "".join(lines), "utf-8")
 
     def rate(self, url: str, seconds: int) -> float:
         """Answers per second, over so many seconds. Raises RuntimeError when anything but 2xx comes back."""

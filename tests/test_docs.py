@@ -44,6 +44,9 @@ def test_every_command_shown_works(
         # It speaks of a house in which people live.
         world.add(receive(200), "crm")
     for command in commands(document):
+        if command.startswith("ark listen"):
+            assert listens(f"{command} --port 0", tmp_path, environment)
+            continue
         done = subprocess.run(
             ["bash", "-euc", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
@@ -51,9 +54,20 @@ def test_every_command_shown_works(
         assert "Traceback" not in done.stderr
 
 
+def listens(command: str, directory: Path, environment: dict[str, str]) -> bool:
+    """Whether a receiver says where it listens, and ends when it is told to."""
+    with subprocess.Popen(
+        ["bash", "-euc", f"exec {command}"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.terminate()
+        return said.startswith("listening on http://127.0.0.1:") and process.wait(20) == 130
+
+
 def test_the_readme_shows_every_command() -> None:
     shown = " ".join(commands(ROOT / "README.md"))
-    for word in ("dest add", "send", "drain", "queue", "sign", "verify", "secret show"):
+    for word in ("dest add", "send", "drain", "queue", "sign", "verify", "listen", "secret show"):
         assert f"ark {word}" in shown
 
 
@@ -65,7 +79,7 @@ def test_the_gate_runs_the_very_command_of_the_readme() -> None:
     assert "<!-- command: tests -->" in gate
 
 
-@pytest.mark.parametrize("help_of", ["dest", "send", "drain", "sign", "verify", "secret", "ping", "queue"])
+@pytest.mark.parametrize("help_of", ["dest", "send", "drain", "listen", "sign", "verify", "secret", "ping", "queue"])
 def test_every_option_in_the_readme_exists(help_of: str) -> None:
     row = next(
         line

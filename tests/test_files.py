@@ -57,6 +57,19 @@ print(torn)
 """
 
 
+def test_a_line_file_keeps_what_it_holds_and_ends_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for line in (b"one", b"two"):
+        file = files.LineFile(path)
+        file.append(line)
+        file.close()
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert path.stat().st_mode & 0o777 == files.FILE_MODE
+    path.write_bytes(b"one\ntw")
+    files.LineFile(path).append(b"three")
+    assert path.read_bytes() == b"one\ntw\nthree\n"
+
+
 def test_a_reader_in_another_process_sees_the_old_or_the_new_content_and_never_a_part(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.replace(path, b"a" * 200_000)

@@ -5,7 +5,7 @@ import json
 import os
 import pty
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused, ArkError, Busy, PayloadError, Unreadable
 from arkcli.model import Outcome
-from arkcli.output import Output, Table, listed, to_json
+from arkcli.output import Column, Output, Table, listed, to_json
 from tests.world import World
 
 TABLE = Table(
@@ -43,11 +43,16 @@ class Said:
 
 def drawn(table: Table, variables: Mapping[str, str]) -> str:
     """A table as a terminal of 60 columns gets it."""
+    return on_terminal(variables, lambda output: output.result({}, table))
+
+
+def on_terminal(variables: Mapping[str, str], say: Callable[[Output], None]) -> str:
+    """What an output says to a terminal of 60 columns."""
     ours, theirs = pty.openpty()
     try:
         with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
             variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
-            Output(terminal, terminal, variables, as_json=False, quiet=False).result({}, table)
+            say(Output(terminal, terminal, variables, as_json=False, quiet=False))
             # Reading from a terminal waits for something to read: there is always this.
             terminal.write("\x04")
             terminal.flush()
@@ -240,6 +245,41 @@ def test_a_value_that_is_too_wide_for_a_terminal_is_folded_and_not_cut() -> None
     text = plain(drawn(Table(("name", "outcome"), [(wide, "dead")]), {}))
     assert "".join(re.findall(r"\d+", text)) == wide
     assert max(map(len, text.splitlines())) <= 60
+
+
+COLUMNS = (Column("event", 8), Column("bytes", 5, right=True), Column("remarks"))
+
+
+def say_rows(output: Output) -> None:
+    rows = output.rows(COLUMNS)
+    rows.add({"n": 1}, ("ping", 7, ""), f'{{\n  "a": [bold]{HARMFUL}')
+    rows.add({"n": 2}, ("界" * 8, None, "[red]x[/red]"))
+
+
+def test_rows_that_come_one_by_one_are_lines_of_json_or_of_tab_separated_fields() -> None:
+    said = Said(as_json=True)
+    say_rows(said.output)
+    assert said.out == '{"n": 1}\n{"n": 2}\n'
+    said = Said()
+    say_rows(said.output)
+    assert said.out == f'ping\t7\t\t{{   "a": [bold] ]0;owned 2J\n{"界" * 8}\t-\t[red]x[/red]\n'
+    said = Said(quiet=True)
+    say_rows(said.output)
+    assert said.out == ""
+
+
+def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
+    text = on_terminal({}, say_rows)
+    assert "\x1b]" not in text
+    lines = [line.rstrip() for line in plain(text).splitlines()]
+    assert lines == [
+        "event     bytes  remarks",
+        "ping          7",
+        "  {",
+        '    "a": [bold] ]0;owned',
+        "  2J",
+        f"{'界' * 3} …      -  [red]x[/red]",
+    ]
 
 
 @pytest.mark.parametrize(

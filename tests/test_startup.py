@@ -13,7 +13,7 @@ from arkcli.signing import sign
 SECRET, BODY = "s3cret", b'{"event":"ping"}'
 #: Expensive, and of no use to a signature (design, section 5).
 HEAVY = {
-    *("httpx", "rich", "pycurl", "asyncio", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
+    *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
 }
 

@@ -128,6 +128,7 @@ class Request(NamedTuple):
     line: str
     headers: dict[str, str]
     body: bytes
+    head: bytes = b""
 
     @property
     def attempt(self) -> int:
@@ -191,7 +192,7 @@ class TestReceiver:
         socket.create_connection(("127.0.0.1", self.port)).close()
         while self.connections == before:
             time.sleep(0.001)
-        for thread in self._serving:
+        for thread in list(self._serving):
             thread.join(5)
         self._serving.clear()
 
@@ -207,8 +208,8 @@ class TestReceiver:
                 return
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._serving.append(thread)
             thread.start()
+            self._serving.append(thread)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -315,10 +316,13 @@ def _read(reader: io.BufferedReader) -> Request | None:
     if not line:
         return None
     headers = {}
+    head = line
     while (header := reader.readline()) not in (b"\r\n", b""):
+        head += header
         name, _, value = header.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return Request(line.decode("latin-1").strip(), headers, reader.read(int(headers.get("content-length", "0"))))
+    body = reader.read(int(headers.get("content-length", "0")))
+    return Request(line.decode("latin-1").strip(), headers, body, head)
 
 
 @contextmanager

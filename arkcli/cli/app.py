@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "queue": "Show what waits for delivery, and mend it",
     "replay": "Send old events again, delivered or not",
     "log": "Show attempts, newest last",
+    "listen": "Receive webhooks on this machine, check each signature, and answer as told",
     "sign": "Print the signature of a body's exact bytes",
     "verify": "Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason",
     "demo": "Tell the whole story in a few seconds, on this machine alone, and leave nothing behind",

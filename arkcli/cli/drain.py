@@ -17,6 +17,7 @@ from arkcli.cli.options import (
     environment_of,
     find_destination,
     output_of,
+    parse_seconds,
     parse_time,
 )
 from arkcli.cli.queue import show_deliveries
@@ -61,7 +62,7 @@ def drain(
     output = output_of(context, as_json=as_json, quiet=quiet)
     if at is not None and not dry_run:
         raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
-    plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else _seconds(for_))
+    plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
 
     def choose(contents: Contents) -> Sequence[Destination]:
         return [find_destination(contents, name) for name in to] if to else contents.destinations
@@ -97,13 +98,6 @@ def drain(
         always=status is not ExitCode.DONE,
     )
     raise typer.Exit(status)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return times.parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--for: {error}") from None
 
 
 def _exit_code(environment: Environment, roster: Roster, drained: Drained, plan: Plan, *, strict: bool) -> ExitCode:

@@ -113,7 +113,14 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
             given.append(Secret(environment.variables["ARK_SECRET"]))
     except ValueError:
         raise UsageError("the signing secret is empty; give --secret-file or ARK_SECRET a value") from None
-    return given or [environment.workspace_secret(environment.store.read())]
+    if given:
+        return given
+    contents = environment.store.read()
+    if contents.workspace.secret is None:
+        raise UsageError(
+            "there is no signing secret; give --secret-file or ARK_SECRET, or make one with `ark secret rotate`"
+        )
+    return [environment.workspace_secret(contents)]
 
 
 def ask(environment: Environment, question: str) -> None:
@@ -124,6 +131,16 @@ def ask(environment: Environment, question: str) -> None:
     environment.stderr.flush()
     if environment.stdin.readline().strip().lower() not in (b"y", b"yes"):
         raise Interrupted("nothing was changed")
+
+
+def parse_seconds(text: str, option: str) -> float:
+    """Seconds in a duration like 30s, 5m or 1h30m. Raises UsageError."""
+    from arkcli import times
+
+    try:
+        return times.parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def parse_time(text: str, now: int, option: str) -> int:

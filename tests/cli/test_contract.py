@@ -22,7 +22,11 @@ from tests.world import PAYLOAD, Result, World, receiver
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
 SIGNATURE = "0" * 64
 
-COMMANDS = {path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)}
+#: A server: the tests in tests/receiver hold it to what it prints, while it runs.
+SERVERS = {"listen"}
+COMMANDS = {
+    path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)
+} - SERVERS
 GROUPS = {path.removeprefix("ark").strip() for path, (_, command) in PAGES.items() if isinstance(command, Group)}
 #: A group that does something alone is a command as well.
 ALONE = {"queue"}

@@ -87,6 +87,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         "https://hooks.example.com/signalark": f"{receiver.url} --allow-local",
         "evt_…": "evt_1",
         "55s": "0.1s",
+        "ark listen": "ark listen --port 0 --timeout 0.1s",
         "3a7f…": sign("s3cret", PAYLOAD),
     }.items():
         example = example.replace(stands, means)

@@ -1,0 +1,189 @@
+"""`ark listen`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arkcli import files, screen
+from arkcli.cli.command import App
+from arkcli.cli.options import (
+    Json,
+    Quiet,
+    SecretFile,
+    SecretText,
+    environment_of,
+    find_secrets,
+    output_of,
+    parse_seconds,
+)
+from arkcli.errors import ExitCode, UsageError
+from arkcli.output import Column, to_json
+
+if TYPE_CHECKING:
+    from arkcli.output import Rows
+    from arkcli.receiver.forward import Forwarder
+    from arkcli.receiver.plan import Plan
+    from arkcli.receiver.receiver import Report, Totals
+    from arkcli.receiver.record import Received
+
+app = App()
+
+_COLUMNS = (
+    Column("time (UTC)", 12),
+    Column("event", 20),
+    Column("verdict", 7),
+    Column("bytes", 7, right=True),
+    Column("answer", 7),
+    Column("remarks"),
+)
+
+
+@app.command()
+def listen(
+    context: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 means any.")] = 8765,
+    host: Annotated[str, typer.Option("--host", help="At which address of this machine.")] = "127.0.0.1",
+    respond: Annotated[
+        str | None, typer.Option("--respond", metavar="STATUS", help="What to answer, such as 503; 200 without it.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", help="Answers in turn, the last one for ever: 503x2,timeout,reset,200.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option("--delay", metavar="DURATION", help="Answer so much later.")] = None,
+    forward_to: Annotated[
+        str | None,
+        typer.Option("--forward-to", metavar="URL", help="Hand verified requests on; the answers come from there."),
+    ] = None,
+    forward_unverified: Annotated[bool, typer.Option("--forward-unverified", help="Hand on the others, too.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Add each request, body and all, to a file as JSON.")
+    ] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many requests.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="DURATION", help="End after so long: exit 1 if --count is short.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the bodies.")] = False,
+    secret: SecretText = None,
+    secret_file: SecretFile = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Receive webhooks on this machine, check each signature, and answer as told. With --json one object a line.
+
+    A request whose signature is not valid is answered 401, and a body above 1 MiB 413. The secret: --secret
+    (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
+
+    Exit status: 0 as many came as --count wants, 1 they did not within --timeout, 130 stopped.
+
+    Example: ark listen --forward-to http://127.0.0.1:3000/webhook
+    """
+    from arkcli.receiver.receiver import Orders, Receiver
+    from arkcli.receiver.server import listen_on, reaches_others, url_of
+
+    environment = environment_of(context)
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    _refuse_contradictions(respond, plan, forward_to, forward_unverified=forward_unverified)
+    orders = Orders(
+        secrets=find_secrets(environment, secret, secret_file),
+        plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
+        delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
+        forwarder=_forwarder(forward_to),
+        forward_unverified=forward_unverified,
+        count=count,
+        timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
+    )
+    rows = output.rows(_COLUMNS)
+    report = _reports(rows, None if save is None else _kept(save), verbose=verbose)
+    receiver = Receiver(orders, environment.clock, report, lambda what: output.note(screen.clean(what)))
+    with listen_on(host, port) as listener:
+        environment.stop_on_signals(receiver.stop)
+        output.result({"listening": url_of(listener)}, f"listening on {url_of(listener)}", always=True)
+        if rows.drawn:
+            output.note(f"`ark dest add {url_of(listener)} --allow-local` sends events here; Ctrl-C ends this")
+        if reaches_others(listener):
+            output.warn(f"{host} is not this machine alone: whoever reaches it can send requests here")
+        receiver.run(listener)
+    output.note(_summary(receiver.totals))
+    if receiver.has_enough:
+        raise typer.Exit(ExitCode.DONE)
+    if environment.stopping():
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(ExitCode.DONE if count is None else ExitCode.FAILED)
+
+
+def _summary(totals: "Totals") -> str:
+    requests = "1 request" if totals.requests == 1 else f"{totals.requests} requests"
+    return f"{requests}: {totals.valid} valid, {totals.requests - totals.valid} invalid, {totals.repeated} repeated"
+
+
+def _refuse_contradictions(
+    respond: str | None, plan: str | None, forward_to: str | None, *, forward_unverified: bool
+) -> None:
+    if respond is not None and plan is not None:
+        raise UsageError("--respond and --plan both say what to answer; give one of them")
+    if forward_to is not None and (respond is not None or plan is not None):
+        raise UsageError("with --forward-to the application answers; leave out --respond and --plan")
+    if forward_unverified and forward_to is None:
+        raise UsageError("--forward-unverified goes with --forward-to")
+
+
+def _plan(option: str, text: str) -> "Plan":
+    from arkcli.receiver.plan import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _forwarder(url: str | None) -> "Forwarder | None":
+    if url is None:
+        return None
+    from arkcli.receiver.forward import Forwarder
+
+    return Forwarder(url)
+
+
+def _kept(path: Path) -> files.LineFile:
+    try:
+        return files.LineFile(path.resolve())
+    except OSError as error:
+        raise UsageError(f"--save: {path} cannot be written: {error.strerror}") from None
+
+
+def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Report":
+    """What is done with each request: it is kept first, then shown."""
+    from arkcli.receiver import record
+
+    def report(received: "Received") -> None:
+        if kept is not None:
+            kept.append(to_json(record.saved(received)).encode())
+        document = record.document(received)
+        at = document["at"]
+        cells = (
+            at[11:-1] if rows.drawn else at,
+            received.event,
+            "valid" if received.verdict.valid else "invalid",
+            received.size,
+            received.answer or None,
+            "; ".join(_remarks(received)),
+        )
+        if not verbose:
+            rows.add(document, cells)
+            return
+        body = received.request.body or b""
+        rows.add(document | record.body_of(received), cells, body.decode("utf-8", "backslashreplace"))
+
+    return report
+
+
+def _remarks(received: "Received") -> Iterator[str]:
+    if received.verdict.reason is not None:
+        yield received.verdict.reason
+    if received.before:
+        attempt = f"attempt {received.attempt}" if received.attempt else f"time {received.before + 1}"
+        yield f"repeated: {attempt} of {received.delivery}"
+    if received.error is not None:
+        yield received.error

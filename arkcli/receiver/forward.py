@@ -1,0 +1,98 @@
+"""Hands requests to an application, byte for byte, and brings its answers back."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import httpx
+
+from arkcli import guard
+from arkcli.errors import AddressRefused
+from arkcli.receiver.record import Header, Reply, Request
+
+#: How long an application may take for its whole answer, in seconds. The sender waits for 10.
+DEADLINE: Final = 30.0
+#: The largest answer that is brought back, in bytes.
+LARGEST_ANSWER: Final = 1024 * 1024
+
+#: Fields that are about one connection (RFC 9110, section 7.6.1). `Connection` itself may name more.
+_HOP_BY_HOP: Final = frozenset(
+    (b"connection", b"proxy-connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade")
+)
+#: Made anew from the URL and the body. `Expect` was answered here.
+_MADE_ANEW: Final = frozenset((b"host", b"content-length", b"expect"))
+
+
+class Forwarder:
+    """An application to hand requests to."""
+
+    def __init__(self, url: str, deadline: float = DEADLINE) -> None:
+        """`deadline` in seconds. A user name and password in the URL are sent as HTTP means them (RFC 7617).
+
+        Raises AddressRefused where the URL is none.
+        """
+        try:
+            plain, userinfo = guard.split_userinfo(url)
+            guard.check_url(plain, allow_local=True)
+            self._url = httpx.URL(plain)
+        except (AddressRefused, httpx.InvalidURL) as error:
+            raise AddressRefused(f"--forward-to: {error}") from None
+        user, _, password = userinfo.reveal().partition(b":") if userinfo is not None else (b"", b"", b"")
+        self._auth = httpx.Auth() if userinfo is None else httpx.BasicAuth(user, password)
+        self._deadline = deadline
+        # A place that is left on a cancelled request is not always given back: so there is no limit to run into. The
+        # server's limit on connections is one on these, too.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
+
+    async def forward(self, request: Request) -> Reply:
+        """The application's answer; 502 or 504 where there is none."""
+        headers = end_to_end(request.headers)
+        outgoing = httpx.Request(request.method, self._url, headers=headers, content=request.body)
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer = await self._client.send(outgoing, auth=self._auth, stream=True)
+                try:
+                    return await _read(answer)
+                finally:
+                    await answer.aclose()
+        except TimeoutError:
+            return _failed(504, f"the application did not answer within {self._deadline:g} s")
+        except httpx.ConnectError:
+            return _failed(502, f"nothing answers at {_origin(self._url)}; is the application running?")
+        except httpx.HTTPError as error:
+            return _failed(502, f"the application broke off: {str(error) or type(error).__name__}")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+
+def end_to_end(headers: Iterable[Header]) -> list[Header]:
+    """The headers that go on to the other side: all but those about one connection, and those that are made anew."""
+    given = [(name, value) for name, value in headers if name.lower() not in _MADE_ANEW]
+    named = {
+        word.strip().lower() for name, value in given if name.lower() == b"connection" for word in value.split(b",")
+    }
+    return [(name, value) for name, value in given if name.lower() not in _HOP_BY_HOP | named]
+
+
+async def _read(answer: httpx.Response) -> Reply:
+    if answer.status_code < 200:
+        return _failed(502, f"the application answered {answer.status_code}, which ends no request")
+    pieces = bytearray()
+    async for piece in answer.aiter_raw():
+        pieces += piece
+        if len(pieces) > LARGEST_ANSWER:
+            return _failed(502, f"the application's answer is larger than {LARGEST_ANSWER:,} bytes")
+    phrase = answer.extensions.get("reason_phrase", b"")
+    return Reply(answer.status_code, tuple(end_to_end(answer.headers.raw)), bytes(pieces), phrase)
+
+
+def _origin(url: httpx.URL) -> str:
+    """Where a URL's server is. The sender may read it: a path and a query may hold what it should not know."""
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _failed(status: int, error: str) -> Reply:
+    return Reply(status, body=f"{error}\n".encode(), error=error)

@@ -1,0 +1,86 @@
+"""A receiver that runs beside a test, and clients that speak to it in bytes."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from arkcli.environment import SystemClock
+from arkcli.receiver import plan
+from arkcli.receiver.clients import Limits
+from arkcli.receiver.receiver import Orders, Receiver
+from arkcli.receiver.record import Received
+from arkcli.receiver.server import listen_on, url_of
+from arkcli.signing import Secret, sign
+
+SECRET = "s3cret"
+BODY = b'{"event":"ping"}'
+
+#: Makes a connection for each request.
+_CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+
+
+class Running:
+    """A receiver, and what came of it."""
+
+    def __init__(self, limits: Limits, answers: str, **orders: Any) -> None:
+        self.received: list[Received] = []
+        self.complaints: list[str] = []
+        told = Orders(secrets=[Secret(SECRET)], plan=plan.parse(answers), **orders)
+        self.receiver = Receiver(told, SystemClock(), self.received.append, self.complaints.append, limits)
+        self.listener = listen_on("127.0.0.1", 0)
+        self.url = url_of(self.listener)
+        self._address = self.listener.getsockname()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self._address, timeout=20)
+
+    def post(self, body: bytes = BODY, **headers: str) -> httpx.Response:
+        """A signed request on a connection of its own. `delivery` becomes X-SignalArk-Delivery, and so on."""
+        named = {f"X-SignalArk-{name.title()}": value for name, value in headers.items()}
+        return _CLIENT.post(self.url, content=body, headers={"X-SignalArk-Signature": sign(SECRET, body), **named})
+
+    def say(self, said: bytes) -> bytes:
+        """All that is answered to these bytes, up to the end of the connection."""
+        with self.connect() as client:
+            client.sendall(said)
+            return everything(client)
+
+
+@contextmanager
+def running(limits: Limits | None = None, answers: str = "200", **orders: Any) -> Iterator[Running]:
+    """A receiver for the length of a block."""
+    made = Running(limits or Limits(), answers, **orders)
+    with made.listener, made.receiver.in_background(made.listener):
+        yield made
+
+
+def everything(client: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def until(client: socket.socket, end: bytes) -> bytes:
+    """What comes up to these bytes."""
+    said = b""
+    while not said.endswith(end):
+        piece = client.recv(1)
+        assert piece, said
+        said += piece
+    return said
+
+
+def request(body: bytes = BODY, *headers: str, close: bool = False) -> bytes:
+    """A signed request in bytes; without a Content-Length where another header says how long it is."""
+    length = [] if any("chunked" in header for header in headers) else [f"Content-Length: {len(body)}"]
+    signature = f"X-SignalArk-Signature: {sign(SECRET, body)}"
+    closing = ["Connection: close"] if close else []
+    lines = ["POST /hook HTTP/1.1", "Host: x", signature, *length, *closing, *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def chunked(*pieces: bytes) -> bytes:
+    """A body in these chunks."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece) + b"0\r\n\r\n"

@@ -1,0 +1,173 @@
+"""Secrets, followed: every command runs with known ones, and they turn up nowhere but where they belong.
+
+Looked through are both streams and every file below the home. A secret may come in another spelling, too: base64, hex,
+or as it stands in a URL.
+"""
+
+import base64
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from arkcli.cli.app import COMMANDS
+from arkcli.signing import sign
+from tests.world import PAYLOAD, Request, TestReceiver, World, answer, receiver
+
+WORKSPACE: Final = "canary-workspace-4f1d0c"
+OWN: Final = "canary-own-91ab77"
+HEADER: Final = "canary-header-55d3e0"
+PASSWORD: Final = "canary/p@ss-7c20aa"
+VARIABLE: Final = "canary-variable-08e1f2"
+SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE)
+WRONG: Final = "0" * 64
+
+#: Every command, as it succeeds and as it fails. URL is a receiver's address, with a user name and a password.
+RUNS: Final = (
+    ("secret", "set"),
+    ("secret", "show"),
+    ("secret", "show", "--nonsense"),
+    ("dest", "add", "URL", "--allow-local", "--name", "crm", "--secret-file", "OWN", "--header", f"X-Token: {HEADER}"),
+    ("dest", "add", "URL", "--allow-local"),
+    ("dest", "add", "URL", "--nonsense"),
+    ("dest", "add", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@127.0.0.1:1/", "--allow-local"),
+    ("dest", "add", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
+    ("dest", "add", f"https://me%3A:{urllib.parse.quote(PASSWORD, safe='')}@example.com/"),
+    ("dest", "set", "crm", "--header", f"X-Token {HEADER}"),
+    ("dest", "set", "crm", "--header", f"X-Tok\xe9n: {HEADER}"),
+    ("dest", "set", "crm", "--header", f"X-Token: {HEADER}\r\nHost: evil"),
+    ("dest", "set", "crm", "--header", f"Host: {HEADER}"),
+    ("dest", "set", "crm", "--description", "the sales team"),
+    ("dest", "list"),
+    ("dest", "show", "crm"),
+    ("dest", "pause", "crm"),
+    ("dest", "resume", "crm"),
+    ("ping",),
+    ("ping", "nobody"),
+    ("send", "signal.promoted", "PAYLOAD", "--id", "event-1"),
+    ("send", "signal.promoted", "PAYLOAD", "--queue"),
+    ("send", "signal.promted", "PAYLOAD"),
+    ("drain",),
+    ("drain", "--dry-run"),
+    ("queue",),
+    ("queue", "list"),
+    ("queue", "show", "event-1"),
+    ("queue", "retry", "event-1"),
+    ("queue", "drop", "event-1", "--yes"),
+    ("queue", "check"),
+    ("queue", "check", "--repair"),
+    ("replay", "event-1"),
+    ("log",),
+    ("sign", "PAYLOAD"),
+    ("sign", "PAYLOAD", "--secret", OWN),
+    ("sign", "PAYLOAD", "--secret-file", "OWN"),
+    ("sign", "MISSING", "--secret", OWN),
+    ("verify", "PAYLOAD", "--signature", WRONG, "--secret", OWN, "--secret", WORKSPACE),
+    ("verify", "PAYLOAD", "--signature", sign(OWN, PAYLOAD), "--secret", OWN),
+    ("verify", "PAYLOAD", "--signature", OWN),
+    ("demo",),
+    ("completion", "bash"),
+    ("nonsense", "--secret", OWN),
+    ("dest", "remove", "crm", "--yes"),
+    ("secret", "rotate"),
+)
+
+
+def spellings(secret: str) -> Iterator[bytes]:
+    raw = secret.encode()
+    yield raw
+    yield raw.hex().encode()
+    yield urllib.parse.quote(secret, safe="").encode()
+    # Where base64 begins amid something longer, three alignments are possible.
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        yield encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4]
+
+
+def leaked(content: bytes) -> set[str]:
+    return {secret for secret in SECRETS if any(found in content for found in spellings(secret))}
+
+
+class Run:
+    """One home, in which every command runs in turn."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.world = World(home / "ark")
+        self.world.variables["ARK_SECRET"] = VARIABLE
+        self.places = {"OWN": home / "own.txt", "PAYLOAD": home / "payload.json"}
+        self.places["OWN"].write_text(OWN)
+        self.places["PAYLOAD"].write_bytes(PAYLOAD)
+
+    def ark(self, url: str, *args: str) -> str:
+        given = [url if arg == "URL" else str(self.places.get(arg, arg)) for arg in args]
+        result = self.world.ark(*given, stdin=WORKSPACE.encode())
+        return result.out + result.err
+
+
+@pytest.fixture(scope="module")
+def said(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Iterator[tuple[Run, dict[tuple[str, ...], bytes], TestReceiver]]":
+    run = Run(tmp_path_factory.mktemp("canary"))
+    echo = receiver(lambda request: answer(503, b"you sent " + request.signature.encode()))
+    with echo as server:
+        url = server.url.replace("http://", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@")
+        heard: dict[tuple[str, ...], bytes] = {}
+        for form in ((), ("--json",)):
+            for args in RUNS:
+                if args[:2] == ("dest", "add"):
+                    server.behave = lambda _: answer(200)
+                heard[*args, *form] = run.ark(url, *args, *form).encode()
+                server.behave = lambda request: answer(503, b"you sent " + request.signature.encode())
+        yield run, heard, server
+
+
+def test_every_command_is_among_those_that_run() -> None:
+    # These two take secrets like `verify` and run for ever like `drain --watch`: their own tests follow them.
+    assert {args[0] for args in RUNS} >= set(COMMANDS) - {"listen", "doctor", "config", "events"}
+
+
+def test_the_secrets_were_in_use(said: tuple[Run, dict[tuple[str, ...], bytes], TestReceiver]) -> None:
+    run, heard, server = said
+    basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    requests: list[Request] = server.requests
+    assert {request.headers["authorization"] for request in requests} == {f"Basic {basic}"}
+    assert {request.headers["x-token"] for request in requests} == {HEADER}
+    assert all(request.signature == sign(OWN, request.body) for request in requests)
+    assert heard["sign", "PAYLOAD"].decode().strip() == sign(VARIABLE, PAYLOAD)
+    assert len(run.world.event_lines) > 2
+
+
+@pytest.mark.parametrize("args", [(*args, *form) for form in ((), ("--json",)) for args in RUNS], ids=" ".join)
+def test_no_secret_is_said(said: tuple[Run, dict[tuple[str, ...], bytes], TestReceiver], args: tuple[str, ...]) -> None:
+    _, heard, _ = said
+    assert leaked(heard[args]) == set()
+
+
+def test_no_secret_is_in_any_file_but_its_own(
+    said: tuple[Run, dict[tuple[str, ...], bytes], TestReceiver],
+) -> None:
+    run, _, _ = said
+    files = [path for path in run.home.rglob("*") if path.is_file() and path != run.places["OWN"]]
+    assert run.world.store_file in files
+    found = {path: leaked(path.read_bytes()) for path in files if path != run.world.store_file}
+    assert {path: secrets for path, secrets in found.items() if secrets} == {}
+
+
+def test_a_process_that_crashes_leaves_no_core_with_secrets_in_it() -> None:
+    asked = "import resource, arkcli.environment as e; e.Environment.of_this_process(); "
+    shown = "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    done = subprocess.run([sys.executable, "-c", asked + shown], capture_output=True, text=True, check=True)
+    assert int(done.stdout) in (0, 1)
+
+
+def test_every_file_and_directory_is_for_this_user_alone(
+    said: tuple[Run, dict[tuple[str, ...], bytes], TestReceiver],
+) -> None:
+    run, _, _ = said
+    assert [path for path in (run.home / "ark").rglob("*") if path.stat().st_mode & 0o077] == []

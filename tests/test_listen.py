@@ -1,0 +1,376 @@
+"""`ark listen` as a process: real sockets, real signals, and applications of other people's make behind it."""
+
+import base64
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from arkcli.signing import sign
+from tests.receiver.running import request
+from tests.test_output import COLOUR, plain
+from tests.test_processes import ark
+from tests.world import PAYLOAD, World
+
+ROOT = Path(__file__).parent.parent
+SECRET = "s3cret"
+BODY = b'{"event":"ping"}'
+
+
+class Listening:
+    """An `ark listen` that listens."""
+
+    def __init__(self, world: World, *args: str, stdout: int = subprocess.PIPE) -> None:
+        given = () if any(arg.startswith("--secret") for arg in args) else ("--secret", SECRET)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "arkcli", "listen", "--port", "0", *given, *args],
+            env={**os.environ, **world.variables},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+        if stdout != subprocess.PIPE:
+            return
+        assert self.process.stdout is not None
+        self.first = self.process.stdout.readline().decode()
+        assert self.first, self.finish()
+        self.url = json.loads(self.first)["listening"] if "--json" in args else self.first.split()[-1]
+
+    def post(self, body: bytes = BODY, signature: str | None = None, **headers: str) -> httpx.Response:
+        """A signed request; `delivery` becomes X-SignalArk-Delivery, and so on."""
+        named = {f"X-SignalArk-{name.title()}": value for name, value in headers.items()}
+        named["X-SignalArk-Signature"] = sign(SECRET, body) if signature is None else signature
+        return httpx.post(self.url, content=body, headers=named, trust_env=False)
+
+    def finish(self, number: int | None = None) -> tuple[int, list[str], str]:
+        """What it ends with, after a signal: its exit status, the lines after the first, and what it says beside."""
+        if number is not None:
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, (out or b"").decode().splitlines(), err.decode()
+
+
+@pytest.fixture
+def listen(world: World) -> Iterator[Callable[..., Listening]]:
+    """Starts receivers that are ended with the test."""
+    begun: list[Listening] = []
+
+    def start(*args: str, **options: Any) -> Listening:
+        begun.append(Listening(world, *args, **options))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.process.kill()
+        one.process.communicate()
+
+
+Listen = Callable[..., Listening]
+
+
+def test_five_attempts_of_a_drain_are_answered_as_planned(world: World, listen: Listen) -> None:
+    """Costs 10 s: that is how long a sender waits for an answer."""
+    world.ark("secret", "set", stdin=SECRET.encode())
+    receiver = listen("--plan", "503x2,timeout,reset,200", "--json", "--count", "5")
+    added = world.ark("dest", "add", f"{receiver.url}/hook", "--allow-local", "--no-ping", "--name", "d")
+    assert added.status == 0, added
+    assert ark(world, "send", "signal.promoted", "--sample", "--queue", at=0)["event"]["type"] == "signal.promoted"
+
+    outcomes = [ark(world, "drain", at=at) for at in (0, 31, 340, 2200, 9500)]
+
+    assert [(one["retrying"], one["delivered"]) for one in outcomes] == [*[(1, 0)] * 4, (0, 1)]
+    status, lines, _ = receiver.finish()
+    seen = [json.loads(line) for line in lines]
+    assert status == 0
+    assert [one["answer"] for one in seen] == ["503", "503", "timeout", "reset", "200"]
+    assert [one["status"] for one in seen] == [503, 503, None, None, 200]
+    assert [one["attempt"] for one in seen] == [1, 2, 3, 4, 5]
+    assert [one["repeated"] for one in seen] == [False, True, True, True, True]
+    assert all(one["valid"] for one in seen)
+    assert len({one["delivery"] for one in seen}) == 1
+
+
+def test_json_lines_have_these_keys(listen: Listen) -> None:
+    receiver = listen("--json", "--count", "2", "-v", "--respond", "503")
+    assert json.loads(receiver.first) == {"listening": receiver.url}
+    receiver.post(b"\xff", event="ping", delivery="d1", attempt="1")
+    receiver.post("é".encode(), signature="0" * 64)
+    status, lines, err = receiver.finish()
+    assert (status, err) == (0, "")
+    first, second = (json.loads(line) for line in lines)
+    assert first.pop("at").endswith("Z")
+    assert first == {
+        "event": "ping",
+        "valid": True,
+        "signature": "valid",
+        "reason": None,
+        "bytes": 1,
+        "delivery": "d1",
+        "attempt": 1,
+        "repeated": False,
+        "answer": "503",
+        "status": 503,
+        "error": None,
+        "body_base64": "/w==",
+    }
+    assert (second["valid"], second["signature"], second["status"], second["body"]) == (False, "mismatch", 401, "é")
+    assert "does not belong to these bytes" in second["reason"]
+
+
+def test_piped_a_request_is_a_line_of_tab_separated_fields(listen: Listen) -> None:
+    receiver = listen("--count", "3")
+    receiver.post(b'{"event": "signal.promoted\\u001b[2J"}', event="ping", delivery="d1", attempt="1")
+    receiver.post(delivery="d1", attempt="2")
+    receiver.post(signature="0")
+    status, lines, err = receiver.finish()
+    assert status == 0
+    assert receiver.first == f"listening on {receiver.url}\n"
+    rows = [line.split("\t")[1:] for line in lines]
+    assert rows[0] == ["signal.promoted [2J", "valid", "37", "200", ""]
+    assert rows[1] == ["ping", "valid", "16", "200", "repeated: attempt 2 of d1"]
+    assert rows[2][:4] == ["ping", "invalid", "16", "401"]
+    assert "not 64 hex digits" in rows[2][4]
+    assert err == "3 requests: 2 valid, 1 invalid, 1 repeated\n"
+
+
+def test_on_a_terminal_columns_are_aligned_and_bodies_stand_below(listen: Listen, world: World) -> None:
+    ours, theirs = pty.openpty()
+    world.variables["NO_COLOR"] = "1"
+    receiver = listen("-v", "--count", "2", stdout=theirs)
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
+        receiver.url = terminal.readline().split()[-1]
+        assert "Ctrl-C ends this" in str(receiver.process.stderr and receiver.process.stderr.readline())
+        receiver.post(event="ping")
+        receiver.post(b'{\n"a":\x1b[2J1}', event="social.lead_promoted", signature="0" * 64)
+        assert receiver.finish()[0] == 0
+        text = "".join(terminal.readline() for _ in range(6))
+    assert not COLOUR.search(text)
+    lines = [line.rstrip() for line in plain(text).splitlines()]
+    headings, first, body, second, *more = lines
+    assert headings.split() == ["time", "(UTC)", "event", "verdict", "bytes", "answer", "remarks"]
+    for heading, cells in (
+        ("event", ("ping", "social.")),
+        ("verdict", ("valid", "invalid")),
+        ("answer", ("200", "401")),
+    ):
+        assert [first.index(cells[0]), second.index(cells[1])] == [headings.index(heading)] * 2
+    assert [body.strip(), *(line.strip() for line in more)] == [BODY.decode(), "{", '"a": [2J1}']
+
+
+def test_saved_lines_rebuild_the_bodies(listen: Listen, tmp_path: Path) -> None:
+    file = tmp_path / "saved.jsonl"
+    file.write_bytes(b'{"torn')
+    bodies = [b'{"a":1}\n', b"\x00\xff\xfe", "é\u2028".encode(), b""]
+    receiver = listen("--save", str(file), "--count", str(len(bodies)), "--quiet")
+    for body in bodies:
+        receiver.post(body, event="ping")
+    assert receiver.finish() == (0, [], "")
+    torn, *lines = file.read_bytes().splitlines()
+    assert torn == b'{"torn'
+    saved = [json.loads(line) for line in lines]
+    assert [one["body"].encode() if "body" in one else base64.b64decode(one["body_base64"]) for one in saved] == bodies
+    for one, body in zip(saved, bodies, strict=True):
+        assert ["x-signalark-signature", sign(SECRET, body)] in [
+            [name.lower(), value] for name, value in one["headers"]
+        ]
+
+
+def test_a_new_file_is_for_its_user_alone(listen: Listen, tmp_path: Path) -> None:
+    receiver = listen("--save", str(tmp_path / "new.jsonl"), "--count", "1")
+    assert receiver.post().status_code == 200
+    receiver.finish()
+    assert (tmp_path / "new.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_when_too_few_come_in_time_it_fails(listen: Listen) -> None:
+    receiver = listen("--count", "2", "--timeout", "1s", "--json")
+    assert receiver.post().status_code == 200
+    status, lines, _ = receiver.finish()
+    assert (status, len(lines)) == (1, 1)
+
+
+def test_without_a_count_its_time_is_just_over(listen: Listen) -> None:
+    assert listen("--timeout", "50ms").finish() == (0, [], "0 requests: 0 valid, 0 invalid, 0 repeated\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_says_what_came(listen: Listen, number: int) -> None:
+    receiver = listen()
+    receiver.post()
+    status, lines, err = receiver.finish(number)
+    assert (status, len(lines), err) == (130, 1, "1 request: 1 valid, 0 invalid, 0 repeated\n")
+
+
+def test_told_to_stop_while_it_says_nothing_it_stops(listen: Listen) -> None:
+    receiver = listen("--plan", "timeout", "--count", "1")
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(receiver.url, content=BODY, headers={"X-SignalArk-Signature": sign(SECRET, BODY)}, timeout=0.3)
+    # The sender has given up, so the one that was wanted has been answered as told.
+    assert receiver.finish()[0] == 0
+
+
+def test_told_to_stop_while_senders_wait_it_ends_all_the_same(listen: Listen) -> None:
+    receiver = listen("--plan", "timeout", "--json")
+    port = int(receiver.url.rpartition(":")[2])
+    half, whole = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
+    with half, whole:
+        half.sendall(request()[:20])
+        whole.sendall(request() + BODY)
+        assert receiver.process.stdout is not None
+        assert json.loads(receiver.process.stdout.readline())["answer"] == "timeout"
+        assert receiver.finish(signal.SIGTERM) == (130, [], "")
+
+
+def test_a_reader_that_has_gone_away_ends_it(listen: Listen) -> None:
+    receiver = listen()
+    assert receiver.process.stdout is not None
+    receiver.process.stdout.close()
+    with pytest.raises(httpx.HTTPError):
+        receiver.post()
+    assert receiver.process.wait(20) == 1
+    assert receiver.process.stderr is not None
+    assert b"Traceback" not in receiver.process.stderr.read()
+
+
+def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: Listen, tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    script = f"ulimit -f 1; exec {sys.executable} -m arkcli listen --port 0 --secret {SECRET} --save {file}"
+    process = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    url = process.stdout.readline().decode().split()[-1]
+    body = b"x" * 4096
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(url, content=body, headers={"X-SignalArk-Signature": sign(SECRET, body)})
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert b"error: File too large" in err
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--plan", "503,"), "--plan: '' is not an answer"),
+        (("--respond", "99"), "--respond: '99' is not an answer"),
+        (("--respond", "503", "--plan", "200"), "give one of them"),
+        (("--forward-to", "localhost:3000"), "--forward-to: 'localhost:3000' is not a URL"),
+        (("--forward-to", "http://x/", "--plan", "200"), "leave out --respond and --plan"),
+        (("--forward-unverified",), "goes with --forward-to"),
+        (("--delay", "12"), "--delay: '12' is not a duration"),
+        (("--timeout", "soon"), "--timeout: 'soon' is not a duration"),
+        (("--count", "0"), "--count"),
+        (("--port", "70000"), "--port"),
+        (("--save", "/nowhere/at/all"), "--save: /nowhere/at/all cannot be written: No such file or directory"),
+        (("--save", "/"), "--save: / cannot be written"),
+        (("--save", "/dev/null"), "it is not a regular file"),
+        (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),
+        (("--host", "no such host"), "cannot listen on no such host"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_it_listens(world: World, args: tuple[str, ...], says: str) -> None:
+    result = world.ark("listen", "--port", "0", "--secret", SECRET, *args)
+    assert (result.status, result.out) == (2, "")
+    assert says in result.err
+
+
+def test_a_port_in_use_is_named(world: World, listen: Listen) -> None:
+    port = listen().url.rpartition(":")[2]
+    result = world.ark("listen", "--secret", SECRET, "--port", port)
+    assert result.status == 2
+    assert f"port {port}: something listens there already" in result.err
+
+
+def test_without_a_secret_it_says_how_to_give_one(world: World) -> None:
+    result = world.ark("listen")
+    assert (result.status, result.out) == (2, "")
+    for way in ("--secret-file", "ARK_SECRET", "ark secret"):
+        assert way in result.err
+
+
+def test_any_of_several_secrets_will_do_and_the_store_has_one_too(world: World, listen: Listen) -> None:
+    receiver = listen("--secret", "other", "--secret", SECRET, "--count", "1", "--json")
+    assert receiver.post().status_code == 200
+    world.ark("secret", "set", stdin=SECRET.encode())
+    from_store = [sys.executable, "-m", "arkcli", "listen", "--port", "0", "--timeout", "50ms", "--json"]
+    done = subprocess.run(from_store, env={**os.environ, **world.variables}, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_another_host_is_warned_of(listen: Listen) -> None:
+    receiver = listen("--host", "0.0.0.0", "--timeout", "50ms")
+    assert "warning: 0.0.0.0 is not this machine alone" in receiver.finish()[2]
+
+
+@contextmanager
+def application(*command: str, **variables: str) -> Iterator[str]:
+    """Runs an application that prints its port; gives the URL of its webhook."""
+    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, **variables}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            assert port.isdecimal()
+            yield f"http://127.0.0.1:{port}/webhook"
+        finally:
+            process.kill()
+
+
+def send_through(world: World, listen: Listen, url: str, maker: str) -> None:
+    """Has `ark send` deliver through `ark listen` to an application that checks the signature itself."""
+    world.ark("secret", "set", stdin=SECRET.encode())
+    receiver = listen("--forward-to", url, "--json", "--forward-unverified")
+    assert world.ark("dest", "add", receiver.url, "--allow-local", "--name", "d").status == 0
+    sent = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
+    assert sent.json["deliveries"][0]["status"] == 202
+    # Whatever the bytes are: the application sees those that were signed, and its own answer comes back.
+    for body in (b'{"a": "\xff\x00\r\n"}', b"x" * (1024 * 1024)):
+        taken = receiver.post(body)
+        assert (taken.status_code, taken.headers["X-Taken-By"], taken.json()) == (202, maker, {"taken": len(body)})
+    refused = receiver.post(signature=sign("other", BODY))
+    assert (refused.status_code, refused.text) == (401, "wrong signature")
+    _, lines, _ = receiver.finish(signal.SIGINT)
+    assert [json.loads(line)["status"] for line in lines] == [202, 202, 202, 202, 401]
+
+
+def test_a_flask_application_behind_it_verifies_what_it_gets(world: World, listen: Listen) -> None:
+    with application(sys.executable, "-m", "tests.applications.flask_app") as url:
+        send_through(world, listen, url, "flask")
+
+
+@pytest.fixture(scope="module")
+def express(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of node's modules that holds Express, installed where that is possible."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not installed")
+    there = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
+    if (Path(there) / "express").is_dir():
+        return there
+    directory = tmp_path_factory.mktemp("express")
+    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(directory), "express"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm did not install Express within 60 s")
+    if done.returncode:
+        pytest.skip(f"npm cannot install Express: {done.stderr.strip()[-200:]}")
+    return str(directory / "node_modules")
+
+
+def test_an_express_application_behind_it_verifies_what_it_gets(world: World, listen: Listen, express: str) -> None:
+    with application("node", "tests/applications/express_app.js", NODE_PATH=express) as url:
+        send_through(world, listen, url, "express")
