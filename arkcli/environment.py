@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from arkcli import schedule
-from arkcli.errors import ExitCode, UsageError
+from arkcli.errors import ArkError, ExitCode, UsageError
 from arkcli.signing import Secret
 
 if TYPE_CHECKING:
@@ -123,6 +124,22 @@ class Environment:
         if contents.workspace.secret is None:
             raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")
         return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret")
+
+    def known_secrets(self) -> dict[str, Secret]:
+        """Every secret that stands in the environment and the store, by where. What cannot be read is left out."""
+        from arkcli.secretsource import resolve_secret
+
+        texts = {"the one in ARK_SECRET": self.variables.get("ARK_SECRET")}
+        with suppress(ArkError):
+            contents = self.store.read()
+            texts["the store's"] = contents.workspace.secret
+            texts.update((f"the one of {found.name}", found.secret) for found in contents.destinations)
+        known: dict[str, Secret] = {}
+        for where, text in texts.items():
+            with suppress(ArkError):
+                if text is not None:
+                    known[where] = resolve_secret(text, self.variables, where)
+        return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
         """Destinations made ready for sending. Raises UsageError where one's secret cannot be had."""
