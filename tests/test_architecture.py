@@ -16,7 +16,7 @@ ROOT = Path(arkcli.__file__).parent
 FLOORS = (
     ("errors", "screen", "signing", "schedule", "times"),
     ("model", "contract", "headers", "secretsource", "explain"),
-    ("samples", "paths", "files"),
+    ("samples", "schemas", "paths", "files"),
     ("guard",),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery",),
