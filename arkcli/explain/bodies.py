@@ -31,9 +31,8 @@ RESPELLED: Final = "json-reserialised"
     " `printf %s`, or save the raw bytes of the request",
 )
 def _without_newline(body: bytes) -> Iterator[bytes]:
-    bare = body.rstrip(b"\r\n")
-    if bare != body:
-        yield from (body[:-1], bare, bare + b"\n")
+    if body.endswith(b"\n"):
+        yield from (body[:-1], body[:-1].removesuffix(b"\r"), body.rstrip(b"\r\n"))
 
 
 @RULES.rule(
@@ -47,7 +46,7 @@ def _with_newline(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "crlf-line-ends",
-    "the lines of the body end in CR LF, those of the signed one in LF: an editor, git or a transfer in text mode on"
+    "lines of the body end in CR LF that end in LF in the signed one: an editor, git or a transfer in text mode on"
     " Windows changed them; keep the body as bytes",
 )
 def _lf(body: bytes) -> Iterator[bytes]:
@@ -57,7 +56,7 @@ def _lf(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "lf-line-ends",
-    "the lines of the signed body end in CR LF, those of this one in LF: something read it as text on the way and"
+    "lines of the signed body end in CR LF that end in LF in this one: something read it as text on the way and"
     " changed them; keep the body as bytes",
 )
 def _crlf(body: bytes) -> Iterator[bytes]:
@@ -334,4 +333,4 @@ def _in_order(tree: dict[str, Any]) -> bool:
     f" written anew. {_RAW[0].upper()}{_RAW[1:]}",
 )
 def _is_laid_out(body: bytes) -> bool:
-    return parsed(body) is not None and not layout_of(body.decode()).startswith("compact")
+    return parsed(body) is not None and not layout_of(body.decode()).startswith("compact ")

@@ -79,9 +79,9 @@ def _indented(indent: str) -> Callable[[list[str]], str]:
 
 
 LAYOUTS: Final[dict[str, Callable[[list[str]], str]]] = {
-    "compact, as JSON.stringify writes it": _compact,
-    "with spaces after commas and colons, as Python's json.dumps writes it": _spaced,
-    "indented by 2, as jq writes it": _indented("  "),
+    "compact (as JSON.stringify writes)": _compact,
+    "spaced (as Python's json.dumps writes)": _spaced,
+    "indented by 2 (as jq writes)": _indented("  "),
     "indented by 4": _indented("    "),
     "indented by tabs": _indented("\t"),
 }
@@ -196,4 +196,4 @@ def differences(body: bytes, signed: bytes) -> str:
 def layout_of(text: str) -> str:
     """In words, how a JSON text is laid out."""
     tokens = _TOKEN.findall(text)
-    return next((name for name, lay_out in LAYOUTS.items() if lay_out(tokens) == text.strip()), "laid out freely")
+    return next((name for name, lay_out in LAYOUTS.items() if lay_out(tokens) == text.strip()), "laid out by hand")

@@ -75,11 +75,29 @@ MISSIGNED = [
 ]
 
 
-def shell(command: str, stdin: bytes, tools: str) -> bytes:
+#: Go's maps are written in alphabetical order, with < and > as escapes.
+GO = """package main
+
+import (
+	"encoding/json"
+	"os"
+)
+
+func main() {
+	var tree map[string]any
+	if json.NewDecoder(os.Stdin).Decode(&tree) == nil {
+		text, _ := json.Marshal(tree)
+		os.Stdout.Write(text)
+	}
+}
+"""
+
+
+def shell(command: str, stdin: bytes, tools: str, **variables: str) -> bytes:
     for tool in (*tools.split(), "bash"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    environment = {**os.environ, "SECRET": SECRET, "ARK_SECRET": SECRET, "PATH": PATH, "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "SECRET": SECRET, "ARK_SECRET": SECRET, "PATH": PATH, "LC_ALL": "C.UTF-8", **variables}
     done = subprocess.run(["bash", "-c", command], input=stdin, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -99,6 +117,33 @@ def test_a_body_that_a_tool_has_spoiled(world: World, cause: str, tools: str, co
     body = shell(command, SENT, tools)
     assert body != SENT
     assert explained(world, body, sign(SECRET, SENT)) == cause
+
+
+NODE = "node -e 'process.stdout.write(JSON.stringify(JSON.parse(fs.readFileSync(0))))'"
+
+
+@pytest.mark.parametrize(
+    ("cause", "tools", "signed", "command"),
+    [
+        ("json-reserialised", "node", rb'{"name":"N\u00f8rthwind"}', NODE),
+        ("json-reserialised", "node", rb'{"url":"https:\/\/a.example\/"}', NODE),
+        ("json-numbers", "node", b'{"score":92.0,"count":1}', NODE),
+        ("json-numbers", "jq", b'{"score":0.50,"count":1}', "jq -cj ."),
+        ("json-numbers", "python3", b'{"score":4.20}', "python3 -m json.tool --compact | tr -d '\\n'"),
+        (
+            "json-reserialised",
+            "php",
+            b'{"url":"https://a.example/"}',
+            "php -r 'echo json_encode(json_decode(fgets(STDIN)));'",
+        ),
+        ("json-reserialised", "go", b'{"event":"e","timestamp":"t","batchId":"<b>"}', 'go run "$GO"'),
+    ],
+)
+def test_a_body_that_a_language_has_parsed_and_written_anew(
+    world: World, tmp_path: Path, cause: str, tools: str, signed: bytes, command: str
+) -> None:
+    (tmp_path / "anew.go").write_text(GO)
+    assert explained(world, shell(command, signed, tools, GO=str(tmp_path / "anew.go")), sign(SECRET, signed)) == cause
 
 
 @pytest.mark.parametrize(("cause", "tools", "command"), MISSIGNED, ids=[row[2] for row in MISSIGNED])

@@ -47,6 +47,8 @@ CHANGED_BODIES = [
     ("newline-lost", BODY + b"\n", BODY),
     ("newline-lost", BODY + b"\r\n", BODY),
     ("crlf-line-ends", PRETTY, PRETTY.replace(b"\n", b"\r\n")),
+    ("crlf-line-ends", BODY + b"\n", BODY + b"\r\n"),
+    ("lf-line-ends", BODY + b"\r\n", BODY + b"\n"),
     ("crlf-line-ends", b'{"a":\n1}', b'{"a":\r1}'),
     ("lf-line-ends", PRETTY.replace(b"\n", b"\r\n"), PRETTY),
     ("byte-order-mark-added", BODY, b"\xef\xbb\xbf" + BODY),
@@ -276,9 +278,10 @@ def test_another_of_the_secrets_is_named_by_its_number_and_one_from_elsewhere_by
 def test_a_body_that_was_written_anew_is_told_how_it_differs() -> None:
     found = explained(json.dumps(TREE).encode(), sign(KEY, compact(TREE, ensure_ascii=False)))
     assert found is not None
-    assert "with spaces after commas and colons, as Python's json.dumps writes it here" in found.text
-    assert "compact, as JSON.stringify writes it when it was signed" in found.text
-    assert r"it has \u escapes here only" in found.text
+    assert found.text.endswith(
+        "It is spaced (as Python's json.dumps writes) here and was compact (as JSON.stringify writes) when it was"
+        r" signed; it has \u escapes here only"
+    )
 
 
 def test_when_nothing_fits_nothing_is_claimed() -> None:
