@@ -127,18 +127,16 @@ class Environment:
 
     def known_secrets(self) -> dict[str, Secret]:
         """Every secret that stands in the environment and the store, by where. What cannot be read is left out."""
-        from arkcli.secretsource import resolve_secret
-
-        texts = {"the one in ARK_SECRET": self.variables.get("ARK_SECRET")}
+        known: dict[str, Secret] = {}
+        if given := self.variables.get("ARK_SECRET"):
+            known["the one in ARK_SECRET"] = Secret(given)
         with suppress(ArkError):
             contents = self.store.read()
-            texts["the store's"] = contents.workspace.secret
-            texts.update((f"the one of {found.name}", found.secret) for found in contents.destinations)
-        known: dict[str, Secret] = {}
-        for where, text in texts.items():
-            with suppress(ArkError):
-                if text is not None:
-                    known[where] = resolve_secret(text, self.variables, where)
+            for found in contents.destinations:
+                if found.secret is not None:
+                    with suppress(ArkError):
+                        known[f"the one of {found.name}"] = self.secret_of(found, contents)
+            known["the store's"] = self.workspace_secret(contents)
         return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
