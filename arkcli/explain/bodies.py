@@ -294,8 +294,9 @@ def _is_cut_off(body: bytes) -> bool:
 
 @LOOKS.look(
     "body-not-text",
-    "the body has characters that could not be read and were replaced, so its bytes are lost: it was decoded in the"
-    " wrong encoding; keep it as bytes",
+    "the body has a character that stands for one that could not be read (\ufffd): if it was not sent so, it was decoded"
+    " in the wrong encoding and its bytes are lost; keep it as bytes",
+    faint=True,
 )
 def _is_replaced(body: bytes) -> bool:
     return b"\xef\xbf\xbd" in body
@@ -311,8 +312,9 @@ def _is_object_object(body: bytes) -> bool:
 
 @LOOKS.look(
     "json-keys-sorted",
-    "the keys of the body stand in alphabetical order, as `jq -S`, sort_keys and Go's maps write them. It was parsed"
-    f" and written anew, and the order that was signed is not to be had back: {_RAW}",
+    "the keys of the body stand in alphabetical order, as `jq -S`, sort_keys and Go's maps write them: if it was parsed"
+    f" and written anew, the order that was signed is not to be had back, so {_RAW}",
+    faint=True,
 )
 def _is_sorted(body: bytes) -> bool:
     tree = parsed(body)
@@ -329,8 +331,9 @@ def _in_order(tree: dict[str, Any]) -> bool:
 
 @LOOKS.look(
     "json-laid-out",
-    "the body is JSON with white space between its parts, which `ark send` never sends: it was probably parsed and"
-    f" written anew. {_RAW[0].upper()}{_RAW[1:]}",
+    "the body is JSON with white space between its parts, which `ark send` never sends: if that sent it, it was parsed"
+    f" and written anew, so {_RAW}",
+    faint=True,
 )
 def _is_laid_out(body: bytes) -> bool:
     return parsed(body) is not None and not layout_of(body.decode()).startswith("compact ")

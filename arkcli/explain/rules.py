@@ -23,11 +23,12 @@ class Rule(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One thing that can be seen but not undone, so that nothing proves it."""
+    """One thing that can be seen but not undone, so that nothing proves it. A `faint` one may well be innocent."""
 
     cause: str
     says: str
     seen: Seen
+    faint: bool = False
 
 
 class Try(NamedTuple):
@@ -53,11 +54,11 @@ class Rules(list[Rule]):
 class Looks(list[Look]):
     """What can only be seen of one kind of thing, in the order in which it is looked for."""
 
-    def look(self, cause: str, says: str) -> Callable[[Seen], Seen]:
+    def look(self, cause: str, says: str, *, faint: bool = False) -> Callable[[Seen], Seen]:
         """Makes the function below it a look: `@LOOKS.look("cause", "what to tell")`."""
 
         def add(seen: Seen) -> Seen:
-            self.append(Look(cause, says, seen))
+            self.append(Look(cause, says, seen, faint))
             return seen
 
         return add

@@ -23,7 +23,7 @@ _AGREED: Final = Digest("", "", keys.sha256)
 
 #: What to say when nothing fits.
 NOTHING_FITS: Final = (
-    "nothing that usually goes wrong fits. Check next: is it the secret this destination is signed with (a destination"
+    "Nothing that usually goes wrong fits. Check next: is it the secret this destination is signed with (a destination"
     " may have its own, and after a rotation the old one no longer serves); do the signature and the body belong to"
     " the same request; is the body what came over the wire, byte for byte (save it before anything else reads it, and"
     " compare its length with Content-Length)"
@@ -128,7 +128,10 @@ def _seen(body: bytes, signature: str, secrets: Sequence[Secret]) -> Explanation
         *(keys.LOOKS.that_see(secret.reveal()) for secret in secrets),
         bodies.LOOKS.that_see(body),
     )
-    return next((Explanation(look.cause, _sentence(look.says)) for look in seen), None)
+    for look in seen:
+        told = _sentence(look.says)
+        return Explanation(look.cause, f"{NOTHING_FITS}.\n{told}" if look.faint else told)
+    return None
 
 
 def _sentence(text: str) -> str:

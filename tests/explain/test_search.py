@@ -287,7 +287,15 @@ def test_a_body_that_was_written_anew_is_told_how_it_differs() -> None:
 def test_when_nothing_fits_nothing_is_claimed() -> None:
     assert explained(BODY, "0" * 64) is None
     assert explained(b"any bytes", sign(KEY, b"other bytes")) is None
-    assert "nothing that usually goes wrong fits" in NOTHING_FITS
+    assert "Nothing that usually goes wrong fits" in NOTHING_FITS
+
+
+def test_what_may_well_be_innocent_is_told_besides_what_to_check() -> None:
+    found = explained(PRETTY, sign(b"quite another", PRETTY))
+    assert found is not None
+    checks, seen = found.text.split("\n")
+    assert (found.cause, checks) == ("json-laid-out", f"{NOTHING_FITS}.")
+    assert "if that sent it" in seen
 
 
 @pytest.mark.parametrize(
