@@ -4,12 +4,12 @@ The types say what is required and what shape the known fields have. Fields they
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from arkcli import times
 from arkcli.errors import PayloadError
 
 #: The largest body that is accepted, in bytes.
@@ -274,8 +274,8 @@ def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
     if not pattern.fullmatch(text):
         return False
     try:
-        times.from_text(text)
-    except (ValueError, OverflowError):
+        datetime.fromisoformat(text)
+    except ValueError:
         return False
     return True
 

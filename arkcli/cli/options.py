@@ -66,7 +66,7 @@ def complete_event(incomplete: str) -> list[str]:
 
 
 def check_event(event: str) -> None:
-    """Whether there is such an event. Raises UsageError, with the name that was perhaps meant."""
+    """Sees that there is such an event. Raises UsageError, with the name that was perhaps meant."""
     from arkcli.contract import EVENTS
 
     if event not in EVENTS:

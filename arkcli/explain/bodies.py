@@ -294,8 +294,8 @@ def _is_cut_off(body: bytes) -> bool:
 
 @LOOKS.look(
     "body-not-text",
-    "the body has a character that stands for one that could not be read (\ufffd): if it was not sent so, it was decoded"
-    " in the wrong encoding and its bytes are lost; keep it as bytes",
+    "the body has a character that stands for one that could not be read (U+FFFD): if it was not sent so, it was"
+    " decoded in the wrong encoding and its bytes are lost; keep it as bytes",
     faint=True,
 )
 def _is_replaced(body: bytes) -> bool:
