@@ -145,7 +145,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return event, body
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(bodies())
 def test_a_schema_and_the_checks_of_ark_send_are_of_one_mind(drawn: tuple[str, dict[str, Any]]) -> None:
     event, body = drawn
