@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "secret": "secret",
     "ping": "ping",
     "send": "send",
+    "events": "events",
     "drain": "drain",
     "queue": "queue",
     "replay": "replay",

@@ -25,7 +25,15 @@ def test_an_unknown_shell_is_bad_input(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("ark dr", "drain"), ("ark dest sh", "show"), ("ark send signal.p", "signal.promoted"), ("ark ping cr", "crm")],
+    [
+        *(
+            ("ark dr", "drain"),
+            ("ark dest sh", "show"),
+            ("ark send signal.p", "signal.promoted"),
+            ("ark ping cr", "crm"),
+        ),
+        *(("ark ev", "events"), ("ark events sch", "schema"), ("ark events sample soc", "social.lead_promoted")),
+    ],
 )
 def test_bash_completes(world: World, line: str, expected: str) -> None:
     bash = shutil.which("bash")
