@@ -10,13 +10,23 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from arkcli import times
 from arkcli.errors import PayloadError
 
 #: The largest body that is accepted, in bytes.
 MAX_BODY: Final = 1024 * 1024
 #: Above this many bytes a body is accepted with a warning: many receivers refuse larger ones.
 LARGE_BODY: Final = 20 * 1024
+
+_DATE: Final = (
+    "[0-9]{4}(-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])|(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+    "|-W(0[1-9]|[1-4][0-9]|5[0-3])(-[1-7])?|W(0[1-9]|[1-4][0-9]|5[0-3])[1-7]?)"
+)
+_TIME: Final = "([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?|[0-5][0-9]([0-5][0-9]([.,][0-9]+)?)?)?"
+#: ISO 8601, as a pattern for JSON Schema, too. Whether the calendar has such a day is beyond it.
+_UTC: Final = f"^{_DATE}T{_TIME}Z$"
+#: ISO 8601 has `T` between date and time; a space is common, too.
+_ISO_8601: Final = f"^{_DATE}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?$"
+_BARE_DOMAIN: Final = r"^[^/:\s]*$"
 
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Score = Annotated[int, Meta(ge=0, le=100, description="an integer from 0 to 100")]
@@ -37,6 +47,8 @@ Source = Annotated[
     ),
 ]
 MaybeText = Annotated[str | None, Meta(description="a text")]
+MaybeTime = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": _ISO_8601})]
+MaybeDomain = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": _BARE_DOMAIN})]
 MaybeScore = Annotated[Score | None, Meta(description="an integer from 0 to 100")]
 
 
@@ -47,7 +59,7 @@ class Signal(msgspec.Struct, kw_only=True):
     signal_name: Text
     source: Source
     source_url: MaybeText = None
-    detected_at: MaybeText = None
+    detected_at: MaybeTime = None
     description: MaybeText = None
     icp_score: MaybeScore = None
     why_now: MaybeText = None
@@ -58,7 +70,7 @@ class Account(msgspec.Struct, kw_only=True):
 
     id: MaybeText = None
     name: MaybeText = None
-    domain: MaybeText = None
+    domain: MaybeDomain = None
 
 
 class Play(msgspec.Struct, kw_only=True):
@@ -86,7 +98,9 @@ class Engagement(msgspec.Struct, kw_only=True):
 
 MatchedPlay = Annotated[Play, Meta(description="an object")]
 MaybeAccount = Annotated[Account | None, Meta(description="an object")]
-Timestamp = Annotated[str, Meta(description="an ISO 8601 time in UTC, ending in Z")]
+Timestamp = Annotated[
+    str, Meta(description="an ISO 8601 time in UTC, ending in Z", extra_json_schema={"pattern": _UTC})
+]
 
 
 class Ping(msgspec.Struct, kw_only=True):
@@ -148,8 +162,9 @@ class _Envelope(msgspec.Struct):
 _HALF_A_PAIR: Final = re.compile(
     rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
 )
-#: ISO 8601 has `T` between date and time; a space is common, too.
-_DATE_AND_TIME: Final = re.compile(r"[0-9W-]+([T ][0-9:.,]+(Z|[+-][0-9:]+)?)?")
+_utc: Final = re.compile(_UTC)
+_iso_8601: Final = re.compile(_ISO_8601)
+_bare_domain: Final = re.compile(_BARE_DOMAIN)
 
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
 _decoders: Final = {name: msgspec.json.Decoder(body) for name, body in EVENTS.items()}
@@ -244,29 +259,19 @@ def _validate(event: str, body: bytes) -> None:
         raise PayloadError(_explanation(event, str(error), body)) from None
     except RecursionError:
         raise PayloadError(_TOO_DEEP) from None
-    if not _is_utc(decoded.timestamp):
+    if not _is_time(decoded.timestamp, _utc):
         raise PayloadError(_expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp))
     detected_at = decoded.signal.detected_at if isinstance(decoded, SignalPromoted) else None
-    if detected_at is not None and not _is_iso8601(detected_at):
+    if detected_at is not None and not _is_time(detected_at, _iso_8601):
         raise PayloadError(_expected("$.signal.detected_at", "an ISO 8601 time", detected_at))
     account = None if isinstance(decoded, Ping) else decoded.account
-    if account is not None and account.domain is not None and re.search(r"[/\s:]", account.domain):
+    if account is not None and account.domain is not None and not _bare_domain.fullmatch(account.domain):
         bare = "a bare domain: no scheme, no path, no trailing slash"
         raise PayloadError(_expected("$.account.domain", bare, account.domain))
 
 
-def _is_iso8601(text: str) -> bool:
-    if not _DATE_AND_TIME.fullmatch(text):
-        return False
-    try:
-        times.from_text(text)
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _is_utc(text: str) -> bool:
-    if not text.endswith("Z") or "T" not in text:
+def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
+    if not pattern.fullmatch(text):
         return False
     try:
         datetime.fromisoformat(text)

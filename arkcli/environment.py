@@ -9,11 +9,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from arkcli import schedule
-from arkcli.errors import ExitCode, UsageError
+from arkcli.errors import ArkError, ExitCode, UsageError
 from arkcli.signing import Secret
 
 if TYPE_CHECKING:
@@ -134,6 +135,20 @@ class Environment:
         if contents.workspace.secret is None:
             raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")
         return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret")
+
+    def known_secrets(self) -> dict[str, Secret]:
+        """Every secret that stands in the environment and the store, by where. What cannot be read is left out."""
+        known: dict[str, Secret] = {}
+        if given := self.variables.get("ARK_SECRET"):
+            known["the one in ARK_SECRET"] = Secret(given)
+        with suppress(ArkError):
+            contents = self.store.read()
+            for found in contents.destinations:
+                if found.secret is not None:
+                    with suppress(ArkError):
+                        known[f"the one of {found.name}"] = self.secret_of(found, contents)
+            known["the store's"] = self.workspace_secret(contents)
+        return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
         """Destinations made ready for sending. Raises UsageError where one's secret cannot be had."""

@@ -98,7 +98,7 @@ def _unwrapped(address: Address) -> Address:
 def check_url(url: str, *, allow_local: bool) -> None:
     """Raises AddressRefused unless the URL can be a destination: https, or http too with `allow_local`."""
     # Whatever stands before an @ may be a password.
-    shown = repr(re.sub(r"//[^/]*@", "//***@", url))
+    shown = repr(re.sub(r"//.*@", "//***@", url))
     if "\\" in url or any(character.isspace() or not character.isprintable() for character in url):
         raise AddressRefused(f"{shown} is not a URL: it holds white space, a control character or a backslash")
     try:

@@ -1,4 +1,4 @@
-"""A realistic payload for each event, to start from: `ark send EVENT --sample`."""
+"""A realistic payload for each event, to start from: `ark send EVENT --sample`, `ark events sample EVENT`."""
 
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ _ACCOUNT: Final[dict[str, Any]] = {
     "industry": "Industrial automation",
     "employees": 340,
     "headquarters": "Austin, Texas",
+    "annual_revenue_usd": 58_000_000,
+    "crm": "Salesforce",
 }
 
 
@@ -26,6 +28,11 @@ def sample(event: str, now: int) -> bytes:
     return msgspec.json.encode(_PAYLOADS[event](now))
 
 
+def complete(event: str, now: int, batch_id: str) -> bytes:
+    """The sample as a whole body, with its envelope: what a receiver would get if it were sent now."""
+    return contract.make_body(event, sample(event, now), contract.Filling(times.to_text(now), batch_id))
+
+
 def _funding(now: int) -> dict[str, Any]:
     return {
         "signal": {
@@ -34,10 +41,11 @@ def _funding(now: int) -> dict[str, Any]:
             "source": "funding",
             "source_url": "https://news.example.com/northwind-robotics-series-b",
             "detected_at": times.to_text(now - _DAY // 4),
-            "description": "Northwind Robotics raised a $42M Series B led by Juniper Ridge Capital to open two new"
-            " assembly sites and double its field engineering team.",
+            "description": "Northwind Robotics raised a $42M Series B led by Juniper Ridge Capital, with Halvorsen"
+            " Ventures taking part, to open two assembly sites and double its field engineering team to 120.",
             "icp_score": 87,
-            "why_now": "Fresh budget and a public plan to double field engineering within two quarters.",
+            "why_now": "Fresh budget, and 60 field engineers to hire and equip within two quarters. The round closed"
+            " three weeks ago, so next year's tools are being chosen now.",
         },
         "account": _ACCOUNT,
         "plays": [],
@@ -48,14 +56,16 @@ def _executive_hire(now: int) -> dict[str, Any]:
     return {
         "signal": {
             "id": "sig_c90a55e8",
-            "signal_name": "New VP of Revenue Operations",
+            "signal_name": "New VP of Revenue Operations names a competitor",
             "source": "linkedin",
-            "source_url": "https://www.linkedin.com/posts/northwind-robotics-welcomes-vp-revops",
+            "source_url": "https://www.linkedin.com/posts/dana-okafor-example-first-week",
             "detected_at": times.to_text(now - _DAY),
             "description": "Dana Okafor joined Northwind Robotics as VP of Revenue Operations, after six years in the"
-            " same role at Halvorsen Systems.",
+            " same role at Halvorsen Systems. Her first post says that the team is leaving Clearline Intent at the end"
+            " of the quarter and asks for recommendations; two people answer with your product's name.",
             "icp_score": 92,
-            "why_now": "New leaders review their tools within the first ninety days.",
+            "why_now": "New leaders choose their tools within the first ninety days; the Clearline contract ends in"
+            " seven weeks, and you are already on the list.",
         },
         "account": _ACCOUNT,
         "plays": [
@@ -85,8 +95,9 @@ def _warm_lead(now: int) -> dict[str, Any]:
             "engager_company": "Northwind Robotics",
             "engager_profile_url": "https://www.linkedin.com/in/priya-raman-example",
             "company_domain": "northwindrobotics.com",
-            "engagement_content": "We are looking at exactly this for Q1. Does it push into our CRM?",
-            "post_content": "How we cut lead response time from two days to eleven minutes.",
+            "engagement_content": "Eleven minutes is wild. We are at a day and a half and losing deals over it. Does"
+            " this push into Salesforce, or is it one more inbox to watch?",
+            "post_content": "How we cut lead response time from two days to eleven minutes, without a new hire.",
             "post_url": "https://www.linkedin.com/posts/signal-ark-lead-response",
             "engagement_date": times.to_text(now - _DAY // 8),
             "warmth_score": 81,

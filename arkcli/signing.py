@@ -1,12 +1,14 @@
 """Signatures: HMAC-SHA256 of a body's raw bytes, as the contract defines them.
 
 A stable surface for use as a library: `from arkcli.signing import sign, verify`. Importing it imports nothing else of
-`ark`.
+`ark`, and nothing beyond the standard library.
 """
 
 import hmac
 from collections.abc import Iterable
 from typing import Final, NoReturn
+
+__all__ = ["SIGNATURE_HEADER", "Secret", "normalized", "sign", "verify"]
 
 SIGNATURE_HEADER: Final = "X-SignalArk-Signature"
 _PREFIX: Final = "sha256="
@@ -73,16 +75,21 @@ def verify(
 ) -> bool:
     """Whether `signature` is the body's signature under any of the secrets, compared in constant time.
 
-    Upper case and a leading `sha256=` are accepted (contract, "Requests"). Anything malformed does not verify and
-    raises nothing. Raises ValueError for an empty secret.
+    `signature` is the header's value or the whole line; upper case and a leading `sha256=` are accepted (contract,
+    "Requests"). A malformed one, or no secret at all, is False and raises nothing. `body` may come in pieces, which are
+    read once, however many secrets there are. Raises ValueError for an empty secret, whatever else is given: to verify
+    against an empty secret is a mistake of configuration that must not look like a bad request.
     """
-    several = [secrets] if isinstance(secrets, Secret | str | bytes) else list(secrets)
+    several = [secrets] if isinstance(secrets, Secret | str | bytes) else secrets
+    macs = [hmac.new(_key(secret), digestmod="sha256") for secret in several]
     claimed = normalized(signature)
     if claimed is None:
         return False
-    if len(several) > 1 and not isinstance(body, bytes | bytearray | memoryview):
-        body = b"".join(body)
-    matches = [hmac.compare_digest(sign(secret, body), claimed) for secret in several]
+    for piece in [body] if isinstance(body, bytes | bytearray | memoryview) else body:
+        for mac in macs:
+            mac.update(piece)
+    # Every one is compared, so that the time does not tell which secret fitted.
+    matches = [hmac.compare_digest(mac.hexdigest(), claimed) for mac in macs]
     return any(matches)
 
 

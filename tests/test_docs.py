@@ -65,9 +65,14 @@ def listens(command: str, directory: Path, environment: dict[str, str]) -> bool:
         return said.startswith("listening on http://127.0.0.1:") and process.wait(20) == 130
 
 
+def test_the_explanation_that_the_readme_shows_is_the_one_that_is_given(world: World) -> None:
+    told = world.ark("verify", "--explain", "--secret", "k", "--signature", sign("k", PAYLOAD), stdin=PAYLOAD + b"\n")
+    assert f"```text\n{told.err}```" in (ROOT / "README.md").read_text()
+
+
 def test_the_readme_shows_every_command() -> None:
     shown = " ".join(commands(ROOT / "README.md"))
-    for word in ("dest add", "send", "drain", "queue", "sign", "verify", "listen", "secret show"):
+    for word in ("dest add", "send", "drain", "queue", "sign", "verify --explain", "listen", "secret show", "events"):
         assert f"ark {word}" in shown
 
 

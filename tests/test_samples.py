@@ -39,6 +39,17 @@ def test_a_sample_leaves_the_envelope_to_be_filled_in(event: str) -> None:
     assert not sample(event).keys() & {"event", "timestamp", "batchId"}
 
 
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_complete_sample_is_the_sample_in_a_whole_envelope(event: str) -> None:
+    whole = json.loads(samples.complete(event, START, "batch_1"))
+    batch = {} if event == "ping" else {"batchId": "batch_1"}
+    assert whole == {"event": event, "timestamp": times.to_text(START), **batch, **sample(event)}
+    assert (
+        make_body(event, json.dumps(whole).encode(), Filling("", ""))
+        == json.dumps(whole, separators=(",", ":"), ensure_ascii=True).encode()
+    )
+
+
 def test_the_sample_of_a_ping_holds_nothing_that_could_be_mistaken_for_a_lead() -> None:
     assert sample("ping") == {}
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -223,6 +224,8 @@ def test_a_signature_does_not_verify_under_other_secrets_or_under_none() -> None
         lambda: verify("", BODY, SIGNATURE),
         lambda: verify(["", SECRET], BODY, SIGNATURE),
         lambda: verify([SECRET, b""], BODY, SIGNATURE),
+        lambda: verify("", BODY, "no signature"),
+        lambda: verify(["", SECRET], iter([BODY]), ""),
     ],
 )
 def test_an_empty_secret_is_an_error_and_never_a_key(use: Callable[[], object]) -> None:
@@ -243,6 +246,27 @@ def test_an_empty_secret_is_an_error_and_never_a_key(use: Callable[[], object]) 
 )
 def test_a_secret_prints_as_asterisks(shown: str) -> None:
     assert shown == "***"
+
+
+def test_a_body_in_pieces_is_never_put_together() -> None:
+    held: list[int] = []
+
+    class Piece(bytes):
+        def __del__(self) -> None:
+            held.remove(id(self))
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(50):
+            piece = Piece(b"x" * 100)
+            held.append(id(piece))
+            assert len(held) <= 2
+            yield piece
+
+    assert verify(["a", "b", SECRET], pieces(), sign(SECRET, b"x" * 5000))
+
+
+def test_the_library_is_typed_for_others() -> None:
+    assert resources.files("arkcli").joinpath("py.typed").is_file()
 
 
 def test_a_secret_prints_as_asterisks_inside_of_other_things() -> None:

@@ -15,6 +15,7 @@ SECRET, BODY = "s3cret", b'{"event":"ping"}'
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
+    "arkcli.explain.search",
 }
 
 RUN = """

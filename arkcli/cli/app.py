@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "secret": "Show and change the signing secret",
     "ping": "Send a ping to destinations: one attempt each, never queued",
     "send": "Accept an event durably and deliver it at once to every destination",
+    "events": "Show the event types",
     "drain": "Attempt everything that is due, oldest first per destination",
     "queue": "Show what waits for delivery, and mend it",
     "replay": "Send old events again, delivered or not",

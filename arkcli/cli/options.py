@@ -72,6 +72,16 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
     return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
 
 
+def check_event(event: str) -> None:
+    """Sees that there is such an event. Raises UsageError, with the name that was perhaps meant."""
+    from arkcli.contract import EVENTS
+
+    if event not in EVENTS:
+        raise UsageError(
+            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))}; there are {', '.join(EVENTS)}"
+        )
+
+
 def find_destination(contents: "Contents", name: str) -> "Destination":
     """The destination with a name or id. Raises UsageError, with the name that was perhaps meant."""
     found = contents.find(name)

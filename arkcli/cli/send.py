@@ -12,15 +12,15 @@ from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
     Quiet,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
-    did_you_mean,
     environment_of,
     output_of,
 )
 from arkcli.cli.sign import read_pieces
-from arkcli.contract import EVENTS, LARGE_BODY, MAX_BODY, PING
+from arkcli.contract import LARGE_BODY, MAX_BODY, PING
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, NotRecorded, PayloadError, UsageError
@@ -63,7 +63,7 @@ def send(
     Example: ark send signal.promoted payload.json
     """
     environment = environment_of(context)
-    _check_event(event)
+    check_event(event)
     if event == PING:
         ping_command.ping_destinations(context, to, as_json=as_json, quiet=quiet)
         return
@@ -116,13 +116,6 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     if queued or outcomes <= {State.DELIVERED}:
         return ExitCode.DONE
     return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
-
-
-def _check_event(event: str) -> None:
-    if event not in EVENTS:
-        raise UsageError(
-            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))}; there are {', '.join(EVENTS)}"
-        )
 
 
 def _payload(environment: Environment, event: str, file: Path | None, *, sample: bool) -> bytes:

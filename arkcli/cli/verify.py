@@ -1,6 +1,7 @@
 """`ark verify`."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,7 +9,11 @@ from arkcli import signing
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, SecretText, environment_of, find_secrets, output_of
 from arkcli.cli.sign import File, read_pieces
+from arkcli.environment import Environment
 from arkcli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from arkcli.signing import Secret
 
 app = App()
 
@@ -22,6 +27,9 @@ def verify(
     ] = ...,  # type: ignore[assignment] # typer's way to say that it is required
     secret: SecretText = None,
     secret_file: SecretFile = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="On a mismatch, try what usually goes wrong and name what fits.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -29,19 +37,46 @@ def verify(
 
     The secret: --secret (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
 
-    Example: ark verify --secret-file secret.txt --signature 3a7f… < body.json
+    Example: ark verify --secret-file secret.txt --signature 3a7f… --explain < body.json
     """
     environment = environment_of(context)
     secrets = find_secrets(environment, secret, secret_file)
     output = output_of(context, as_json=as_json, quiet=quiet)
-    if signing.verify(secrets, read_pieces(file, environment.stdin), signature):
-        output.result({"valid": True, "reason": None, "explanation": None}, "valid")
+    pieces = read_pieces(file, environment.stdin)
+    held = bytearray() if explain else None
+    if signing.verify(secrets, pieces if held is None else _holding(pieces, held), signature):
+        output.result({"valid": True, "reason": None, "explanation": None, "cause": None}, "valid")
         return
     reason = _reason(signature)
-    output.result({"valid": False, "reason": reason, "explanation": None})
+    cause, explanation = (None, None) if held is None else _explained(environment, held, pieces, signature, secrets)
+    output.result({"valid": False, "reason": reason, "explanation": explanation, "cause": cause})
     if not as_json:
         environment.stderr.write(f"invalid: {reason}\n")
+        if explanation is not None:
+            environment.stderr.write(f"{explanation}\n")
     raise typer.Exit(ExitCode.FAILED)
+
+
+def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
+    """The pieces, of which as much is held as the explanation can take, and one byte, so that more can be told."""
+    from arkcli.explain.search import LARGEST
+
+    for piece in pieces:
+        held += piece[: LARGEST + 1 - len(held)]
+        yield piece
+
+
+def _explained(
+    environment: Environment, held: bytearray, rest: Iterator[bytes], signature: str, secrets: "list[Secret]"
+) -> tuple[str | None, str]:
+    from arkcli.explain.search import NOTHING_FITS
+    from arkcli.explain.search import explain as explain_mismatch
+
+    # A signature that cannot be one left the body unread.
+    for _ in _holding(rest, held):
+        pass
+    found = explain_mismatch(bytes(held), signature, secrets, environment.known_secrets())
+    return (found.cause, found.text) if found else (None, NOTHING_FITS)
 
 
 def _reason(signature: str) -> str:

@@ -1,0 +1,58 @@
+"""`ark events`: what there is to send, a payload to start from, and its JSON Schema."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from arkcli import samples, schemas
+from arkcli.cli.command import App
+from arkcli.cli.options import Json, Quiet, check_event, complete_event, environment_of, output_of
+from arkcli.contract import PURPOSES
+from arkcli.output import Table
+
+app = App("Show the event types.", alone=True)
+
+Event = Annotated[str, typer.Argument(metavar="EVENT", help="Such as signal.promoted.", autocompletion=complete_event)]
+
+
+@app.callback()
+def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show the event types, and what each is sent for.
+
+    Example: ark events
+    """
+    if context.invoked_subcommand is not None:
+        return
+    output_of(context, as_json=as_json, quiet=quiet).result(
+        {"events": [{"event": event, "sent_when": purpose} for event, purpose in PURPOSES.items()]},
+        Table(("event", "sent when"), list(PURPOSES.items())),
+        always=True,
+    )
+
+
+@app.command()
+def sample(context: typer.Context, event: Event, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Print a whole payload to start from: valid as it stands, and dated now.
+
+    Example: ark events sample signal.promoted > payload.json
+    """
+    check_event(event)
+    environment = environment_of(context)
+    payload = json.loads(samples.complete(event, environment.clock.now(), environment.new_id("batch")))
+    _print(context, payload, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def schema(context: typer.Context, event: Event, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Print an event's JSON Schema (2020-12), made of the types that `ark send` checks with.
+
+    Example: ark events schema signal.promoted > signal.promoted.schema.json
+    """
+    check_event(event)
+    _print(context, schemas.schema(event), as_json=as_json, quiet=quiet)
+
+
+def _print(context: typer.Context, document: dict[str, object], *, as_json: bool, quiet: bool) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    output_of(context, as_json=as_json, quiet=quiet).result(document, text, always=True)

@@ -1,0 +1,199 @@
+"""The same JSON spelled in other ways: what a signed body may have looked like before somebody parsed it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import accumulate, product
+from typing import Any, Final
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]]+|[,:{}\[\]]')
+_NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}]+')
+#: What recurs into a value must not meet Python's limit.
+_DEEPEST: Final = 100
+_STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
+#: Strings without any of these are spelled in one way only.
+_SPELLED_VARIOUSLY: Final = re.compile(r"[\\/<>&\x7f-\U0010ffff]")
+_HTML: Final = re.compile("[<>&\u2028\u2029]")
+#: Numbers travel through json as strings that begin with this, so that their spelling stays.
+_NUMBER: Final = "\ufdd0"
+
+#: The order in which Signal Ark's documentation shows the fields (contract, "Body").
+ORDER: Final = (
+    *("event", "timestamp", "batchId", "signal", "engagement", "account", "plays"),
+    *("id", "signal_name", "source", "source_url", "detected_at", "description", "icp_score", "why_now"),
+    *("name", "domain"),
+    *("platform", "engagement_type", "engager_name", "engager_title", "engager_company", "engager_profile_url"),
+    *("company_domain", "engagement_content", "post_content", "post_url", "engagement_date", "warmth_score"),
+)
+_PLACE: Final = {key: place for place, key in enumerate(ORDER)}
+
+
+def parsed(body: bytes) -> Any:
+    """The object or list that a body is as JSON; None when it is neither, or nested deeper than anybody nests."""
+    try:
+        text = body.decode()
+        found = json.loads(text, parse_float=_marked, parse_int=_marked, parse_constant=_marked)
+    except (ValueError, RecursionError):
+        return None
+    brackets = _NO_BRACKET.sub("", text)
+    deepest = max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
+    return found if isinstance(found, dict | list) and deepest <= _DEEPEST else None
+
+
+def _marked(number: str) -> str:
+    return _NUMBER + number
+
+
+# Layouts: how tokens are put together.
+
+
+def _compact(tokens: list[str]) -> str:
+    return "".join(tokens)
+
+
+def _spaced(tokens: list[str]) -> str:
+    return "".join({",": ", ", ":": ": "}.get(token, token) for token in tokens)
+
+
+def _indented(indent: str) -> Callable[[list[str]], str]:
+    def lay_out(tokens: list[str]) -> str:
+        parts: list[str] = []
+        depth = 0
+        for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+            if token in "{[" and following not in ("}", "]"):
+                depth += 1
+                parts.append(f"{token}\n{indent * depth}")
+            elif token == ",":
+                parts.append(f",\n{indent * depth}")
+            elif token == ":":
+                parts.append(": ")
+            elif following in ("}", "]") and token not in "{[":
+                depth -= 1
+                parts.append(f"{token}\n{indent * depth}")
+            else:
+                parts.append(token)
+        return "".join(parts)
+
+    return lay_out
+
+
+LAYOUTS: Final[dict[str, Callable[[list[str]], str]]] = {
+    "compact (as JSON.stringify writes)": _compact,
+    "spaced (as Python's json.dumps writes)": _spaced,
+    "indented by 2 (as jq writes)": _indented("  "),
+    "indented by 4": _indented("    "),
+    "indented by tabs": _indented("\t"),
+}
+
+
+# Strings: which characters are written as escapes.
+
+
+def _as_it_is(token: str) -> str:
+    return token
+
+
+def _raw(token: str) -> str:
+    return json.dumps(json.loads(token), ensure_ascii=False)
+
+
+def _ascii(token: str) -> str:
+    return json.dumps(json.loads(token))
+
+
+def _with_slashes(spell: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda token: spell(token).replace("/", r"\/")
+
+
+def _for_html(token: str) -> str:
+    return _HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", _raw(token))
+
+
+_STRINGS: Final = (_as_it_is, _raw, _ascii, _with_slashes(_ascii), _with_slashes(_raw), _for_html)
+
+
+# Keys: in which order they stand.
+
+
+def _tokens_of(tree: Any, *, sort: bool) -> list[str]:
+    tokens = _TOKEN.findall(json.dumps(tree, ensure_ascii=False, sort_keys=sort))
+    return [token[2:-1] if token.startswith(f'"{_NUMBER}') else token for token in tokens]
+
+
+def _documented(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        keys = sorted(tree, key=lambda key: _PLACE.get(key, len(ORDER)))
+        return {key: _documented(tree[key]) for key in keys}
+    return [_documented(inner) for inner in tree] if isinstance(tree, list) else tree
+
+
+def _orders(text: str, tree: Any) -> Iterator[list[str]]:
+    yield _TOKEN.findall(text)
+    yield _tokens_of(_documented(tree), sort=False)
+    yield _tokens_of(tree, sort=True)
+
+
+def respelled(body: bytes) -> Iterator[bytes]:
+    """The JSON object or list in every other spelling that is known, the most likely ones first."""
+    tree = parsed(body)
+    if tree is None:
+        return
+    text = body.decode()
+    strings = [cache(spell) for spell in (_STRINGS if _SPELLED_VARIOUSLY.search(text) else (_as_it_is,))]
+    for lay_out, tokens, spell in product(LAYOUTS.values(), _orders(text, tree), strings):
+        spelled = [spell(token) if token[0] == '"' else token for token in tokens]
+        try:
+            yield lay_out(spelled).encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair: it can only be an escape.
+            continue
+
+
+def renumbered(body: bytes) -> Iterator[bytes]:
+    """The same with numbers spelled in other ways, one by one and all together."""
+    if parsed(body) is None:
+        return
+    text = body.decode()
+    for respell in (_shorter, _without_exponent, _with_fraction):
+        yield _STRING_OR_NUMBER.sub(partial(_respell, respell), text).encode()
+    numbers = [match for match in _STRING_OR_NUMBER.finditer(text) if match[2]]
+    for match in numbers[:32]:
+        for respell in (_with_fraction, _shorter):
+            yield (text[: match.start()] + respell(match[2]) + text[match.end() :]).encode()
+
+
+def _respell(respell: Callable[[str], str], match: re.Match[str]) -> str:
+    return match[1] or respell(match[2])
+
+
+def _with_fraction(number: str) -> str:
+    return number + ("0" if "." in number else ".0") if "e" not in number.lower() else number
+
+
+def _shorter(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number and "e" not in number.lower() else number
+
+
+def _without_exponent(number: str) -> str:
+    return repr(float(number)) if "e" in number.lower() else number
+
+
+def differences(body: bytes, signed: bytes) -> str:
+    """In words, how two spellings of the same JSON differ."""
+    here, there = body.decode(), signed.decode()
+    told = []
+    if layout_of(here) != layout_of(there):
+        told.append(f"it is {layout_of(here)} here and was {layout_of(there)} when it was signed")
+    if json.dumps(parsed(body)) != json.dumps(parsed(signed)):
+        told.append("its keys stand in another order")
+    for mark, what in (("\\u", "\\u escapes"), ("\\/", "slashes written \\/")):
+        if (mark in here) != (mark in there):
+            told.append(f"it has {what} {'here only' if mark in here else 'in what was signed only'}")
+    return "; ".join(told) or "its characters are escaped in another way"
+
+
+def layout_of(text: str) -> str:
+    """In words, how a JSON text is laid out."""
+    tokens = _TOKEN.findall(text)
+    return next((name for name, lay_out in LAYOUTS.items() if lay_out(tokens) == text.strip()), "laid out by hand")

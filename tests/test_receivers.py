@@ -1,0 +1,146 @@
+"""The programs of docs/receivers.md, taken out of it and run as they stand there."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from arkcli import samples
+from arkcli.environment import SystemClock
+from arkcli.signing import sign
+from tests.world import START, World
+
+PAGE = Path(__file__).parent.parent / "docs" / "receivers.md"
+PROGRAMS = dict(re.findall(r"<!-- program: (\S+) -->\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+
+BODY = '{"text":"Zoë"}\r\n'.encode() + b"\x00\xff"
+SECRET, BEFORE = "s3cret", "the one before"
+RIGHT = sign(SECRET, BODY)
+
+#: The tool that a language needs, what builds the program, and what runs it.
+LANGUAGES: dict[str, tuple[str, list[str], list[str]]] = {
+    "verify.py": (sys.executable, [], [sys.executable, "verify.py"]),
+    "verify.js": ("node", [], ["node", "verify.js"]),
+    "verify.go": ("go", ["go", "build", "-o", "verify", "verify.go"], ["./verify"]),
+    "verify.php": ("php", [], ["php", "verify.php"]),
+    "Verify.java": ("javac", ["javac", "Verify.java"], ["java", "-XX:TieredStopAtLevel=1", "Verify"]),
+}
+
+#: body, signature, variables, and whether it is valid.
+CASES = [
+    (BODY, RIGHT, {"ARK_SECRET": SECRET}, True),
+    (BODY, RIGHT.upper(), {"ARK_SECRET": SECRET}, True),
+    (BODY, f"sha256={RIGHT}", {"ARK_SECRET": SECRET}, True),
+    (BODY, f"SHA256={RIGHT.upper()}", {"ARK_SECRET": SECRET}, True),
+    (BODY, RIGHT, {"ARK_SECRET": "the next one", "ARK_SECRET_BEFORE": SECRET}, True),
+    (BODY, RIGHT, {"ARK_SECRET": SECRET, "ARK_SECRET_BEFORE": BEFORE}, True),
+    (BODY + b"\n", RIGHT, {"ARK_SECRET": SECRET}, False),
+    (BODY, RIGHT, {"ARK_SECRET": "another", "ARK_SECRET_BEFORE": BEFORE}, False),
+    (BODY, RIGHT, {}, False),
+    (BODY, RIGHT, {"ARK_SECRET": ""}, False),
+    (BODY, "", {"ARK_SECRET": SECRET}, False),
+    (BODY, RIGHT[:-1], {"ARK_SECRET": SECRET}, False),
+    (BODY, "é" * 32, {"ARK_SECRET": SECRET}, False),
+]
+
+
+def test_the_page_has_a_program_in_five_languages_and_two_receivers() -> None:
+    assert PROGRAMS.keys() == {*LANGUAGES, "receiver.py", "receiver.js"}
+
+
+@pytest.mark.parametrize("program", LANGUAGES)
+def test_the_program_of_a_language_verifies(program: str, tmp_path: Path) -> None:
+    tool, build, run = LANGUAGES[program]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    (tmp_path / program).write_text(PROGRAMS[program])
+    if build:
+        subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
+    for body, signature, variables, valid in CASES:
+        command, environment = [*run, signature], {**inherited, **variables}
+        done = subprocess.run(command, input=body, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        said = (done.returncode, done.stdout.split(), done.stderr)
+        assert said == ((0, [b"valid"], b"") if valid else (1, [b"invalid"], b"")), (signature, variables)
+
+
+@contextmanager
+def running(command: list[str], program: str, directory: Path) -> Iterator[str]:
+    """A receiver of the page as a process of its own; gives its URL."""
+    for name in (program, f"verify{Path(program).suffix}"):
+        (directory / name).write_text(PROGRAMS[name])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "ARK_SECRET": "the next one", "ARK_SECRET_BEFORE": SECRET}
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, program, str(port)], cwd=directory, env=environment, stdout=log, stderr=log
+        )
+    try:
+        while process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        assert process.poll() is None, (directory / "log").read_text()
+        yield f"http://127.0.0.1:{port}/hook"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def post(url: str, body: bytes, signature: str, delivery: str) -> int:
+    headers = {"X-SignalArk-Signature": signature, "X-SignalArk-Delivery": delivery, "Content-Type": "application/json"}
+    return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
+
+
+def check_receiver(url: str, world: World, events_done: Callable[[], list[str]]) -> None:
+    """A real sender's events are taken once each, and nothing else is."""
+
+    def done_with(count: int) -> list[str]:
+        while len(found := events_done()) < count:
+            clock.sleep(0.01)
+        return found
+
+    clock = SystemClock()
+    world.clock.milliseconds = clock.now()
+    world.ark("secret", "set", stdin=SECRET.encode())
+    assert world.ark("dest", "add", url, "--allow-local").status == 0
+    assert world.ark("send", "signal.promoted", "--sample").status == 0
+    body = samples.complete("signal.play_matched", clock.now(), "batch_1")
+    for signature in (sign("wrong", body), "", sign(SECRET, body + b"\n")):
+        assert post(url, body, signature, "dlv_1") == 401
+    assert post(url, b"", sign("wrong", b""), "dlv_1") == 401
+    for delivery in ("dlv_1", "dlv_1", "dlv_2"):
+        assert post(url, body, sign(SECRET, body), delivery) == 204
+    assert world.ark("send", "social.lead_promoted", "--sample").status == 0
+    assert done_with(4) == ["ping", "signal.promoted", "signal.play_matched", "social.lead_promoted"]
+
+
+def test_the_receiver_in_python_takes_each_event_once(world: World, tmp_path: Path) -> None:
+    def inbox() -> list[str]:
+        with sqlite3.connect(tmp_path / "inbox.db") as opened:
+            return [json.loads(body)["event"] for (body,) in opened.execute("SELECT body FROM inbox ORDER BY rowid")]
+
+    with running([sys.executable], "receiver.py", tmp_path) as url:
+        check_receiver(url, world, inbox)
+        old = samples.complete("signal.promoted", START - 400 * 86_400_000, "batch_1")
+        assert post(url, old, sign(SECRET, old), "dlv_3") == 401
+
+
+def test_the_receiver_with_express_takes_each_event_once(world: World, tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    if subprocess.run(["node", "-e", "require('express')"], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("express is not installed where node finds it (NODE_PATH)")
+    with running(["node"], "receiver.js", tmp_path) as url:
+        check_receiver(url, world, lambda: (tmp_path / "log").read_text().split())
