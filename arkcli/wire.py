@@ -7,6 +7,7 @@ ever kept.
 import base64
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -15,6 +16,7 @@ import certifi
 import pycurl
 
 from arkcli import __version__, guard, signing
+from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.screen import clean
 from arkcli.signing import Concealed, Secret
@@ -27,6 +29,9 @@ DEADLINE_MS: Final = 10_000
 EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
 _LONGEST_BODY: Final = 64 * 1024
+#: What came last of an answer's header lines is enough to know whether they are complete. libcurl lets 300 KB of them
+#: through: 19,000 lines, kept for each attempt in flight, would be 100 MB.
+_HEADER_LINES: Final = 8
 _MAX_CONNECTIONS: Final = 256
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -34,6 +39,8 @@ _CA_BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+#: CURLE_TOO_LARGE, for which pycurl has no name.
+_TOO_LARGE: Final = 100
 #: A broken name look-up and a refused connection differ in what to do about them; so do the words.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "what came back is not HTTP/1.1",
@@ -47,14 +54,35 @@ _WORDS: Final = {
     pycurl.E_SEND_ERROR: "the connection broke while the request was sent",
     pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
     pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
-    # CURLE_TOO_LARGE, for which pycurl has no name.
-    100: "the answer's header lines are too many or too long",
+    pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
+    _TOO_LARGE: "the answer's header lines are too many or too long",
+}
+#: What OpenSSL says of a handshake that failed, in words.
+_HANDSHAKE: Final = (
+    ("protocol version", "the server offers nothing newer than TLS 1.1"),
+    ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
+    ("wrong version number", "what answers there does not speak TLS"),
+    ("packet length too long", "what answers there does not speak TLS"),
+    ("unexpected eof", "the server closed the connection"),
+    ("reset by peer", "the server closed the connection"),
+)
+#: OpenSSL's reasons (openssl-verification-options(1)) in words.
+_CERTIFICATE: Final = {
+    9: "it is not valid yet; or this machine's clock is wrong",
+    10: "it has expired; or this machine's clock is wrong",
+    18: "it is self-signed",
+    19: "its chain ends in a self-signed certificate that is not trusted",
+    20: "its issuer is not trusted",
+    21: "its issuer is not trusted, or its chain is incomplete",
+    24: "its issuer is no certificate authority",
+    26: "it is not meant for a server",
 }
 _DETAILED: Final = (
     pycurl.E_SSL_CONNECT_ERROR,
     pycurl.E_PEER_FAILED_VERIFICATION,
     pycurl.E_SSL_CACERT_BADFILE,
     pycurl.E_FTP_WEIRD_SERVER_REPLY,
+    pycurl.E_BAD_CONTENT_ENCODING,
 )
 
 
@@ -111,17 +139,24 @@ class _Dialled(socket.socket):
 class _Transfer:
     """A libcurl handle for one destination, and what the answer under way has brought so far."""
 
-    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal", "secure")
+    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal", "secure", "unfit")
 
     def __init__(self, destination: Destination, ca_file: str) -> None:
         self.allow_local = destination.allow_local
         self.secure = destination.url.lower().startswith("https:")
-        self.headers: list[bytes] = []
+        self.headers: deque[bytes] = deque(maxlen=_HEADER_LINES)
         self.excerpt = b""
         self.received = 0
         self.refusal: str | None = None
+        self.unfit: str | None = None
+        url = destination.url
+        try:
+            url = guard.check_url(url, allow_local=self.allow_local)
+        except AddressRefused as refused:
+            # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
+            self.unfit = str(refused)
         curl = self.curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, destination.url.encode())
+        curl.setopt(pycurl.URL, url.encode("utf-8", "replace"))
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.TIMEOUT_MS, DEADLINE_MS)
         curl.setopt(pycurl.NOSIGNAL, 1)
@@ -133,6 +168,8 @@ class _Transfer:
         http = pycurl.PROTO_HTTP if destination.allow_local else 0
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | http)
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        curl.setopt(pycurl.SSL_VERIFYPEER, 1)
+        curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, destination.ca_file or ca_file)
         # A C function, called for every header line: nothing slower is needed unless the answer breaks off.
         curl.setopt(pycurl.HEADERFUNCTION, self.headers.append)
@@ -155,7 +192,7 @@ class _Transfer:
 
     def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, (host, *_) = address
-        self.refusal = guard.refusal(host, allow_local=self.allow_local)
+        self.refusal = self.unfit or guard.refusal(host, allow_local=self.allow_local)
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         return _Dialled(family, kind, protocol)
@@ -171,33 +208,47 @@ class _Transfer:
         Its status counts once its headers are complete, whatever became of its body.
         """
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
-        if status >= 200 and _complete(self.headers):
-            return self._judged(status)
+        timed_out = code == pycurl.E_OPERATION_TIMEDOUT
+        if status >= 200 and (self.received or _complete(self.headers)):
+            return self._judged(status, timed_out=timed_out)
         # libcurl takes a connection that is closed amid the headers for the end of a short answer.
         why = self._why(code or pycurl.E_RECV_ERROR, clean(message))
-        return Answer(None, why, self._duration(), timed_out=code == pycurl.E_OPERATION_TIMEDOUT)
+        return Answer(None, why, self._duration(), timed_out=timed_out)
 
-    def _judged(self, status: int) -> Answer:
+    def _judged(self, status: int, *, timed_out: bool) -> Answer:
         error = None
         if not 200 <= status <= 299:
             error = f"answered {status}, not a 2xx"
-            if 300 <= status <= 399:
+            if 300 <= status <= 399 and status != 304:
                 error += "; redirects are never followed"
-        return Answer(status, error, self._duration(), clean(self.excerpt.decode("utf-8", "replace")))
+        return Answer(status, error, self._duration(), clean(self.excerpt.decode("utf-8", "replace")), timed_out)
 
     def _duration(self) -> int:
         return int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
 
     def _why(self, code: int, message: str) -> str:
-        if self.refusal is not None:
-            return self.refusal
+        if self.unfit or self.refusal:
+            return self.unfit or self.refusal or ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"{self._waiting_for()} within {DEADLINE_MS // 1000} s"
-        words = _WORDS.get(code, f"libcurl's error {code}")
+        if code == pycurl.E_RECV_ERROR and message.startswith("Too large response headers"):
+            code = _TOO_LARGE
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            message = self._certificate(message)
+        elif code == pycurl.E_SSL_CONNECT_ERROR:
+            message = next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)
+        words = _WORDS.get(code, f"libcurl's error {code}")
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
+
+    def _certificate(self, message: str) -> str:
+        result = self.curl.getinfo(pycurl.SSL_VERIFYRESULT)
+        if result:
+            return _CERTIFICATE.get(result, message)
+        # libcurl looks at the name itself, after OpenSSL has found nothing amiss.
+        return f"it is for another host: {message.removeprefix('SSL: ')}"
 
     def _waiting_for(self) -> str:
         if not self.curl.getinfo(pycurl.NAMELOOKUP_TIME):
@@ -281,8 +332,8 @@ class Wire(Generic[Token]):
         self._multi.close()
 
 
-def _complete(headers: list[bytes]) -> bool:
-    """Whether a blank line stands somewhere behind the last status line."""
+def _complete(headers: deque[bytes]) -> bool:
+    """Whether a blank line stands somewhere behind the last status line, among the last header lines of an answer."""
     for line in reversed(headers):
         if line in (b"\r\n", b"\n"):
             return True

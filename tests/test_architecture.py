@@ -36,6 +36,7 @@ ONLY_IN = [
     ("h11", "receiver"),
     ("httpx", "receiver"),
     ("asyncio", "receiver"),
+    ("idna", "guard"),
     ("platformdirs", "paths"),
     ("tomllib", "store"),
     ("tomli_w", "store"),
