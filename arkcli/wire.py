@@ -65,6 +65,7 @@ _HANDSHAKE: Final = (
     ("packet length too long", "what answers there does not speak TLS"),
     ("unexpected eof", "the server closed the connection"),
     ("reset by peer", "the server closed the connection"),
+    ("broken pipe", "the server closed the connection"),
 )
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
 _CERTIFICATE: Final = {
@@ -244,11 +245,10 @@ class _Transfer:
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
 
     def _certificate(self, message: str) -> str:
-        result = self.curl.getinfo(pycurl.SSL_VERIFYRESULT)
-        if result:
-            return _CERTIFICATE.get(result, message)
-        # libcurl looks at the name itself, after OpenSSL has found nothing amiss.
-        return f"it is for another host: {message.removeprefix('SSL: ')}"
+        # libcurl looks at the name itself.
+        if "subject name" in message or "common name" in message:
+            return f"it is for another host: {message.removeprefix('SSL: ')}"
+        return _CERTIFICATE.get(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
 
     def _waiting_for(self) -> str:
         if not self.curl.getinfo(pycurl.NAMELOOKUP_TIME):
