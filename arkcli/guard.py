@@ -179,7 +179,7 @@ def _check_host(host: str, shown: str) -> None:
     if not _HOST.fullmatch(host):
         raise AddressRefused(f"{shown} is not a URL: a host is letters, digits, '-', '_' and '.', or [an IPv6 address]")
     name = host.removesuffix(".")
-    if _NUMBER.fullmatch(name.rpartition(".")[2]):
+    if _ends_in_a_number(name):
         # No top-level domain is a number: this is an IPv4 address, or nothing that all resolvers read alike.
         try:
             socket.inet_aton(name)
@@ -200,6 +200,21 @@ def split_userinfo(url: str) -> tuple[str, Concealed | None]:
     if ":" in unquote(user) or not plain.isprintable():
         raise AddressRefused("the user name in the URL holds a colon, or it or the password a control character")
     return match["scheme"] + match["rest"], Concealed(plain) if plain else None
+
+
+def name_to_look_up(url: str) -> tuple[str, int] | None:
+    """The host name and the port of a URL that `check_url` returned; None where no resolver has to be asked."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    name = host.removesuffix(".")
+    # What is at home needs no look-up (RFC 6761): libcurl knows it to be loopback.
+    if ":" in host or _ends_in_a_number(name) or name == "localhost" or name.endswith(".localhost"):
+        return None
+    return host, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _ends_in_a_number(name: str) -> bool:
+    return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
 
 
 def default_name(url: str) -> str:

@@ -8,7 +8,7 @@ import base64
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -17,9 +17,11 @@ import pycurl
 
 from arkcli import __version__, guard, signing
 from arkcli.errors import AddressRefused
+from arkcli.lookup import Addresses, Lookups
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.screen import clean
 from arkcli.signing import Concealed, Secret
+from arkcli.times import Clock
 
 Token = TypeVar("Token")
 
@@ -39,12 +41,13 @@ _CA_BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_NO_NAME: Final = "the name cannot be looked up"
 #: CURLE_TOO_LARGE, for which pycurl has no name.
 _TOO_LARGE: Final = 100
 #: A broken name look-up and a refused connection differ in what to do about them; so do the words.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "what came back is not HTTP/1.1",
-    pycurl.E_COULDNT_RESOLVE_HOST: "the name cannot be looked up",
+    pycurl.E_COULDNT_RESOLVE_HOST: _NO_NAME,
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken",
     pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
@@ -140,7 +143,10 @@ class _Dialled(socket.socket):
 class _Transfer:
     """A libcurl handle for one destination, and what the answer under way has brought so far."""
 
-    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal", "secure", "unfit")
+    __slots__ = (
+        *("addresses", "allow_local", "began", "curl", "excerpt", "headers"),
+        *("looked_up_ms", "name", "port", "received", "refusal", "secure", "unfit"),
+    )
 
     def __init__(self, destination: Destination, ca_file: str) -> None:
         self.allow_local = destination.allow_local
@@ -156,6 +162,12 @@ class _Transfer:
         except AddressRefused as refused:
             # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
             self.unfit = str(refused)
+        name_and_port = None if self.unfit else guard.name_to_look_up(url)
+        self.name: str | None
+        self.name, self.port = name_and_port or (None, 0)
+        self.addresses: Addresses = ()
+        self.began = 0.0
+        self.looked_up_ms = 0
         curl = self.curl = pycurl.Curl()
         curl.setopt(pycurl.URL, url.encode("utf-8", "replace"))
         curl.setopt(pycurl.POST, 1)
@@ -184,6 +196,15 @@ class _Transfer:
         self.excerpt = b""
         self.received = 0
         self.refusal = None
+
+    def found(self, addresses: Addresses, milliseconds: int) -> None:
+        """Takes in what the name was found to be, after so long a time of those that an attempt has."""
+        if addresses != self.addresses:
+            self.addresses = addresses
+            self.curl.setopt(pycurl.RESOLVE, [f"{self.name}:{self.port}:{','.join(addresses)}"])
+        if milliseconds != self.looked_up_ms:
+            self.looked_up_ms = milliseconds
+            self.curl.setopt(pycurl.TIMEOUT_MS, max(DEADLINE_MS - milliseconds, 1))
 
     def _receive(self, data: bytes) -> int | None:
         self.received += len(data)
@@ -225,7 +246,7 @@ class _Transfer:
         return Answer(status, error, self._duration(), clean(self.excerpt.decode("utf-8", "replace")), timed_out)
 
     def _duration(self) -> int:
-        return int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
+        return self.looked_up_ms + int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
 
     def _why(self, code: int, message: str) -> str:
         if self.unfit or self.refusal:
@@ -251,8 +272,6 @@ class _Transfer:
         return _CERTIFICATE.get(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
 
     def _waiting_for(self) -> str:
-        if not self.curl.getinfo(pycurl.NAMELOOKUP_TIME):
-            return "the name was not looked up"
         if not self.curl.getinfo(pycurl.CONNECT_TIME):
             return "no connection"
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
@@ -263,18 +282,21 @@ class _Transfer:
 class Wire(Generic[Token]):
     """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`."""
 
-    def __init__(self, ca_file: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, ca_file: str, clock: Clock) -> None:
         """`ca_file` names the CA certificates to trust where a destination names none of its own."""
         self._ca_file = ca_file
-        self._sleep = sleep
+        self._clock = clock
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_CONNECTIONS)
+        self._lookups = Lookups(clock.monotonic)
         self._under_way: dict[pycurl.Curl, tuple[_Transfer, Endpoint, Token]] = {}
+        #: What waits for a name, oldest first.
+        self._nameless: list[tuple[_Transfer, Endpoint, Token]] = []
 
     @property
     def in_flight(self) -> int:
         """How many attempts are under way."""
-        return len(self._under_way)
+        return len(self._under_way) + len(self._nameless)
 
     def start(self, endpoint: Endpoint, delivery: Delivery, token: Token) -> None:
         """Begins an attempt; `wait` will return the token with what came of it."""
@@ -282,26 +304,63 @@ class Wire(Generic[Token]):
         transfer.reset()
         transfer.curl.setopt(pycurl.HTTPHEADER, endpoint.headers_for(delivery))
         transfer.curl.setopt(pycurl.POSTFIELDS, delivery.event.body)
+        if transfer.name is not None:
+            addresses = self._lookups.addresses(transfer.name)
+            if addresses is None:
+                transfer.began = self._clock.monotonic()
+                self._nameless.append((transfer, endpoint, token))
+                return
+            transfer.found(addresses, 0)
+        self._dial(transfer, endpoint, token)
+
+    def _dial(self, transfer: _Transfer, endpoint: Endpoint, token: Token) -> None:
         self._under_way[transfer.curl] = transfer, endpoint, token
         self._multi.add_handle(transfer.curl)
 
     def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
         """What has come back; when nothing has, waits for it up to so many seconds, or until a signal."""
+        done = self._take_names()
         self._multi.perform()
-        done = self._collect()
-        if done or not self._under_way:
+        done += self._collect()
+        if done or not self.in_flight:
             return done
         timeout = self._multi.timeout()
         if timeout >= 0:
             seconds = min(seconds, timeout / 1000)
-        if seconds > 0:
+        if self._nameless:
+            self._lookups.wait(max(seconds, 0), *self._multi.fdset())
+            done = self._take_names()
+        elif seconds > 0:
             try:
                 if self._multi.select(seconds) < 0:
-                    self._sleep(min(seconds, 0.01))
+                    self._clock.sleep(min(seconds, 0.01))
             except InterruptedError:
                 return []
         self._multi.perform()
-        return self._collect()
+        return done + self._collect()
+
+    def _take_names(self) -> list[tuple[Token, Answer]]:
+        """Dials what has a name's address now; what has waited for it until the deadline has failed."""
+        if not self._nameless:
+            return []
+        done: list[tuple[Token, Answer]] = []
+        found = dict(self._lookups.finished())
+        now = self._clock.monotonic()
+        waiting, self._nameless = self._nameless, []
+        for transfer, endpoint, token in waiting:
+            took = int((now - transfer.began) * 1000)
+            addresses = found.get(transfer.name or "")
+            if addresses:
+                transfer.found(addresses, took)
+                self._dial(transfer, endpoint, token)
+            elif addresses is None and took < DEADLINE_MS:
+                self._nameless.append((transfer, endpoint, token))
+            else:
+                late = addresses is None
+                error = f"the name was not looked up within {DEADLINE_MS // 1000} s" if late else _NO_NAME
+                done.append((token, Answer(None, error, took, timed_out=late)))
+                endpoint.idle.append(transfer)
+        return done
 
     def _collect(self) -> list[tuple[Token, Answer]]:
         done = []
@@ -325,11 +384,13 @@ class Wire(Generic[Token]):
         for curl in self._under_way:
             self._multi.remove_handle(curl)
         self._under_way.clear()
+        self._nameless.clear()
 
     def close(self) -> None:
         """Closes all connections."""
         self.abandon()
         self._multi.close()
+        self._lookups.close()
 
 
 def _complete(headers: deque[bytes]) -> bool:

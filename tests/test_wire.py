@@ -13,6 +13,7 @@ from pathlib import Path
 import certifi
 import pytest
 
+from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
 from arkcli.wire import Endpoint, Wire
@@ -34,7 +35,7 @@ def endpoint(
 
 def post(*endpoints: Endpoint, attempt: int = 1) -> list[Answer]:
     """Posts to all at once and returns the answers in the order of the endpoints."""
-    wire: Wire[int] = Wire(certifi.where(), time.sleep)
+    wire: Wire[int] = Wire(certifi.where(), SystemClock())
     found: dict[int, Answer] = {}
     for index, target in enumerate(endpoints):
         wire.start(target, Delivery(EVENT, attempt), index)
@@ -181,7 +182,7 @@ def test_nothing_holds_an_attempt_longer_than_ten_seconds(receive: Receive) -> N
 
 def test_connections_are_used_again(receive: Receive) -> None:
     server = receive(200)
-    wire: Wire[int] = Wire("", time.sleep)
+    wire: Wire[int] = Wire("", SystemClock())
     target = endpoint(server.url)
     for number in range(20):
         wire.start(target, Delivery(EVENT, 1), number)
@@ -194,7 +195,7 @@ def test_connections_are_used_again(receive: Receive) -> None:
 
 def test_a_connection_that_the_receiver_closed_while_idle_costs_nothing(receive: Receive) -> None:
     server = receive(then_close(answer(200)))
-    wire: Wire[int] = Wire("", time.sleep)
+    wire: Wire[int] = Wire("", SystemClock())
     target = endpoint(server.url)
     outcomes = []
     for number in range(5):
@@ -259,7 +260,7 @@ def test_a_certificate_of_the_ca_file_verifies(certificates: Certificates) -> No
 
 def test_connections_over_tls_are_used_again(certificates: Certificates) -> None:
     with receiver(200, certificates.wrapping("127.0.0.1")) as server:
-        wire: Wire[int] = Wire("", time.sleep)
+        wire: Wire[int] = Wire("", SystemClock())
         target = endpoint(server.url, ca_file=certificates.ca_file)
         for number in range(5):
             wire.start(target, Delivery(EVENT, 1), number)
@@ -304,7 +305,7 @@ def test_tls_below_1_2_is_refused(certificates: Certificates, newest: ssl.TLSVer
 
 def test_a_connection_opened_for_a_local_destination_serves_no_other(certificates: Certificates) -> None:
     with receiver(200, certificates.wrapping("127.0.0.1")) as server:
-        wire: Wire[str] = Wire("", time.sleep)
+        wire: Wire[str] = Wire("", SystemClock())
         answers: dict[str, Answer] = {}
         for name, allow_local in (("local", True), ("public", False)):
             target = endpoint(server.url, allow_local=allow_local, ca_file=certificates.ca_file)
@@ -319,7 +320,7 @@ def test_a_connection_opened_for_a_local_destination_serves_no_other(certificate
 
 def test_a_connection_that_is_reset_is_a_failure(receive: Receive) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        wire: Wire[int] = Wire("", time.sleep)
+        wire: Wire[int] = Wire("", SystemClock())
         wire.start(endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/"), Delivery(EVENT, 1), 1)
         assert wire.wait(0.1) == []
         connection, _ = listener.accept()

@@ -142,7 +142,10 @@ def _verdict(said: dict[str, Any]) -> Verdict:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(
+    apart: "subprocess.Popen[str] | None",  # goes on meanwhile
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Run]:
     place = tmp_path_factory.mktemp("hostile")
     with ExitStack() as stack:
         victim = stack.enter_context(hostile(answers(GOOD)))
@@ -230,7 +233,7 @@ def test_the_whole_drain_takes_one_deadline(run: Run) -> None:
 
 
 def test_memory_and_descriptors_stay_bounded(run: Run) -> None:
-    print(run.memory/2**20, run.descriptors, run.ended-run.began)
+    print(run.memory / 2**20, run.descriptors, run.ended - run.began)
     assert 0 < run.memory < 100 * 2**20
     assert 0 < run.descriptors < 600
 
