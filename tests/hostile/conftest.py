@@ -23,13 +23,12 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Pope
     if subprocess.run([*APART, "ip", "link", "set", "lo", "up"], capture_output=True, check=False).returncode:
         yield None
         return
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*APART, sys.executable, "-m", "tests.hostile.network", str(tmp_path_factory.mktemp("apart"))],
         cwd=ROOT,
         env=dict(os.environ),
         stdout=subprocess.PIPE,
         text=True,
-    )
-    yield process
-    process.kill()
-    process.wait()
+    ) as process:
+        yield process
+        process.kill()

@@ -79,6 +79,8 @@ class Hostile:
 
     def close(self) -> None:
         self.closing.set()
+        # Closing alone would leave its thread in `accept` for ever.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:

@@ -77,7 +77,7 @@ def _start(home: Path, *args: str) -> "subprocess.Popen[bytes]":
         [sys.executable, "-m", "arkcli", *args, "--json"],
         cwd=ROOT,
         env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
 
@@ -169,11 +169,13 @@ def run(
         verdicts: dict[tuple[str, str], Verdict] = {}
         most = {"memory": 0, "descriptors": 0}
         began = time.monotonic()
-        drain = _start(place / "drain", "drain")
-        processes = {"send": _start(place / "send", "send", "signal.promoted"), "ping": _start(place / "ping", "ping")}
-        assert processes["send"].stdin is not None
-        processes["send"].stdin.write(PAYLOAD)
-        processes["send"].stdin.close()
+        payload = place / "payload.json"
+        payload.write_bytes(PAYLOAD)
+        drain = stack.enter_context(_start(place / "drain", "drain"))
+        processes = {
+            "send": stack.enter_context(_start(place / "send", "send", "signal.promoted", str(payload))),
+            "ping": stack.enter_context(_start(place / "ping", "ping")),
+        }
         watcher = threading.Thread(target=_watch, args=(drain, most))
         watcher.start()
         with ThreadPoolExecutor(64) as pool:
@@ -184,9 +186,7 @@ def run(
             assert drain.returncode == 0
             assert json.loads(out)["attempted"] == len(rows) + MANY
             for command, process in processes.items():
-                assert process.stdout is not None
-                out = process.stdout.read()
-                process.wait(60)
+                out, _ = process.communicate(timeout=60)
                 for said in json.loads(out)["deliveries"]:
                     verdicts[command, said["destination"]] = _verdict(said)
             for name, added in adding.items():
@@ -233,7 +233,6 @@ def test_the_whole_drain_takes_one_deadline(run: Run) -> None:
 
 
 def test_memory_and_descriptors_stay_bounded(run: Run) -> None:
-    print(run.memory / 2**20, run.descriptors, run.ended - run.began)
     assert 0 < run.memory < 100 * 2**20
     assert 0 < run.descriptors < 600
 
