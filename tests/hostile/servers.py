@@ -68,12 +68,14 @@ Handler = Callable[[Talk], None]
 class Hostile:
     """A server that runs its handler once per connection."""
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[tuple[float, Request]] = []
         self.connections = 0
         self.closing = threading.Event()
         self._handle = handle
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(
+            (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=512
+        )
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -104,9 +106,9 @@ class Hostile:
 
 
 @contextmanager
-def hostile(handle: Handler) -> Iterator[Hostile]:
+def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0) -> Iterator[Hostile]:
     """A server for the length of a block."""
-    made = Hostile(handle)
+    made = Hostile(handle, address, port)
     try:
         yield made
     finally:
