@@ -6,8 +6,8 @@ ever kept.
 
 import base64
 import os
+import re
 import socket
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 import certifi
 import pycurl
 
-from arkcli import __version__, guard, signing
+from arkcli import __version__, guard, signing, tlswords
 from arkcli.errors import AddressRefused
 from arkcli.lookup import Addresses, Lookups
 from arkcli.model import Answer, Delivery, Destination
@@ -31,9 +31,9 @@ DEADLINE_MS: Final = 10_000
 EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
 _LONGEST_BODY: Final = 64 * 1024
-#: What came last of an answer's header lines is enough to know whether they are complete. libcurl lets 300 KB of them
-#: through: 19,000 lines, kept for each attempt in flight, would be 100 MB.
-_HEADER_LINES: Final = 8
+#: libcurl reads much that is no status line of HTTP/1 as a 200: "HTTP/2 500", or "HTTP/3" alone.
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
+_NOT_HTTP: Final = "what came back is not HTTP/1.1"
 _MAX_CONNECTIONS: Final = 256
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -46,7 +46,7 @@ _NO_NAME: Final = "the name cannot be looked up"
 _TOO_LARGE: Final = 100
 #: A broken name look-up and a refused connection differ in what to do about them; so do the words.
 _WORDS: Final = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: "what came back is not HTTP/1.1",
+    pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
     pycurl.E_COULDNT_RESOLVE_HOST: _NO_NAME,
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken",
@@ -59,27 +59,6 @@ _WORDS: Final = {
     pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
     pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
     _TOO_LARGE: "the answer's header lines are too many or too long",
-}
-#: What OpenSSL says of a handshake that failed, in words.
-_HANDSHAKE: Final = (
-    ("protocol version", "the server offers nothing newer than TLS 1.1"),
-    ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
-    ("wrong version number", "what answers there does not speak TLS"),
-    ("packet length too long", "what answers there does not speak TLS"),
-    ("unexpected eof", "the server closed the connection"),
-    ("reset by peer", "the server closed the connection"),
-    ("broken pipe", "the server closed the connection"),
-)
-#: OpenSSL's reasons (openssl-verification-options(1)) in words.
-_CERTIFICATE: Final = {
-    9: "it is not valid yet; or this machine's clock is wrong",
-    10: "it has expired; or this machine's clock is wrong",
-    18: "it is self-signed",
-    19: "its chain ends in a self-signed certificate that is not trusted",
-    20: "its issuer is not trusted",
-    21: "its issuer is not trusted, or its chain is incomplete",
-    24: "its issuer is no certificate authority",
-    26: "it is not meant for a server",
 }
 _DETAILED: Final = (
     pycurl.E_SSL_CONNECT_ERROR,
@@ -144,14 +123,17 @@ class _Transfer:
     """A libcurl handle for one destination, and what the answer under way has brought so far."""
 
     __slots__ = (
-        *("addresses", "allow_local", "began", "curl", "excerpt", "headers"),
-        *("looked_up_ms", "name", "port", "received", "refusal", "secure", "unfit"),
+        *("addresses", "allow_local", "began", "complete", "curl", "excerpt", "looked_up_ms", "name", "port"),
+        *("received", "refusal", "secure", "status", "unfit"),
     )
 
     def __init__(self, destination: Destination, ca_file: str) -> None:
         self.allow_local = destination.allow_local
         self.secure = destination.url.lower().startswith("https:")
-        self.headers: deque[bytes] = deque(maxlen=_HEADER_LINES)
+        #: What the status line says; None before there is one, 0 when it says nothing.
+        self.status: int | None = None
+        #: Whether the headers behind it have come to their end.
+        self.complete = False
         self.excerpt = b""
         self.received = 0
         self.refusal: str | None = None
@@ -184,15 +166,15 @@ class _Transfer:
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, destination.ca_file or ca_file)
-        # A C function, called for every header line: nothing slower is needed unless the answer breaks off.
-        curl.setopt(pycurl.HEADERFUNCTION, self.headers.append)
+        curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
         if not destination.allow_local:
             curl.setopt(pycurl.PREREQFUNCTION, self._before_request)
 
     def reset(self) -> None:
-        self.headers.clear()
+        self.status = None
+        self.complete = False
         self.excerpt = b""
         self.received = 0
         self.refusal = None
@@ -205,6 +187,19 @@ class _Transfer:
         if milliseconds != self.looked_up_ms:
             self.looked_up_ms = milliseconds
             self.curl.setopt(pycurl.TIMEOUT_MS, max(DEADLINE_MS - milliseconds, 1))
+
+    def _take_header(self, line: bytes) -> None:
+        if self.complete:
+            # A trailer.
+            return
+        if self.status is None:
+            found = _STATUS_LINE.match(line)
+            self.status = int(found[1]) if found else 0
+        elif line in (b"\r\n", b"\n"):
+            self.complete = not 100 <= self.status <= 199
+            if not self.complete:
+                # An interim answer; another one follows.
+                self.status = None
 
     def _receive(self, data: bytes) -> int | None:
         self.received += len(data)
@@ -229,10 +224,11 @@ class _Transfer:
 
         Its status counts once its headers are complete, whatever became of its body.
         """
-        status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
-        if status >= 200 and (self.received or _complete(self.headers)):
-            return self._judged(status, timed_out=timed_out)
+        if self.complete and self.status:
+            return self._judged(self.status, timed_out=timed_out)
+        if self.status == 0:
+            return Answer(None, _NOT_HTTP, self._duration(), timed_out=timed_out)
         # libcurl takes a connection that is closed amid the headers for the end of a short answer.
         why = self._why(code or pycurl.E_RECV_ERROR, clean(message))
         return Answer(None, why, self._duration(), timed_out=timed_out)
@@ -259,17 +255,11 @@ class _Transfer:
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            message = self._certificate(message)
+            message = tlswords.certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
         elif code == pycurl.E_SSL_CONNECT_ERROR:
-            message = next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)
+            message = tlswords.handshake(message)
         words = _WORDS.get(code, f"libcurl's error {code}")
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
-
-    def _certificate(self, message: str) -> str:
-        # libcurl looks at the name itself.
-        if "subject name" in message or "common name" in message:
-            return f"it is for another host: {message.removeprefix('SSL: ')}"
-        return _CERTIFICATE.get(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
 
     def _waiting_for(self) -> str:
         if not self.curl.getinfo(pycurl.CONNECT_TIME):
@@ -391,13 +381,3 @@ class Wire(Generic[Token]):
         self.abandon()
         self._multi.close()
         self._lookups.close()
-
-
-def _complete(headers: deque[bytes]) -> bool:
-    """Whether a blank line stands somewhere behind the last status line, among the last header lines of an answer."""
-    for line in reversed(headers):
-        if line in (b"\r\n", b"\n"):
-            return True
-        if line.startswith(b"HTTP/"):
-            return False
-    return False

@@ -17,7 +17,7 @@ FLOORS = (
     ("errors", "screen", "signing", "schedule", "times"),
     ("model", "contract", "headers", "secretsource", "explain"),
     ("samples", "schemas", "paths", "files"),
-    ("guard", "lookup"),
+    ("guard", "lookup", "tlswords"),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery",),
     ("environment",),

@@ -5,7 +5,6 @@ import hmac
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
 from arkcli.wire import Endpoint, Wire
-from tests.world import Certificates, Request, TestReceiver, answer, drip, hang, receiver, then_close, then_hang
+from tests.world import Certificates, Request, TestReceiver, answer, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
 BODY = b'{"event":"signal.promoted","n":1.50}'
@@ -137,47 +136,6 @@ def test_a_2xx_with_an_endless_body_is_delivered_and_only_its_start_is_kept(rece
 def test_an_answers_control_characters_do_not_reach_the_excerpt(receive: Receive) -> None:
     (found,) = post(endpoint(receive(lambda _: answer(500, b"a\x1b[31mred\r\n\x00b")).url))
     assert found.excerpt == "a [31mred b"
-
-
-def test_nothing_holds_an_attempt_longer_than_ten_seconds(receive: Receive) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
-    silent = receive(hang)
-    half = receive(then_hang(head))
-    stalling = receive(then_hang(head + b"\r\nab"))
-    dripping = receive()
-    dripping.behave = drip(lambda: dripping, head, 1.0)
-    interim = receive()
-    interim.behave = drip(lambda: interim, b"HTTP/1.1 102 Processing\r\n\r\n" * 40_000, 0.0001)
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        # A listener that accepts nobody: what does not fit into its queue gets no answer to its SYN.
-        crowd = [socket.socket() for _ in range(4)]
-        for one in crowd:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        unreachable = f"http://127.0.0.1:{full.getsockname()[1]}/"
-
-        began = time.monotonic()
-        *slow, delivered = post(
-            *(endpoint(server.url) for server in (silent, half, dripping, interim)),
-            endpoint(unreachable),
-            endpoint(f"https://127.0.0.1:{silent.port}/"),
-            endpoint(stalling.url),
-        )
-        took = time.monotonic() - began
-        for one in crowd:
-            one.close()
-
-    assert took < 10.5
-    assert [found.outcome for found in slow] == [Outcome.FAILED] * len(slow)
-    assert [found.error for found in slow] == [
-        "no answer within 10 s",
-        "no answer within 10 s",
-        "no answer within 10 s",
-        slow[3].error,
-        "no connection within 10 s",
-        "the TLS handshake was not done within 10 s",
-    ]
-    assert delivered.outcome is Outcome.DELIVERED
 
 
 def test_connections_are_used_again(receive: Receive) -> None:

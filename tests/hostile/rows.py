@@ -201,6 +201,11 @@ FAST = [
     broken("http-0.9", b"<html>hello</html>\r\n", NOT_HTTP),
     delivered("http-1.0", b"HTTP/1.0 200 OK\r\n\r\nok"),
     broken("http-1.2", b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", NOT_HTTP),
+    *(
+        Row(f"http-{version}-{what}", says(f"HTTP/{version}{rest}\r\n\r\n".encode()), None, (NOT_HTTP, BROKEN))
+        for version in ("2", "2.0", "3", "4")
+        for what, rest in (("alone", ""), ("200", " 200 OK"), ("500", " 500 No"), ("http-1.1-200", " HTTP/1.1 200 OK"))
+    ),
     broken("http-2-preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", NOT_HTTP),
     broken("icecast", b"ICY 200 OK\r\n\r\n", NOT_HTTP),
     broken("smtp", b"220 mail.example ESMTP\r\n", NOT_HTTP),
@@ -215,6 +220,23 @@ FAST = [
     delivered("status-204-with-a-body", b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", 204),
     delivered("status-299", b"HTTP/1.1 299 Fine\r\nContent-Length: 0\r\n\r\n", 299),
     broken("status-20", b"HTTP/1.1 20 OK\r\n\r\n", NOT_HTTP),
+    broken("status-2000", b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", NOT_HTTP),
+    broken("status-line-without-a-status", b"HTTP/1.1\r\nContent-Length: 0\r\n\r\n", NOT_HTTP),
+    Row(
+        "a-status-line-among-the-headers",
+        says(b"HTTP/1.1 500 No\r\nHTTP/1.1 200 OK: x\r\nContent-Length: 0\r\n\r\n"),
+        500,
+        "answered 500",
+    ),
+    Row(
+        "a-status-line-among-the-trailers",
+        says(
+            b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+            b"HTTP/1.1 200: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+        ),
+        500,
+        "answered 500",
+    ),
     broken("status-99", b"HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n", NOT_HTTP),
     broken("status-000", b"HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n", NOT_HTTP),
     broken("status-minus-200", b"HTTP/1.1 -200 OK\r\n\r\n", NOT_HTTP),

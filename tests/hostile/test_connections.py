@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from tests.hostile.rows import FAST, GOOD, HEAD, redirects
 from tests.hostile.servers import Handler, Hostile, Talk, hostile
 from tests.test_wire import EVENT, endpoint, post
 
+ROOT = Path(__file__).parent.parent.parent
 END_OF_HEADERS = GOOD.index(b"\r\n\r\n") + 4
 
 
@@ -119,8 +122,8 @@ def test_a_server_that_never_keeps_its_word_on_a_fresh_connection_is_asked_once(
 
 
 @pytest.mark.parametrize("repeat", range(5))
-def test_an_answer_from_one_who_hangs_up_without_reading_the_request_counts(repeat: int) -> None:
-    """With a body that is larger than every buffer between the two."""
+def test_an_answer_from_one_who_hangs_up_without_reading_the_request_counts_where_it_came_through(repeat: int) -> None:
+    """With a body that is larger than every buffer between the two, either may come first: the answer or the end."""
     body = b'{"event":"signal.promoted","x":"' + b"x" * 20_000_000 + b'"}'
     large = type(EVENT)(0, 0, "evt_1", "signal.promoted", EVENT.at, body)
     wire: Wire[int] = Wire("", SystemClock())
@@ -130,8 +133,9 @@ def test_an_answer_from_one_who_hangs_up_without_reading_the_request_counts(repe
         while not done:
             done = wire.wait(0.5)
         wire.close()
-    assert done[0][1].outcome is Outcome.DELIVERED, done
-    assert done[0][1].duration_ms <= 10_500
+    (_, found), *_ = done
+    assert (found.status, found.error) in ((200, None), (None, "the connection broke while the request was sent"))
+    assert found.duration_ms <= 10_500
 
 
 def _resident() -> int:
@@ -159,11 +163,21 @@ def _round() -> None:
         post(*(endpoint(url(stack.enter_context(hostile(row.handle)))) for row in rows))
 
 
-def test_hostile_answers_leave_no_memory_and_no_descriptor_behind() -> None:
-    before, memory = _descriptors(), 0
-    for number in range(8):
+def _rounds() -> None:
+    """Prints descriptors and memory before and after many rounds, and ends."""
+    _round()
+    before = _descriptors()
+    for _ in range(8):
         _round()
-        if number == 3:
-            memory = _resident()
-    assert _settled(before) <= before
-    assert _resident() - memory < 8 * 2**20
+    middle = _resident()
+    for _ in range(8):
+        _round()
+    print(before, _settled(before), middle, _resident())
+
+
+def test_hostile_answers_leave_no_memory_and_no_descriptor_behind() -> None:
+    alone = [sys.executable, "-c", "from tests.hostile.test_connections import _rounds; _rounds()"]
+    said = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    before, after, middle, end = map(int, said.split())
+    assert after <= before
+    assert end - middle < 8 * 2**20

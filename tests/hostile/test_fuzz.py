@@ -28,9 +28,8 @@ PIECES = [
     *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/2 ", b"ICY ", b"Content-Length: 5\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"ffffffffffffffffff\r\n", b"99999999999999999999"),
 ]
-#: What a 2xx must at least look like: a status line with it at the start of a line, and a blank line behind that, which
-#: for libcurl is one that begins with a carriage return.
-LIKE_A_2XX = re.compile(rb"(?im)^http/\d(\.\d)?\s+2\d\d[^\n]*\n(.*\n)*?[\r\n]")
+#: What a 2xx must at least look like: a status line with it at the start of a line, and a blank line behind that.
+LIKE_A_2XX = re.compile(rb"(?m)^HTTP/1\.[01][ \t]+2\d\d(?!\d)[^\n]*\n(.*\n)*?\r?\n")
 
 
 @st.composite
