@@ -168,10 +168,10 @@ def _rounds() -> None:
     """Prints descriptors and memory before and after many rounds, and ends."""
     _round()
     before = _descriptors()
-    for _ in range(8):
+    for _ in range(6):
         _round()
     middle = _resident()
-    for _ in range(8):
+    for _ in range(4):
         _round()
     print(before, _settled(before), middle, _resident())
 
