@@ -85,8 +85,8 @@ LOCAL = [
     ("site-local", "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
 ]
 
-#: Every row of IANA's special-purpose address registries (RFC 6890), and whether --allow-local opens it. None: it embeds
-#: an IPv4 address, and that is judged.
+#: Every row of IANA's special-purpose address registries (RFC 6890), and whether --allow-local opens it.
+#: None: it embeds an IPv4 address, and that is judged.
 IANA = [
     ("0.0.0.0/8", False),
     ("0.0.0.0/32", False),

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import certifi
+import pycurl
 import pytest
 
 from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
-from arkcli.wire import Endpoint, Wire
+from arkcli.wire import Endpoint, Wire, _Transfer
 from tests.world import Certificates, Request, TestReceiver, answer, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
@@ -136,6 +137,17 @@ def test_a_2xx_with_an_endless_body_is_delivered_and_only_its_start_is_kept(rece
 def test_an_answers_control_characters_do_not_reach_the_excerpt(receive: Receive) -> None:
     (found,) = post(endpoint(receive(lambda _: answer(500, b"a\x1b[31mred\r\n\x00b")).url))
     assert found.excerpt == "a [31mred b"
+
+
+@pytest.mark.parametrize("headers_come", [False, True])
+def test_the_deadline_is_told_as_such_even_when_only_the_body_ran_into_it(headers_come: bool) -> None:
+    """So that a destination that answers and then stalls earns no more places; test_answers.py has the real ones."""
+    transfer = _Transfer(endpoint("http://127.0.0.1:1/").destination, "")
+    for line in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 9\r\n", b"\r\n") if headers_come else ():
+        transfer._take_header(line)
+    found = transfer.answer(pycurl.E_OPERATION_TIMEDOUT, "")
+    assert found.outcome is (Outcome.DELIVERED if headers_come else Outcome.FAILED)
+    assert found.timed_out
 
 
 def test_connections_are_used_again(receive: Receive) -> None:
