@@ -35,7 +35,11 @@ class Lookups:
             return found
         if name not in self._under_way:
             self._under_way.add(name)
-            threading.Thread(target=self._look_up, args=(name,), daemon=True).start()
+            try:
+                threading.Thread(target=self._look_up, args=(name,), daemon=True).start()
+            except RuntimeError:
+                # The system gives no more threads: this attempt fails, and its retry finds others ended.
+                self._done.put((name, ()))
         return None
 
     def wait(self, seconds: float, reading: list[int], writing: list[int], failing: list[int]) -> None:

@@ -15,10 +15,11 @@ from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Outcome
 from arkcli.wire import Wire
 from tests.hostile.rows import FAST, GOOD, HEAD, redirects
-from tests.hostile.servers import Handler, Hostile, Talk, hostile
+from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
 from tests.test_wire import EVENT, endpoint, post
 
 ROOT = Path(__file__).parent.parent.parent
+REFUSAL = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 END_OF_HEADERS = GOOD.index(b"\r\n\r\n") + 4
 
 
@@ -41,8 +42,8 @@ def cut(ending: Callable[[Talk], None]) -> Handler:
 @pytest.mark.parametrize("ending", [Talk.reset, Talk.close])
 def test_an_answer_that_breaks_off_counts_from_the_end_of_its_headers_on(ending: Callable[[Talk], None]) -> None:
     with hostile(cut(ending)) as server:
-        answers = post(*(endpoint(f"{url(server)}{size}") for size in range(len(GOOD) + 1)))
-    for size, found in enumerate(answers):
+        broken_off = post(*(endpoint(f"{url(server)}{size}") for size in range(len(GOOD) + 1)))
+    for size, found in enumerate(broken_off):
         complete = size >= END_OF_HEADERS
         assert found.outcome is (Outcome.DELIVERED if complete else Outcome.FAILED), (size, found)
         assert found.status == (200 if complete else None)
@@ -52,13 +53,13 @@ def in_turn(server: Hostile, count: int) -> list[Answer]:
     """So many attempts, one after the other, over the same wire."""
     wire: Wire[int] = Wire("", SystemClock())
     target = endpoint(url(server))
-    answers = []
+    done = []
     for number in range(count):
         wire.start(target, Delivery(EVENT, 1), number)
         while wire.in_flight:
-            answers += [found for _, found in wire.wait(0.5)]
+            done += [found for _, found in wire.wait(0.5)]
     wire.close()
-    return answers
+    return done
 
 
 def _close(talk: Talk) -> None:
@@ -92,11 +93,27 @@ def _close_when_the_second_comes(talk: Talk) -> None:
 )
 def test_a_kept_connection_that_turns_out_dead_is_no_failure(handle: Handler) -> None:
     with hostile(handle) as server:
-        answers = in_turn(server, 30)
+        found = in_turn(server, 30)
         # At least once: what was read on a dying connection is sent again on a fresh one.
         assert 30 <= len(server.requests) <= 59
-    assert [found.outcome for found in answers] == [Outcome.DELIVERED] * 30
-    assert max(found.duration_ms for found in answers) < 10_000
+    assert [one.outcome for one in found] == [Outcome.DELIVERED] * 30
+    assert max(one.duration_ms for one in found) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        (REFUSAL, GOOD, 500),
+        (GOOD, REFUSAL, 200),
+        # What servers say to a connection that is idle for too long.
+        (GOOD, b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 200),
+    ],
+)
+def test_what_stands_behind_an_answer_is_never_taken_for_the_next_one(first: bytes, second: bytes, status: int) -> None:
+    with hostile(answers(first + second)) as server:
+        found = in_turn(server, 20)
+        assert len(server.requests) == 20
+    assert [one.status for one in found] == [status] * 20
 
 
 def test_a_kept_connection_that_dies_amid_the_next_answer_is_a_failure() -> None:
@@ -106,9 +123,9 @@ def test_a_kept_connection_that_dies_amid_the_next_answer_is_a_failure() -> None
         talk.say(HEAD)
 
     with hostile(handle) as server:
-        answers = in_turn(server, 2)
+        found = in_turn(server, 2)
         assert len(server.requests) == 2
-    assert [found.outcome for found in answers] == [Outcome.DELIVERED, Outcome.FAILED]
+    assert [one.outcome for one in found] == [Outcome.DELIVERED, Outcome.FAILED]
 
 
 def test_a_server_that_never_keeps_its_word_on_a_fresh_connection_is_asked_once() -> None:
