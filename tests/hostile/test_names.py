@@ -85,7 +85,7 @@ def test_names_that_nobody_answers_for_fail_in_time(said: Any) -> None:
     assert len(said["silent"]) == len(SILENT)
     for attempt in said["silent"]:
         assert attempt["error"] == "the name was not looked up within 10 s"
-        assert attempt["duration_ms"] <= 10_500
+        assert attempt["duration_ms"] <= 12_000
 
 
 def test_names_that_nobody_answers_for_delay_no_other(said: Any) -> None:
