@@ -130,7 +130,7 @@ def check_url(url: str, *, allow_local: bool) -> str:
     stands for, however it is spelled, is judged when it is dialled.
     """
     # Whatever stands before an @ may be a password.
-    shown = repr(re.sub(r"//[^/]*@", "//***@", url))
+    shown = repr(re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
     if "\\" in url or any(
         character.isspace() or not (character.isprintable() or character in _JOINERS) for character in url
     ):
