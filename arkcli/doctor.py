@@ -20,7 +20,7 @@ from arkcli.store import Contents
 from arkcli.times import describe_duration
 
 if TYPE_CHECKING:
-    from arkcli.wire import Reached
+    from arkcli.reach import Reached
 
 #: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
 _LOW_BYTES: Final = 100 * 1024 * 1024
@@ -69,7 +69,8 @@ class Space(NamedTuple):
 
 def examine(environment: Environment) -> list[Check]:
     """Every check, in the order in which to mend what they find."""
-    from arkcli.wire import ca_bundle, reach
+    from arkcli.reach import reach
+    from arkcli.wire import ca_bundle
 
     store, contents = check_store(environment)
     checks = [

@@ -114,7 +114,7 @@ class Environment:
         """A way out to the network."""
         from arkcli.wire import Wire, ca_bundle
 
-        return Wire(ca_bundle(self.variables), self.clock.sleep)
+        return Wire(ca_bundle(self.variables), self.clock)
 
     def new_id(self, prefix: str) -> str:
         """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""

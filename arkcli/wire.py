@@ -6,18 +6,22 @@ ever kept.
 
 import base64
 import os
+import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 import certifi
 import pycurl
 
-from arkcli import __version__, guard, signing
+from arkcli import __version__, guard, signing, tlswords
+from arkcli.errors import AddressRefused
+from arkcli.lookup import Addresses, Lookups
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.screen import clean
 from arkcli.signing import Concealed, Secret
+from arkcli.times import Clock
 
 Token = TypeVar("Token")
 
@@ -27,6 +31,9 @@ DEADLINE_MS: Final = 10_000
 EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
 _LONGEST_BODY: Final = 64 * 1024
+#: libcurl reads much that is no status line of HTTP/1 as a 200: "HTTP/2 500", or "HTTP/3" alone.
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
+_NOT_HTTP: Final = "what came back is not HTTP/1.1"
 _MAX_CONNECTIONS: Final = 256
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -34,10 +41,13 @@ _CA_BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_NO_NAME: Final = "the name cannot be looked up"
+#: CURLE_TOO_LARGE, for which pycurl has no name.
+_TOO_LARGE: Final = 100
 #: A broken name look-up and a refused connection differ in what to do about them; so do the words.
 _WORDS: Final = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: "what came back is not HTTP/1.1",
-    pycurl.E_COULDNT_RESOLVE_HOST: "the name cannot be looked up",
+    pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
+    pycurl.E_COULDNT_RESOLVE_HOST: _NO_NAME,
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken",
     pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
@@ -47,14 +57,15 @@ _WORDS: Final = {
     pycurl.E_SEND_ERROR: "the connection broke while the request was sent",
     pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
     pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
-    # CURLE_TOO_LARGE, for which pycurl has no name.
-    100: "the answer's header lines are too many or too long",
+    pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
+    _TOO_LARGE: "the answer's header lines are too many or too long",
 }
 _DETAILED: Final = (
     pycurl.E_SSL_CONNECT_ERROR,
     pycurl.E_PEER_FAILED_VERIFICATION,
     pycurl.E_SSL_CACERT_BADFILE,
     pycurl.E_FTP_WEIRD_SERVER_REPLY,
+    pycurl.E_BAD_CONTENT_ENCODING,
 )
 
 
@@ -81,7 +92,7 @@ class Endpoint:
         if destination.userinfo is not None:
             # RFC 7617; the charset is UTF-8.
             self.headers.append(f"Authorization: Basic {base64.b64encode(destination.userinfo.reveal()).decode()}")
-        self.idle: list[_Transfer] = []
+        self.idle: list[Transfer] = []
 
     def headers_for(self, delivery: Delivery) -> list[str]:
         """Every header of one attempt that `ark` itself sets, signature included (contract)."""
@@ -108,20 +119,39 @@ class _Dialled(socket.socket):
         self.close()
 
 
-class _Transfer:
+class Transfer:
     """A libcurl handle for one destination, and what the answer under way has brought so far."""
 
-    __slots__ = ("allow_local", "curl", "excerpt", "headers", "received", "refusal", "secure")
+    __slots__ = (
+        *("addresses", "allow_local", "began", "complete", "curl", "excerpt", "looked_up_ms", "name", "port"),
+        *("received", "refusal", "secure", "status", "unfit"),
+    )
 
     def __init__(self, destination: Destination, ca_file: str) -> None:
         self.allow_local = destination.allow_local
         self.secure = destination.url.lower().startswith("https:")
-        self.headers: list[bytes] = []
+        #: What the status line says; None before there is one, 0 when it says nothing.
+        self.status: int | None = None
+        #: Whether the headers behind it have come to their end.
+        self.complete = False
         self.excerpt = b""
         self.received = 0
         self.refusal: str | None = None
+        self.unfit: str | None = None
+        url = destination.url
+        try:
+            url = guard.check_url(url, allow_local=self.allow_local)
+        except AddressRefused as refused:
+            # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
+            self.unfit = str(refused)
+        name_and_port = None if self.unfit else guard.name_to_look_up(url)
+        self.name: str | None
+        self.name, self.port = name_and_port or (None, 0)
+        self.addresses: Addresses = ()
+        self.began = 0.0
+        self.looked_up_ms = 0
         curl = self.curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, destination.url.encode())
+        curl.setopt(pycurl.URL, url.encode("utf-8", "replace"))
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.TIMEOUT_MS, DEADLINE_MS)
         curl.setopt(pycurl.NOSIGNAL, 1)
@@ -133,19 +163,44 @@ class _Transfer:
         http = pycurl.PROTO_HTTP if destination.allow_local else 0
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | http)
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        curl.setopt(pycurl.SSL_VERIFYPEER, 1)
+        curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, destination.ca_file or ca_file)
-        # A C function, called for every header line: nothing slower is needed unless the answer breaks off.
-        curl.setopt(pycurl.HEADERFUNCTION, self.headers.append)
+        curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
         if not destination.allow_local:
             curl.setopt(pycurl.PREREQFUNCTION, self._before_request)
 
     def reset(self) -> None:
-        self.headers.clear()
+        """Forgets the answer before."""
+        self.status = None
+        self.complete = False
         self.excerpt = b""
         self.received = 0
         self.refusal = None
+
+    def found(self, addresses: Addresses, milliseconds: int) -> None:
+        """Takes in what the name was found to be, after so long a time of those that an attempt has."""
+        if addresses != self.addresses:
+            self.addresses = addresses
+            self.curl.setopt(pycurl.RESOLVE, [f"{self.name}:{self.port}:{','.join(addresses)}"])
+        if milliseconds != self.looked_up_ms:
+            self.looked_up_ms = milliseconds
+            self.curl.setopt(pycurl.TIMEOUT_MS, max(DEADLINE_MS - milliseconds, 1))
+
+    def _take_header(self, line: bytes) -> None:
+        if self.complete:
+            # A trailer.
+            return
+        if self.status is None:
+            found = _STATUS_LINE.match(line)
+            self.status = int(found[1]) if found else 0
+        elif line in (b"\r\n", b"\n"):
+            self.complete = not 100 <= self.status <= 199
+            if not self.complete:
+                # An interim answer; another one follows.
+                self.status = None
 
     def _receive(self, data: bytes) -> int | None:
         self.received += len(data)
@@ -155,7 +210,7 @@ class _Transfer:
 
     def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, (host, *_) = address
-        self.refusal = guard.refusal(host, allow_local=self.allow_local)
+        self.refusal = self.unfit or guard.refusal(host, allow_local=self.allow_local)
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         return _Dialled(family, kind, protocol)
@@ -170,45 +225,47 @@ class _Transfer:
 
         Its status counts once its headers are complete, whatever became of its body.
         """
-        status = self.curl.getinfo(pycurl.RESPONSE_CODE)
-        if status >= 200 and _complete(self.headers):
-            return self._judged(status)
+        timed_out = code == pycurl.E_OPERATION_TIMEDOUT
+        if self.complete and self.status:
+            return self._judged(self.status, timed_out=timed_out)
+        if self.status == 0:
+            return Answer(None, _NOT_HTTP, self.duration, timed_out=timed_out)
         # libcurl takes a connection that is closed amid the headers for the end of a short answer.
-        why = self.why(code or pycurl.E_RECV_ERROR, message)
-        return Answer(None, why, self.duration(), timed_out=code == pycurl.E_OPERATION_TIMEDOUT)
+        why = self.why(code or pycurl.E_RECV_ERROR, clean(message))
+        return Answer(None, why, self.duration, timed_out=timed_out)
 
-    def _judged(self, status: int) -> Answer:
+    def _judged(self, status: int, *, timed_out: bool) -> Answer:
         error = None
         if not 200 <= status <= 299:
             error = f"answered {status}, not a 2xx"
-            if 300 <= status <= 399:
+            if 300 <= status <= 399 and status != 304:
                 error += "; redirects are never followed"
-        return Answer(status, error, self.duration(), clean(self.excerpt.decode("utf-8", "replace")))
+        return Answer(status, error, self.duration, clean(self.excerpt.decode("utf-8", "replace")), timed_out)
 
+    @property
     def duration(self) -> int:
         """Milliseconds in all."""
-        return int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
+        return self.looked_up_ms + int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
 
     def why(self, code: int, message: str) -> str:
-        """What a libcurl code means here, in words."""
-        if self.refusal is not None:
-            return self.refusal
+        """What a libcurl code and its message mean here, in words."""
+        if self.unfit or self.refusal:
+            return self.unfit or self.refusal or ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"{self._waiting_for()} within {DEADLINE_MS // 1000} s"
-        words = _WORDS.get(code, f"libcurl's error {code}")
+        if code == pycurl.E_RECV_ERROR and message.startswith("Too large response headers"):
+            code = _TOO_LARGE
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
-        return f"{words}: {clean(message)}" if code in _DETAILED or code not in _WORDS else words
-
-    def expires(self) -> list[str]:
-        """The ends of the certificates that were shown, as OpenSSL writes them."""
-        chain = self.curl.getinfo(pycurl.INFO_CERTINFO)
-        return [value for certificate in chain for name, value in certificate if name == "Expire date"]
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            message = tlswords.certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
+        elif code == pycurl.E_SSL_CONNECT_ERROR:
+            message = tlswords.handshake(message)
+        words = _WORDS.get(code, f"libcurl's error {code}")
+        return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
 
     def _waiting_for(self) -> str:
-        if not self.curl.getinfo(pycurl.NAMELOOKUP_TIME):
-            return "the name was not looked up"
         if not self.curl.getinfo(pycurl.CONNECT_TIME):
             return "no connection"
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
@@ -219,45 +276,85 @@ class _Transfer:
 class Wire(Generic[Token]):
     """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`."""
 
-    def __init__(self, ca_file: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, ca_file: str, clock: Clock) -> None:
         """`ca_file` names the CA certificates to trust where a destination names none of its own."""
         self._ca_file = ca_file
-        self._sleep = sleep
+        self._clock = clock
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_CONNECTIONS)
-        self._under_way: dict[pycurl.Curl, tuple[_Transfer, Endpoint, Token]] = {}
+        self._lookups = Lookups(clock.monotonic)
+        self._under_way: dict[pycurl.Curl, tuple[Transfer, Endpoint, Token]] = {}
+        #: What waits for a name, oldest first.
+        self._nameless: list[tuple[Transfer, Endpoint, Token]] = []
 
     @property
     def in_flight(self) -> int:
         """How many attempts are under way."""
-        return len(self._under_way)
+        return len(self._under_way) + len(self._nameless)
 
     def start(self, endpoint: Endpoint, delivery: Delivery, token: Token) -> None:
         """Begins an attempt; `wait` will return the token with what came of it."""
-        transfer = endpoint.idle.pop() if endpoint.idle else _Transfer(endpoint.destination, self._ca_file)
+        transfer = endpoint.idle.pop() if endpoint.idle else Transfer(endpoint.destination, self._ca_file)
         transfer.reset()
         transfer.curl.setopt(pycurl.HTTPHEADER, endpoint.headers_for(delivery))
         transfer.curl.setopt(pycurl.POSTFIELDS, delivery.event.body)
+        if transfer.name is not None:
+            addresses = self._lookups.addresses(transfer.name)
+            if addresses is None:
+                transfer.began = self._clock.monotonic()
+                self._nameless.append((transfer, endpoint, token))
+                return
+            transfer.found(addresses, 0)
+        self._dial(transfer, endpoint, token)
+
+    def _dial(self, transfer: Transfer, endpoint: Endpoint, token: Token) -> None:
         self._under_way[transfer.curl] = transfer, endpoint, token
         self._multi.add_handle(transfer.curl)
 
     def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
         """What has come back; when nothing has, waits for it up to so many seconds, or until a signal."""
+        done = self._take_names()
         self._multi.perform()
-        done = self._collect()
-        if done or not self._under_way:
+        done += self._collect()
+        if done or not self.in_flight:
             return done
         timeout = self._multi.timeout()
         if timeout >= 0:
             seconds = min(seconds, timeout / 1000)
-        if seconds > 0:
+        if self._nameless:
+            self._lookups.wait(max(seconds, 0), *self._multi.fdset())
+            done = self._take_names()
+        elif seconds > 0:
             try:
                 if self._multi.select(seconds) < 0:
-                    self._sleep(min(seconds, 0.01))
+                    self._clock.sleep(min(seconds, 0.01))
             except InterruptedError:
                 return []
         self._multi.perform()
-        return self._collect()
+        return done + self._collect()
+
+    def _take_names(self) -> list[tuple[Token, Answer]]:
+        """Dials what has a name's address now; what has waited for it until the deadline has failed."""
+        if not self._nameless:
+            return []
+        done: list[tuple[Token, Answer]] = []
+        found = dict(self._lookups.finished())
+        now = self._clock.monotonic()
+        waiting, self._nameless = self._nameless, []
+        for transfer, endpoint, token in waiting:
+            took = int((now - transfer.began) * 1000)
+            addresses = found.get(transfer.name or "")
+            if addresses:
+                transfer.found(addresses, took)
+                self._dial(transfer, endpoint, token)
+            elif addresses is None and took < DEADLINE_MS:
+                self._nameless.append((transfer, endpoint, token))
+            else:
+                late = addresses is None
+                error = f"the name was not looked up within {DEADLINE_MS // 1000} s" if late else _NO_NAME
+                done.append((token, Answer(None, error, took, timed_out=late)))
+                endpoint.idle.append(transfer)
+        return done
 
     def _collect(self) -> list[tuple[Token, Answer]]:
         done = []
@@ -281,58 +378,10 @@ class Wire(Generic[Token]):
         for curl in self._under_way:
             self._multi.remove_handle(curl)
         self._under_way.clear()
+        self._nameless.clear()
 
     def close(self) -> None:
         """Closes all connections."""
         self.abandon()
         self._multi.close()
-
-
-class Reached(NamedTuple):
-    """What came of connecting to a destination. `expires` are the ends of the certificates it showed, as OpenSSL
-    writes them; none for http.
-    """
-
-    destination: Destination
-    error: str | None
-    duration_ms: int
-    expires: list[str]
-
-
-def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[float], None]) -> list[Reached]:
-    """Looks up, dials and shakes hands with each destination, all at once, under the rules and the deadline of a
-    delivery. No request is sent.
-    """
-    multi = pycurl.CurlMulti()
-    transfers = [_Transfer(destination, ca_file) for destination in destinations]
-    for transfer in transfers:
-        transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
-        transfer.curl.setopt(pycurl.OPT_CERTINFO, 1)
-        multi.add_handle(transfer.curl)
-    problems: dict[pycurl.Curl, str] = {}
-    by_handle = {transfer.curl: transfer for transfer in transfers}
-    left = len(transfers)
-    while left:
-        _, left = multi.perform()
-        _, _, failed = multi.info_read(len(transfers))
-        problems |= {curl: by_handle[curl].why(code, message) for curl, code, message in failed}
-        if left and multi.select(0.1) < 0:
-            sleep(0.01)
-    found = [
-        Reached(destination, problems.get(made.curl), made.duration(), [] if made.curl in problems else made.expires())
-        for destination, made in zip(destinations, transfers, strict=True)
-    ]
-    for transfer in transfers:
-        multi.remove_handle(transfer.curl)
-    multi.close()
-    return found
-
-
-def _complete(headers: list[bytes]) -> bool:
-    """Whether a blank line stands somewhere behind the last status line."""
-    for line in reversed(headers):
-        if line in (b"\r\n", b"\n"):
-            return True
-        if line.startswith(b"HTTP/"):
-            return False
-    return False
+        self._lookups.close()

@@ -1,14 +1,16 @@
+# ruff: noqa: RUF001 - characters that look alike are what is tested
 """Which addresses may be dialled and which URLs may be destinations: IANA's special-purpose registries as one table."""
 
+import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused
-from arkcli.guard import check_url, default_name, refusal
+from arkcli.guard import check_url, default_name, name_to_look_up, refusal
 from arkcli.store import NAME
 
 Address = IPv4Address | IPv6Address
@@ -53,7 +55,18 @@ NEVER = [
     ("segment routing", "5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
     ("below global unicast", "200::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2000::"),
     ("above global unicast", "4000::", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
-    ("aws metadata, v6", "fd00:ec2::254", "fd00:ec2::254", ""),
+    ("as112", "192.31.196.0", "192.31.196.255", "192.31.195.255 192.31.197.0"),
+    ("multicast relays", "192.52.193.0", "192.52.193.255", "192.52.192.255 192.52.194.0"),
+    ("as112, delegated", "192.175.48.0", "192.175.48.255", "192.175.47.255 192.175.49.0"),
+    (
+        "as112, v6",
+        "2620:4f:8000::",
+        "2620:4f:8000:ffff:ffff:ffff:ffff:ffff",
+        "2620:4f:7fff:ffff:ffff:ffff:ffff:ffff 2620:4f:8001::",
+    ),
+    ("aws's services, v6", "fd00:ec2::", "fd00:ec2:ffff:ffff:ffff:ffff:ffff:ffff", ""),
+    ("oracle metadata, v6", "fd00:c1::a9fe:a9fe", "fd00:c1::a9fe:a9fe", ""),
+    ("scaleway metadata, v6", "fd00:42::42", "fd00:42::42", ""),
     ("gcp metadata, v6", "fd20:ce::254", "fd20:ce::254", ""),
     ("unassigned", "fe00::", "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
     ("link-local, v6", "fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
@@ -70,6 +83,62 @@ LOCAL = [
     ("loopback, v6", "::1", "::1", ""),
     ("unique local", "fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
     ("site-local", "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
+]
+
+#: Every row of IANA's special-purpose address registries (RFC 6890), and whether --allow-local opens it.
+#: None: it embeds an IPv4 address, and that is judged.
+IANA = [
+    ("0.0.0.0/8", False),
+    ("0.0.0.0/32", False),
+    ("10.0.0.0/8", True),
+    ("100.64.0.0/10", True),
+    ("127.0.0.0/8", True),
+    ("169.254.0.0/16", False),
+    ("172.16.0.0/12", True),
+    ("192.0.0.0/24", False),
+    ("192.0.0.0/29", False),
+    ("192.0.0.8/32", False),
+    ("192.0.0.9/32", False),
+    ("192.0.0.10/32", False),
+    ("192.0.0.170/32", False),
+    ("192.0.0.171/32", False),
+    ("192.0.2.0/24", False),
+    ("192.31.196.0/24", False),
+    ("192.52.193.0/24", False),
+    ("192.88.99.0/24", False),
+    ("192.88.99.2/32", False),
+    ("192.168.0.0/16", True),
+    ("192.175.48.0/24", False),
+    ("198.18.0.0/15", False),
+    ("198.51.100.0/24", False),
+    ("203.0.113.0/24", False),
+    ("240.0.0.0/4", False),
+    ("255.255.255.255/32", False),
+    ("::1/128", True),
+    ("::/128", False),
+    ("::ffff:0:0/96", None),
+    ("64:ff9b::/96", None),
+    ("64:ff9b:1::/48", False),
+    ("100::/64", False),
+    ("100:0:0:1::/64", False),
+    ("2001::/23", False),
+    ("2001::/32", False),
+    ("2001:1::1/128", False),
+    ("2001:1::2/128", False),
+    ("2001:1::3/128", False),
+    ("2001:2::/48", False),
+    ("2001:3::/32", False),
+    ("2001:4:112::/48", False),
+    ("2001:10::/28", False),
+    ("2001:20::/28", False),
+    ("2001:30::/28", False),
+    ("2001:db8::/32", False),
+    ("2002::/16", None),
+    ("2620:4f:8000::/48", False),
+    ("3fff::/20", False),
+    ("5f00::/16", False),
+    ("fc00::/7", True),
+    ("fe80::/10", False),
 ]
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e", "2620:fe::fe"]
@@ -128,6 +197,48 @@ def test_a_special_range_is_never_dialled_from_its_first_address_to_its_last(wha
 @pytest.mark.parametrize(("what", "address"), EDGES_LOCAL)
 def test_a_local_range_is_dialled_with_allow_local_alone(what: str, address: str) -> None:
     assert verdicts(address) == (False, True)
+
+
+@pytest.mark.parametrize(("network", "opened"), [row for row in IANA if row[1] is not None])
+@settings(max_examples=10)
+@given(st.data())
+def test_no_row_of_ianas_registries_is_dialled_and_the_local_ones_with_allow_local_alone(
+    network: str, opened: bool, data: st.DataObject
+) -> None:
+    address = data.draw(st.ip_addresses(network=network))
+    inside = (ip_network(what) for what in ("100.100.100.200/32", "fd00:ec2::/32"))
+    metadata = any(address.version == network.version and address in network for network in inside)
+    assert verdicts(str(address)) == (False, opened and not metadata)
+
+
+@pytest.mark.parametrize("network", [network for network, opened in IANA if opened is None])
+def test_a_row_that_embeds_an_ipv4_address_hides_none_of_the_others(network: str) -> None:
+    at = int(ip_network(network).network_address)
+    shift = 80 if network.startswith("2002") else 0
+    for row, opened in IANA:
+        if "." in row:
+            embedded = IPv6Address(at | int(ip_network(row).network_address) << shift)
+            assert verdicts(str(embedded)) == (False, opened), row
+    assert verdicts(str(IPv6Address(at | int(IPv4Address("93.184.216.34")) << shift))) == (True, True)
+
+
+@pytest.mark.parametrize("identifier", ["0:5efe", "200:5efe"])
+@settings(max_examples=50)
+@given(v4=v4_addresses)
+def test_an_isatap_address_is_judged_as_both_of_its_addresses(identifier: str, v4: int) -> None:
+    assert verdicts(f"2a00:1450::{identifier}:{IPv4Address(v4)}") == verdicts(str(IPv4Address(v4)))
+    assert verdicts(f"fe80::{identifier}:{IPv4Address(v4)}") == (False, False)
+    assert verdicts(f"2001:db8::{identifier}:{IPv4Address(v4)}") == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("server", "client"), [("127.0.0.1", "8.8.8.8"), ("8.8.8.8", "127.0.0.1"), ("65.54.227.120", "8.8.8.8")]
+)
+def test_a_teredo_address_is_never_dialled_whatever_server_and_client_it_hides(server: str, client: str) -> None:
+    obfuscated = int(IPv4Address(client)) ^ 0xFFFFFFFF
+    address = IPv6Address(int(IPv6Address("2001::")) | int(IPv4Address(server)) << 64 | obfuscated)
+    assert address.teredo == (IPv4Address(server), IPv4Address(client))
+    assert verdicts(str(address)) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +341,75 @@ def test_an_http_url_may_be_a_destination_with_allow_local_alone(url: str) -> No
     check_url(url, allow_local=True)
     with pytest.raises(AddressRefused, match="is not https; --allow-local permits http"):
         check_url(url, allow_local=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "dialled"),
+    [
+        ("https://hooks.example.com/x?y=%20", "https://hooks.example.com/x?y=%20"),
+        ("https://bücher.example/x", "https://xn--bcher-kva.example/x"),
+        ("https://BÜCHER.Example./x", "https://xn--bcher-kva.example./x"),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("https://faß.example/", "https://xn--fa-hia.example/"),
+        ("https://日本語。jp/", "https://xn--wgv71a119e.jp/"),
+        ("https://пример.рф/хук?ключ=ё", None),
+        ("https://نامه\N{ZERO WIDTH NON-JOINER}ای.example/", "https://xn--mgba3gch31f060k.example/"),
+        ("https://hooks.example.com/ü/%C3%BC", "https://hooks.example.com/%C3%BC/%C3%BC"),
+        ("https://[2606:4700::1111]:8443/ü", "https://[2606:4700::1111]:8443/%C3%BC"),
+        ("https://１２７.０.０.１/", "https://127.0.0.1/"),
+    ],
+    ids=ascii,
+)
+def test_a_url_is_dialled_in_ascii(url: str, dialled: str | None) -> None:
+    said = check_url(url, allow_local=False)
+    assert said.isascii()
+    assert dialled is None or said == dialled
+    assert check_url(said, allow_local=False) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://☃.example/", "is not an international domain name: Codepoint U+2603"),
+        ("https://-ü.example/", "is not an international domain name"),
+        ("https://a\N{ZERO WIDTH JOINER}b.example/", "is not an international domain name: Joiner U+200D"),
+        ("https://ü..example/", "is not an international domain name"),
+        (f"https://{'ü' * 64}.example/", "is not an international domain name"),
+        ("https://my_ü.example/", "is not an international domain name"),
+        ("https://１２７.０.０.１.５/", "ends in a number, but is no address"),
+        ("https://1.2.3.4.5/", "ends in a number, but is no address"),
+        ("https://256.1.1.1/", "ends in a number, but is no address"),
+        ("https://hooks.example.08/", "ends in a number, but is no address"),
+        ("https://hooks.example.0x1/", "ends in a number, but is no address"),
+        ("https://127.0.0.1%2f.example.com/", "a host is letters, digits"),
+        ("https://%31.example.com/", "a host is letters, digits"),
+        ("https://[fe80::1%25eth0]/", "a host is letters, digits"),
+        ("https://hooks,example.com/", "a host is letters, digits"),
+        ("https://<hooks>.example.com/", "a host is letters, digits"),
+    ],
+    ids=ascii,
+)
+def test_what_is_no_host_is_refused_in_words(url: str, said: str) -> None:
+    with pytest.raises(AddressRefused, match=re.escape(said)):
+        check_url(url, allow_local=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://hooks.example.com/x", ("hooks.example.com", 443)),
+        ("http://hooks.example.com./x", ("hooks.example.com.", 80)),
+        ("https://HOOKS.example.com:8443/x", ("hooks.example.com", 8443)),
+        ("https://127.0.0.1/", None),
+        ("https://0x7f.1/", None),
+        ("https://127.1./", None),
+        ("https://[::1]:8443/", None),
+        ("https://localhost/", None),
+        ("https://a.localhost./", None),
+    ],
+)
+def test_names_are_looked_up_and_addresses_are_not(url: str, asked: tuple[str, int] | None) -> None:
+    assert name_to_look_up(url) == asked
 
 
 NO_URL, NO_RECEIVER, USER = "is not a URL", "is not a URL that can receive webhooks", "user name or password"

@@ -214,7 +214,7 @@ class TestReceiver:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with self._wrap(connection) if self._wrap else connection as stream, stream.makefile("rb") as reader:
-                while (request := _read(reader)) is not None:
+                while (request := read_request(reader)) is not None:
                     with self._mutex:
                         self.requests.append(request)
                         self._now += 1
@@ -311,7 +311,8 @@ def in_turn(*statuses: int) -> Behaviour:
     return behave
 
 
-def _read(reader: io.BufferedReader) -> Request | None:
+def read_request(reader: io.BufferedIOBase | io.RawIOBase) -> Request | None:
+    """The next request on a connection; None when there is no more."""
     line = reader.readline()
     if not line:
         return None

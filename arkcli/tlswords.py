@@ -1,0 +1,38 @@
+"""Why TLS said no, in words: what OpenSSL and libcurl report is for those who know them. Pure."""
+
+from typing import Final
+
+#: What OpenSSL says of a handshake that failed, in words.
+_HANDSHAKE: Final = (
+    ("protocol version", "the server offers nothing newer than TLS 1.1"),
+    ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
+    ("wrong version number", "what answers there does not speak TLS"),
+    ("packet length too long", "what answers there does not speak TLS"),
+    ("unexpected eof", "the server closed the connection"),
+    ("reset by peer", "the server closed the connection"),
+    ("broken pipe", "the server closed the connection"),
+)
+#: OpenSSL's reasons (openssl-verification-options(1)) in words.
+_CERTIFICATE: Final = {
+    9: "it is not valid yet; or this machine's clock is wrong",
+    10: "it has expired; or this machine's clock is wrong",
+    18: "it is self-signed",
+    19: "its chain ends in a self-signed certificate that is not trusted",
+    20: "its issuer is not trusted",
+    21: "its issuer is not trusted, or its chain is incomplete",
+    24: "its issuer is no certificate authority",
+    26: "it is not meant for a server",
+}
+
+
+def certificate(result: int, message: str) -> str:
+    """What is wrong with a certificate, from OpenSSL's verification result and libcurl's message."""
+    # libcurl looks at the name itself.
+    if "subject name" in message or "common name" in message:
+        return f"it is for another host: {message.removeprefix('SSL: ')}"
+    return _CERTIFICATE.get(result, message)
+
+
+def handshake(message: str) -> str:
+    """Why a handshake failed, from libcurl's message; the message itself where it is none of the usual ones."""
+    return next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)

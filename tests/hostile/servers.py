@@ -1,0 +1,136 @@
+"""Servers that mean harm, on real sockets: each is one function that talks over the bare connection."""
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.world import Request, read_request
+
+
+class Talk:
+    """One connection, as its handler sees it. Whatever breaks in it ends the handler."""
+
+    def __init__(self, connection: socket.socket, server: "Hostile") -> None:
+        self.connection = connection
+        self.server = server
+        self._reader = connection.makefile("rb")
+
+    def read(self) -> Request | None:
+        """The next request; None when there is no more."""
+        found = read_request(self._reader)
+        if found is not None:
+            self.server.requests.append((time.monotonic(), found))
+        return found
+
+    def say(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.connection.sendall(piece)
+
+    def drip(self, text: bytes, seconds: float) -> None:
+        """Says this byte by byte, with so many seconds between them."""
+        for index in range(len(text)):
+            self.connection.sendall(text[index : index + 1])
+            if self.server.closing.wait(seconds):
+                return
+
+    def repeat(self, text: bytes, seconds: float = 0.0) -> None:
+        """Says this until the other side has had enough."""
+        while not self.server.closing.wait(seconds):
+            self.connection.sendall(text)
+
+    def hang(self) -> None:
+        """Keeps the connection open and says nothing more."""
+        self.server.closing.wait(60)
+
+    def reset(self) -> None:
+        """Ends the connection with an RST instead of a FIN."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        self._reader.close()
+        self.connection.close()
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from here on."""
+        self._reader.close()
+        self.connection = context.wrap_socket(self.connection, server_side=True)
+        self._reader = self.connection.makefile("rb")
+
+
+Handler = Callable[[Talk], None]
+
+
+class Hostile:
+    """A server that runs its handler once per connection."""
+
+    def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0) -> None:
+        self.requests: list[tuple[float, Request]] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self._handle = handle
+        self._listener = socket.create_server(
+            (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=512
+        )
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self.closing.set()
+        # Closing alone would leave its thread in `accept` for ever.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        talk = Talk(connection, self)
+        try:
+            self._handle(talk)
+        except (OSError, ValueError):
+            # The other side hung up, or spoke TLS to a server that does not.
+            pass
+        finally:
+            talk.close()
+
+
+@contextmanager
+def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0) -> Iterator[Hostile]:
+    """A server for the length of a block."""
+    made = Hostile(handle, address, port)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def says(*pieces: bytes) -> Handler:
+    """Reads the request, says this, and closes the connection once the other side has."""
+
+    def handle(talk: Talk) -> None:
+        talk.read()
+        talk.say(*pieces)
+        talk.connection.shutdown(socket.SHUT_WR)
+
+    return handle
+
+
+def answers(*pieces: bytes) -> Handler:
+    """Answers each request on the connection like this, as a good server does."""
+
+    def handle(talk: Talk) -> None:
+        while talk.read() is not None:
+            talk.say(*pieces)
+
+    return handle
