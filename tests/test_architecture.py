@@ -14,9 +14,9 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "schedule", "times"),
+    ("errors", "screen", "signing", "schedule", "times", "complaints"),
     ("model", "contract", "headers", "secretsource", "explain"),
-    ("samples", "schemas", "paths", "files"),
+    ("samples", "schemas", "paths", "files", "shaping"),
     ("guard",),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery",),

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Event, Instead
@@ -21,7 +23,7 @@ _CACHED_BLOCKS: Final = 16
 _WINDOW: Final = 8 * 1024 * 1024
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
 
     id: str
@@ -102,9 +104,8 @@ class EventLog:
             if known is not None:
                 accepted.append(known)
                 continue
-            event = Event(position, 0, *draft)
-            line = lines.encode_event(event, seq, addressed)
-            accepted.append(Event(position, len(line), *draft))
+            line = lines.encode_event(_placed(draft, position, 0), seq, addressed)
+            accepted.append(_placed(draft, position, len(line)))
             if unique:
                 fresh[draft.id] = accepted[-1]
             written.append(line)
@@ -259,6 +260,10 @@ class EventLog:
         """Closes what is open."""
         self._segments.close()
         self._lock.close()
+
+
+def _placed(draft: Draft, position: int, length: int) -> Event:
+    return Event(position, length, draft.id, draft.name, draft.at, draft.body, draft.to, draft.instead)
 
 
 def is_for(event: Event, destination_id: str) -> bool:

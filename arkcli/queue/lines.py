@@ -148,13 +148,15 @@ _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 
 def encode_event(event: Event, seq: int, addressed: int) -> bytes:
     """An event line, with its newline. The body goes in verbatim, as the last key, unless it holds a newline."""
-    to = b"" if event.to is None else b',"to":%b' % _encoder.encode(event.to)
+    head = f'"seq":{seq},"addressed":{addressed},"id":"{event.id}","at":"{event.at}","event":"{event.name}"'.encode()
+    if event.to is not None:
+        head += b',"to":%b' % _encoder.encode(event.to)
     if event.instead is not None:
-        to += b',"instead":%b' % _encoder.encode(event.instead)
-    return seal(
-        b'"seq":%d,"addressed":%d,"id":"%b","at":"%b","event":"%b"%b%b}'
-        % (seq, addressed, event.id.encode(), event.at.encode(), event.name.encode(), to, _embedded(event.body))
-    )
+        head += b',"instead":%b' % _encoder.encode(event.instead)
+    body = _embedded(event.body)
+    # Piece by piece, so that a body is copied once.
+    crc = zlib.crc32(b"}", zlib.crc32(body, zlib.crc32(head)))
+    return b'%b%08x",%b%b}\n' % (OPENING, crc, head, body)
 
 
 def decode_event(line: bytes, position: int) -> Event:
