@@ -100,6 +100,15 @@ class Environment:
 
         return LocalQueue(state_directory(self.variables) / "queue", self.schedule)
 
+    def nameless_file(self) -> BinaryIO:
+        """A file on the queue's disk, for what is too large for memory. It is gone when it is closed."""
+        from arkcli import files
+        from arkcli.paths import state_directory
+
+        directory = state_directory(self.variables)
+        files.make_directory(directory)
+        return files.nameless(directory)
+
     def wire(self) -> "Wire[Token]":
         """A way out to the network."""
         from arkcli.wire import Wire, ca_bundle

@@ -8,11 +8,12 @@ from arkcli import contract, samples, shaping, times
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Report, Sender, Sending
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
-from arkcli.model import Destination, Event, State
+from arkcli.errors import Interrupted, UsageError
+from arkcli.model import Answer, Destination, Event, State
 from arkcli.queue.eventlog import Draft
 from arkcli.shaping import Setting
 from arkcli.store import Contents
+from arkcli.wire import Endpoint
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -98,6 +99,25 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     finally:
         wire.close()
     return Sending(sending.event, _in_order(receivers, sending.reports))
+
+
+def send_once(environment: Environment, order: Order, endpoint: Endpoint) -> tuple[Event, Answer]:
+    """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
+    event = unsaved(environment, order)
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        for _, answer in sender.ping([endpoint], event):
+            return event, answer
+    finally:
+        wire.close()
+    raise Interrupted("interrupted before the attempt was made: nothing was sent")
+
+
+def unsaved(environment: Environment, order: Order) -> Event:
+    """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
+    drafted = draft(environment, order)
+    return Event(0, 0, drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
 
 
 def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:

@@ -1,6 +1,7 @@
 """The only module that draws. Data goes to standard output, everything else to standard error."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
@@ -9,6 +10,7 @@ from arkcli.screen import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 _STYLES: Final = {
     "valid": "green",
@@ -54,6 +56,7 @@ class Output:
         self._variables = variables
         self.as_json = as_json
         self.quiet = quiet
+        self._bar: Progress | None = None
 
     def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
         """What a command found: the document as JSON, or the text. `always` shows the text even when quiet."""
@@ -90,8 +93,15 @@ class Output:
         """Rows that come one by one."""
         console = None
         if not (self.as_json or self.quiet) and self._stdout.isatty():
-            console = self._console()
+            console = self._console(self._stdout)
         return Rows(self, columns, console)
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines of data as they come, JSON or text already; left out when quiet."""
+        if self.as_json or not self.quiet:
+            with self._bar_aside():
+                self._stdout.writelines(f"{text}\n" for text in texts)
+                self._stdout.flush()
 
     def line(self, text: str) -> None:
         """A line of a story that is told as it happens; left out when quiet or as JSON."""
@@ -119,6 +129,44 @@ class Output:
             self._stderr.write(f"error: {clean(str(error))}\n")
             self._stderr.flush()
 
+    @contextmanager
+    def progress(self, total: int | None) -> Iterator[Callable[[int, str], None]]:
+        """A bar on standard error for the length of a block, where that is a terminal; not when quiet or as JSON.
+
+        Yields a function that is told how much of `total` (None: nobody knows) is done, and in words what.
+        """
+        if self.quiet or self.as_json or not self._stderr.isatty():
+            yield lambda _done, _words: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        words = TextColumn("{task.description}", markup=False)
+        console = self._console(self._stderr)
+        bar = Progress(words, BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+        task = bar.add_task("", total=total)
+        with bar:
+            self._bar = bar
+            try:
+                yield lambda done, words: bar.update(task, completed=done, description=words)
+            finally:
+                self._bar = None
+
+    @contextmanager
+    def _bar_aside(self) -> Iterator[None]:
+        """Takes the bar off the terminal while lines are written to the same one."""
+        if self._bar is None or not self._stdout.isatty():
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def _console(self, stream: TextIO) -> "Console":
+        from rich.console import Console
+
+        no_color = bool(self._variables.get("NO_COLOR")) or None
+        return Console(file=stream, no_color=no_color, highlight=False, _environ=self._variables)
+
     def _table(self, table: Table) -> None:
         if not table.rows:
             return
@@ -133,13 +181,7 @@ class Output:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(Text(_cell(value), style=_STYLES.get(_cell(value), "")) for value in row))
-        self._console().print(drawn)
-
-    def _console(self) -> "Console":
-        from rich.console import Console
-
-        no_color = bool(self._variables.get("NO_COLOR")) or None
-        return Console(file=self._stdout, no_color=no_color, highlight=False, _environ=self._variables)
+        self._console(self._stdout).print(drawn)
 
 
 class Rows:

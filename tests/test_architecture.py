@@ -14,15 +14,15 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "schedule", "times", "complaints"),
-    ("model", "contract", "headers", "secretsource", "explain"),
+    ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson"),
+    ("model", "contract", "headers", "secretsource", "explain", "curl"),
     ("samples", "schemas", "paths", "files", "shaping"),
     ("guard",),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery",),
     ("environment",),
-    ("destinations", "events", "operating", "roster"),
-    ("demo",),
+    ("destinations", "events", "operating", "preview", "roster"),
+    ("demo", "streaming"),
     ("cli",),
     ("__main__",),
 )

@@ -47,6 +47,19 @@ def output_of(context: typer.Context, *, as_json: bool, quiet: bool) -> "Output"
     return environment_of(context).output(as_json=as_json, quiet=quiet)
 
 
+def given_options(context: typer.Context) -> set[str]:
+    """What stands on the command line: options by their long names, arguments in capitals."""
+    given = (
+        parameter
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(str(parameter.name))) and source.name == "COMMANDLINE"
+    )
+    return {
+        parameter.opts[0] if parameter.param_type_name == "option" else str(parameter.name).upper()
+        for parameter in given
+    }
+
+
 def complete_destination(incomplete: str) -> list[str]:
     """Names of destinations that begin like this, for the shell."""
     from arkcli.errors import ArkError

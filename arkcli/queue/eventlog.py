@@ -87,7 +87,7 @@ class EventLog:
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:
-                raise NotAccepted(_why(error)) from error
+                raise _not_accepted(error) from error
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
         self._segments.look()
@@ -289,8 +289,8 @@ def _decode(line: Line) -> Event | Gap:
         return Gap(line.start, line.end - line.start)
 
 
-def _why(error: OSError) -> str:
+def _not_accepted(error: OSError) -> NotAccepted:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
-        return f"{reason}: nothing was accepted. Free some space and send it again"
-    return f"the event log cannot be written ({error.strerror or error}): nothing was accepted"
+        return NotAccepted(reason, "nothing was accepted. Free some space and send it again")
+    return NotAccepted(f"the event log cannot be written ({error.strerror or error})", "nothing was accepted")
