@@ -258,7 +258,8 @@ def _text(raw: Raw | UnsetType) -> str:
 def _read_good(event: str, payload: bytes) -> "_Envelope | None":
     """What a payload says, read in one go; None when anything is wrong with it, which `_validate` then explains."""
     try:
-        payload.decode("utf-8")
+        if not payload.isascii():
+            payload.decode("utf-8")
         decoded: Any = _payloads[event].decode(payload)
         _check_values(decoded)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, PayloadError):

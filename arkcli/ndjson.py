@@ -9,18 +9,19 @@ from typing import BinaryIO, Final, NamedTuple
 _PIECE: Final = 64 * 1024
 
 
-class Line(NamedTuple):
-    """A line without its newline, and its number from 1. `text` is None when it was too long to be kept."""
+class Arrived(NamedTuple):
+    """Lines that stand one behind the other, without their newlines; None for one that was too long to be kept."""
 
+    #: The number of the first of them; the first line of all has 1.
     number: int
-    text: bytes | None
+    texts: list[bytes | None]
 
 
 class Lines:
-    """Reads lines from a file, a pipe or a terminal. Blank ones are counted and left out."""
+    """Reads lines from a file, a pipe or a terminal."""
 
     def __init__(self, stream: BinaryIO, longest: int, copy: BinaryIO | None = None) -> None:
-        """Of a line with more than `longest` bytes only the number is told. What is read is written to `copy`, too."""
+        """A line with more than `longest` bytes is not kept. What is read is written to `copy`, too."""
         self._stream = stream
         self._longest = longest
         self._copy = copy
@@ -41,14 +42,14 @@ class Lines:
         """Whether everything has been read."""
         return self._ended
 
-    def read(self, seconds: float) -> list[Line]:
-        """The lines that have arrived; where there are none, waits so long for more. Raises OSError."""
+    def read(self, seconds: float) -> Arrived:
+        """The lines that have arrived; where nothing has, waits so long for more. Raises OSError."""
         if self._descriptor is None:
             piece = self._stream.read(_PIECE)
         elif self._poll.poll(seconds * 1000):
             piece = os.read(self._descriptor, _PIECE)
         else:
-            return []
+            return self._arrived([])
         self.taken += len(piece)
         if self._copy is not None:
             self._copy.write(piece)
@@ -56,23 +57,26 @@ class Lines:
             return self._split(piece)
         self._ended = True
         # The last line may lack its newline.
-        return self._split(b"\n") if self._size else []
+        return self._split(b"\n" if self._size else b"")
 
-    def _split(self, piece: bytes) -> list[Line]:
+    def _split(self, piece: bytes) -> Arrived:
         first, *others = piece.split(b"\n")
         self._add(first)
         if not others:
-            return []
-        found = [Line(self._number + 1, b"".join(self._begun) if self._size <= self._longest else None)]
-        *whole, rest = others
-        found += [
-            Line(number, text if len(text) <= self._longest else None)
-            for number, text in enumerate(whole, self._number + 2)
-        ]
-        self._number += len(others)
+            return self._arrived([])
+        texts: list[bytes | None] = [b"".join(self._begun) if self._size <= self._longest else None]
         self._begun, self._size = [], 0
-        self._add(rest)
-        return [line for line in found if line.text is None or line.text.strip()]
+        self._add(others.pop())
+        texts += others if len(piece) <= self._longest else map(self._kept, others)
+        return self._arrived(texts)
+
+    def _arrived(self, texts: list[bytes | None]) -> Arrived:
+        arrived = Arrived(self._number + 1, texts)
+        self._number += len(texts)
+        return arrived
+
+    def _kept(self, text: bytes) -> bytes | None:
+        return text if len(text) <= self._longest else None
 
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)

@@ -13,7 +13,7 @@ from arkcli.environment import Environment
 from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.events import Order
 from arkcli.model import Destination, Event
-from arkcli.ndjson import Line, Lines
+from arkcli.ndjson import Arrived, Lines
 from arkcli.queue.eventlog import Draft
 from arkcli.roster import Roster
 from arkcli.store import Contents
@@ -51,7 +51,10 @@ class _Batch:
 
 
 class Intake:
-    """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read."""
+    """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read.
+
+    Blank lines are counted and passed over.
+    """
 
     def __init__(self, environment: Environment, order: Order) -> None:
         """`order` says what the events are; the payloads come with the lines."""
@@ -101,38 +104,39 @@ class Intake:
             arrived = lines.read(_LULL if batch.receipts or self._under_way else _PATIENCE)
             if not batch.receipts:
                 batch.begun = self._clock.monotonic()
-            self._add(batch, arrived)
-            waited = not arrived or self._clock.monotonic() - batch.begun >= _PATIENCE
+            if arrived.texts:
+                self._add(batch, arrived)
+            waited = not arrived.texts or self._clock.monotonic() - batch.begun >= _PATIENCE
             if batch.receipts and (waited or batch.is_full()):
                 yield batch
                 batch = _Batch(0.0)
-            elif not arrived:
+            elif not arrived.texts:
                 yield None
         if batch.receipts:
             yield batch
 
-    def _add(self, batch: _Batch, arrived: list[Line]) -> None:
-        if not arrived:
-            return
+    def _add(self, batch: _Batch, arrived: Arrived) -> None:
         at = times.to_text(self._clock.now())
-        for line, digits in zip(arrived, self._environment.new_digits(len(arrived)), strict=True):
+        fresh = self._environment.new_digits(len(arrived.texts))
+        for number, (text, digits) in enumerate(zip(arrived.texts, fresh, strict=True), arrived.number):
             try:
-                draft = self._draft(line, at, digits)
+                draft = self._draft(text, at, digits)
             except PayloadError as error:
-                batch.receipts.append(Receipt(line.number, None, str(error)))
-                self.refused += 1
+                if text is None or text.strip():
+                    batch.receipts.append(Receipt(number, None, str(error)))
+                    self.refused += 1
                 continue
             size = len(draft.body)
             self.large += size > LARGE_BODY
             batch.size += size
             batch.drafts.append(draft)
-            batch.receipts.append(Receipt(line.number, draft.id, None))
-        batch.last_line = arrived[-1].number
+            batch.receipts.append(Receipt(number, draft.id, None))
+        batch.last_line = arrived.number + len(arrived.texts) - 1
 
-    def _draft(self, line: Line, at: str, digits: str) -> Draft:
-        if line.text is None:
+    def _draft(self, text: bytes | None, at: str, digits: str) -> Draft:
+        if text is None:
             raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes are too many; a body may have {MAX_BODY:,}")
-        return events.make_draft(self._order, line.text, at, digits)
+        return events.make_draft(self._order, text, at, digits)
 
     def _commit(self, batch: _Batch) -> list[Event]:
         return self._environment.queue.accept(batch.drafts) if batch.drafts else []
