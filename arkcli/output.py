@@ -266,3 +266,8 @@ def listed(names: Iterable[str]) -> str:
     """Names in a sentence: `a, b and c`."""
     *most, last = list(names) or [""]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(number: int, noun: str) -> str:
+    """So many things: `1 line`, `2,000 lines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

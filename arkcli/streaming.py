@@ -14,6 +14,7 @@ from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.events import Order
 from arkcli.model import Destination, Event
 from arkcli.ndjson import Arrived, Lines
+from arkcli.output import counted
 from arkcli.queue.eventlog import Draft
 from arkcli.roster import Roster
 from arkcli.store import Contents
@@ -158,8 +159,8 @@ class Intake:
         if not self.last_line:
             return "nothing was accepted"
         return (
-            f"{self.accepted:,} events were accepted, those of the good lines up to line {self.last_line:,}; "
-            f"nothing from line {self.last_line + 1:,} on was"
+            f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}, "
+            f"and nothing from line {self.last_line + 1:,} on"
         )
 
 

@@ -16,7 +16,7 @@ from arkcli.errors import ExitCode, UsageError
 from arkcli.events import Order
 from arkcli.model import Destination
 from arkcli.ndjson import Lines
-from arkcli.output import Output, to_json
+from arkcli.output import Output, counted, to_json
 from arkcli.screen import clean
 from arkcli.streaming import LONGEST_LINE, Intake, Receipt
 
@@ -46,9 +46,9 @@ def send_lines(
         else:
             _accept(output, intake, stream)
     if intake.large:
-        output.warn(f"{intake.large:,} bodies have more than {LARGE_BODY:,} bytes; many receivers refuse that")
-    refused = f"; {intake.refused:,} lines were refused" if intake.refused else ""
-    output.note(f"accepted {intake.accepted:,} events{refused}")
+        output.warn(f"of {intake.large:,} the body has more than {LARGE_BODY:,} bytes, which many receivers refuse")
+    refused = f"; {_refused(intake)}" if intake.refused else ""
+    output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
         drained = streaming.deliver(environment, receivers, output.warn)
@@ -63,9 +63,9 @@ def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> 
     with output.progress(_size(stream)) as progress:
         for receipts in intake.refusals(lines):
             _show(output, receipts)
-            progress(lines.taken, f"{intake.last_line:,} lines checked")
+            progress(lines.taken, f"{counted(intake.last_line, 'line')} checked")
     if intake.refused:
-        raise UsageError(f"{intake.refused:,} lines were refused, so with --strict nothing was accepted")
+        raise UsageError(f"{_refused(intake)}, so with --strict nothing was accepted")
     copy.seek(0)
 
 
@@ -74,7 +74,11 @@ def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
     with output.progress(_size(stream)) as progress:
         for receipts in intake.accept(lines):
             _show(output, receipts)
-            progress(lines.taken, f"{intake.accepted:,} events accepted")
+            progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
+
+
+def _refused(intake: Intake) -> str:
+    return f"{counted(intake.refused, 'line')} {'was' if intake.refused == 1 else 'were'} refused"
 
 
 def _show(output: Output, receipts: Sequence[Receipt]) -> None:
