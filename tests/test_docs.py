@@ -27,6 +27,7 @@ def test_every_command_shown_works(
     document: Path, world: World, receive: Callable[..., TestReceiver], tmp_path: Path
 ) -> None:
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
+    (tmp_path / "payloads.ndjson").write_bytes(PAYLOAD + b"\n" + PAYLOAD + b"\n")
     environment = {
         **os.environ,
         **world.variables,
