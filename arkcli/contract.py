@@ -214,7 +214,7 @@ def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = 
         absent += b'"batchId":%b,' % _encode(filling.batch_id)
     body = msgspec.json.format(payload, indent=-1)
     if absent:
-        body = b"{" + (absent[:-1] if body == b"{}" else absent) + body[1:]
+        body = b"".join((b"{", absent[:-1] if body == b"{}" else absent, memoryview(body)[1:]))
     _check_size(body)
     if validate and arrived is None:
         _validate(event, body)

@@ -153,10 +153,11 @@ def encode_event(event: Event, seq: int, addressed: int) -> bytes:
         head += b',"to":%b' % _encoder.encode(event.to)
     if event.instead is not None:
         head += b',"instead":%b' % _encoder.encode(event.instead)
-    body = _embedded(event.body)
+    key, body = _embedded(event.body)
+    head += key
     # Piece by piece, so that a body is copied once.
     crc = zlib.crc32(b"}", zlib.crc32(body, zlib.crc32(head)))
-    return b'%b%08x",%b%b}\n' % (OPENING, crc, head, body)
+    return b"".join((OPENING, b'%08x",' % crc, head, body, b"}\n"))
 
 
 def decode_event(line: bytes, position: int) -> Event:
@@ -177,7 +178,7 @@ def event_counts(line: bytes) -> tuple[int, int]:
 def encode_dead(line: DeadLine) -> bytes:
     """A dead letter's line, with its newline. The body goes in like that of an event line."""
     header = _encoder.encode(msgspec.structs.replace(line, body=b""))
-    return seal(b"%b%b}" % (header[1:-1], _embedded(line.body)))
+    return seal(b"%b%b%b}" % (header[1:-1], *_embedded(line.body)))
 
 
 def decode_dead(line: bytes) -> DeadLine:
@@ -209,9 +210,9 @@ def _split_off_raw(line: bytes) -> tuple[bytes, bytes]:
         raise Damaged(f"its body is not base64: {error}") from None
 
 
-def _embedded(body: bytes) -> bytes:
-    """The body as the last key of a line, with the comma before it."""
-    return b'%b%b"' % (_RAW, base64.b64encode(body)) if b"\n" in body else _BODY + body
+def _embedded(body: bytes) -> tuple[bytes, bytes]:
+    """The body as the last member of a line: the key with the comma before it, and the value."""
+    return (_RAW, base64.b64encode(body) + b'"') if b"\n" in body else (_BODY, body)
 
 
 def pieces(line: bytes) -> list[bytes]:
