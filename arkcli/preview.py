@@ -34,7 +34,7 @@ def requests(event: Event, endpoints: Iterable[Endpoint]) -> list[Request]:
             method="POST",
             url=endpoint.destination.url,
             headers={
-                name: _MASK if name in endpoint.destination.headers else value
+                name: _MASK if name in _set_by_user(endpoint.destination) else value
                 for name, value in _headers(endpoint, event).items()
             },
             body=event.body.decode(),
@@ -52,8 +52,8 @@ def _command(event: Event, destination: Destination) -> str:
     # The command signs for itself, so that whatever signs here does not matter.
     headers = _headers(Endpoint(destination, Secret("unused")), event)
     del headers[SIGNATURE_HEADER]
-    own = dict.fromkeys(destination.headers)
-    shown = {name: own.get(name, value) for name, value in headers.items()}
+    own = _set_by_user(destination)
+    shown = {name: None if name in own else value for name, value in headers.items()}
     return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)
 
 
@@ -65,3 +65,8 @@ def _headers(endpoint: Endpoint, event: Event) -> dict[str, str]:
         if value or not colon:
             found[name.removesuffix(";")] = value.strip()
     return found
+
+
+def _set_by_user(destination: Destination) -> set[str]:
+    """Names of headers whose values may be secrets."""
+    return {*destination.headers, *(["Authorization"] if destination.userinfo is not None else [])}

@@ -32,6 +32,7 @@ from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.errors import PayloadError, UsageError
 from arkcli.events import Order
+from arkcli.headers import parse_headers
 from arkcli.signing import Secret
 from arkcli.wire import Endpoint
 
@@ -118,7 +119,7 @@ def send(
     output = output_of(context, as_json=as_json, quiet=quiet)
     if url is not None:
         contents = None
-        wanted = Wanted(url=url, allow_local=allow_local, headers=header, ca_file=ca_file)
+        wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
         receivers = [destinations.unsaved(environment, wanted)]
     else:
         contents = environment.store.read()

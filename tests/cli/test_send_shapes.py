@@ -177,6 +177,15 @@ class TestDryRun:
         assert sorted(world.home.rglob("*")) == before
         assert server.connections == 0
 
+    def test_a_user_name_in_the_url_is_masked_like_any_header_that_may_be_a_secret(self, world: World) -> None:
+        world.ark("dest", "add", "https://ann:t0ken@a.example/x", "--no-ping", "--name", "crm")
+        for option in ("--dry-run", "--curl"):
+            result = world.ark(*PROMOTED, option, stdin=PAYLOAD)
+            assert result.status == 0
+            assert "t0ken" not in result.out
+            assert "YW5uOnQwa2Vu" not in result.out
+            assert "https://a.example/x" in result.out
+
     def test_its_headers_are_those_that_are_then_sent(self, world: World, receive: Receive) -> None:
         server = receive(200)
         world.add(server, "crm", "--header", "X-Empty:", "--header", "X-Full: y")
