@@ -90,11 +90,17 @@ class Intake:
             raise Interrupted(f"interrupted: {self._so_far()}")
 
     def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
-        """Reads to the end of the stream, accepts nothing, and yields a receipt for every line that is bad."""
-        for batch in self._batches(lines):
-            if batch is not None:
-                self.last_line = batch.last_line
-                yield [found for found in batch.receipts if found.error is not None]
+        """Reads to the end of the stream, accepts nothing, and yields a receipt for every line that is bad.
+
+        Raises NotAccepted when the copy of the stream cannot be written, and Interrupted.
+        """
+        try:
+            for batch in self._batches(lines):
+                if batch is not None:
+                    self.last_line = batch.last_line
+                    yield [found for found in batch.receipts if found.error is not None]
+        except OSError as error:
+            raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
         if self._environment.stopping():
             raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from arkcli.model import Destination
 from arkcli.ndjson import Lines
 from arkcli.output import Output, counted, to_json
 from arkcli.screen import clean
+from arkcli.store import Contents
 from arkcli.streaming import LONGEST_LINE, Intake, Receipt
 
 
@@ -25,6 +26,7 @@ def send_lines(
     environment: Environment,
     output: Output,
     order: Order,
+    contents: Contents,
     receivers: Sequence[Destination],
     file: Path | None,
     *,
@@ -35,6 +37,9 @@ def send_lines(
 
     The exit status is that of a send; 2 when a line was bad.
     """
+    if not queue:
+        # A secret that cannot be had is told before anything is accepted, as for a single event.
+        environment.endpoints([found for found in receivers if not found.paused], contents)
     environment.stop_on_signals()
     environment.queue.join(found.id for found in receivers)
     intake = Intake(environment, order)
@@ -60,7 +65,7 @@ def send_lines(
 def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
     """Copies a stream whose lines are all good. Raises UsageError when one is not."""
     lines = Lines(stream, LONGEST_LINE, copy)
-    with output.progress(_size(stream)) as progress:
+    with _progress(output, stream) as progress:
         for receipts in intake.refusals(lines):
             _show(output, receipts)
             progress(lines.taken, f"{counted(intake.last_line, 'line')} checked")
@@ -71,7 +76,7 @@ def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> 
 
 def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
     lines = Lines(stream, LONGEST_LINE)
-    with output.progress(_size(stream)) as progress:
+    with _progress(output, stream) as progress:
         for receipts in intake.accept(lines):
             _show(output, receipts)
             progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
@@ -132,6 +137,11 @@ def _opened(environment: Environment, file: Path | None) -> Iterator[BinaryIO]:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     with opened:
         yield opened
+
+
+def _progress(output: Output, stream: BinaryIO) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
+    # Whoever types the lines sees how far they are, and would not see what they type.
+    return contextlib.nullcontext(lambda _done, _words: None) if stream.isatty() else output.progress(_size(stream))
 
 
 def _size(stream: BinaryIO) -> int | None:

@@ -125,21 +125,21 @@ def send(
         contents = environment.store.read()
         receivers = choose_destinations(contents, to)
         order.to = receivers if to else None
-    if ndjson:
-        send_lines(environment, output, order, receivers, file, strict=strict, queue=queue)
-        return
+        if ndjson:
+            send_lines(environment, output, order, contents, receivers, file, strict=strict, queue=queue)
+            return
     order.payload = _payload(environment, event, file, sample=sample)
     if curl:
         show_commands(environment, output, order, receivers)
-        return
-    if contents is None:
-        endpoints = [Endpoint(found, _given_secret(environment, secret_file)) for found in receivers]
-    else:
-        endpoints = environment.endpoints([found for found in receivers if not found.paused], contents)
-    if dry_run:
-        show_requests(environment, output, order, endpoints)
     elif contents is None:
-        send_once(environment, output, order, endpoints[0])
+        endpoint = Endpoint(receivers[0], _given_secret(environment, secret_file))
+        if dry_run:
+            show_requests(environment, output, order, [endpoint])
+        else:
+            send_once(environment, output, order, endpoint)
+    elif dry_run:
+        active = [found for found in receivers if not found.paused]
+        show_requests(environment, output, order, environment.endpoints(active, contents))
     else:
         send_event(environment, output, order, contents, receivers, queue=queue)
 

@@ -1,6 +1,7 @@
 """`ark send --ndjson`: receipts, bad lines, all or none, and what is delivered."""
 
 import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from arkcli.cli.app import run
 from arkcli.streaming import LONGEST_LINE
 from tests.queue.faults import hooked
 from tests.world import PAYLOAD, SIGNAL, Result, TestReceiver, World, answer, in_turn
@@ -298,3 +300,32 @@ def test_an_answer_other_than_2xx_is_retried_as_for_a_single_send(world: World, 
     world.clock.advance(30)
     assert world.ark("drain", "--json").json["delivered"] == 3
     assert len({request.signature for request in made.requests}) == 3
+
+
+def test_a_stream_that_cannot_be_copied_for_strict_is_not_accepted(world: World, server: TestReceiver) -> None:
+    environment = world.environment(stream(3))
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        environment.nameless_file = lambda: full  # type: ignore[method-assign] # a disk that is full
+        status = run([*SEND, "--strict"], environment)
+    assert status == 1
+    assert isinstance(environment.stderr, io.StringIO)
+    said = "error: the stream cannot be copied (No space left on device): nothing was accepted\n"
+    assert environment.stderr.getvalue() == said
+    assert world.event_lines == []
+
+
+def test_a_secret_that_cannot_be_had_is_told_before_anything_is_accepted_unless_it_is_only_queued(
+    world: World, receive: Receive, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    (tmp_path / "secret").chmod(0o600)
+    world.add(receive(200), "crm", "--secret-file", str(tmp_path / "secret"))
+    kept = world.store_file.read_text()
+    world.store_file.write_text(kept.replace('secret = "s3cret"', 'secret = "env:NOT_HERE"'))
+    assert kept != world.store_file.read_text()
+    for command in (SEND, SEND[:-1]):
+        assert world.ark(*command, "--queue", stdin=stream(1)).status == 0
+        refused = world.ark(*command, stdin=stream(1))
+        assert refused.status == 2
+        assert "NOT_HERE" in refused.err
+    assert len(world.event_lines) == 2
