@@ -108,16 +108,18 @@ class Intake:
         """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
         batch = _Batch(0.0)
         while not (lines.ended or self._environment.stopping()):
+            before = lines.taken
             arrived = lines.read(_LULL if batch.receipts or self._under_way else _PATIENCE)
+            is_lull = lines.taken == before
             if not batch.receipts:
                 batch.begun = self._clock.monotonic()
             if arrived.texts:
                 self._add(batch, arrived)
-            waited = not arrived.texts or self._clock.monotonic() - batch.begun >= _PATIENCE
+            waited = is_lull or self._clock.monotonic() - batch.begun >= _PATIENCE
             if batch.receipts and (waited or batch.is_full()):
                 yield batch
                 batch = _Batch(0.0)
-            elif not arrived.texts:
+            elif is_lull:
                 yield None
         if batch.receipts:
             yield batch

@@ -140,6 +140,9 @@ def send(
     elif dry_run:
         active = [found for found in receivers if not found.paused]
         show_requests(environment, output, order, environment.endpoints(active, contents))
+        for found in receivers:
+            if found.paused:
+                output.note(f"{found.name} is paused: the event would wait")
     else:
         send_event(environment, output, order, contents, receivers, queue=queue)
 

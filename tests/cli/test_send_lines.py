@@ -122,6 +122,21 @@ def test_a_line_that_is_too_long_is_refused_without_being_held(world: World, ser
     assert [number for _, number in accepted(world)] == [1, 3]
 
 
+def test_long_lines_share_batches_too(world: World, server: TestReceiver) -> None:
+    syncs = 0
+
+    def count(name: str, step: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        nonlocal syncs
+        syncs += name == "sync"
+        step(*arguments)
+
+    long = b"".join(payload(number)[:-1] + b',"x":"' + b"x" * 300_000 + b'"}\n' for number in range(20))
+    with hooked(count):
+        assert world.ark(*SEND, "--queue", stdin=long).status == 0
+    assert len(world.event_lines) == 20
+    assert syncs < 10
+
+
 def test_quiet_tells_only_of_bad_lines(world: World, server: TestReceiver) -> None:
     assert world.ark(*SEND, "-q", stdin=stream(2)) == (0, "", "")
     result = world.ark(*SEND, "-q", stdin=payload(1) + b"\n\x1b[31m\n")

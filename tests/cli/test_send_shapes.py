@@ -210,6 +210,7 @@ class TestDryRun:
         world.ark("dest", "pause", "b")
         shown = world.ark(*PROMOTED, "--dry-run", "--json", stdin=PAYLOAD).json["requests"]
         assert [request["destination"] for request in shown] == ["a", "c"]
+        assert world.ark(*PROMOTED, "--dry-run", stdin=PAYLOAD).err == "b is paused: the event would wait\n"
         (only,) = world.ark(*PROMOTED, "--dry-run", "--to", "c", "--json", stdin=PAYLOAD).json["requests"]
         assert only["destination"] == "c"
 
@@ -343,6 +344,10 @@ class TestCurl:
         world.add(server, "crm", "--header", "Authorization: Bearer t0ken", "--header", "X-$a`b: 1")
         command = world.ark(*PROMOTED, "--curl", stdin=PAYLOAD).out
         value = "Bearer 'a' \"b\" $c `d` \\e"
+        missing = shell(command, ARK_SECRET=SECRET, HEADER_AUTHORIZATION=value)
+        assert missing.returncode != 0
+        assert "HEADER_X__A_B" in missing.stderr
+        assert server.connections == 0
         done = shell(command, ARK_SECRET=SECRET, HEADER_AUTHORIZATION=value, HEADER_X__A_B="2")
         assert (done.returncode, done.stderr) == (0, "")
         (request,) = server.requests
