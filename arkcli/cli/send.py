@@ -16,10 +16,10 @@ from arkcli.cli.options import (
     Json,
     Quiet,
     SecretFile,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
-    did_you_mean,
     environment_of,
     find_secrets,
     given_options,
@@ -27,7 +27,7 @@ from arkcli.cli.options import (
 )
 from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
 from arkcli.cli.sign import read_pieces
-from arkcli.contract import EVENTS, MAX_BODY, PING
+from arkcli.contract import MAX_BODY, PING
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.errors import PayloadError, UsageError
@@ -149,10 +149,7 @@ def send(
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
     """Raises UsageError for what cannot be, and for options that do not go together."""
-    if event not in EVENTS:
-        raise UsageError(
-            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))}; there are {', '.join(EVENTS)}"
-        )
+    check_event(event)
     if event_id is not None and not _EVENT_ID.fullmatch(event_id):
         raise UsageError("--id takes up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
     for option, others, why in _APART:
