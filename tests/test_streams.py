@@ -59,8 +59,10 @@ class Stream:
         return found
 
     def end(self) -> tuple[int, list[dict[str, Any]]]:
-        out, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, [json.loads(line) for line in out.splitlines()]
+        # Not by `communicate`, which does not know of what `receipt` has read ahead.
+        self.stdin.close()
+        rest = [json.loads(line) for line in self.stdout]
+        return self.process.wait(60), rest
 
 
 @pytest.fixture
