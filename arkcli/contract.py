@@ -5,11 +5,12 @@ The types say what is required and what shape the known fields have. Fields they
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from arkcli import complaints
 from arkcli.errors import PayloadError
 
 #: The largest body that is accepted, in bytes.
@@ -166,8 +167,28 @@ _utc: Final = re.compile(_UTC)
 _iso_8601: Final = re.compile(_ISO_8601)
 _bare_domain: Final = re.compile(_BARE_DOMAIN)
 
+#: What is said of a payload that recursion cannot read.
+TOO_DEEP: Final = "$: this is nested too deeply to be read"
+
+_encode: Final = msgspec.json.Encoder().encode
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
 _decoders: Final = {name: msgspec.json.Decoder(body) for name, body in EVENTS.items()}
+#: The same types with an envelope that may be absent: one reading tells all there is to know of a good payload.
+_payloads: Final = {
+    name: msgspec.json.Decoder(
+        msgspec.defstruct(
+            f"{body.__name__}Payload",
+            [
+                ("event", Raw | UnsetType, UNSET),
+                ("timestamp", Timestamp | UnsetType, UNSET),
+                ("batchId", Text | UnsetType if body is not Ping else Raw | UnsetType, UNSET),
+            ],
+            bases=(body,),
+            kw_only=True,
+        )
+    )
+    for name, body in EVENTS.items()
+}
 
 
 class Filling(msgspec.Struct, frozen=True):
@@ -184,20 +205,37 @@ def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = 
     With `validate` off, the payload need only be a JSON object whose `event` does not contradict.
     Raises PayloadError, naming the place.
     """
-    envelope = _read_envelope(payload)
+    arrived = _read_good(event, payload) if validate else None
+    envelope = arrived or _read_envelope(payload)
     absent = _check_event(event, envelope)
     if envelope.timestamp is UNSET:
-        absent += b'"timestamp":%b,' % msgspec.json.encode(filling.timestamp)
+        absent += b'"timestamp":%b,' % _encode(filling.timestamp)
     if envelope.batchId is UNSET and event != PING:
-        absent += b'"batchId":%b,' % msgspec.json.encode(filling.batch_id)
+        absent += b'"batchId":%b,' % _encode(filling.batch_id)
     body = msgspec.json.format(payload, indent=-1)
     if absent:
-        body = b"{" + (absent[:-1] if body == b"{}" else absent) + body[1:]
-    if len(body) > MAX_BODY:
-        raise PayloadError(f"$: {len(body):,} bytes are too many; a body may have {MAX_BODY:,}")
-    if validate:
+        body = b"".join((b"{", absent[:-1] if body == b"{}" else absent, memoryview(body)[1:]))
+    _check_size(body)
+    if validate and arrived is None:
         _validate(event, body)
     return body
+
+
+def check_raw_body(event: str, body: bytes, *, validate: bool = True) -> None:
+    """Checks a body that is to be sent byte for byte. Nothing is filled in, so `event` must stand in it.
+
+    Raises PayloadError, naming the place.
+    """
+    if _check_event(event, _read_envelope(body)):
+        raise PayloadError(f'$.event: required, and missing: expected "{event}", since --raw fills nothing in')
+    _check_size(body)
+    if validate:
+        _validate(event, body)
+
+
+def check_object(payload: bytes) -> None:
+    """Raises PayloadError unless a payload is a JSON object."""
+    _read_envelope(payload)
 
 
 def refill(event: str, payload: bytes, sent: bytes) -> bytes:
@@ -215,6 +253,23 @@ def _text(raw: Raw | UnsetType) -> str:
         return ""
     value = msgspec.json.decode(raw)
     return value if isinstance(value, str) else ""
+
+
+def _read_good(event: str, payload: bytes) -> "_Envelope | None":
+    """What a payload says, read in one go; None when anything is wrong with it, which `_validate` then explains."""
+    try:
+        if not payload.isascii():
+            payload.decode("utf-8")
+        decoded: Any = _payloads[event].decode(payload)
+        _check_values(decoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, PayloadError):
+        return None
+    return cast("_Envelope", decoded)
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > MAX_BODY:
+        raise PayloadError(f"$: {len(body):,} bytes are too many; a body may have {MAX_BODY:,}")
 
 
 def _read_envelope(payload: bytes) -> _Envelope:
@@ -236,18 +291,18 @@ def _read_envelope(payload: bytes) -> _Envelope:
             problem = str(error)
         raise PayloadError(f"$: this is not JSON: {problem}") from None
     except RecursionError:
-        raise PayloadError(_TOO_DEEP) from None
+        raise PayloadError(TOO_DEEP) from None
 
 
 def _check_event(event: str, envelope: _Envelope) -> bytes:
     if envelope.event is UNSET:
-        return b'"event":%b,' % msgspec.json.encode(event)
+        return b'"event":%b,' % _encode(event)
     try:
         given = msgspec.json.decode(envelope.event)
     except msgspec.MsgspecError:
         given = None
     if given != event:
-        found = _excerpt(bytes(envelope.event))
+        found = complaints.excerpt(bytes(envelope.event))
         raise PayloadError(f'$.event: expected "{event}" as on the command line, got {found}')
     return b""
 
@@ -258,16 +313,30 @@ def _validate(event: str, body: bytes) -> None:
     except msgspec.ValidationError as error:
         raise PayloadError(_explanation(event, str(error), body)) from None
     except RecursionError:
-        raise PayloadError(_TOO_DEEP) from None
-    if not _is_time(decoded.timestamp, _utc):
-        raise PayloadError(_expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp))
+        raise PayloadError(TOO_DEEP) from None
+    _check_values(decoded)
+
+
+def _explanation(event: str, message: str, body: bytes) -> str:
+    try:
+        return complaints.explain(EVENTS[event], message, body)
+    except RecursionError:
+        return TOO_DEEP
+
+
+def _check_values(decoded: Any) -> None:
+    """Checks what the types cannot say."""
+    if decoded.timestamp is not UNSET and not _is_time(decoded.timestamp, _utc):
+        raise PayloadError(
+            complaints.expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp)
+        )
     detected_at = decoded.signal.detected_at if isinstance(decoded, SignalPromoted) else None
     if detected_at is not None and not _is_time(detected_at, _iso_8601):
-        raise PayloadError(_expected("$.signal.detected_at", "an ISO 8601 time", detected_at))
+        raise PayloadError(complaints.expected("$.signal.detected_at", "an ISO 8601 time", detected_at))
     account = None if isinstance(decoded, Ping) else decoded.account
     if account is not None and account.domain is not None and not _bare_domain.fullmatch(account.domain):
         bare = "a bare domain: no scheme, no path, no trailing slash"
-        raise PayloadError(_expected("$.account.domain", bare, account.domain))
+        raise PayloadError(complaints.expected("$.account.domain", bare, account.domain))
 
 
 def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
@@ -278,76 +347,3 @@ def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
     except ValueError:
         return False
     return True
-
-
-_TOO_DEEP: Final = "$: this is nested too deeply to be read"
-_AT: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
-_MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
-
-
-def _explanation(event: str, message: str, body: bytes) -> str:
-    try:
-        return _explain(event, message, body)
-    except RecursionError:
-        return _TOO_DEEP
-
-
-def _explain(event: str, message: str, body: bytes) -> str:
-    """A validator's message in the contract's words: `place: expected …, got …`."""
-    match = _AT.match(message)
-    problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
-    if missing := _MISSING.match(problem):
-        path = f"{path}.{missing['field']}"
-        return f"{path}: required, and missing: expected {_description(event, path) or 'a value'}"
-    found = _look_up(msgspec.json.decode(body, type=dict[str, Raw]), path)
-    description = _description(event, path) or problem
-    return f"{path}: expected {description}, got {_excerpt(found)}"
-
-
-def _steps(path: str) -> list[str]:
-    return re.findall(r"[^.\[\]$]+", path)
-
-
-def _look_up(fields: dict[str, Raw], path: str) -> bytes:
-    found: Any = fields
-    for step in _steps(path):
-        if isinstance(found, Raw):
-            found = msgspec.json.decode(found, type=list[Raw] if step.isdigit() else dict[str, Raw])
-        found = found[int(step) if isinstance(found, list) else step]
-    return bytes(found) if isinstance(found, Raw) else b"an object"
-
-
-def _description(event: str, path: str) -> str | None:
-    """What the types say of the value at a path."""
-    kind: msgspec.inspect.Type = msgspec.inspect.type_info(EVENTS[event])
-    for step in _steps(path):
-        kind = next(iter(_members(kind, step)), msgspec.inspect.AnyType())
-    while True:
-        if isinstance(kind, msgspec.inspect.Metadata):
-            text = (kind.extra_json_schema or {}).get("description")
-            if text:
-                return str(text)
-            kind = kind.type
-        else:
-            return None
-
-
-def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type]:
-    if isinstance(kind, msgspec.inspect.Metadata):
-        return _members(kind.type, step)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return [found for option in kind.types for found in _members(option, step)]
-    if isinstance(kind, msgspec.inspect.ListType):
-        return [kind.item_type]
-    if isinstance(kind, msgspec.inspect.StructType):
-        return [field.type for field in kind.fields if field.encode_name == step]
-    return []
-
-
-def _expected(path: str, description: str, found: str) -> str:
-    return f"{path}: expected {description}, got {_excerpt(msgspec.json.encode(found))}"
-
-
-def _excerpt(value: bytes) -> str:
-    text = value.decode("utf-8", "replace")
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -48,11 +48,9 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
     fresh = contents.workspace.secret is None
     if fresh:
         contents.workspace.secret = new_secret(environment)
-    url, _ = guard.split_userinfo(wanted.url or "")
-    guard.check_url(url, allow_local=bool(wanted.allow_local))
-    name = wanted.name or _free_name(contents, guard.default_name(url))
-    added_at = times.to_text(environment.clock.now())
-    destination = _with(Destination(id=environment.new_id("dst"), name=name, url=url, added_at=added_at), wanted)
+    destination = unsaved(environment, wanted)
+    if wanted.name is None:
+        destination = msgspec.structs.replace(destination, name=_free_name(contents, destination.name))
     _check_free(contents, destination)
     answer = _ping(environment, destination, contents, "nothing was saved") if ping else None
     with environment.store.change() as current:
@@ -64,6 +62,14 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
         environment.queue.join([destination.id])
         current.destinations.append(destination)
     return destination, answer, fresh
+
+
+def unsaved(environment: Environment, wanted: Wanted) -> Destination:
+    """A fresh destination as it is wanted, which stands nowhere yet. Raises UsageError."""
+    url, _ = guard.split_userinfo(wanted.url or "")
+    guard.check_url(url, allow_local=bool(wanted.allow_local))
+    now = times.to_text(environment.clock.now())
+    return _with(Destination(id=environment.new_id("dst"), name=guard.default_name(url), url=url, added_at=now), wanted)
 
 
 def change(environment: Environment, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:

@@ -110,6 +110,15 @@ class Environment:
 
         return state_directory(self.variables) / "queue"
 
+    def nameless_file(self) -> BinaryIO:
+        """A file on the queue's disk, for what is too large for memory. It is gone when it is closed."""
+        from arkcli import files
+        from arkcli.paths import state_directory
+
+        directory = state_directory(self.variables)
+        files.make_directory(directory)
+        return files.nameless(directory)
+
     def wire(self) -> "Wire[Token]":
         """A way out to the network."""
         from arkcli.wire import Wire, ca_bundle
@@ -118,7 +127,13 @@ class Environment:
 
     def new_id(self, prefix: str) -> str:
         """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
-        return f"{prefix}_{self.clock.now():012x}{self.randomness(8).hex()}"
+        (digits,) = self.new_digits(1)
+        return f"{prefix}_{digits}"
+
+    def new_digits(self, count: int) -> list[str]:
+        """What makes so many ids fresh: 28 hex digits each."""
+        now, random = f"{self.clock.now():012x}", self.randomness(8 * count).hex()
+        return [now + random[begin : begin + 16] for begin in range(0, 16 * count, 16)]
 
     def secret_of(self, destination: "Destination", contents: "Contents") -> Secret:
         """The secret that signs for a destination: its own, else the workspace's. Raises UsageError."""

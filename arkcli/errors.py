@@ -67,6 +67,11 @@ class NotAccepted(ArkError):
 
     code = "not_accepted"
 
+    def __init__(self, reason: str, what: str) -> None:
+        """`reason` is why, and `what` says what was accepted nevertheless, and what to do."""
+        super().__init__(f"{reason}: {what}")
+        self.reason = reason
+
 
 class NotRecorded(ArkError):
     """An outcome could not be written down. Nothing is lost; what was in flight will be sent again."""

@@ -4,24 +4,31 @@ from collections.abc import Sequence
 
 import msgspec
 
-from arkcli import contract, samples, times
+from arkcli import contract, samples, shaping, times
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Report, Sender, Sending
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
-from arkcli.model import Destination, Event, State
+from arkcli.errors import Interrupted, UsageError
+from arkcli.model import Answer, Destination, Event, State
 from arkcli.queue.eventlog import Draft
+from arkcli.shaping import Setting
 from arkcli.store import Contents
+from arkcli.wire import Endpoint
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What is to be sent: an event's name and payload, and to whom (None: everybody)."""
+    """What is to be sent: an event's name and payload, and to whom (None: everybody).
+
+    `settings` are put into the payload first. `raw` sends the payload byte for byte.
+    """
 
     event: str
     payload: bytes
     to: list[Destination] | None = None
     event_id: str | None = None
     validate: bool = True
+    settings: Sequence[Setting] = ()
+    raw: bool = False
 
 
 class Repeated(Exception):
@@ -34,15 +41,30 @@ class Repeated(Exception):
 
 def draft(environment: Environment, order: Order) -> Draft:
     """The event as it will be accepted. Raises PayloadError."""
-    now = environment.clock.now()
-    filling = contract.Filling(timestamp=times.to_text(now), batch_id=environment.new_id("batch"))
+    (digits,) = environment.new_digits(1)
+    return make_draft(order, order.payload, times.to_text(environment.clock.now()), digits)
+
+
+def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
+    """The event that a payload makes at a time (ISO 8601), with digits that make its ids fresh. Raises PayloadError."""
     return Draft(
-        id=order.event_id or environment.new_id("evt"),
+        id=order.event_id or f"evt_{digits}",
         name=order.event,
-        at=times.to_text(now),
-        body=contract.make_body(order.event, order.payload, filling, validate=order.validate),
+        at=at,
+        body=_body(order, payload, contract.Filling(timestamp=at, batch_id=f"batch_{digits}")),
         to=None if order.to is None else tuple(destination.id for destination in order.to),
     )
+
+
+def _body(order: Order, payload: bytes, filling: contract.Filling) -> bytes:
+    if order.raw:
+        contract.check_raw_body(order.event, payload, validate=order.validate)
+        return payload
+    return contract.make_body(order.event, _shaped(order, payload), filling, validate=order.validate)
+
+
+def _shaped(order: Order, payload: bytes) -> bytes:
+    return shaping.put(payload, order.settings) if order.settings else payload
 
 
 def sample(environment: Environment, event: str) -> bytes:
@@ -79,14 +101,34 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     return Sending(sending.event, _in_order(receivers, sending.reports))
 
 
+def send_once(environment: Environment, order: Order, endpoint: Endpoint) -> tuple[Event, Answer]:
+    """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
+    event = unsaved(environment, order)
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        for _, answer in sender.ping([endpoint], event):
+            return event, answer
+    finally:
+        wire.close()
+    raise Interrupted("interrupted before the attempt was made: nothing was sent")
+
+
+def unsaved(environment: Environment, order: Order) -> Event:
+    """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
+    drafted = draft(environment, order)
+    return Event(0, 0, drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
+
+
 def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:
     known = {report.destination: report for report in reports}
     return [known.get(found.name) or Report(found.name, State.WAITING) for found in receivers]
 
 
 def _check_same(accepted: Event, order: Order) -> None:
-    same = accepted.name == order.event and contract.refill(order.event, order.payload, accepted.body) == accepted.body
-    if not same:
+    payload = _shaped(order, order.payload)
+    body = payload if order.raw else contract.refill(order.event, payload, accepted.body)
+    if (accepted.name, accepted.body) != (order.event, body):
         raise UsageError(
             f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}; choose another --id"
         )

@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -47,6 +47,14 @@ def create(path: Path) -> None:
     """Makes an empty file where there is none, and syncs its directory."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT))
     sync_directory(path.parent)
+
+
+def nameless(directory: Path) -> BinaryIO:
+    """A file for this user alone, to write and to read, that has no name and is gone when it is closed."""
+    # Heavy for what seldom happens.
+    import tempfile
+
+    return tempfile.TemporaryFile(dir=directory)
 
 
 def out_of_selects_way(descriptor: int) -> int:

@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
 from arkcli.errors import ArkError
 from arkcli.screen import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _STYLES: Final = {
     "valid": "green",
@@ -80,6 +85,7 @@ class Output:
         self._variables = variables
         self.as_json = as_json
         self.quiet = quiet
+        self._bar: Progress | None = None
         self._color = color
 
     @property
@@ -158,6 +164,13 @@ class Output:
         drawn = not (self.as_json or self.quiet) and self._stdout.isatty()
         return Rows(self, columns, drawn=drawn)
 
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines of data as they come, JSON or text already; left out when quiet."""
+        if self.as_json or not self.quiet:
+            with self._bar_aside():
+                self._stdout.writelines(f"{text}\n" for text in texts)
+                self._stdout.flush()
+
     def line(self, text: str) -> None:
         """A line of a story that is told as it happens; left out when quiet or as JSON."""
         if not (self.quiet or self.as_json):
@@ -186,13 +199,55 @@ class Output:
             self._stderr.write(f"{word} {clean(str(error))}\n")
             self._stderr.flush()
 
+    @contextmanager
+    def progress(self, total: int | None) -> Iterator[Callable[[int, str], None]]:
+        """A bar on standard error for the length of a block, where that is a terminal; not when quiet or as JSON.
+
+        Yields a function that is told how much of `total` (None: nobody knows) is done, and in words what.
+        """
+        dumb = self._variables.get("TERM") == "dumb"
+        if self.quiet or self.as_json or dumb or not self._stderr.isatty():
+            yield lambda _done, _words: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        words = TextColumn("{task.description}", markup=False)
+        console = self._console(self._stderr)
+        bar = Progress(words, BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+        task = bar.add_task("", total=total)
+        with bar:
+            self._bar = bar
+            try:
+                yield lambda done, words: bar.update(task, completed=done, description=words)
+            finally:
+                self._bar = None
+
+    @contextmanager
+    def _bar_aside(self) -> Iterator[None]:
+        """Takes the bar off the terminal while lines are written to the same one."""
+        if self._bar is None or not self._stdout.isatty():
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def _console(self, stream: TextIO) -> "Console":
+        from rich.console import Console
+
+        colored = self._is_colored(stream)
+        return Console(
+            file=stream, width=self.width, color_system="standard" if colored else None,
+            force_terminal=colored or stream.isatty(), no_color=not colored, highlight=False, legacy_windows=False,
+            _environ={},
+        )  # fmt: skip
+
     def _table(self, table: Table) -> None:
         if not table.rows:
             return
         if not self._stdout.isatty():
             self._stdout.writelines("\t".join(map(self._cell, row)) + "\n" for row in table.rows)
             return
-        from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -205,12 +260,7 @@ class Output:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(Text.from_ansi(self._cell(value)) for value in row))
-        colored = self._is_colored(self._stdout)
-        console = Console(
-            file=self._stdout, width=self.width, color_system="standard" if colored else None, force_terminal=colored,
-            no_color=not colored, highlight=False, legacy_windows=False, _environ={},
-        )  # fmt: skip
-        console.print(drawn)
+        self._console(self._stdout).print(drawn)
 
     def _records(self, table: Table) -> None:
         """A table that is too wide to be one: a line for each cell, a blank one between rows."""
@@ -296,3 +346,8 @@ def listed(names: Iterable[str]) -> str:
     """Names in a sentence: `a, b and c`."""
     *most, last = list(names) or [""]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(number: int, noun: str) -> str:
+    """So many things: `1 line`, `2,000 lines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

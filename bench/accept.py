@@ -1,4 +1,7 @@
-"""Accepting: 100,000 events of 2 KB made, validated and durable, against writing the same bytes with as many syncs."""
+"""Accepting: 100,000 events of 2 KB made, validated and durable, against writing the same bytes with as many syncs.
+
+Once from standard input, as a whole process with its start, and once by calling the package's functions.
+"""
 
 import os
 import time
@@ -6,28 +9,65 @@ from pathlib import Path
 from typing import Final
 
 from bench import measure
-from bench.home import BATCH, Home, draft, payload, workplace
+from bench.home import BATCH, EVENT, Home, draft, payload, workplace
 from bench.measure import Contestant, Goal, Options, Result
 
 COUNT: Final = 100_000
 _GOALS: Final = (Goal(at_least=80_000, of_value=True),)
+#: In memory, a tenth of the events are as good as all.
+_FLAT: Final = (Goal(at_most=1.2),)
 
 
 def results(options: Options) -> list[Result]:
-    """Events a second, by calling the package's functions: reading and splitting the input is not in it."""
+    """Events a second, and the peak memory against that of a tenth of them; with --full also of a million."""
+    counts = [COUNT // 10, COUNT, *([10 * COUNT] if options.full else [])]
     with workplace() as directory:
         block = _one_batch()
+        streams = {count: _stream(directory / f"{count}.ndjson", count) for count in counts}
         found = measure.alternate(
             options.rounds,
             [
                 _write("write", directory / "written", block),
                 _accept,
+                *(_send(count, path) for count, path in streams.items()),
                 _write("again", directory / "written", block),
             ],
         )
-    what = f"accept {COUNT:,} events, {BATCH:,} a sync"
-    peer = "write + fdatasync"
-    return [Result(what, "events/s", found["accept"], peer, found["write"], found["again"], _GOALS)]
+    peer, peers = "write + fdatasync", (found["write"], found["again"])
+    called = Result(f"accept {COUNT:,} events, {BATCH:,} a sync", "events/s", found["accept"], peer, *peers)
+    rates = [
+        Result(f"ark send --ndjson, {count:,} lines", "events/s", found[f"{count}"], peer, *peers, _GOALS)
+        for count in counts[1:]
+    ]
+    few, few_memory = f"{counts[0]:,} lines", found[f"{counts[0]}, MiB"]
+    memory = [
+        Result(f"the same, {count:,} lines, peak memory", "MiB", found[f"{count}, MiB"], few, few_memory, goals=_FLAT)
+        for count in counts[1:]
+    ]
+    return [called, *rates, *memory]
+
+
+def _stream(path: Path, count: int) -> Path:
+    """So many payloads, one a line."""
+    with workplace() as directory, Home(directory).environment() as environment, path.open("wb") as file:
+        lines = b"".join(payload(environment, number) + b"\n" for number in range(BATCH))
+        for _ in range(count // BATCH):
+            file.write(lines)
+    return path
+
+
+def _send(count: int, stream: Path) -> Contestant:
+    def contestant() -> dict[str, float]:
+        with workplace() as directory:
+            home = Home(directory)
+            home.add("crm", "http://127.0.0.1:9/")
+            command = [measure.ARK, "send", EVENT, "--ndjson", "--queue", "--json"]
+            finished = measure.run(command, home.variables, stdin=stream)
+            if finished.output.count(b'"event_id"') != count:
+                raise RuntimeError(f"{count} were sent, and there are {finished.output.count(b'event_id')} receipts")
+            return {f"{count}": count / finished.seconds, f"{count}, MiB": finished.mebibytes}
+
+    return contestant
 
 
 def _accept() -> dict[str, float]:

@@ -14,15 +14,15 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "schedule", "times"),
-    ("model", "contract", "headers", "secretsource", "explain"),
-    ("samples", "schemas", "paths", "files", "stats"),
+    ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson"),
+    ("model", "contract", "headers", "secretsource", "explain", "curl"),
+    ("samples", "schemas", "paths", "files", "shaping", "stats"),
     ("guard", "lookup", "tlswords"),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery", "metrics", "reach"),
     ("environment",),
-    ("destinations", "doctor", "events", "operating", "roster", "settings"),
-    ("demo",),
+    ("destinations", "doctor", "events", "operating", "preview", "roster", "settings"),
+    ("demo", "streaming"),
     ("cli",),
     ("__main__",),
 )

@@ -466,3 +466,99 @@ def test_refilling_refuses_what_making_a_body_refuses() -> None:
     sent = make_body(PROMOTED, json.dumps(SIGNAL).encode(), FILLING)
     with pytest.raises(PayloadError, match=r"^\$\.event: expected"):
         refill(PROMOTED, b'{"event":"ping"}', sent)
+
+
+def read_plainly(event: str, payload: bytes) -> bytes | str:
+    """A body, or what is wrong with it, without the one reading that is enough for a good payload."""
+    try:
+        body = make_body(event, payload, FILLING, validate=False)
+        contract.check_raw_body(event, body)
+    except PayloadError as error:
+        return str(error)
+    return body
+
+
+def read_quickly(event: str, payload: bytes) -> bytes | str:
+    try:
+        return make_body(event, payload, FILLING)
+    except PayloadError as error:
+        return str(error)
+
+
+#: Pieces that are good, bad and in between, and every one of them at any place of the envelope and below.
+SCRAPS = st.sampled_from(
+    [
+        *(
+            '"signal.promoted"',
+            '"signal.\\u0070romoted"',
+            '"ping"',
+            "null",
+            "5",
+            '""',
+            '"x"',
+            "[]",
+            "{}",
+            "1e400",
+            "[1",
+        ),
+        *('"2026-11-23T11:28:48Z"', '"2026-11-23"', '"2026-11-23T11:28:48+01:00"', '"0001-01-01T00:00+23:59"'),
+        *(
+            '{"domain":"a.example"}',
+            '{"domain":"https://a"}',
+            '{"domain":"a\\u000a"}',
+            '[{"name":"A"}]',
+            '[{"name":5}]',
+        ),
+        *('{"id":"s","signal_name":"n","source":"news","detected_at":"2026-11-23"}', '{"id":"s","signal_name":"n"}'),
+        *('{"id":"s","signal_name":"n","source":"news","detected_at":"soon"}', '"\\ud800"', '"é"', "01"),
+        '{"id":"s","signal_name":"n","source":"news","icp_score":101}',
+        '{"platform":"linkedin","engagement_type":"like"}',
+    ]
+)
+FIELDS = st.sampled_from(["event", "timestamp", "batchId", "signal", "account", "plays", "engagement", "other"])
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(sorted(LEAST)), st.lists(st.tuples(FIELDS, SCRAPS), max_size=6), st.booleans(), st.booleans())
+def test_a_good_payload_is_read_once_and_a_bad_one_explained_and_both_are_as_if_read_step_by_step(
+    event: str, scraps: list[tuple[str, str]], least: bool, spaced: bool
+) -> None:
+    comma, colon = (" ,\n", " : ") if spaced else (",", ":")
+    required = [(key, json.dumps(value)) for key, value in LEAST[event].items()] if least else []
+    members = comma.join(f'"{key}"{colon}{value}' for key, value in [*required, *scraps])
+    payload = f"{{{members}}}".encode()
+    assert read_quickly(event, payload) == read_plainly(event, payload)
+
+
+@pytest.mark.parametrize("body", [b' {"event":"ping",\n"timestamp" : "2026-11-23T11:28:48Z"}\r\n', b'{"event":"ping"}'])
+def test_a_raw_body_is_checked_as_it_stands(body: bytes) -> None:
+    contract.check_raw_body("ping", body, validate=False)
+    if b"timestamp" in body:
+        contract.check_raw_body("ping", body)
+    else:
+        with pytest.raises(PayloadError, match=r"^\$\.timestamp: required"):
+            contract.check_raw_body("ping", body)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"{}", '$.event: required, and missing: expected "ping"'),
+        (b'{"event":"pong"}', '$.event: expected "ping" as on the command line'),
+        (b'\xef\xbb\xbf{"event":"ping"}', "$: this is not JSON: it begins with a byte-order mark"),
+        (b"[]", "$: expected a JSON object"),
+        (b'{"event":"ping","x":"%b"}' % (b"x" * contract.MAX_BODY), "$: 1,048,"),
+    ],
+)
+def test_a_raw_body_that_cannot_be_sent_is_refused_even_when_it_is_not_validated(body: bytes, why: str) -> None:
+    with pytest.raises(PayloadError) as raised:
+        contract.check_raw_body("ping", body, validate=False)
+    assert str(raised.value).startswith(why)
+
+
+def test_a_bad_value_under_a_key_that_stands_there_twice_is_explained() -> None:
+    with pytest.raises(PayloadError) as raised:
+        make_body(PROMOTED, b'{"signal":{"id":5},"signal":null}', FILLING)
+    assert str(raised.value) == (
+        "$.signal.id: expected a text that is not empty, got another value under a key that stands there twice"
+    )

@@ -39,6 +39,7 @@ def test_every_command_shown_works(
     document: Path, world: World, receive: Callable[..., TestReceiver], tmp_path: Path
 ) -> None:
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
+    (tmp_path / "payloads.ndjson").write_bytes(PAYLOAD + b"\n" + PAYLOAD + b"\n")
     environment = surroundings(world, tmp_path) | {"URL": receive(200).url}
     if document.name == "operating.md":
         # It speaks of a house in which people live.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused, ArkError, Busy, PayloadError, Unreadable
 from arkcli.model import Outcome
-from arkcli.output import Column, Output, Table, listed, to_json
+from arkcli.output import Column, Output, Table, counted, listed, to_json
 from tests.world import World
 
 TABLE = Table(
@@ -287,3 +287,57 @@ def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
 )
 def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
     assert listed(names) == text
+
+
+def told_on_a_terminal(*, out_too: bool, as_json: bool = False, quiet: bool = False) -> tuple[str, str]:
+    """What a terminal gets as standard error while something long is done, and what a pipe gets as standard output."""
+    ours, theirs = pty.openpty()
+    try:
+        with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+            piped = io.StringIO()
+            variables = {"TERM": "xterm-256color", "COLUMNS": "60"}
+            stdout = terminal if out_too else piped
+            output = Output(stdout, terminal, variables, as_json=as_json, quiet=quiet)
+            with output.progress(10) as progress:
+                progress(5, "half is done")
+                output.lines(["1\tevt_1", "2\tevt_2"])
+                progress(10, "all is done")
+            terminal.write("\x04")
+            terminal.flush()
+            text = b""
+            while not text.endswith(b"\x04"):
+                text += os.read(ours, 65_536)
+            return text[:-1].decode(), piped.getvalue()
+    finally:
+        os.close(ours)
+
+
+def test_progress_is_drawn_on_a_terminal_and_gone_at_the_end() -> None:
+    told, piped = told_on_a_terminal(out_too=False)
+    assert "all is done" in plain(told)
+    assert told.endswith("\x1b[2K")
+    assert piped == "1\tevt_1\n2\tevt_2\n"
+
+
+def test_lines_on_the_same_terminal_stand_alone() -> None:
+    told, _ = told_on_a_terminal(out_too=True)
+    assert re.search(r"\x1b\[2K1\tevt_1\r\n2\tevt_2\r\n", told)
+
+
+@pytest.mark.parametrize("how", [{"quiet": True}, {"as_json": True}])
+def test_progress_is_drawn_for_people_only(how: dict[str, bool]) -> None:
+    told, piped = told_on_a_terminal(out_too=False, **how)
+    assert told == ""
+    assert piped == ("" if how.get("quiet") else "1\tevt_1\n2\tevt_2\n")
+
+
+def test_progress_is_not_drawn_into_a_pipe() -> None:
+    said = Said()
+    with said.output.progress(None) as progress:
+        progress(1, "words")
+    assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (12_345, "12,345 lines")])
+def test_so_many_things_are_said_as_people_say_it(number: int, said: str) -> None:
+    assert counted(number, "line") == said

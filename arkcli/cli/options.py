@@ -56,6 +56,19 @@ def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[
     return [(known.name, known.url) for known in found if known.name.startswith(incomplete)]
 
 
+def given_options(context: typer.Context) -> set[str]:
+    """What stands on the command line: options by their long names, arguments in capitals."""
+    given = (
+        parameter
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(str(parameter.name))) and source.name == "COMMANDLINE"
+    )
+    return {
+        parameter.opts[0] if parameter.param_type_name == "option" else str(parameter.name).upper()
+        for parameter in given
+    }
+
+
 def complete_event(incomplete: str) -> list[str]:
     """Names of events that begin like this, for the shell."""
     from arkcli.contract import EVENTS

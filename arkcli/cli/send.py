@@ -2,34 +2,60 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 import typer
 
-from arkcli import events, times
+from arkcli import destinations, events, shaping
 from arkcli.cli import ping as ping_command
 from arkcli.cli.command import App
+from arkcli.cli.lines import send_lines
 from arkcli.cli.options import (
+    AllowLocal,
+    CaFile,
+    Headers,
     Json,
     Quiet,
+    SecretFile,
     check_event,
     choose_destinations,
     complete_destination,
     complete_event,
     environment_of,
+    find_secrets,
+    given_options,
     output_of,
 )
+from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
 from arkcli.cli.sign import read_pieces
-from arkcli.contract import LARGE_BODY, MAX_BODY, PING
-from arkcli.delivery.send import Report, Sending
+from arkcli.contract import MAX_BODY, PING
+from arkcli.destinations import Wanted
 from arkcli.environment import Environment
-from arkcli.errors import ExitCode, NotRecorded, PayloadError, UsageError
-from arkcli.events import Order, Repeated
-from arkcli.model import State
-from arkcli.output import Table
+from arkcli.errors import PayloadError, UsageError
+from arkcli.events import Order
+from arkcli.headers import parse_headers
+from arkcli.signing import Secret
+from arkcli.wire import Endpoint
 
 app = App()
-_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+#: What `ark ping` does not take, either.
+_NOT_FOR_PING: Final = frozenset(("FILE", "--set", "--sample", "--raw", "--id", "--queue", "--ndjson"))
+#: What does not go together, and why.
+_APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
+    ("--ndjson", ("--id",), "every line gets an id of its own"),
+    ("--ndjson", ("--raw", "--sample"), "a line is a payload, and is made compact"),
+    ("--ndjson", ("--url", "--dry-run", "--curl"), "these show or send one event"),
+    ("--raw", ("--set", "--sample"), "--raw sends the bytes of FILE as they are"),
+    ("--sample", ("FILE",), "--sample sends a built-in payload, and FILE gives another"),
+    ("--url", ("--to", "--queue"), "--url is one attempt to one address, and stores nothing"),
+    ("--dry-run", ("--curl",), "choose which of them to print"),
+)
+#: What makes sense only with another option.
+_WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("--ndjson", ("--strict",)),
+    ("--url", ("--secret-file", "--allow-local", "--header", "--ca-file")),
+)
 
 
 @app.command()
@@ -45,7 +71,12 @@ def send(
         list[str] | None,
         typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Set a value, as in signal.icp_score=87. Repeatable."),
+    ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Send a realistic built-in payload.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the payload byte for byte; nothing is filled in.")] = False,
     event_id: Annotated[
         str | None, typer.Option("--id", help="An id of your own: sending it again does nothing.")
     ] = None,
@@ -53,6 +84,17 @@ def send(
     no_validate: Annotated[
         bool, typer.Option("--no-validate", help="Take any JSON object whose event does not contradict.")
     ] = False,
+    ndjson: Annotated[bool, typer.Option("--ndjson", help="One payload a line, accepted as they come.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="With --ndjson: accept every line, or none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the requests; send and store nothing.")] = False,
+    curl: Annotated[bool, typer.Option("--curl", help="Only print commands that send it with curl.")] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="One attempt to this URL, signed with ARK_SECRET; nothing is stored.")
+    ] = None,
+    secret_file: SecretFile = None,
+    allow_local: AllowLocal = False,
+    header: Headers = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,66 +105,78 @@ def send(
     Example: ark send signal.promoted payload.json
     """
     environment = environment_of(context)
-    check_event(event)
-    if event == PING:
+    _check(event, event_id, given_options(context))
+    if event == PING and not (url is not None or dry_run or curl):
         ping_command.ping_destinations(context, to, as_json=as_json, quiet=quiet)
         return
-    if event_id is not None and not _EVENT_ID.fullmatch(event_id):
-        raise UsageError("--id takes up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
-    contents = environment.store.read()
-    chosen = choose_destinations(contents, to)
     order = Order(
         event=event,
-        payload=_payload(environment, event, file, sample=sample),
-        to=chosen if to else None,
+        payload=b"",
         event_id=event_id,
         validate=not no_validate,
+        settings=[shaping.parse(text) for text in settings or []],
+        raw=raw,
     )
     output = output_of(context, as_json=as_json, quiet=quiet)
-    environment.stop_on_signals()
-    try:
-        sending = events.send(environment, order, contents, now=not queue)
-    except Repeated as repeated:
-        document = _event_json(repeated.event.id, event, repeated.event.at, len(repeated.event.body))
-        said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
-        output.result({"event": document, "deliveries": [], "repeated": True}, said)
-        return
-    except NotRecorded as error:
-        raise NotRecorded(f"the event was accepted and is queued, but {error}; `ark drain` goes on with it") from error
-    accepted = sending.event
-    if len(accepted.body) > LARGE_BODY:
-        output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
-    output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
-    status = _exit_code(sending, {found.name for found in chosen if found.paused}, queued=queue)
-    output.result(
-        {
-            "event": _event_json(accepted.id, event, accepted.at, len(accepted.body)),
-            "deliveries": [_report_json(report) for report in sending.reports],
-        },
-        Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
-        always=status is not ExitCode.DONE,
-    )
-    for report in sending.reports:
-        if report.held_by is not None and report.outcome is State.WAITING:
-            output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
-    if environment.stopping():
-        output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(status)
+    if url is not None:
+        contents = None
+        wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
+        receivers = [destinations.unsaved(environment, wanted)]
+    else:
+        contents = environment.store.read()
+        receivers = choose_destinations(contents, to)
+        order.to = receivers if to else None
+        if ndjson:
+            send_lines(environment, output, order, contents, receivers, file, strict=strict, queue=queue)
+            return
+    order.payload = _payload(environment, event, file, sample=sample)
+    if curl:
+        show_commands(environment, output, order, receivers)
+    elif contents is None:
+        endpoint = Endpoint(receivers[0], _given_secret(environment, secret_file))
+        if dry_run:
+            show_requests(environment, output, order, [endpoint])
+        else:
+            send_once(environment, output, order, endpoint)
+    elif dry_run:
+        active = [found for found in receivers if not found.paused]
+        show_requests(environment, output, order, environment.endpoints(active, contents))
+        for found in receivers:
+            if found.paused:
+                output.note(f"{found.name} is paused: the event would wait")
+    else:
+        send_event(environment, output, order, contents, receivers, queue=queue)
 
 
-def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
-    outcomes = {report.outcome for report in sending.reports if report.destination not in paused}
-    if queued or outcomes <= {State.DELIVERED}:
-        return ExitCode.DONE
-    return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
+def _check(event: str, event_id: str | None, given: set[str]) -> None:
+    """Raises UsageError for what cannot be, and for options that do not go together."""
+    check_event(event)
+    if event_id is not None and not _EVENT_ID.fullmatch(event_id):
+        raise UsageError("--id takes up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
+    for option, others, why in _APART:
+        for other in others:
+            if {option, other} <= given:
+                raise UsageError(f"{option} and {other} do not go together: {why}")
+    for needed, others in _WITH:
+        for other in others:
+            if other in given and needed not in given:
+                raise UsageError(f"{other} is for {needed} alone")
+    refused = sorted(given & _NOT_FOR_PING)
+    if event == PING and refused and not given & {"--url", "--dry-run", "--curl"}:
+        raise UsageError(f"a ping takes no {refused[0]}: `ark send ping` is `ark ping`, and never queued")
+
+
+def _given_secret(environment: Environment, file: Path | None) -> Secret:
+    if file is None and "ARK_SECRET" not in environment.variables:
+        raise UsageError("--url signs with the secret in --secret-file FILE or in ARK_SECRET; give one of them")
+    return find_secrets(environment, None, file)[0]
 
 
 def _payload(environment: Environment, event: str, file: Path | None, *, sample: bool) -> bytes:
     if sample:
-        if file is not None:
-            raise UsageError(f"--sample sends a built-in payload, and {file} gives another; choose one of them")
         return events.sample(environment, event)
+    if event == PING and file is None:
+        return b"{}"
     if file is None and environment.stdin.isatty():
         environment.stderr.write("reading the payload from the terminal; end it with Ctrl-D\n")
     payload = b""
@@ -131,25 +185,3 @@ def _payload(environment: Environment, event: str, file: Path | None, *, sample:
         if len(payload) > 4 * MAX_BODY:
             raise PayloadError(f"$: more than {4 * MAX_BODY:,} bytes are too many; a body may have {MAX_BODY:,}")
     return payload
-
-
-def _event_json(event_id: str, event: str, at: str, size: int) -> dict[str, Any]:
-    return {"id": event_id, "type": event, "at": at, "bytes": size}
-
-
-def _report_json(report: Report) -> dict[str, Any]:
-    return {
-        "destination": report.destination,
-        "outcome": report.outcome,
-        "attempt": report.attempt,
-        "status": report.status,
-        "error": report.error,
-        "duration_ms": report.duration_ms,
-        "next_attempt_at": None if report.next_attempt_at is None else times.to_text(report.next_attempt_at),
-    }
-
-
-def _row(report: Report) -> tuple[object, ...]:
-    took = None if report.duration_ms is None else f"{report.duration_ms} ms"
-    following = None if report.next_attempt_at is None else times.to_text(report.next_attempt_at)
-    return report.destination, report.outcome, report.error or report.status, took, following

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Event, Instead
@@ -21,7 +23,7 @@ _CACHED_BLOCKS: Final = 16
 _WINDOW: Final = 8 * 1024 * 1024
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
 
     id: str
@@ -85,7 +87,7 @@ class EventLog:
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:
-                raise NotAccepted(_why(error)) from error
+                raise _not_accepted(error) from error
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
         self._segments.look()
@@ -102,9 +104,8 @@ class EventLog:
             if known is not None:
                 accepted.append(known)
                 continue
-            event = Event(position, 0, *draft)
-            line = lines.encode_event(event, seq, addressed)
-            accepted.append(Event(position, len(line), *draft))
+            line = lines.encode_event(_placed(draft, position, 0), seq, addressed)
+            accepted.append(_placed(draft, position, len(line)))
             if unique:
                 fresh[draft.id] = accepted[-1]
             written.append(line)
@@ -266,6 +267,10 @@ class EventLog:
         self._lock.close()
 
 
+def _placed(draft: Draft, position: int, length: int) -> Event:
+    return Event(position, length, draft.id, draft.name, draft.at, draft.body, draft.to, draft.instead)
+
+
 def is_for(event: Event, destination_id: str) -> bool:
     """Whether an event is for a destination."""
     return event.to is None or destination_id in event.to
@@ -289,8 +294,8 @@ def _decode(line: Line) -> Event | Gap:
         return Gap(line.start, line.end - line.start)
 
 
-def _why(error: OSError) -> str:
+def _not_accepted(error: OSError) -> NotAccepted:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
-        return f"{reason}: nothing was accepted. Free some space and send it again"
-    return f"the event log cannot be written ({error.strerror or error}): nothing was accepted"
+        return NotAccepted(reason, "nothing was accepted. Free some space and send it again")
+    return NotAccepted(f"the event log cannot be written ({error.strerror or error})", "nothing was accepted")

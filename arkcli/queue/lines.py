@@ -1,5 +1,7 @@
 """Line formats of the queue: sealing, encoding and decoding. docs/internals.md, section 2, describes them."""
 
+import base64
+import binascii
 import contextlib
 import zlib
 from typing import Final, TypeVar
@@ -13,6 +15,8 @@ Kind = TypeVar("Kind")
 
 OPENING: Final = b'{"crc":"'
 _BODY: Final = b',"body":'
+#: In place of the body where it holds a newline, which no line can.
+_RAW: Final = b',"raw":"'
 _SEALED: Final = len(OPENING) + 8 + 2
 
 
@@ -143,14 +147,17 @@ _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 
 
 def encode_event(event: Event, seq: int, addressed: int) -> bytes:
-    """An event line, with its newline. The body goes in verbatim, as the last key."""
-    to = b"" if event.to is None else b'"to":%b,' % _encoder.encode(event.to)
+    """An event line, with its newline. The body goes in verbatim, as the last key, unless it holds a newline."""
+    head = f'"seq":{seq},"addressed":{addressed},"id":"{event.id}","at":"{event.at}","event":"{event.name}"'.encode()
+    if event.to is not None:
+        head += b',"to":%b' % _encoder.encode(event.to)
     if event.instead is not None:
-        to += b'"instead":%b,' % _encoder.encode(event.instead)
-    return seal(
-        b'"seq":%d,"addressed":%d,"id":"%b","at":"%b","event":"%b",%b"body":%b}'
-        % (seq, addressed, event.id.encode(), event.at.encode(), event.name.encode(), to, event.body)
-    )
+        head += b',"instead":%b' % _encoder.encode(event.instead)
+    key, body = _embedded(event.body)
+    head += key
+    # Piece by piece, so that a body is copied once.
+    crc = zlib.crc32(b"}", zlib.crc32(body, zlib.crc32(head)))
+    return b"".join((OPENING, b'%08x",' % crc, head, body, b"}\n"))
 
 
 def decode_event(line: bytes, position: int) -> Event:
@@ -169,9 +176,9 @@ def event_counts(line: bytes) -> tuple[int, int]:
 
 
 def encode_dead(line: DeadLine) -> bytes:
-    """A dead letter's line, with its newline. The body goes in verbatim, as the last key."""
+    """A dead letter's line, with its newline. The body goes in like that of an event line."""
     header = _encoder.encode(msgspec.structs.replace(line, body=b""))
-    return seal(b'%b,"body":%b}' % (header[1:-1], line.body))
+    return seal(b"%b%b%b}" % (header[1:-1], *_embedded(line.body)))
 
 
 def decode_dead(line: bytes) -> DeadLine:
@@ -189,8 +196,23 @@ def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
     """
     cut = line.find(_BODY)
     if cut < 0:
-        raise Damaged("it has no body")
+        return _split_off_raw(line)
     return line[:cut] + b"}", line[cut + len(_BODY) : -1]
+
+
+def _split_off_raw(line: bytes) -> tuple[bytes, bytes]:
+    cut = line.find(_RAW)
+    if cut < 0:
+        raise Damaged("it has no body")
+    try:
+        return line[:cut] + b"}", base64.b64decode(line[cut + len(_RAW) : -2], validate=True)
+    except binascii.Error as error:
+        raise Damaged(f"its body is not base64: {error}") from None
+
+
+def _embedded(body: bytes) -> tuple[bytes, bytes]:
+    """The body as the last member of a line: the key with the comma before it, and the value."""
+    return (_RAW, base64.b64encode(body) + b'"') if b"\n" in body else (_BODY, body)
 
 
 def pieces(line: bytes) -> list[bytes]:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,10 @@ BODY = b'{"event":"signal.promoted","timestamp":"2026-11-18T00:00:00.000Z","sign
 EVENT = Event(4096, 0, "evt_1", "signal.promoted", AT, BODY)
 ADDRESSED = Event(4096, 0, "evt_1", "signal.promoted", AT, BODY, ("dst_1", "dst_2"))
 AGAIN = Event(4096, 0, "evt_1", "signal.promoted", AT, BODY, ("dst_1",), {"dst_1": (3, 812, 240)})
+RAW_BODY = b' {\n "event":\t"signal.promoted", "raw": [1.10] }\r\n'
+RAW = Event(4096, 0, "evt_1", "signal.promoted", AT, RAW_BODY)
 LETTER = DeadLine(4096, 2201, "evt_1", AT, "signal.promoted", times.to_text(START + 1), BODY, 500, "HTTP 500")
+RAW_LETTER = DeadLine(4096, 2201, "evt_1", AT, "signal.promoted", times.to_text(START + 1), RAW_BODY)
 FIRST = AttemptLine(
     pos=4096, len=2201, id="evt_1", event="signal.promoted", attempt=1, at=AT, outcome=Outcome.DELIVERED, ms=3
 )
@@ -59,8 +63,10 @@ KINDS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "event": (lines.encode_event(EVENT, 17, 2), read_event),
     "addressed event": (lines.encode_event(ADDRESSED, 17, 2), read_event),
     "event sent again": (lines.encode_event(AGAIN, 17, 2), read_event),
+    "event with a newline in its body": (lines.encode_event(RAW, 17, 2), read_event),
     "counts of an event": (lines.encode_event(EVENT, 17, 2), lines.event_counts),
     "dead letter": (lines.encode_dead(LETTER), lines.decode_dead),
+    "dead letter with a newline in its body": (lines.encode_dead(RAW_LETTER), lines.decode_dead),
     "first attempt": (lines.encode_attempt(FIRST), lines.decode_journal),
     "retry": (lines.encode_attempt(RETRY), lines.decode_journal),
     "drop": (lines.encode_drop(DROP), lines.decode_journal),
@@ -117,6 +123,8 @@ def test_a_line_begins_with_the_checksum_of_everything_behind_it(line: bytes, re
         ("event", ["crc", "seq", "addressed", "id", "at", "event", "body"]),
         ("addressed event", ["crc", "seq", "addressed", "id", "at", "event", "to", "body"]),
         ("event sent again", ["crc", "seq", "addressed", "id", "at", "event", "to", "instead", "body"]),
+        ("event with a newline in its body", ["crc", "seq", "addressed", "id", "at", "event", "raw"]),
+        ("dead letter with a newline in its body", ["crc", "pos", "len", "id", "at", "event", "died_at", "raw"]),
         ("dead letter", ["crc", "pos", "len", "id", "at", "event", "died_at", "status", "error", "body"]),
         ("snapshot", ["crc", "snapshot"]),
     ],
@@ -369,3 +377,30 @@ def test_whatever_body_the_contract_makes_is_read_back_byte_for_byte(payload: by
         return
     line = lines.encode_event(Event(0, 0, "evt_1", "ping", AT, body), 0, 0)
     assert lines.decode_event(line[:-1], 0).body == body
+
+
+white = st.text(" \t\r\n", max_size=4).map(str.encode)
+
+
+@given(white, bodies, white)
+def test_a_body_is_read_as_it_was_written_whatever_white_space_is_in_it(
+    before: bytes, body: bytes, after: bytes
+) -> None:
+    body = before + body.replace(b",", b",\n" + after) + after
+    event = Event(7, 0, "evt_1", "ping", AT, body)
+    line = lines.encode_event(event, 1, 0)
+    assert line.count(b"\n") == 1
+    assert lines.decode_event(line[:-1], 7) == msgspec.structs.replace(event, length=len(line))
+    letter = DeadLine(7, 8, "evt_1", AT, "ping", AT, body)
+    assert lines.decode_dead(lines.encode_dead(letter)[:-1]) == letter
+
+
+@pytest.mark.parametrize("text", [b"", b"e30", b"e30=\n", b"e3 0=", b"e30=x", b"===="])
+def test_a_raw_body_that_is_not_base64_is_damage(text: bytes) -> None:
+    line = lines.seal(b'"seq":1,"addressed":0,"id":"evt_1","at":"x","event":"ping","raw":"%b"}' % text)
+    assert is_damaged(read_event, line[:-1]) is (text != b"")
+
+
+def test_a_body_without_a_newline_stands_verbatim_however_it_is_spaced() -> None:
+    body = b' {"event" :\t"ping"}\r'
+    assert lines.encode_event(msgspec.structs.replace(EVENT, body=body), 1, 0).endswith(b',"body":' + body + b"}\n")

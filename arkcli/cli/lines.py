@@ -1,0 +1,154 @@
+"""One event a line, for `ark send --ndjson`."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+
+from arkcli import streaming
+from arkcli.contract import LARGE_BODY
+from arkcli.delivery.drain import Drained
+from arkcli.environment import Environment
+from arkcli.errors import ExitCode, UsageError
+from arkcli.events import Order
+from arkcli.model import Destination
+from arkcli.ndjson import Lines
+from arkcli.output import Output, counted, to_json
+from arkcli.screen import clean
+from arkcli.store import Contents
+from arkcli.streaming import LONGEST_LINE, Intake, Receipt
+
+
+def send_lines(
+    environment: Environment,
+    output: Output,
+    order: Order,
+    contents: Contents,
+    receivers: Sequence[Destination],
+    file: Path | None,
+    *,
+    strict: bool,
+    queue: bool,
+) -> None:
+    """Accepts an event for every good line, then delivers unless they are only to be queued.
+
+    The exit status is that of a send; 2 when a line was bad.
+    """
+    if not queue:
+        # A secret that cannot be had is told before anything is accepted, as for a single event.
+        environment.endpoints([found for found in receivers if not found.paused], contents)
+    environment.stop_on_signals()
+    environment.queue.join(found.id for found in receivers)
+    intake = Intake(environment, order)
+    with _opened(environment, file) as stream:
+        if strict:
+            with environment.nameless_file() as copy:
+                _check(output, Intake(environment, order), stream, copy)
+                _accept(output, intake, copy)
+        else:
+            _accept(output, intake, stream)
+    if intake.large:
+        output.warn(f"of {intake.large:,} the body has more than {LARGE_BODY:,} bytes, which many receivers refuse")
+    refused = f"; {_refused(intake)}" if intake.refused else ""
+    output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
+    status = ExitCode.DONE
+    if intake.accepted and not queue:
+        drained = streaming.deliver(environment, receivers, output.warn)
+        _show_drained(output, drained, receivers)
+        status = _exit_code(environment, drained)
+    raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)
+
+
+def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
+    """Copies a stream whose lines are all good. Raises UsageError when one is not."""
+    lines = Lines(stream, LONGEST_LINE, copy)
+    with _progress(output, stream) as progress:
+        for receipts in intake.refusals(lines):
+            _show(output, receipts)
+            progress(lines.taken, f"{counted(intake.last_line, 'line')} checked")
+    if intake.refused:
+        raise UsageError(f"{_refused(intake)}, so with --strict nothing was accepted")
+    copy.seek(0)
+
+
+def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
+    lines = Lines(stream, LONGEST_LINE)
+    with _progress(output, stream) as progress:
+        for receipts in intake.accept(lines):
+            _show(output, receipts)
+            progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
+
+
+def _refused(intake: Intake) -> str:
+    return f"{counted(intake.refused, 'line')} {'was' if intake.refused == 1 else 'were'} refused"
+
+
+def _show(output: Output, receipts: Sequence[Receipt]) -> None:
+    output.lines(map(_to_json if output.as_json else _to_text, receipts))
+    if output.quiet and not output.as_json:
+        # Quiet is for success.
+        for receipt in receipts:
+            if receipt.error is not None:
+                output.warn(f"line {receipt.line}: {receipt.error}")
+
+
+def _to_json(receipt: Receipt) -> str:
+    if receipt.error is not None:
+        return to_json({"line": receipt.line, "error": receipt.error})
+    # An id has nothing in it that JSON would escape, and there may be millions.
+    return f'{{"line": {receipt.line}, "event_id": "{receipt.event_id}"}}'
+
+
+def _to_text(receipt: Receipt) -> str:
+    return f"{receipt.line}\t-\t{clean(receipt.error)}" if receipt.error else f"{receipt.line}\t{receipt.event_id}"
+
+
+def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destination]) -> None:
+    for tally in drained.destinations:
+        output.note(f"{tally.name}: {tally.delivered:,} delivered, {tally.retrying:,} to retry, {tally.dead:,} dead")
+    for held in drained.held:
+        output.note(f"{held.name} is left to {held.by}, which is delivering to it")
+    for found in receivers:
+        if found.paused:
+            output.note(f"{found.name} is paused: its events wait")
+
+
+def _exit_code(environment: Environment, drained: Drained) -> ExitCode:
+    if environment.stopping():
+        return ExitCode.INTERRUPTED
+    if drained.total("dead"):
+        return ExitCode.FAILED
+    return ExitCode.RETRYING if drained.total("retrying") or drained.held else ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _opened(environment: Environment, file: Path | None) -> Iterator[BinaryIO]:
+    if file is None or str(file) == "-":
+        if file is None and environment.stdin.isatty():
+            environment.stderr.write("reading payloads from the terminal, one a line; end them with Ctrl-D\n")
+        yield environment.stdin
+        return
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    with opened:
+        yield opened
+
+
+def _progress(output: Output, stream: BinaryIO) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
+    # Whoever types the lines sees how far they are, and would not see what they type.
+    return contextlib.nullcontext(lambda _done, _words: None) if stream.isatty() else output.progress(_size(stream))
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """How many bytes a file has; None for a stream that has no end yet."""
+    try:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+    except OSError:
+        return None
+    return size

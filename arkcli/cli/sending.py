@@ -1,0 +1,131 @@
+"""What becomes of one event, for `ark send`: sent, or only shown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from arkcli import events, preview, times
+from arkcli.contract import LARGE_BODY
+from arkcli.delivery.send import Report, Sending
+from arkcli.environment import Environment
+from arkcli.errors import ExitCode, NotRecorded
+from arkcli.events import Order, Repeated
+from arkcli.model import Destination, Event, Outcome, State
+from arkcli.output import Output, Table
+from arkcli.store import Contents
+from arkcli.wire import Endpoint
+
+
+def send_event(
+    environment: Environment,
+    output: Output,
+    order: Order,
+    contents: Contents,
+    receivers: Sequence[Destination],
+    *,
+    queue: bool,
+) -> None:
+    """Accepts an event, and delivers it at once unless it is only to be queued."""
+    environment.stop_on_signals()
+    try:
+        sending = events.send(environment, order, contents, now=not queue)
+    except Repeated as repeated:
+        said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
+        output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
+        return
+    except NotRecorded as error:
+        raise NotRecorded(f"the event was accepted and is queued, but {error}; `ark drain` goes on with it") from error
+    accepted = sending.event
+    if len(accepted.body) > LARGE_BODY:
+        output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
+    output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
+    status = _exit_code(sending, {found.name for found in receivers if found.paused}, queued=queue)
+    output.result(
+        {"event": _event_json(accepted), "deliveries": [_report_json(report) for report in sending.reports]},
+        Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
+        # Quiet is for success.
+        always=status is not ExitCode.DONE,
+    )
+    for report in sending.reports:
+        if report.held_by is not None and report.outcome is State.WAITING:
+            output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
+    if environment.stopping():
+        output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(status)
+
+
+def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
+    outcomes = {report.outcome for report in sending.reports if report.destination not in paused}
+    if queued or outcomes <= {State.DELIVERED}:
+        return ExitCode.DONE
+    return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
+
+
+def send_once(environment: Environment, output: Output, order: Order, endpoint: Endpoint) -> None:
+    """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
+    environment.stop_on_signals()
+    event, answer = events.send_once(environment, order, endpoint)
+    name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
+    delivery = {
+        "destination": name,
+        "outcome": answer.outcome,
+        "attempt": 1,
+        "status": answer.status,
+        "error": answer.error,
+        "duration_ms": answer.duration_ms,
+        "next_attempt_at": None,
+    }
+    row = (name, answer.outcome, answer.error or answer.status, f"{answer.duration_ms} ms")
+    # Quiet is for success.
+    table = Table(("destination", "outcome", "answer", "took"), [row])
+    output.result({"event": _event_json(event), "deliveries": [delivery]}, table, always=failed)
+    raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
+
+
+def show_requests(environment: Environment, output: Output, order: Order, endpoints: Iterable[Endpoint]) -> None:
+    """Prints the requests that sending would make at once."""
+    event = events.unsaved(environment, order)
+    found = preview.requests(event, endpoints)
+    document = [
+        {
+            "destination": request.destination,
+            "method": request.method,
+            "url": request.url,
+            "headers": request.headers,
+            "body": request.body,
+        }
+        for request in found
+    ]
+    output.result({"event": _event_json(event), "requests": document}, *map(str, found))
+
+
+def show_commands(environment: Environment, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
+    """Prints a command for every destination that sends the event with curl."""
+    event = events.unsaved(environment, order)
+    found = preview.commands(event, receivers)
+    document = [{"destination": destination.name, "command": command} for destination, command in found]
+    output.result({"event": _event_json(event), "commands": document}, *(command for _, command in found))
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "destination": report.destination,
+        "outcome": report.outcome,
+        "attempt": report.attempt,
+        "status": report.status,
+        "error": report.error,
+        "duration_ms": report.duration_ms,
+        "next_attempt_at": None if report.next_attempt_at is None else times.to_text(report.next_attempt_at),
+    }
+
+
+def _row(report: Report) -> tuple[object, ...]:
+    took = None if report.duration_ms is None else f"{report.duration_ms} ms"
+    following = None if report.next_attempt_at is None else times.to_text(report.next_attempt_at)
+    return report.destination, report.outcome, report.error or report.status, took, following

@@ -1,0 +1,75 @@
+"""What is wrong with a body, in words that name the place: `$.signal.icp_score: expected …, got …`."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+_AT: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
+
+
+def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:
+    """What a validator said of a body of this kind, as `place: expected …, got …`. Raises RecursionError."""
+    match = _AT.match(message)
+    problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
+    if missing := _MISSING.match(problem):
+        path = f"{path}.{missing['field']}"
+        return f"{path}: required, and missing: expected {_description(kind, path) or 'a value'}"
+    description = _description(kind, path) or problem
+    try:
+        got = excerpt(_look_up(msgspec.json.decode(body, type=dict[str, Raw]), path))
+    except (msgspec.MsgspecError, LookupError):
+        # The complaint is about the first of two values under one key, and the second has no such place.
+        got = "another value under a key that stands there twice"
+    return f"{path}: expected {description}, got {got}"
+
+
+def _steps(path: str) -> list[str]:
+    return re.findall(r"[^.\[\]$]+", path)
+
+
+def _look_up(fields: dict[str, Raw], path: str) -> bytes:
+    found: Any = fields
+    for step in _steps(path):
+        if isinstance(found, Raw):
+            found = msgspec.json.decode(found, type=list[Raw] if step.isdigit() else dict[str, Raw])
+        found = found[int(step) if isinstance(found, list) else step]
+    return bytes(found) if isinstance(found, Raw) else b"an object"
+
+
+def _description(kind: type[msgspec.Struct], path: str) -> str | None:
+    """What the types say of the value at a path."""
+    found = msgspec.inspect.type_info(kind)
+    for step in _steps(path):
+        found = next(iter(_members(found, step)), msgspec.inspect.AnyType())
+    while isinstance(found, msgspec.inspect.Metadata):
+        text = (found.extra_json_schema or {}).get("description")
+        if text:
+            return str(text)
+        found = found.type
+    return None
+
+
+def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _members(kind.type, step)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [found for option in kind.types for found in _members(option, step)]
+    if isinstance(kind, msgspec.inspect.ListType):
+        return [kind.item_type]
+    if isinstance(kind, msgspec.inspect.StructType):
+        return [field.type for field in kind.fields if field.encode_name == step]
+    return []
+
+
+def expected(path: str, description: str, found: str) -> str:
+    """`place: expected …, got …`, for a text."""
+    return f"{path}: expected {description}, got {excerpt(msgspec.json.encode(found))}"
+
+
+def excerpt(value: bytes) -> str:
+    """As much of a JSON value as fits into a message."""
+    text = value.decode("utf-8", "replace")
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,93 @@
+"""The lines of a stream as they arrive, in constant memory: nothing is waited for that is not needed yet."""
+
+import io
+import os
+import select
+from typing import BinaryIO, Final, NamedTuple
+
+#: How much is read at a time, in bytes: what a pipe holds.
+_PIECE: Final = 64 * 1024
+
+
+class Arrived(NamedTuple):
+    """Lines that stand one behind the other, without their newlines; None for one that was too long to be kept."""
+
+    #: The number of the first of them; the first line of all has 1.
+    number: int
+    texts: list[bytes | None]
+
+
+class Lines:
+    """Reads lines from a file, a pipe or a terminal."""
+
+    def __init__(self, stream: BinaryIO, longest: int, copy: BinaryIO | None = None) -> None:
+        """A line with more than `longest` bytes is not kept. What is read is written to `copy`, too."""
+        self._stream = stream
+        self._longest = longest
+        self._copy = copy
+        #: How many bytes have been read.
+        self.taken = 0
+        self._number = 0
+        #: The beginning of a line whose newline has not come yet; empty while it is being passed over.
+        self._begun: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._descriptor = _descriptor(stream)
+        self._poll = select.poll()
+        if self._descriptor is not None:
+            self._poll.register(self._descriptor, select.POLLIN)
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been read."""
+        return self._ended
+
+    def read(self, seconds: float) -> Arrived:
+        """The lines that have arrived; where nothing has, waits so long for more. Raises OSError."""
+        if self._descriptor is None:
+            piece = self._stream.read(_PIECE)
+        elif self._poll.poll(seconds * 1000):
+            piece = os.read(self._descriptor, _PIECE)
+        else:
+            return self._arrived([])
+        self.taken += len(piece)
+        if self._copy is not None:
+            self._copy.write(piece)
+        if piece:
+            return self._split(piece)
+        self._ended = True
+        # The last line may lack its newline.
+        return self._split(b"\n" if self._size else b"")
+
+    def _split(self, piece: bytes) -> Arrived:
+        first, *others = piece.split(b"\n")
+        self._add(first)
+        if not others:
+            return self._arrived([])
+        texts: list[bytes | None] = [b"".join(self._begun) if self._size <= self._longest else None]
+        self._begun, self._size = [], 0
+        self._add(others.pop())
+        texts += others if len(piece) <= self._longest else map(self._kept, others)
+        return self._arrived(texts)
+
+    def _arrived(self, texts: list[bytes | None]) -> Arrived:
+        arrived = Arrived(self._number + 1, texts)
+        self._number += len(texts)
+        return arrived
+
+    def _kept(self, text: bytes) -> bytes | None:
+        return text if len(text) <= self._longest else None
+
+    def _add(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= self._longest:
+            self._begun.append(piece)
+        else:
+            self._begun.clear()
+
+
+def _descriptor(stream: BinaryIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return None

@@ -1,0 +1,72 @@
+"""The requests that an event would make, to be looked at: `ark send --dry-run` and `--curl`. Nothing is sent."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from arkcli import curl
+from arkcli.model import Delivery, Destination, Event
+from arkcli.signing import SIGNATURE_HEADER, Secret
+from arkcli.wire import Endpoint
+
+_MASK = "***"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. Values of headers that the user set are masked: any of them may be a secret."""
+
+    destination: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+    def __str__(self) -> str:
+        headers = "".join(f"{name}: {value}\n" for name, value in self.headers.items())
+        return f"{self.method} {self.url}\n{headers}\n{self.body}\n"
+
+
+def requests(event: Event, endpoints: Iterable[Endpoint]) -> list[Request]:
+    """The first attempt at every endpoint, signed."""
+    return [
+        Request(
+            destination=endpoint.destination.name,
+            method="POST",
+            url=endpoint.destination.url,
+            headers={
+                name: _MASK if name in _set_by_user(endpoint.destination) else value
+                for name, value in _headers(endpoint, event).items()
+            },
+            body=event.body.decode(),
+        )
+        for endpoint in endpoints
+    ]
+
+
+def commands(event: Event, destinations: Iterable[Destination]) -> list[tuple[Destination, str]]:
+    """For every destination a command that makes the first attempt with curl."""
+    return [(destination, _command(event, destination)) for destination in destinations]
+
+
+def _command(event: Event, destination: Destination) -> str:
+    # The command signs for itself, so that whatever signs here does not matter.
+    headers = _headers(Endpoint(destination, Secret("unused")), event)
+    del headers[SIGNATURE_HEADER]
+    own = _set_by_user(destination)
+    shown = {name: None if name in own else value for name, value in headers.items()}
+    return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)
+
+
+def _headers(endpoint: Endpoint, event: Event) -> dict[str, str]:
+    found = {}
+    for line in endpoint.headers_for(Delivery(event, 1)):
+        name, colon, value = line.partition(":")
+        # `Name:` is how libcurl is told to leave a header out, `Name;` how it is told to send an empty one.
+        if value or not colon:
+            found[name.removesuffix(";")] = value.strip()
+    return found
+
+
+def _set_by_user(destination: Destination) -> set[str]:
+    """Names of headers whose values may be secrets."""
+    return {*destination.headers, *(["Authorization"] if destination.userinfo is not None else [])}

@@ -1,0 +1,190 @@
+"""Accepting a stream of payloads, one a line, while it comes: `ark send EVENT --ndjson`."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from arkcli import events, times
+from arkcli.contract import LARGE_BODY, MAX_BODY
+from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.places import Limits
+from arkcli.environment import Environment
+from arkcli.errors import Interrupted, NotAccepted, PayloadError
+from arkcli.events import Order
+from arkcli.model import Destination, Event
+from arkcli.ndjson import Arrived, Lines
+from arkcli.output import counted
+from arkcli.queue.eventlog import Draft
+from arkcli.roster import Roster
+from arkcli.store import Contents
+
+#: The longest line, in bytes: a body, and room for white space that it loses.
+LONGEST_LINE: Final = 4 * MAX_BODY
+#: A batch is accepted when it has so many lines or bytes,
+_BATCH: Final = 2_000
+_BATCH_SIZE: Final = 2 * 1024 * 1024
+#: or when nothing has come for so long, or its first line has waited for so long. Seconds.
+_LULL: Final = 0.01
+_PATIENCE: Final = 0.1
+
+
+class Receipt(NamedTuple):
+    """What became of a line: the event it was accepted as, or why it was not accepted."""
+
+    line: int
+    event_id: str | None
+    error: str | None
+
+
+class _Batch:
+    """Lines that are accepted together."""
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.size = 0
+        self.last_line = 0
+        self.drafts: list[Draft] = []
+        self.receipts: list[Receipt] = []
+
+    def is_full(self) -> bool:
+        return self.size >= _BATCH_SIZE or len(self.receipts) >= _BATCH
+
+
+class Intake:
+    """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read.
+
+    Blank lines are counted and passed over.
+    """
+
+    def __init__(self, environment: Environment, order: Order) -> None:
+        """`order` says what the events are; the payloads come with the lines."""
+        self._environment = environment
+        self._clock = environment.clock
+        self._order = order
+        self._under_way: tuple[_Batch, Future[list[Event]]] | None = None
+        #: How many events are durable, how many lines were refused, and how many bodies are large.
+        self.accepted = 0
+        self.refused = 0
+        self.large = 0
+        #: The line up to which everything is accepted or refused.
+        self.last_line = 0
+
+    def accept(self, lines: Lines) -> Iterator[list[Receipt]]:
+        """Accepts every good line to the end of the stream; yields receipts in order, each once its event is durable.
+
+        Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
+        """
+        with ThreadPoolExecutor(1) as committer:
+            try:
+                for batch in self._batches(lines):
+                    yield from self._finished()
+                    if batch is not None:
+                        self._under_way = batch, committer.submit(self._commit, batch)
+                yield from self._finished()
+            finally:
+                # Nobody may be left to tell, but what is under way counts.
+                with contextlib.suppress(NotAccepted):
+                    list(self._finished())
+        if self._environment.stopping():
+            raise Interrupted(f"interrupted: {self._so_far()}")
+
+    def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
+        """Reads to the end of the stream, accepts nothing, and yields a receipt for every line that is bad.
+
+        Raises NotAccepted when the copy of the stream cannot be written, and Interrupted.
+        """
+        try:
+            for batch in self._batches(lines):
+                if batch is not None:
+                    self.last_line = batch.last_line
+                    yield [found for found in batch.receipts if found.error is not None]
+        except OSError as error:
+            raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
+        if self._environment.stopping():
+            raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
+
+    def _batches(self, lines: Lines) -> Iterator[_Batch | None]:
+        """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
+        batch = _Batch(0.0)
+        while not (lines.ended or self._environment.stopping()):
+            before = lines.taken
+            arrived = lines.read(_LULL if batch.receipts or self._under_way else _PATIENCE)
+            is_lull = lines.taken == before
+            if not batch.receipts:
+                batch.begun = self._clock.monotonic()
+            if arrived.texts:
+                self._add(batch, arrived)
+            waited = is_lull or self._clock.monotonic() - batch.begun >= _PATIENCE
+            if batch.receipts and (waited or batch.is_full()):
+                yield batch
+                batch = _Batch(0.0)
+            elif is_lull:
+                yield None
+        if batch.receipts:
+            yield batch
+
+    def _add(self, batch: _Batch, arrived: Arrived) -> None:
+        at = times.to_text(self._clock.now())
+        fresh = self._environment.new_digits(len(arrived.texts))
+        for number, (text, digits) in enumerate(zip(arrived.texts, fresh, strict=True), arrived.number):
+            try:
+                draft = self._draft(text, at, digits)
+            except PayloadError as error:
+                if text is None or text.strip():
+                    batch.receipts.append(Receipt(number, None, str(error)))
+                    self.refused += 1
+                continue
+            size = len(draft.body)
+            self.large += size > LARGE_BODY
+            batch.size += size
+            batch.drafts.append(draft)
+            batch.receipts.append(Receipt(number, draft.id, None))
+        batch.last_line = arrived.number + len(arrived.texts) - 1
+
+    def _draft(self, text: bytes | None, at: str, digits: str) -> Draft:
+        if text is None:
+            raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes are too many; a body may have {MAX_BODY:,}")
+        return events.make_draft(self._order, text, at, digits)
+
+    def _commit(self, batch: _Batch) -> list[Event]:
+        return self._environment.queue.accept(batch.drafts) if batch.drafts else []
+
+    def _finished(self) -> Iterator[list[Receipt]]:
+        """The receipts of the batch under way, when it is durable."""
+        if self._under_way is None:
+            return
+        (batch, committed), self._under_way = self._under_way, None
+        try:
+            committed.result()
+        except NotAccepted as error:
+            raise NotAccepted(error.reason, self._so_far()) from error
+        self.accepted += len(batch.drafts)
+        self.last_line = batch.last_line
+        yield batch.receipts
+
+    def _so_far(self) -> str:
+        if not self.last_line:
+            return "nothing was accepted"
+        return (
+            f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}, "
+            f"and nothing from line {self.last_line + 1:,} on"
+        )
+
+
+def deliver(environment: Environment, receivers: Sequence[Destination], warn: Callable[[str], None]) -> Drained:
+    """Attempts all that is due for these destinations, as `ark drain` does. Raises NotRecorded."""
+    chosen = {found.id for found in receivers}
+
+    def choose(contents: Contents) -> list[Destination]:
+        return [found for found in contents.destinations if found.id in chosen]
+
+    roster = Roster(environment, choose, warn)
+    wire = environment.wire()
+    try:
+        drain = Drain(
+            environment.queue, wire, environment.clock, Limits(), roster.read, environment.stopping, roster.tidy
+        )
+        return drain.run(Plan())
+    finally:
+        wire.close()
