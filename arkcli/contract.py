@@ -3,6 +3,7 @@
 The types say what is required and what shape the known fields have. Fields they do not know pass through untouched.
 """
 
+import json
 import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
@@ -167,6 +168,8 @@ _utc: Final = re.compile(_UTC)
 _iso_8601: Final = re.compile(_ISO_8601)
 _bare_domain: Final = re.compile(_BARE_DOMAIN)
 
+#: A letter of `event` that is spelled as an escape, as in "\\u0065vent".
+_SPELLED_OUT: Final = re.compile(rb"\\u00(?:6[5eE]|7[46])")
 #: What is said of a payload that recursion cannot read.
 TOO_DEEP: Final = "$: this is nested too deeply to be read"
 
@@ -207,7 +210,7 @@ def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = 
     """
     arrived = _read_good(event, payload) if validate else None
     envelope = arrived or _read_envelope(payload)
-    absent = _check_event(event, envelope)
+    absent = _check_event(event, envelope, payload)
     if envelope.timestamp is UNSET:
         absent += b'"timestamp":%b,' % _encode(filling.timestamp)
     if envelope.batchId is UNSET and event != PING:
@@ -226,7 +229,7 @@ def check_raw_body(event: str, body: bytes, *, validate: bool = True) -> None:
 
     Raises PayloadError, naming the place.
     """
-    if _check_event(event, _read_envelope(body)):
+    if _check_event(event, _read_envelope(body), body):
         raise PayloadError(f'$.event: required, and missing: expected "{event}", since --raw fills nothing in')
     _check_size(body)
     if validate:
@@ -294,7 +297,7 @@ def _read_envelope(payload: bytes) -> _Envelope:
         raise PayloadError(TOO_DEEP) from None
 
 
-def _check_event(event: str, envelope: _Envelope) -> bytes:
+def _check_event(event: str, envelope: _Envelope, payload: bytes) -> bytes:
     if envelope.event is UNSET:
         return b'"event":%b,' % _encode(event)
     try:
@@ -304,7 +307,24 @@ def _check_event(event: str, envelope: _Envelope) -> bytes:
     if given != event:
         found = complaints.excerpt(bytes(envelope.event))
         raise PayloadError(f'$.event: expected "{event}" as on the command line, got {found}')
+    if payload.count(b'"event"') > 1 or _SPELLED_OUT.search(payload):
+        _check_each_event(event, payload)
     return b""
+
+
+def _check_each_event(event: str, payload: bytes) -> None:
+    """Where `event` stands twice, some receivers read the first and some the last (RFC 8259, 4)."""
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> None:
+        outermost[:] = pairs
+
+    try:
+        json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise PayloadError(TOO_DEEP) from None
+    if any(value != event for key, value in outermost if key == "event"):
+        raise PayloadError(f'$.event: it stands there more than once, and not always as "{event}"; leave one of them')
 
 
 def _validate(event: str, body: bytes) -> None:

@@ -294,6 +294,36 @@ def test_an_event_that_contradicts_is_refused_validated_or_not(spelling: str) ->
         assert said == f'$.event: expected "signal.promoted" as on the command line, got {spelling}'
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '"event":"ping","event":"signal.promoted"',
+        '"event":null,"event":"signal.promoted"',
+        '"\\u0065vent":"ping","event":"signal.promoted"',
+        '"ev\\u0065nt":"ping","x":{"event":"signal.promoted"},"event":"signal.promoted"',
+        '"event":{"event":"signal.promoted"},"\\u0065\\u0076\\u0065\\u006E\\u0074":"signal.promoted"',
+    ],
+)
+def test_an_event_that_contradicts_itself_is_refused(twice: str) -> None:
+    payload = f'{{{twice},"signal":{{"id":"s","signal_name":"n","source":"news"}}}}'.encode()
+    for validate in (True, False):
+        assert refused(PROMOTED, payload, validate=validate).startswith("$.event: it stands there more than once")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"event":"signal.promoted","event":"signal.promoted"',
+        '"event":"signal.promoted","x":{"event":"ping"},"y":"event","z":["event"]',
+        '"event":"signal.promoted","x":"\\u0065",' + '"big":' + "9" * 5_000,
+    ],
+)
+def test_an_event_that_stands_elsewhere_or_agrees_passes_byte_for_byte(text: str) -> None:
+    rest = '"timestamp":"2026-11-23T11:28:48.123Z","batchId":"b","signal":{"id":"s","signal_name":"n","source":"news"}'
+    payload = f"{{{text},{rest}}}".encode()
+    assert make_body(PROMOTED, payload, FILLING) == payload
+
+
 def test_a_ping_holds_nothing_but_its_event_and_its_time() -> None:
     body = make_body("ping", b"{}", FILLING)
     assert body == b'{"event":"ping","timestamp":"2026-11-23T11:28:48.123Z"}'
