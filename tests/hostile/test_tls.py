@@ -114,11 +114,8 @@ def test_nothing_in_the_code_turns_verification_off() -> None:
 
 
 @pytest.mark.parametrize("command", [("dest", "add"), ("dest", "set"), ("send",), ("drain",), ("ping",)])
-def test_no_option_turns_verification_off(
-    world: World, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    world.ark(*command, "--help")
-    shown = capsys.readouterr().out
+def test_no_option_turns_verification_off(world: World, command: tuple[str, ...]) -> None:
+    shown = world.ark(*command, "--help").out
     assert "--json" in shown
     assert not re.search(r"--(insecure|no-verify|skip|trust|no-check)", shown)
 
