@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
 from arkcli.errors import ArkError
-from arkcli.screen import clean
+from arkcli.screen import clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -180,7 +180,7 @@ class Output:
     def note(self, text: str) -> None:
         """A remark on standard error; left out when quiet or as JSON."""
         if not (self.quiet or self.as_json):
-            self._stderr.write(text + "\n")
+            self._stderr.write(clean(text) + "\n")
             self._stderr.flush()
 
     def warn(self, text: str) -> None:
@@ -303,9 +303,8 @@ class Rows:
             self._draw((column.heading, "bold") for column in self._columns)
         texts = map(_text, cells)
         self._draw((text, _STYLES.get(text, "")) for text in texts)
-        for line in more.splitlines() if more else ():
-            indent = line[: len(line) - len(line.lstrip(" "))]
-            self._output.line(self._output.painted(f"  {indent}{clean(line)}", "dim"))
+        for line in clean_lines(more).splitlines() if more else ():
+            self._output.line(self._output.painted(f"  {line}", "dim"))
 
     def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
         fitted = (

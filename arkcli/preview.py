@@ -6,6 +6,7 @@ import msgspec
 
 from arkcli import curl
 from arkcli.model import Delivery, Destination, Event
+from arkcli.screen import clean, clean_lines
 from arkcli.signing import SIGNATURE_HEADER, Secret
 from arkcli.wire import Endpoint
 
@@ -22,8 +23,8 @@ class Request(msgspec.Struct, frozen=True):
     body: str
 
     def __str__(self) -> str:
-        headers = "".join(f"{name}: {value}\n" for name, value in self.headers.items())
-        return f"{self.method} {self.url}\n{headers}\n{self.body}\n"
+        headers = "".join(f"{name}: {clean(value)}\n" for name, value in self.headers.items())
+        return f"{self.method} {self.url}\n{headers}\n{clean_lines(self.body)}\n"
 
 
 def requests(event: Event, endpoints: Iterable[Endpoint]) -> list[Request]:

@@ -20,3 +20,8 @@ _HARMFUL: Final = re.compile(
 def clean(text: str) -> str:
     """The text on one line, with each run of what could mislead a terminal or its reader as one space."""
     return text.strip() if text.isprintable() else _HARMFUL.sub(" ", text).strip()
+
+
+def clean_lines(text: str) -> str:
+    """The same line by line, indentation kept."""
+    return "\n".join(line[: len(line) - len(line.lstrip(" "))] + clean(line) for line in text.splitlines())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.screen import clean
+from arkcli.screen import clean, clean_lines
 
 #: The planes beyond these two hold ideographs, tags and private use alone.
 EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
@@ -69,3 +69,7 @@ def test_whatever_comes_in_can_be_written(text: str) -> None:
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert clean(clean(text)) == clean(text)
+
+
+def test_lines_stay_lines_and_keep_their_indentation() -> None:
+    assert clean_lines("{\r\n  \x1b[2Ja\tb\n\n    \u202ec  \n}") == "{\n  [2Ja b\n\n    c\n}"

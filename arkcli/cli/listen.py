@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arkcli import files, screen
+from arkcli import files
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -96,7 +96,7 @@ def listen(
     )
     rows = output.rows(_COLUMNS)
     report = _reports(rows, None if save is None else _kept(save), verbose=verbose)
-    receiver = Receiver(orders, environment.clock, report, lambda what: output.note(screen.clean(what)))
+    receiver = Receiver(orders, environment.clock, report, output.note)
     with listen_on(host, port) as listener:
         environment.stop_on_signals(receiver.stop)
         output.result({"listening": url_of(listener)}, f"listening on {url_of(listener)}", always=True)

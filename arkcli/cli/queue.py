@@ -29,6 +29,7 @@ from arkcli.model import Attempt, Destination, State
 from arkcli.operating import Selection
 from arkcli.output import Table
 from arkcli.queue.view import Pending
+from arkcli.screen import clean_lines
 
 app = App("Show what waits for delivery, and mend it.", alone=True)
 
@@ -173,7 +174,7 @@ def show(
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"event": document, "deliveries": deliveries},
         f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
-        document["body"],
+        clean_lines(document["body"]),
         Table(("destination", "state", "attempt", "at", "answer"), rows),
     )
 
