@@ -115,6 +115,7 @@ def test_json_lines_have_these_keys(listen: Listen) -> None:
         "valid": True,
         "signature": "valid",
         "reason": None,
+        "explanation": None,
         "bytes": 1,
         "delivery": "d1",
         "attempt": 1,

@@ -182,6 +182,8 @@ def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Re
 def _remarks(received: "Received") -> Iterator[str]:
     if received.verdict.reason is not None:
         yield received.verdict.reason
+    if received.explanation is not None:
+        yield received.explanation
     if received.before:
         attempt = f"attempt {received.attempt}" if received.attempt else f"time {received.before + 1}"
         yield f"repeated: {attempt} of {received.delivery}"

@@ -14,7 +14,7 @@ from arkcli.receiver.clients import Callbacks, Limits
 from arkcli.receiver.plan import Plan, Silence
 from arkcli.receiver.record import Deliveries, Received, Reply, Request
 from arkcli.receiver.server import serving
-from arkcli.receiver.verdict import Signature, Verdict, judge
+from arkcli.receiver.verdict import Explainer, Signature, Verdict, judge
 from arkcli.signing import Secret
 from arkcli.times import Clock
 
@@ -72,6 +72,7 @@ class Receiver:
         self._complain = complain
         self._limits = limits
         self._deliveries = Deliveries()
+        self._explainer = Explainer(orders.secrets, clock)
         self._error: BaseException | None = None
         self._told = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,14 +153,17 @@ class Receiver:
     def _receive(self, request: Request) -> Received:
         if request.body is None:
             why = f"the body is larger than {self._limits.body:,} bytes; it was not read"
-            verdict = Verdict(Signature.UNCHECKED, why)
+            verdict, explanation = Verdict(Signature.UNCHECKED, why), None
         else:
-            verdict = judge(self._orders.secrets, request.body, request.header(signing.SIGNATURE_HEADER))
+            signature = request.header(signing.SIGNATURE_HEADER)
+            verdict = judge(self._orders.secrets, request.body, signature)
+            explanation = self._explainer.explain(verdict, request.body, signature)
         delivery, attempt = request.header("X-SignalArk-Delivery"), request.header("X-SignalArk-Attempt") or ""
         received = Received(
             at=self._clock.now(),
             request=request,
             verdict=verdict,
+            explanation=explanation,
             event=request.event,
             delivery=delivery,
             attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,

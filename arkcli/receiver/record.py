@@ -60,6 +60,8 @@ class Received(msgspec.Struct, kw_only=True, gc=False):
     at: int
     request: Request
     verdict: Verdict
+    #: What probably happened to it, where its signature does not fit and that was looked into.
+    explanation: str | None = None
     event: str | None
     delivery: str | None
     attempt: int | None
@@ -103,6 +105,7 @@ def document(received: Received) -> dict[str, Any]:
         "valid": received.verdict.valid,
         "signature": received.verdict.signature.value,
         "reason": received.verdict.reason,
+        "explanation": received.explanation,
         "bytes": received.size,
         "delivery": received.delivery,
         "attempt": received.attempt,

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from arkcli import signing
 from arkcli.signing import Secret
+from arkcli.times import Clock
 
 
 class Signature(StrEnum):
@@ -31,13 +32,14 @@ class Verdict(NamedTuple):
 
 
 VALID = Verdict(Signature.VALID)
+#: A larger body takes too long to be looked into while others wait, in bytes.
+_LOOKED_INTO: Final = 64 * 1024
+#: Between two explanations there are so many seconds: a flood of bad requests must not keep the good ones waiting.
+_RESTS: Final = 1.0
 
 
 def judge(secrets: Sequence[Secret], body: bytes, signature: str | None) -> Verdict:
-    """The verdict on a body and the value of its signature header, under any of the secrets.
-
-    This is the one place that gives reasons: whatever explains a mismatch better belongs here.
-    """
+    """The verdict on a body and the value of its signature header, under any of the secrets."""
     if signature is None:
         return Verdict(Signature.MISSING, f"there is no {signing.SIGNATURE_HEADER} header")
     if signing.verify(secrets, body, signature):
@@ -46,3 +48,24 @@ def judge(secrets: Sequence[Secret], body: bytes, signature: str | None) -> Verd
         return Verdict(Signature.MALFORMED, "the signature is not 64 hex digits, so it is no HMAC-SHA256 in hex")
     secret = "this secret" if len(secrets) == 1 else f"any of {len(secrets)} secrets"
     return Verdict(Signature.MISMATCH, f"the signature does not belong to these bytes under {secret}")
+
+
+class Explainer:
+    """Says what probably happened to a request whose signature does not fit, now and then."""
+
+    def __init__(self, secrets: Sequence[Secret], clock: Clock) -> None:
+        self._secrets = secrets
+        self._clock = clock
+        self._rests_until = 0.0
+
+    def explain(self, verdict: Verdict, body: bytes, signature: str | None) -> str | None:
+        """What happened, in words; None where nothing did, nothing is known, or it is too soon to look again."""
+        now = self._clock.monotonic()
+        wrong = verdict.signature in (Signature.MISMATCH, Signature.MALFORMED)
+        if not wrong or signature is None or len(body) > _LOOKED_INTO or now < self._rests_until:
+            return None
+        from arkcli.explain.search import explain
+
+        found = explain(body, signature, self._secrets)
+        self._rests_until = self._clock.monotonic() + _RESTS
+        return found.text if found else None
