@@ -208,14 +208,11 @@ class _Due:
         return delivery
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
-        for state in self._claim.record(results, now):
-            self._tally.attempted += 1
-            if state is State.DELIVERED:
-                self._tally.delivered += 1
-            elif state is State.RETRYING:
-                self._tally.retrying += 1
-            else:
-                self._tally.dead += 1
+        states = self._claim.record(results, now)
+        self._tally.attempted += len(states)
+        self._tally.delivered += states.count(State.DELIVERED)
+        self._tally.retrying += states.count(State.RETRYING)
+        self._tally.dead += states.count(State.DEAD)
 
     def finish(self) -> None:
         self._drain.note(self._endpoint, self._end, self._claim.next_due_at())
