@@ -35,7 +35,7 @@ class Share:
         """Takes in that an attempt came to its end: a refused connection is an answer, too."""
         self.in_flight -= 1
         self.answering = not timed_out
-        self.size = 1 if timed_out else min(self.size + 1, self._most)
+        self.size = 1 if timed_out else min(self.size * 2, self._most)
 
     def has_room(self, limits: Limits, active: int) -> bool:
         """Whether another attempt may begin while so many destinations have work: never above an equal part."""
