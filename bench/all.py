@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, in one table."""
 
-from bench import accept, drain, hung, idle, latency, listen, measure, sign_large, startup, tls
+from bench import accept, drain, growth, hung, idle, latency, listen, measure, sign_large, startup, tls
 
 if __name__ == "__main__":
     measure.main(
@@ -12,5 +12,6 @@ if __name__ == "__main__":
         accept.results,
         idle.results,
         listen.results,
+        growth.results,
         sign_large.results,
     )
