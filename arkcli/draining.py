@@ -123,7 +123,8 @@ class _Crew:
     def _end(self, connection: "Connection") -> None:
         try:
             found: Drained | ArkError | OSError | None = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
+            # It ended before or amid its word; one that it sent whole is returned, be it an OSError.
             found = None
         process = self._under_way.pop(connection)
         process.join()

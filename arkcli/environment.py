@@ -196,16 +196,16 @@ class Environment:
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(_STOP_FOLLOWER, self._stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
 
     @contextmanager
     def signals_held(self) -> Iterator[None]:
-        """Signals that ask to stop wait for the end of the block; a process that is begun in it follows."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        """Signals that ask to stop wait for the end of the block; in a process begun in it, for `follow`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOPS, _STOP_FOLLOWER))
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
 
     def stop_followers(self, processes: Iterable[int]) -> None:
         """Passes a signal to stop on to processes that follow this one."""

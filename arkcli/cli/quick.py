@@ -6,6 +6,8 @@ which standard input is given back as if nobody had read it. So nothing is said 
 tests/cli/test_quick.py holds both against each other.
 """
 
+import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -75,14 +77,9 @@ def _secret(given: dict[str, str], environment: "Environment") -> Secret | None:
 
 
 def _body(file: str, environment: "Environment") -> bytes | None:
-    """A body that is not too large; None when it is, or cannot be read. Standard input is then as it was."""
+    """A body that is not too large; None when it is, or cannot be read twice. Standard input is then as it was."""
     if file != "-":
-        try:
-            with open(file, "rb") as opened:  # noqa: PTH123 - pathlib takes a tenth of the time of all this
-                body = opened.read(_LARGEST + 1)
-        except (OSError, ValueError):
-            return None
-        return body if len(body) <= _LARGEST else None
+        return _contents(file)
     stdin = environment.stdin
     try:
         body = stdin.read(_LARGEST + 1)
@@ -91,6 +88,18 @@ def _body(file: str, environment: "Environment") -> bytes | None:
         environment.stdin = cast("BinaryIO", _Again(b"", _raising(error)))
         return None
     environment.stdin = cast("BinaryIO", _Again(body, stdin.read))
+    return body if len(body) <= _LARGEST else None
+
+
+def _contents(file: str) -> bytes | None:
+    try:
+        # A pipe, say, gives its bytes only once.
+        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - pathlib takes a tenth of the time of all this
+            return None
+        with open(file, "rb") as opened:  # noqa: PTH123 - the same
+            body = opened.read(_LARGEST + 1)
+    except (OSError, ValueError):
+        return None
     return body if len(body) <= _LARGEST else None
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -159,6 +160,23 @@ def test_standard_input_that_breaks_off_is_for_the_command_to_tell(error: BaseEx
 def test_other_commands_are_not_touched(command: str) -> None:
     assert quick.parse([command]) is None
     assert quick.parse([]) is None
+
+
+@pytest.mark.parametrize("size", [10, 2**20, 2**20 + 1, 3 * 2**20])
+def test_a_body_that_can_be_read_only_once_is_read_once(size: int) -> None:
+    body = b"x" * size
+    read, write = os.pipe()
+    writing = threading.Thread(target=lambda: Path(f"/dev/fd/{write}").write_bytes(body))
+    writing.start()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "arkcli", "sign", f"/dev/fd/{read}", "--secret", SECRET],
+        stdout=subprocess.PIPE,
+        pass_fds=[read],
+    )
+    os.close(read)
+    writing.join()
+    os.close(write)
+    assert process.communicate()[0].decode().strip() == signature_of(SECRET, body)
 
 
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
