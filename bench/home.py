@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import structs
+
 from arkcli import destinations, events, samples
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
@@ -76,7 +78,7 @@ class Home:
         with self.environment() as environment:
             payloads = (payload(environment, number) for number in numbers)
             while batch := [draft(environment, found) for found in itertools.islice(payloads, BATCH)]:
-                environment.queue.accept([found if to is None else found._replace(to=(to,)) for found in batch])
+                environment.queue.accept([found if to is None else structs.replace(found, to=(to,)) for found in batch])
 
     def fail(self, destination_id: str) -> None:
         """Lets three attempts of every waiting delivery have failed, the third just now: half an hour to the next."""
