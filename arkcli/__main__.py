@@ -12,10 +12,15 @@ def main() -> None:
 
         print(f"ark {__version__}")
         return
-    from arkcli.cli.app import run
+    from arkcli.cli import quick
     from arkcli.environment import Environment
 
-    sys.exit(run(sys.argv[1:], Environment.of_this_process()))
+    environment = Environment.of_this_process()
+    if quick.run(sys.argv[1:], environment):
+        return
+    from arkcli.cli.app import run
+
+    sys.exit(run(sys.argv[1:], environment))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from arkcli import schedule
 from arkcli.errors import ArkError, ExitCode, UsageError
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from arkcli.store import Contents, Store
     from arkcli.times import Clock
     from arkcli.wire import Endpoint, Wire
+
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+#: What a process passes on to those that follow it.
+_STOP_FOLLOWER: Final = signal.SIGUSR1
 
 
 class SystemClock:
@@ -70,7 +75,9 @@ class Environment:
         self.schedule = retries
         self.color = "auto"
         self.stop_signal: int | None = None
-        self._on_stop: Callable[[], None] = lambda: None
+        self._on_stop: Callable[[], None] = _nothing
+        self._tell: Callable[[], None] = _nothing
+        self._leader: int | None = None
 
     @classmethod
     def of_this_process(cls) -> "Environment":
@@ -171,20 +178,47 @@ class Environment:
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
 
-    def stop_on_signals(self, then: Callable[[], None] = lambda: None) -> None:
+    def stop_on_signals(self, then: Callable[[], None] | None = None, tell: Callable[[], None] | None = None) -> None:
         """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once.
 
-        `then` is called at the first, wherever the process is.
+        `then` is called at the first, wherever the process is; `tell` at each, to pass it on.
         """
-        self._on_stop = then
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._on_stop, self._tell = then or _nothing, tell or _nothing
+        for number in _STOPS:
             signal.signal(number, self._stop)
+
+    def follow(self, leader: int) -> None:
+        """From now on this process stops when its leader, a process id, says so or is gone.
+
+        Ctrl-C reaches a whole group of processes, and so does a service manager: what the leader passes on counts once.
+        """
+        self._leader, self._tell = leader, _nothing
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(_STOP_FOLLOWER, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
+
+    @contextmanager
+    def signals_held(self) -> Iterator[None]:
+        """Signals that ask to stop wait for the end of the block; in a process begun in it, for `follow`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOPS, _STOP_FOLLOWER))
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
+
+    def stop_followers(self, processes: Iterable[int]) -> None:
+        """Passes a signal to stop on to processes that follow this one."""
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, _STOP_FOLLOWER)
 
     def stopping(self) -> bool:
         """Whether a clean stop has been asked for."""
-        return self.stop_signal is not None
+        return self.stop_signal is not None or (self._leader is not None and os.getppid() != self._leader)
 
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
+        self._tell()
         if self.stop_signal is not None:
             # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
@@ -202,6 +236,10 @@ def _open_what_is_closed() -> None:
         except OSError:
             # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
+
+
+def _nothing() -> None:
+    """Nobody waits to be told."""
 
 
 def _stdin() -> BinaryIO:

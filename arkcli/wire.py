@@ -81,6 +81,7 @@ class Endpoint:
     def __init__(self, destination: Destination, secret: Secret) -> None:
         self.destination = destination
         self.secret = secret
+        self._signer = signing.Signer(secret)
         self.headers = [
             "Content-Type: application/json",
             f"User-Agent: ark/{__version__}",
@@ -99,7 +100,7 @@ class Endpoint:
         event = delivery.event
         return [
             *self.headers,
-            f"{signing.SIGNATURE_HEADER}: {signing.sign(self.secret, event.body)}",
+            f"{signing.SIGNATURE_HEADER}: {self._signer.sign(event.body)}",
             f"X-SignalArk-Event: {event.name}",
             f"X-SignalArk-Delivery: {event.id}.{self.destination.id}",
             f"X-SignalArk-Attempt: {delivery.attempt}",
@@ -240,7 +241,8 @@ class Transfer:
             error = f"answered {status}, not a 2xx"
             if 300 <= status <= 399 and status != 304:
                 error += "; redirects are never followed"
-        return Answer(status, error, self.duration, clean(self.excerpt.decode("utf-8", "replace")), timed_out)
+        excerpt = clean(self.excerpt.decode("utf-8", "replace")) if self.excerpt else ""
+        return Answer(status, error, self.duration, excerpt, timed_out)
 
     @property
     def duration(self) -> int:

@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, in one table."""
 
-from bench import accept, drain, hung, idle, latency, listen, measure, sign_large, startup, tls
+from bench import accept, drain, growth, hung, idle, latency, listen, measure, queues, sign_large, startup, tls
 
 if __name__ == "__main__":
     measure.main(
@@ -9,8 +9,10 @@ if __name__ == "__main__":
         tls.results,
         latency.results,
         hung.results,
+        queues.results,
         accept.results,
         idle.results,
         listen.results,
+        growth.results,
         sign_large.results,
     )

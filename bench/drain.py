@@ -14,6 +14,8 @@ from bench.servers import nginx
 
 COUNT: Final = 20_000
 _MANY: Final = 1_000_000
+_DESTINATIONS: Final = 4
+_WORKERS: Final = (2, 4)
 _GOALS: Final = (Goal(at_least=25_000, of_value=True), Goal(at_least=0.25))
 _MEMORY: Final = (Goal(at_most=64, of_value=True),)
 
@@ -36,7 +38,8 @@ def results(options: Options) -> list[Result]:
                 wrk("again", directory, url),
             ],
         )
-        rows = _many(directory / "many", url) if options.full else []
+        rows = _workers(options, directory / "several", url)
+        rows += _many(directory / "many", url) if options.full else []
     for name, what in (("64", "ark drain --per-destination 64"), ("8", "ark drain")):
         whole, memory = found[f"{name}, whole process"], found[f"{name}, memory"]
         rows += [
@@ -46,6 +49,22 @@ def results(options: Options) -> list[Result]:
         ]
     rows.append(Result("bare libcurl loop", "requests/s", found["bare"], "wrk", found["wrk"], found["again"]))
     return rows
+
+
+def _workers(options: Options, directory: Path, url: str) -> list[Result]:
+    """The same work for several destinations, in one process and in more."""
+    home = Home(directory)
+    for number in range(_DESTINATIONS):
+        home.add(f"nginx-{number}", f"{url}/{number}")
+    home.accept(COUNT // _DESTINATIONS)
+    home.save()
+    runs = [drain(str(workers), home, COUNT, "--workers", str(workers)) for workers in (1, *_WORKERS)]
+    found = measure.alternate(options.rounds, [*runs, drain("again", home, COUNT)])
+    what = f"ark drain, {_DESTINATIONS} destinations, --workers"
+    return [
+        Result(f"{what} {workers}", "deliveries/s", found[str(workers)], "one process", found["1"], found["again"])
+        for workers in _WORKERS
+    ]
 
 
 def _many(directory: Path, url: str) -> list[Result]:

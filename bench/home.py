@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import structs
+
 from arkcli import destinations, events, samples
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
@@ -70,13 +72,13 @@ class Home:
             for found in ids:
                 destinations.set_paused(environment, found, paused=paused)
 
-    def accept(self, count: int) -> None:
-        """Accepts so many events of 2 KB for every destination."""
+    def accept(self, count: int, to: str | None = None) -> None:
+        """Accepts so many events of 2 KB for every destination, or for the one with an id."""
         numbers = iter(range(count))
         with self.environment() as environment:
             payloads = (payload(environment, number) for number in numbers)
             while batch := [draft(environment, found) for found in itertools.islice(payloads, BATCH)]:
-                environment.queue.accept(batch)
+                environment.queue.accept([found if to is None else structs.replace(found, to=(to,)) for found in batch])
 
     def fail(self, destination_id: str) -> None:
         """Lets three attempts of every waiting delivery have failed, the third just now: half an hour to the next."""

@@ -13,21 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.peers import Absent
+
 #: The `ark` of the interpreter that runs the benchmarks.
 ARK: Final = str(Path(sysconfig.get_path("scripts")) / "ark")
 #: No single command may take longer, in seconds.
 LONGEST: Final = 300.0
 
 _SPAWN: Final = str(Path(__file__).with_name("spawn.py"))
-
-
-def tool(name: str, package: str) -> str:
-    """The path of a program; ends the run with the Debian package to install where it is missing."""
-    # Debian keeps servers in /usr/sbin, which is not on every user's PATH.
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
-    if found is None:
-        sys.exit(f"{name} is missing: apt-get install {package} (or run bench/setup.sh)")
-    return found
 
 
 class Finished(NamedTuple):
@@ -89,16 +82,32 @@ class Samples(tuple[float, ...]):
 Contestant = Callable[[], Mapping[str, float]]
 
 
-def alternate(rounds: int, contestants: Sequence[Contestant]) -> dict[str, Samples]:
-    """Runs the contestants in turn, round after round, every other round backwards; a first round does not count."""
+class Found(dict[str, Samples]):
+    """What was measured, by name; nothing for a contestant that is absent."""
+
+    def __missing__(self, name: str) -> Samples:
+        return Samples()
+
+
+def alternate(rounds: int, contestants: Sequence[Contestant]) -> Found:
+    """Runs the contestants in turn, round after round, every other round backwards; a first round does not count.
+
+    One that is absent is named on standard error and left out.
+    """
     measured: dict[str, list[float]] = {}
+    present = list(contestants)
     for number in range(rounds + 1):
-        for contestant in contestants if number % 2 else reversed(contestants):
-            found = contestant()
+        for contestant in list(present) if number % 2 else present[::-1]:
+            try:
+                found = contestant()
+            except Absent as why:
+                print(f"absent: {why}", file=sys.stderr, flush=True)
+                present.remove(contestant)
+                continue
             if number:
                 for name, value in found.items():
                     measured.setdefault(name, []).append(value)
-    return {name: Samples(values) for name, values in measured.items()}
+    return Found((name, Samples(values)) for name, values in measured.items())
 
 
 class Goal(NamedTuple):
@@ -136,12 +145,12 @@ class Result(NamedTuple):
     @property
     def ratio(self) -> Samples:
         """The ratio to the peer, a round at a time; empty without a peer."""
-        return self.samples.over(self.peer_samples) if self.peer_samples else Samples()
+        return self.samples.over(self.peer_samples) if self.samples and self.peer_samples else Samples()
 
     @property
     def noise(self) -> Samples:
         """The ratio of the peer to itself."""
-        return self.again.over(self.peer_samples) if self.again else Samples()
+        return self.again.over(self.peer_samples) if self.again and self.peer_samples else Samples()
 
 
 class Options(NamedTuple):
@@ -166,7 +175,11 @@ def main(*benchmarks: Benchmark) -> None:
     results: list[Result] = []
     for benchmark in benchmarks:
         print(_title(sys.modules[benchmark.__module__].__doc__), file=sys.stderr, flush=True)
-        results += benchmark(Options(given.rounds, given.full))
+        try:
+            results += benchmark(Options(given.rounds, given.full))
+        except Absent as why:
+            print(f"absent: {why}", file=sys.stderr, flush=True)
+            results.append(Result(benchmark.__module__, "", Samples()))
     print(f"{_machine()}, load {load:.1f} at the start.")
     print("Medians (least to most); ratios are taken round by round; noise is the peer against itself.\n")
     print(_table(results))
@@ -192,23 +205,34 @@ def _processor() -> str:
 def _table(results: Sequence[Result]) -> str:
     rows = [("what", "measured", "peer", "ratio to peer", "noise", "figure", "reached")]
     for result in results:
-        peer = f"{result.peer}: {_number(result.peer_samples.median)}" if result.peer else ""
-        reached = "" if not result.goals else "yes" if all(goal.is_met(result) for goal in result.goals) else "no"
+        peer = f"{result.peer}: {_median(result.peer_samples)}" if result.peer else ""
         rows.append(
             (
                 result.what,
-                _spread(result.samples, result.unit),
+                _spread(result.samples, result.unit) or "absent",
                 peer,
                 _spread(result.ratio),
                 _spread(result.noise),
                 ", ".join(map(str, result.goals)),
-                reached,
+                _reached(result),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _median(samples: Samples) -> str:
+    return _number(samples.median) if samples else "absent"
+
+
+def _reached(result: Result) -> str:
+    if not result.goals:
+        return ""
+    if not all(result.samples if goal.of_value else result.ratio for goal in result.goals):
+        return "unknown"
+    return "yes" if all(goal.is_met(result) for goal in result.goals) else "no"
 
 
 def _spread(samples: Samples, unit: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Servers on loopback to deliver to: nginx with a configuration of its own, one that is slow and one that is silent."""
+"""Servers on loopback: nginx with a configuration of its own, one that is slow, one that is silent, and a Redis."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import trustme
 
-from bench.measure import tool
+from bench.peers import program
 
 HOST: Final = "127.0.0.1"
 
@@ -80,7 +80,6 @@ class Nginx(NamedTuple):
 @contextlib.contextmanager
 def nginx(directory: Path, *, tls: bool = False) -> Iterator[Nginx]:
     """Runs nginx in a directory that it makes, for the length of a block."""
-    program = tool("nginx", "nginx-light")
     directory.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
@@ -91,12 +90,30 @@ def nginx(directory: Path, *, tls: bool = False) -> Iterator[Nginx]:
         _CONFIGURATION.substitute(directory=directory, host=HOST, port=port, ssl="ssl" if tls else ""), "utf-8"
     )
     # Without -e it would first complain that it cannot write to /var/log.
-    command = [program, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
+    command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
     with (directory / "output.log").open("wb") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
     try:
-        _wait_for(port, process, directory)
+        _wait_for("nginx", port, process, directory)
         yield Nginx(directory, f"{'https' if tls else 'http'}://{HOST}:{port}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def redis(directory: Path, *, durable: bool) -> Iterator[int]:
+    """Runs Redis in a directory that it makes; its port. `durable` syncs every write, else it is as shipped."""
+    command = [program("redis-server"), "--bind", HOST, "--dir", str(directory)]
+    if durable:
+        command += ["--appendonly", "yes", "--appendfsync", "always"]
+    directory.mkdir()
+    port = _free_port()
+    with (directory / "output.log").open("wb") as said:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=said, stderr=said)
+    try:
+        _wait_for("redis-server", port, process, directory)
+        yield port
     finally:
         process.terminate()
         process.wait(10)
@@ -148,11 +165,13 @@ class _Slow(asyncio.Protocol):
 
 
 def _free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], directory: Path) -> None:
+def _wait_for(name: str, port: int, process: subprocess.Popen[bytes], directory: Path) -> None:
+    """Returns once somebody listens. Raises RuntimeError with `output.log` when the process ends instead."""
     until = time.monotonic() + 10
     while True:
         try:
@@ -160,7 +179,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], directory: Path) -> N
         except OSError:
             if process.poll() is not None or time.monotonic() > until:
                 said = (directory / "output.log").read_text("utf-8", "replace")
-                raise RuntimeError(f"nginx did not start: {said}") from None
+                raise RuntimeError(f"{name} did not start: {said}") from None
             time.sleep(0.02)
         else:
             return

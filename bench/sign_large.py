@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import measure
+from bench import measure, peers
 from bench.home import workplace
 from bench.measure import ARK, Contestant, Goal, Options, Result
 
@@ -17,7 +17,7 @@ _FLAT: Final = (Goal(at_most=1.1),)
 
 def results(options: Options) -> list[Result]:
     """Seconds, and the peak memory against that of signing 16 MiB."""
-    openssl = measure.tool("openssl", "openssl")
+    openssl = peers.program("openssl")
     peer = [openssl, "dgst", "-sha256", "-hmac", _KEY]
     ark = [ARK, "sign", "--secret", _KEY]
     with workplace() as directory:

@@ -33,6 +33,8 @@ def results(options: Options) -> list[Result]:
             "ark --version": [ARK, "--version"],
             "ark sign": [ARK, "sign", *secret],
             "ark verify": [ARK, "verify", *secret, "--signature", signature],
+            # An option that needs the parser, as every other command does.
+            "ark verify --json": [ARK, "verify", "--json", *secret, "--signature", signature],
             _TAB: [ARK, "queue", "show"],
             "python -c pass": [sys.executable, "-c", "pass"],
             "again": [sys.executable, "-c", "pass"],

@@ -1,4 +1,7 @@
-"""TLS: the drain of `bench.drain` over https, against wrk over https; and how many handshakes it makes."""
+"""TLS: the drain of `bench.drain` over https, against wrk over https and against the same drain over plain http.
+
+And how many handshakes it makes.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,24 +15,34 @@ from bench.servers import Nginx, nginx
 
 _IN_FLIGHT: Final = 64
 _GOALS: Final = (Goal(at_least=0.12),)
+_OF_PLAIN: Final = (Goal(at_least=0.7),)
 #: One handshake per connection, and no more connections than attempts at once.
 _HANDSHAKES: Final = (Goal(at_most=_IN_FLIGHT, of_value=True),)
 
 
 def results(options: Options) -> list[Result]:
     """Deliveries a second, by the run's own clock and as a whole process; connections, each of which is a handshake."""
-    with workplace() as directory, nginx(directory / "nginx", tls=True) as server:
-        home = Home(directory)
+    with (
+        workplace() as directory,
+        nginx(directory / "nginx", tls=True) as server,
+        nginx(directory / "plain-nginx") as plain_server,
+    ):
+        home, plain = Home(directory), Home(directory / "plain")
         url = f"{server.url}/hook"
         home.add("nginx", url, server.ca_file)
-        home.accept(COUNT)
-        home.save()
+        plain.add("nginx", f"{plain_server.url}/hook")
+        for one in (home, plain):
+            one.accept(COUNT)
+            one.save()
+        most = ("--per-destination", str(_IN_FLIGHT))
         found = measure.alternate(
             options.rounds,
             [
                 wrk("wrk", directory, url),
-                _counted("ark", server, drain("ark", home, COUNT, "--per-destination", str(_IN_FLIGHT))),
+                _counted("ark", server, drain("ark", home, COUNT, *most)),
+                drain("plain", plain, COUNT, *most),
                 bare("bare", directory, url, COUNT, str(server.ca_file)),
+                drain("plain again", plain, COUNT, *most),
                 wrk("again", directory, url),
             ],
         )
@@ -37,6 +50,7 @@ def results(options: Options) -> list[Result]:
     whole, connections = found["ark, whole process"], found["ark, connections"]
     return [
         Result(what, "deliveries/s", found["ark"], "wrk", found["wrk"], found["again"], _GOALS),
+        Result(what, "deliveries/s", found["ark"], "over http", found["plain"], found["plain again"], _OF_PLAIN),
         Result(f"{what}, whole process", "deliveries/s", whole, "wrk", found["wrk"], found["again"]),
         Result(f"{what}, handshakes", "connections", connections, goals=_HANDSHAKES),
         Result(f"{what}, resumed", "of those", found["ark, resumed"]),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import measure
+from bench import measure, peers
 
 CONNECTIONS: Final = 64
 
@@ -21,15 +21,14 @@ class Wrk:
 
     def __init__(self, directory: Path, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Its script and the body are written into the directory."""
-        self._program = measure.tool("wrk", "wrk")
         self._script = directory / "post.lua"
         (directory / "body.json").write_bytes(body)
         lines = (f'wrk.headers["{name}"] = "{value}"\n' for name, value in (headers or {}).items())
         self._script.write_text(_SCRIPT.format(body=directory / "body.json") + "".join(lines), "utf-8")
 
     def rate(self, url: str, seconds: int) -> float:
-        """Answers per second, over so many seconds. Raises RuntimeError when anything but 2xx comes back."""
-        command = [self._program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(self._script), url]
+        """Answers a second, over so many seconds. Raises Absent, and RuntimeError when anything but 2xx comes back."""
+        command = [peers.program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(self._script), url]
         said = measure.run(command).output.decode()
         found = re.search(r"Requests/sec:\s*([\d.]+)", said)
         if found is None or "Non-2xx" in said or "Socket errors" in said:

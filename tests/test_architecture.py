@@ -22,7 +22,7 @@ FLOORS = (
     ("delivery", "metrics", "reach"),
     ("environment",),
     ("destinations", "doctor", "events", "operating", "preview", "roster", "settings"),
-    ("demo", "streaming"),
+    ("demo", "draining", "streaming"),
     ("cli",),
     ("__main__",),
 )

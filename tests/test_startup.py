@@ -61,6 +61,14 @@ def test_a_signature_costs_only_what_it_needs(tmp_path: Path, command: str, wher
 
 
 @pytest.mark.parametrize("command", ["sign", "verify"])
+def test_a_plain_signature_costs_no_parser_either(command: str) -> None:
+    signature = ["--signature", sign(SECRET, BODY)] if command == "verify" else []
+    said, modules = started(MAIN, command, "--secret", SECRET, *signature)
+    assert said == ("valid" if command == "verify" else sign(SECRET, BODY))
+    assert modules & {*HEAVY, "json", "typer", "inspect", "shutil", "subprocess", "pathlib"} == set()
+
+
+@pytest.mark.parametrize("command", ["sign", "verify"])
 def test_a_signature_as_json_costs_json_besides(command: str) -> None:
     signature = ["--signature", sign(SECRET, BODY)] if command == "verify" else []
     said, modules = started(RUN, command, "--json", "--secret", SECRET, *signature)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import operating, times
+from arkcli import draining, operating, times
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
@@ -21,13 +21,13 @@ from arkcli.cli.options import (
     parse_time,
 )
 from arkcli.cli.queue import show_deliveries
-from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
+from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Destination
 from arkcli.output import Table
-from arkcli.roster import Roster
 from arkcli.store import Contents
 
 app = App()
@@ -46,6 +46,9 @@ def drain(
     ] = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes that share the work, by destination.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
@@ -54,7 +57,8 @@ def drain(
 ) -> None:
     """Attempt everything that is due, oldest first per destination.
 
-    Exit status: 0 the work is done, 1 a delivery died, 130 interrupted; with --strict also 75 something is left.
+    Exit status: 0 the work is done, 1 a delivery or a worker died, 130 interrupted; with --strict also 75 something is
+    left.
 
     Example: ark drain --for 55s --quiet
     """
@@ -74,22 +78,17 @@ def drain(
         environment.queue.join(found.id for found in chosen)
         show_deliveries(context, operating.due(environment, chosen, moment), as_json=as_json, quiet=quiet)
         return
-    roster = Roster(environment, choose, output.warn)
-    environment.stop_on_signals()
-    wire = environment.wire()
-    try:
-        limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
-        run = Drain(environment.queue, wire, environment.clock, limits, roster.read, environment.stopping, roster.tidy)
-        drained = run.run(plan)
-    finally:
-        wire.close()
+    limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
+    job = Job(choose, plan, limits, workers)
+    drained, died = draining.drain(environment, job, output.warn)
     for held in drained.held:
         output.note(f"{held.name} was left to {held.by}, which is delivering to it")
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    status = _exit_code(environment, roster, drained, plan, strict=strict)
+    failed = bool(died or drained.total("dead"))
+    status = _exit_code(environment, job, failed=failed, strict=strict)
     output.result(
         _json(drained, totals),
         f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
@@ -100,18 +99,13 @@ def drain(
     raise typer.Exit(status)
 
 
-def _exit_code(environment: Environment, roster: Roster, drained: Drained, plan: Plan, *, strict: bool) -> ExitCode:
+def _exit_code(environment: Environment, job: Job, *, failed: bool, strict: bool) -> ExitCode:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
-    if environment.stopping() and not (plan.watch and environment.stop_signal == signal.SIGTERM):
+    if environment.stopping() and not (job.plan.watch and environment.stop_signal == signal.SIGTERM):
         return ExitCode.INTERRUPTED
-    if drained.total("dead"):
+    if failed:
         return ExitCode.FAILED
-    return ExitCode.RETRYING if strict and _is_anything_left(environment, roster) else ExitCode.DONE
-
-
-def _is_anything_left(environment: Environment, roster: Roster) -> bool:
-    standings = (environment.queue.standing(endpoint.destination.id) for endpoint in roster.read())
-    return any(standing.waiting or any(standing.retrying) for standing in standings)
+    return ExitCode.RETRYING if strict and draining.is_anything_left(environment, job) else ExitCode.DONE
 
 
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Attempting everything that is due: `ark drain`."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -55,11 +55,36 @@ class Drained(msgspec.Struct):
         return sum(getattr(tally, what) for tally in self.destinations)
 
 
+def together(parts: Iterable[Drained], processes: Collection[int | None], duration_s: float) -> Drained:
+    """What several processes did. A destination that one of them delivered to was not left to anybody."""
+    tallies: dict[str, Tally] = {}
+    held: dict[str, Held] = {}
+    for part in parts:
+        held.update((found.name, found) for found in part.held if found.by.process not in processes)
+        for found in part.destinations:
+            known = tallies.setdefault(found.name, Tally(found.name))
+            known.attempted += found.attempted
+            known.delivered += found.delivered
+            known.retrying += found.retrying
+            known.dead += found.dead
+    return Drained(sorted(held.values(), key=_name), duration_s, sorted(tallies.values(), key=_name))
+
+
 class Plan(msgspec.Struct, frozen=True):
     """How long a drain goes on: until nothing is due, or, with `watch`, until told to stop or for so many seconds."""
 
     watch: bool = False
     seconds: float | None = None
+
+
+class Part(NamedTuple):
+    """Which part of the destinations a process attends to, where several share them: number `number` of `of`."""
+
+    number: int = 0
+    of: int = 1
+
+
+_ALL: Final = Part()
 
 
 class Drain:
@@ -74,10 +99,12 @@ class Drain:
         roster: "Callable[[], Iterable[Endpoint]]",
         stopping: Callable[[], bool],
         tidy: Callable[[], None],
+        part: Part = _ALL,
     ) -> None:
         """`roster` gives the destinations to deliver to as they are now; it is asked often.
 
-        `tidy` is called when there is nothing to do, at most once an hour.
+        `tidy` is called when there is nothing to do, at most once an hour. `part` is what comes first; destinations of
+        other parts are taken on when nobody delivers to them.
         """
         self._queue = queue
         self._wire = wire
@@ -86,7 +113,9 @@ class Drain:
         self._roster = roster
         self._stopping = stopping
         self._tidy = tidy
+        self._part = part
         self._tidy_at = 0.0
+        self._adopt_at = clock.monotonic() + _LOOK_AT_ALL_EVERY
         self._active: dict[str, Course] = {}
         self._busy: dict[str, float] = {}
         self._known: dict[str, tuple[int, int | None]] = {}
@@ -146,10 +175,22 @@ class Drain:
         for gone in self._busy.keys() - present.keys():
             del self._busy[gone]
         courses = []
-        for found, endpoint in present.items():
+        for found, endpoint in self._attended(present, moment):
             if found not in self._active and self._may_have_work(found, end, now, moment):
                 courses += self._claim(endpoint, now, moment)
         return courses
+
+    def _attended(self, present: "Mapping[str, Endpoint]", moment: float) -> "Iterator[tuple[str, Endpoint]]":
+        """Those of this process's part; then the others', while it has no work and now and then: one may have died."""
+        number, of = self._part
+        ordered = list(present.items())
+        yield from ordered[number::of]
+        adopts = moment >= self._adopt_at
+        if adopts:
+            self._adopt_at = moment + _LOOK_AT_ALL_EVERY
+        for place, found in enumerate(ordered):
+            if place % of != number and (adopts or not self._active):
+                yield found
 
     def _may_have_work(self, found: str, end: int, now: int, moment: float) -> bool:
         if moment < self._busy.get(found, 0.0):
@@ -208,14 +249,11 @@ class _Due:
         return delivery
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
-        for state in self._claim.record(results, now):
-            self._tally.attempted += 1
-            if state is State.DELIVERED:
-                self._tally.delivered += 1
-            elif state is State.RETRYING:
-                self._tally.retrying += 1
-            else:
-                self._tally.dead += 1
+        states = self._claim.record(results, now)
+        self._tally.attempted += len(states)
+        self._tally.delivered += states.count(State.DELIVERED)
+        self._tally.retrying += states.count(State.RETRYING)
+        self._tally.dead += states.count(State.DEAD)
 
     def finish(self) -> None:
         self._drain.note(self._endpoint, self._end, self._claim.next_due_at())

@@ -110,7 +110,8 @@ class Loop:
         """Starts what is due and has a place. Those that answer come first; the silent ones leave them room."""
         now = self._clock.now()
         halted = self._halted()
-        while self._wire.in_flight < self._limits.total or halted:
+        places = self._limits.total - self._wire.in_flight
+        while places > 0 or halted:
             if self._answering:
                 course = self._answering.popleft()
             elif self._silent and (halted or self._silent_in_flight < self._limits.silent):
@@ -127,6 +128,7 @@ class Loop:
                 if not share.in_flight:
                     self._leave(course)
                 continue
+            places -= 1
             share.in_flight += 1
             self._silent_in_flight += not share.answering
             self._wire.start(course.endpoint, delivery, (course, delivery))

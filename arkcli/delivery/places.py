@@ -19,6 +19,11 @@ class Limits(NamedTuple):
         """How many of all places destinations may fill that have not answered yet."""
         return max(1, self.total * 3 // 4)
 
+    def shared(self, number: int, of: int) -> "Limits":
+        """The part of process `number` (from 0) of so many: together they have what one would have, but at least 1."""
+        total = max(1, self.total // of + (number < self.total % of))
+        return Limits(total, min(self.per_destination, total))
+
 
 class Share:
     """How many attempts at once one destination has earned."""
@@ -35,7 +40,7 @@ class Share:
         """Takes in that an attempt came to its end: a refused connection is an answer, too."""
         self.in_flight -= 1
         self.answering = not timed_out
-        self.size = 1 if timed_out else min(self.size + 1, self._most)
+        self.size = 1 if timed_out else min(self.size * 2, self._most)
 
     def has_room(self, limits: Limits, active: int) -> bool:
         """Whether another attempt may begin while so many destinations have work: never above an equal part."""

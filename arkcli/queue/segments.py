@@ -4,7 +4,9 @@ import contextlib
 import os
 from bisect import bisect_right
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from arkcli import files
 from arkcli.queue import lines
@@ -18,7 +20,7 @@ _LONGEST_LINE: Final = 4 * 1024 * 1024
 _SUFFIX: Final = ".jsonl"
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A line without its newline, and where it stands."""
 
     start: int
@@ -243,14 +245,13 @@ class Segments:
 
 
 def _split(position: int, data: bytes) -> list[Line]:
-    found = []
-    texts = data.split(b"\n")[:-1]
-    for text in texts:
-        end = position + len(text) + 1
-        found.append(Line(position, end, text))
-        position = end
-    beginning = data.startswith(lines.OPENING) + data.count(b"\n" + lines.OPENING)
-    if len(texts) == beginning == data.count(lines.OPENING):
+    found, begin, openings = [], 0, 0
+    # Twice as fast as data.split, which looks at every single byte.
+    while end := data.find(b"\n", begin) + 1:
+        found.append(Line(position + begin, position + end, data[begin : end - 1]))
+        openings += data.startswith(lines.OPENING, begin)
+        begin = end
+    if len(found) == openings == data.count(lines.OPENING):
         return found
     # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
     return [part for line in found for part in _parted(line)]

@@ -6,6 +6,8 @@ from arkcli.queue.progress import Progress
 
 #: Attempts 2 to 5 each have a lane of what waits for them.
 LANES = MAX_ATTEMPTS - 1
+#: Once a line, asking the enumeration for its member would be a tenth of the fold.
+_FAILED = Outcome.FAILED
 
 
 class DestinationState:
@@ -38,7 +40,7 @@ class DestinationState:
                 self.last = line
                 if line.instead is not None:
                     self._end(*line.instead)
-            if line.outcome != Outcome.DELIVERED:
+            if line.outcome is _FAILED:
                 self._failed(line, start, end, fresh=fresh)
         elif isinstance(line, DropLine):
             if line.attempt == DEAD:

@@ -1,0 +1,122 @@
+"""`ark sign` and `ark verify` at their plainest, without Typer, whose import takes several times as long as they do.
+
+Only what needs no parser: the options below, each once and with its value behind it, and a body of reasonable size.
+And only success: everything else, from --help to a signature that does not fit, is left to the commands themselves, to
+which standard input is given back as if nobody had read it. So nothing is said here that they do not say;
+tests/cli/test_quick.py holds both against each other.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from arkcli import signing
+from arkcli.signing import Secret
+
+if TYPE_CHECKING:
+    from arkcli.environment import Environment
+
+_SECRETS: Final = {"--secret": "secret", "--secret-file": "secret_file"}
+#: The options of each command that are understood here, and the parameters they set.
+OPTIONS: Final = {"sign": _SECRETS, "verify": {**_SECRETS, "--signature": "signature", "-s": "signature"}}
+_LARGEST: Final = 1024 * 1024
+
+
+def run(args: Sequence[str], environment: "Environment") -> bool:
+    """Runs a command line if it is one of these and comes out well; else False, and nothing has happened."""
+    given = parse(args)
+    if given is None or any(name.startswith("_ARK_COMPLETE") for name in environment.variables):
+        return False
+    secret = _secret(given, environment)
+    body = None if secret is None else _body(given.get("file", "-"), environment)
+    if secret is None or body is None:
+        return False
+    said = "valid"
+    if args[0] == "sign":
+        said = signing.sign(secret, body)
+    elif not signing.verify(secret, body, given["signature"]):
+        return False
+    try:
+        environment.output(as_json=False, quiet=False).result({}, said)
+    except OSError:
+        return False
+    return True
+
+
+def parse(args: Sequence[str]) -> dict[str, str] | None:
+    """What a command line sets, by parameter; None where that takes a parser."""
+    options = OPTIONS.get(args[0]) if args else None
+    if options is None:
+        return None
+    given: dict[str, str] = {}
+    words = iter(args[1:])
+    for word in words:
+        name, value = (options[word], next(words, "")) if word in options else ("file", word)
+        if not value or name in given or (value.startswith("-") and (name, value) != ("file", "-")):
+            return None
+        given[name] = value
+    return given if args[0] == "sign" or "signature" in given else None
+
+
+def _secret(given: dict[str, str], environment: "Environment") -> Secret | None:
+    """The one secret that was named; None when there are more, or none, or it cannot be had."""
+    texts = [given["secret"]] if "secret" in given else []
+    if "secret_file" in given:
+        from pathlib import Path
+
+        from arkcli.errors import ArkError
+        from arkcli.secretsource import read_secret_file
+
+        try:
+            return None if texts else read_secret_file(Path(given["secret_file"]))
+        except ArkError:
+            return None
+    text = texts[0] if texts else environment.variables.get("ARK_SECRET")
+    return Secret(text) if text else None
+
+
+def _body(file: str, environment: "Environment") -> bytes | None:
+    """A body that is not too large; None when it is, or cannot be read twice. Standard input is then as it was."""
+    if file != "-":
+        return _contents(file)
+    stdin = environment.stdin
+    try:
+        body = stdin.read(_LARGEST + 1)
+    except (OSError, KeyboardInterrupt) as error:
+        # Whoever reads next meets the same, and knows what to say of it.
+        environment.stdin = cast("BinaryIO", _Again(b"", _raising(error)))
+        return None
+    environment.stdin = cast("BinaryIO", _Again(body, stdin.read))
+    return body if len(body) <= _LARGEST else None
+
+
+def _contents(file: str) -> bytes | None:
+    try:
+        # A pipe, say, gives its bytes only once.
+        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - pathlib takes a tenth of the time of all this
+            return None
+        with open(file, "rb") as opened:  # noqa: PTH123 - the same
+            body = opened.read(_LARGEST + 1)
+    except (OSError, ValueError):
+        return None
+    return body if len(body) <= _LARGEST else None
+
+
+def _raising(error: BaseException) -> Callable[[int], bytes]:
+    def read(_: int) -> bytes:
+        raise error
+
+    return read
+
+
+class _Again:
+    """A stream of which the beginning has been read."""
+
+    def __init__(self, begun: bytes, rest: Callable[[int], bytes]) -> None:
+        self._begun = begun
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        piece, self._begun = self._begun[:size], self._begun[size:]
+        return piece or self._rest(size)

@@ -1,0 +1,123 @@
+"""Other ways to post much, and other queues: curl, httpx, huey on SQLite, dramatiq on Redis. `ark drain` beside them.
+
+Enqueuing is one event at a time, as a program does it whose events come one by one. Only `ark` and those called synced
+have an event on stable storage when they say so.
+"""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from bench import measure, peers
+from bench.contestants import drain
+from bench.home import Home, bodies, draft, payload, workplace
+from bench.measure import Contestant, Options, Result
+from bench.servers import nginx, redis
+
+COUNT: Final = 3_000
+#: httpx would take half a minute for as many.
+_FEW: Final = 500
+_IN_FLIGHT: Final = 64
+_HERE: Final = Path(__file__).parent
+
+
+def results(options: Options) -> list[Result]:
+    """Deliveries a second, and events a second that are enqueued; `ark` against each peer."""
+    with workplace() as directory, nginx(directory / "nginx") as server:
+        url = f"{server.url}/hook"
+        home = Home(directory)
+        home.add("nginx", url)
+        home.accept(COUNT)
+        home.save()
+        path = directory / "bodies"
+        path.write_bytes(b"".join(body + b"\n" for body in bodies(COUNT)))
+        few = directory / "few-bodies"
+        few.write_bytes(b"".join(body + b"\n" for body in bodies(_FEW)))
+        found = measure.alternate(
+            options.rounds,
+            [
+                drain("ark", home, COUNT, "--per-destination", str(_IN_FLIGHT)),
+                _accept,
+                _curl(directory, url),
+                _script("httpx", "httpx", url, few),
+                _huey("huey", url, path, "as-shipped"),
+                _huey("huey, synced", url, path, "synced"),
+                _dramatiq("dramatiq", url, path, durable=False),
+                _dramatiq("dramatiq, synced", url, path, durable=True),
+                drain("again", home, COUNT, "--per-destination", str(_IN_FLIGHT)),
+            ],
+        )
+    again = found["again"]
+    rows = [
+        Result(f"ark drain, {COUNT:,} due", "deliveries/s", found["ark"], peer, found[f"{peer}, deliver"])
+        for peer in ("curl --parallel", "httpx", "huey", "huey, synced", "dramatiq", "dramatiq, synced")
+    ]
+    rows.append(Result(f"ark drain, {COUNT:,} due", "deliveries/s", found["ark"], "itself", again))
+    enqueuers = ("huey", "huey, synced", "dramatiq", "dramatiq, synced")
+    rows += [
+        Result("accept one by one, durable", "events/s", found["accept"], peer, found[f"{peer}, enqueue"])
+        for peer in enqueuers
+    ]
+    return rows
+
+
+def _accept() -> dict[str, float]:
+    with workplace() as directory, Home(directory).environment() as environment:
+        payloads = [payload(environment, number) for number in range(COUNT)]
+        started = time.perf_counter()
+        for found in payloads:
+            environment.queue.accept([draft(environment, found)])
+        return {"accept": COUNT / (time.perf_counter() - started)}
+
+
+def _curl(directory: Path, url: str) -> Contestant:
+    """One process of curl that posts them all."""
+    one = directory / "one-body.json"
+    one.write_bytes(bodies(1)[0])
+    settings = {"url": url, "data-binary": f"@{one}", "header": "Content-Type: application/json", "output": "/dev/null"}
+    transfer = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
+    configuration = directory / "curl.conf"
+    configuration.write_text("next\n".join([transfer] * COUNT), "utf-8")
+
+    def contestant() -> dict[str, float]:
+        command = [peers.program("curl"), "--silent", "--fail", "--parallel", "--parallel-max", str(_IN_FLIGHT)]
+        finished = measure.run([*command, "--config", str(configuration)])
+        return {"curl --parallel, deliver": COUNT / finished.seconds}
+
+    return contestant
+
+
+def _script(name: str, script: str, *arguments: object) -> Contestant:
+    return lambda: _run(name, script, *arguments)
+
+
+def _run(name: str, script: str, *arguments: object) -> Mapping[str, float]:
+    command = [peers.python(), str(_HERE / f"peer_{script}.py"), *map(str, arguments)]
+    measured: dict[str, float] = json.loads(measure.run(command).output)
+    return {f"{name}, {what}": value for what, value in measured.items()}
+
+
+def _huey(name: str, url: str, path: Path, synced: str) -> Contestant:
+    def contestant() -> Mapping[str, float]:
+        with tempfile.TemporaryDirectory() as database:
+            return _run(name, "huey", url, path, database, synced)
+
+    return contestant
+
+
+def _dramatiq(name: str, url: str, path: Path, *, durable: bool) -> Contestant:
+    def contestant() -> Mapping[str, float]:
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            port = stack.enter_context(redis(directory / "redis", durable=durable))
+            return _run(name, "dramatiq", url, path, port)
+
+    return contestant
+
+
+if __name__ == "__main__":
+    measure.main(results)

@@ -1,0 +1,62 @@
+"""Shares: how many attempts at once a destination earns, and what one that does not answer is left with."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arkcli.delivery.places import Limits, Share
+
+
+def answers(share: Share, count: int, *, timed_out: bool = False) -> None:
+    for _ in range(count):
+        share.in_flight += 1
+        share.ended(timed_out=timed_out)
+
+
+@pytest.mark.parametrize(
+    ("most", "answered", "size"), [(64, 0, 2), (64, 1, 4), (64, 2, 8), (64, 5, 64), (64, 6, 64), (8, 9, 8), (1, 3, 1)]
+)
+def test_a_share_starts_at_two_and_doubles_with_each_answer(most: int, answered: int, size: int) -> None:
+    share = Share(most)
+    answers(share, answered)
+    assert share.size == size
+
+
+@pytest.mark.parametrize("answered", [0, 1, 50])
+def test_one_time_out_takes_it_back_to_one_place(answered: int) -> None:
+    share = Share(64)
+    answers(share, answered)
+    answers(share, 1, timed_out=True)
+    assert (share.size, share.answering) == (1, False)
+
+
+def test_a_destination_counts_as_answering_from_its_first_answer_on() -> None:
+    share = Share(8)
+    assert not share.answering
+    answers(share, 1)
+    assert share.answering
+
+
+@pytest.mark.parametrize(("active", "room"), [(0, 64), (1, 64), (2, 32), (3, 22), (64, 1), (1000, 1)])
+def test_nobody_gets_more_than_an_equal_part_of_all_places_and_everybody_gets_one(active: int, room: int) -> None:
+    share = Share(64)
+    answers(share, 6)
+    share.in_flight = room - 1
+    assert share.has_room(Limits(64, 64), active)
+    share.in_flight = room
+    assert not share.has_room(Limits(64, 64), active)
+
+
+@given(most=st.integers(1, 900), endings=st.lists(st.booleans(), max_size=50))
+def test_whatever_happens_a_share_has_at_least_one_place_and_at_most_what_is_allowed(
+    most: int, endings: list[bool]
+) -> None:
+    share = Share(most)
+    for timed_out in endings:
+        answers(share, 1, timed_out=timed_out)
+        assert 1 <= share.size <= most
+
+
+@pytest.mark.parametrize(("total", "silent"), [(64, 48), (4, 3), (2, 1), (1, 1)])
+def test_those_that_have_not_answered_leave_a_quarter_to_those_that_have(total: int, silent: int) -> None:
+    assert Limits(total).silent == silent
