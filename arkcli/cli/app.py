@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -141,12 +142,22 @@ def run(args: Sequence[str], environment: Environment) -> int:
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        environment.output(as_json="--json" in options, quiet=False).error(error)
+        with suppress(OSError):
+            environment.output(as_json="--json" in options, quiet=False).error(error)
+        _let_go(environment)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone. What was to be done has been done or is queued; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), environment.stdout.fileno())
+        _let_go(environment)
         return ExitCode.FAILED
+
+
+def _let_go(environment: Environment) -> None:
+    """Writes what standard output still holds, or leaves it: else Python would try once more, and complain."""
+    try:
+        environment.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), environment.stdout.fileno())
 
 
 def _complete(before: Sequence[str], begun: str, environment: Environment) -> int:

@@ -15,7 +15,9 @@ ODD = os.fsdecode(b"odd\xff")
 
 
 def shell(world: World, home: Path, command: str, **variables: str | None) -> subprocess.CompletedProcess[bytes]:
-    environment = {**surroundings(world, home), **{key: value for key, value in variables.items() if value is not None}}
+    # Where output is buffered, some of it is written only at the end.
+    buffered = {key: value for key, value in surroundings(world, home).items() if key != "PYTHONUNBUFFERED"}
+    environment = {**buffered, **{key: value for key, value in variables.items() if value is not None}}
     for key, value in variables.items():
         if value is None:
             del environment[key]
@@ -33,6 +35,9 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark send signal.promoted --queue <&-", 2, b"error: $: this is not JSON: it is empty"),
         ("ark dest show nobody 2>&-", 2, b""),
         ("ark config path > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark config path --json > /dev/full", 1, b""),
+        ("ark dest show nobody --json > /dev/full", 2, b""),
+        ("ark sign --secret s < /dev/null > /dev/full", 1, b"error: No space left on device\n"),
         ("ark log | true", 0, b""),
         ("ark completion bash | head -c 1 > /dev/null", 0, b""),
         ("ark send $'odd\\xff' --sample", 2, b"error: there is no event"),
