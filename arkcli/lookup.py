@@ -23,7 +23,7 @@ class Lookups:
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, Addresses]] = {}
         self._under_way: set[str] = set()
-        self._done: queue.SimpleQueue[tuple[str, Addresses]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[str, float, Addresses]] = queue.SimpleQueue()
         self._bell, self._rope = socket.socketpair()
         self._bell.setblocking(False)
         self._rope.setblocking(False)
@@ -39,7 +39,7 @@ class Lookups:
                 threading.Thread(target=self._look_up, args=(name,), daemon=True).start()
             except RuntimeError:
                 # The system gives no more threads: this attempt fails, and its retry finds others ended.
-                self._done.put((name, ()))
+                self._done.put((name, self._monotonic(), ()))
         return None
 
     def wait(self, seconds: float, reading: list[int], writing: list[int], failing: list[int]) -> None:
@@ -53,9 +53,9 @@ class Lookups:
         """The look-ups that have ended since this was asked last."""
         done = []
         while not self._done.empty():
-            name, found = self._done.get()
+            name, at, found = self._done.get()
             self._under_way.discard(name)
-            self._known[name] = self._monotonic() + _GOOD_FOR, found
+            self._known[name] = at + _GOOD_FOR, found
             done.append((name, found))
         return done
 
@@ -71,7 +71,7 @@ class Lookups:
             found = tuple(dict.fromkeys(str(row[4][0]).partition("%")[0] for row in rows))
         except OSError:
             found = ()
-        self._done.put((name, found))
+        self._done.put((name, self._monotonic(), found))
         try:
             self._rope.send(b"!")
         except OSError:

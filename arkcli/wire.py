@@ -301,6 +301,9 @@ class Wire(Generic[Token]):
         transfer.curl.setopt(pycurl.HTTPHEADER, endpoint.headers_for(delivery))
         transfer.curl.setopt(pycurl.POSTFIELDS, delivery.event.body)
         if transfer.name is not None:
+            if not self._nameless:
+                # What ended after its attempt had been given up says nothing of this one.
+                self._lookups.finished()
             addresses = self._lookups.addresses(transfer.name)
             if addresses is None:
                 transfer.began = self._clock.monotonic()

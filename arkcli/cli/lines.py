@@ -1,7 +1,8 @@
 """One event a line, for `ark send --ndjson`."""
 
 import contextlib
-import io
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -145,10 +146,9 @@ def _progress(output: Output, stream: BinaryIO) -> contextlib.AbstractContextMan
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """How many bytes a file has; None for a stream that has no end yet."""
+    """How many bytes of a file are left to read; None for a stream that has no end yet."""
     try:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
+        found = os.fstat(stream.fileno())
+        return found.st_size - stream.tell() if stat.S_ISREG(found.st_mode) else None
     except OSError:
         return None
-    return size

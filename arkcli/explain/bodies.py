@@ -19,7 +19,8 @@ _RAW: Final = "check the raw bytes, before anything parses them (docs/receivers.
 _BOM: Final = b"\xef\xbb\xbf"
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[^\r\n]*)?\r\n")
 _BUFFER: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"Buffer"')
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: A string, its end too where it has one: so nothing is looked at twice.
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 
 #: The cause whose text is completed with what differs.
 RESPELLED: Final = "json-reserialised"
@@ -171,7 +172,7 @@ def _unquoted(body: bytes) -> Iterator[bytes]:
     if body.lstrip().startswith(b'"'):
         try:
             yield json.loads(body).encode()
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return
 
 
@@ -182,9 +183,13 @@ def _unquoted(body: bytes) -> Iterator[bytes]:
 def _from_buffer(body: bytes) -> Iterator[bytes]:
     if _BUFFER.match(body):
         try:
-            yield bytes(json.loads(body)["data"])
-        except (ValueError, KeyError, TypeError):
+            data = json.loads(body)["data"]
+            # bytes(9) would be nine of them.
+            found = bytes(data) if isinstance(data, list) else b""
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return
+        if found:
+            yield found
 
 
 @RULES.rule(
@@ -287,7 +292,7 @@ def _is_empty(body: bytes) -> bool:
 def _is_cut_off(body: bytes) -> bool:
     if body.lstrip()[:1] not in (b"{", b"["):
         return False
-    outside = _STRING.sub(b"", body)
+    outside = _STRING.sub(lambda string: b"" if string[1] else b'"', body)
     opened = sum(map(outside.count, (b"{", b"["))) - sum(map(outside.count, (b"}", b"]")))
     return parsed(body) is None and (opened > 0 or b'"' in outside)
 

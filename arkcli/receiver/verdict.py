@@ -33,9 +33,11 @@ class Verdict(NamedTuple):
 
 VALID = Verdict(Signature.VALID)
 #: A larger body takes too long to be looked into while others wait, in bytes.
-_LOOKED_INTO: Final = 64 * 1024
-#: Between two explanations there are so many seconds: a flood of bad requests must not keep the good ones waiting.
+_LOOKED_INTO: Final = 16 * 1024
+#: After an explanation there is none for so many seconds, and for so many times as long as it took: a flood of bad
+#: requests must not keep the good ones waiting.
 _RESTS: Final = 1.0
+_RESTS_TIMES: Final = 20
 
 
 def judge(secrets: Sequence[Secret], body: bytes, signature: str | None) -> Verdict:
@@ -67,5 +69,6 @@ class Explainer:
         from arkcli.explain.search import explain
 
         found = explain(body, signature, self._secrets)
-        self._rests_until = self._clock.monotonic() + _RESTS
+        after = self._clock.monotonic()
+        self._rests_until = after + max(_RESTS, (after - now) * _RESTS_TIMES)
         return found.text if found else None
