@@ -45,14 +45,14 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
     DeliveryFailed when the ping failed: then nothing is saved.
     """
     contents = environment.store.read()
-    fresh = contents.workspace.secret is None
+    fresh = contents.workspace.secret is None and wanted.secret is None
     if fresh:
         contents.workspace.secret = new_secret(environment)
     destination = unsaved(environment, wanted)
     if wanted.name is None:
         destination = msgspec.structs.replace(destination, name=_free_name(contents, destination.name))
     _check_free(contents, destination)
-    answer = _ping(environment, destination, contents, "nothing was saved") if ping else None
+    answer = _ping(environment, destination, contents, "nothing was saved", fresh=fresh) if ping else None
     with environment.store.change() as current:
         _check_free(current, destination)
         if current.workspace.secret is None:
@@ -82,8 +82,11 @@ def change(environment: Environment, destination: Destination, wanted: Wanted, *
         if ping:
             _ping(environment, changed, contents, "nothing was changed")
     with environment.store.change() as current:
-        if current.find(destination.id) is None:
+        known = current.find(destination.id)
+        if known is None:
             raise UsageError(f"{destination.name} was removed meanwhile")
+        # Not what was pinged, but what it is by now with what is wanted of it: it may have been paused meanwhile.
+        changed = _with(known, wanted)
         _check_free(current, changed)
         current.replace(changed)
     return changed
@@ -140,13 +143,17 @@ def ping_all(environment: Environment, endpoints: "Sequence[Endpoint]") -> list[
         wire.close()
 
 
-def _ping(environment: Environment, destination: Destination, contents: Contents, what: str) -> Answer:
+def _ping(
+    environment: Environment, destination: Destination, contents: Contents, what: str, *, fresh: bool = False
+) -> Answer:
     (_, answer), *_ = ping_all(environment, environment.endpoints([destination], contents))
     if answer.outcome is not Outcome.DELIVERED:
-        raise DeliveryFailed(
-            f"the ping to {destination.url} failed: {answer.error}. Check that the server is reachable from here and "
-            f"answers a POST with a 2xx within 10 s; {what}"
-        )
+        advice = "Check that the server is reachable from here and answers a POST with a 2xx within 10 s"
+        if answer.status in (401, 403):
+            made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
+            needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
+            advice = f"If it checks signatures, it needs {needed}"
+        raise DeliveryFailed(f"the ping to {destination.url} failed: {answer.error}. {advice}; {what}")
     return answer
 
 

@@ -14,6 +14,7 @@ from arkcli.delivery.places import Limits
 from arkcli.environment import Environment
 from arkcli.errors import ArkError
 from arkcli.model import Destination
+from arkcli.queue.view import Standing
 from arkcli.roster import Roster
 from arkcli.store import Contents
 
@@ -56,9 +57,11 @@ def drain(environment: Environment, job: Job, warn: Callable[[str], None]) -> Ru
             run = Drain(
                 environment.queue, wire, environment.clock, limits, roster.read, environment.stopping, tidy, part
             )
-            return run.run(job.plan)
+            drained = run.run(job.plan)
         finally:
             wire.close()
+        drained.left_out = roster.left_out
+        return drained
 
     if job.workers == 1:
         environment.stop_on_signals()
@@ -70,9 +73,14 @@ def drain(environment: Environment, job: Job, warn: Callable[[str], None]) -> Ru
 
 def is_anything_left(environment: Environment, job: Job) -> bool:
     """Whether something waits, due or not, for a destination of a run."""
-    endpoints = Roster(environment, job.choose, _ignore).read()
-    standings = (environment.queue.standing(endpoint.destination.id) for endpoint in endpoints)
-    return any(standing.waiting or any(standing.retrying) for standing in standings)
+    return any(standing.waiting or any(standing.retrying) for standing in what_waits(environment, job))
+
+
+def what_waits(environment: Environment, job: Job) -> list[Standing]:
+    """What waits for each destination of a run."""
+    chosen = [found for found in job.choose(environment.store.read()) if not found.paused]
+    environment.queue.join(found.id for found in chosen)
+    return [environment.queue.standing(found.id) for found in chosen]
 
 
 class _Crew:
@@ -96,8 +104,13 @@ class _Crew:
         started = clock.monotonic()
         self._environment.stop_on_signals(tell=self._stop)
         with self._environment.signals_held():
-            for number in range(self._size):
-                self._start(number)
+            try:
+                for number in range(self._size):
+                    self._start(number)
+            except OSError:
+                # Those that have begun would be waited for, and with --watch for ever.
+                self._stop()
+                raise
         members = {process.pid for process in self._under_way.values()}
         while self._under_way:
             for connection in wait(list(self._under_way)):

@@ -42,6 +42,11 @@ class Lines:
         """Whether everything has been read."""
         return self._ended
 
+    def flush(self) -> None:
+        """Returns when the copy has all that was read. Raises OSError."""
+        if self._copy is not None:
+            self._copy.flush()
+
     def read(self, seconds: float) -> Arrived:
         """The lines that have arrived; where nothing has, waits so long for more. Raises OSError."""
         if self._descriptor is None:

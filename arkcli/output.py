@@ -255,7 +255,7 @@ class Output:
         if sum(min(max(map(len, column)), _SLIM) + 1 for column in columns) > self.width:
             self._records(table)
             return
-        drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+        drawn = RichTable(box=None, show_header=any(table.headings), pad_edge=False, header_style="bold")
         for heading in table.headings:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:

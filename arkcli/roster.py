@@ -28,7 +28,7 @@ class Roster:
         self._warn = warn
         self._stamp: object = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._unusable: set[str] = set()
+        self._unusable: dict[str, str] = {}
 
     def read(self) -> "list[Endpoint]":
         """The endpoints as they are now. Raises Unreadable, and UsageError when a chosen destination is not there."""
@@ -42,6 +42,11 @@ class Roster:
             }
             self._stamp = stamp
         return list(self._endpoints.values())
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of those that could not be delivered to, for want of their secret."""
+        return sorted(self._unusable.values())
 
     def tidy(self) -> None:
         """Removes from the queue what nobody needs and what is older than the store says to keep."""
@@ -57,9 +62,10 @@ class Roster:
         except UsageError as error:
             # One destination without a usable secret must not hold up the others; its events wait.
             if found.id not in self._unusable:
-                self._unusable.add(found.id)
+                self._unusable[found.id] = found.name
                 self._warn(f"{found.name} is left out: {error}")
             return None
+        self._unusable.pop(found.id, None)
         known = self._endpoints.get(found.id)
         unchanged = known is not None and (known.destination, known.secret) == (endpoint.destination, endpoint.secret)
         return known if unchanged else endpoint

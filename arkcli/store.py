@@ -163,6 +163,8 @@ class Store:
                 if word in seen:
                     raise self._wrong(f"{word!r} is there twice", f"{place}.{key}")
                 seen.add(word)
+            if "\0" in (destination.ca_file or ""):
+                raise self._wrong("a file's name has no NUL in it", f"{place}.ca_file")
             for name, value in destination.headers.items():
                 try:
                     check_header(name, value.reveal().decode())

@@ -82,6 +82,9 @@ class Intake:
                     if batch is not None:
                         self._under_way = batch, committer.submit(self._commit, batch)
                 yield from self._finished()
+            except OSError as error:
+                yield from self._finished()
+                raise NotAccepted(f"the stream cannot be read ({error.strerror})", self._so_far()) from error
             finally:
                 # Nobody may be left to tell, but what is under way counts.
                 with contextlib.suppress(NotAccepted):
@@ -99,6 +102,7 @@ class Intake:
                 if batch is not None:
                     self.last_line = batch.last_line
                     yield [found for found in batch.receipts if found.error is not None]
+            lines.flush()
         except OSError as error:
             raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
         if self._environment.stopping():

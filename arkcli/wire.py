@@ -152,7 +152,7 @@ class Transfer:
         self.began = 0.0
         self.looked_up_ms = 0
         curl = self.curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, url.encode("utf-8", "replace"))
+        curl.setopt(pycurl.URL, b"https://unfit.invalid/" if self.unfit else url.encode())
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.TIMEOUT_MS, DEADLINE_MS)
         curl.setopt(pycurl.NOSIGNAL, 1)
@@ -166,7 +166,7 @@ class Transfer:
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
-        curl.setopt(pycurl.CAINFO, destination.ca_file or ca_file)
+        curl.setopt(pycurl.CAINFO, os.fsencode(destination.ca_file or ca_file))
         curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)

@@ -77,6 +77,7 @@ def test_workers_share_the_destinations_and_tell_as_one(world: World, receive: R
         **{what: count * 5 for what, count in one.items()},
         "skipped": 0,
         "held": [],
+        "left_out": [],
         "destinations": [{"name": name, **one} for name in servers],
     }
     for server in servers.values():
@@ -211,3 +212,10 @@ def test_what_one_worker_left_to_another_was_not_left_to_anybody() -> None:
         Drained([theirs], 2.0, [Tally("a", 3, 3, 0, 0), Tally("c", 1, 0, 0, 1)]),
     ]
     assert together(parts, {1, 2}, 2.5) == Drained([theirs], 2.5, [Tally("a", 3, 3, 0, 0), Tally("c", 3, 1, 1, 1)])
+
+
+def test_what_one_worker_left_to_another_process_and_a_later_one_delivered_was_not_left() -> None:
+    outside = Held("crm", Holder(4711, "send"))
+    early = Drained([outside, Held("lake", Holder(4711, "send"))], 1.0, [])
+    late = Drained([], 1.0, [Tally("crm", attempted=2, delivered=2)])
+    assert [found.name for found in together([early, late], {1, 2}, 1.0).held] == ["lake"]

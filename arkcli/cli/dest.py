@@ -26,7 +26,7 @@ from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.headers import parse_headers
 from arkcli.model import Answer, Attempt, Destination
-from arkcli.output import Table
+from arkcli.output import Output, Painted, Table
 from arkcli.secretsource import read_secret_file
 from arkcli.signing import Secret
 
@@ -77,6 +77,7 @@ def add(
             f"made a signing secret for your receivers; it is in {environment.store.path}, "
             f"and `ark secret show --reveal` prints it"
         )
+    _tell_of_own_secret(output, environment, added, own=own_secret)
     if added.allow_local:
         output.note(f"{added.name} may be reached over http and at private addresses (--allow-local)")
     ping = None if answer is None else _ping(answer)
@@ -115,27 +116,39 @@ def list_(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -
 
 
 @app.command()
-def show(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+def show(
+    context: typer.Context,
+    name: Name,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print the secret that signs for it, too.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Show one destination.
 
     Example: ark dest show crm
     """
     environment = environment_of(context)
-    found = find_destination(environment.store.read(), name)
+    contents = environment.store.read()
+    found = find_destination(contents, name)
     standing = _standings(environment, [found])[0]
     document = _json(found) | _counts(standing)
+    secret = "its own" if found.secret else "the one for all"
+    if reveal:
+        secret = document["secret"] = environment.secret_of(found, contents).reveal().decode("utf-8", "replace")
     rows = [
-        *((key, value) for key, value in _json(found).items()),
+        *((key.replace("_", " "), _yes_or_no(value)) for key, value in _json(found).items()),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
-        ("ca_file", found.ca_file),
-        ("secret", "its own" if found.secret else "the workspace's"),
+        ("CA file", found.ca_file),
+        ("secret", secret),
         ("waiting", standing.waiting),
         ("retrying", sum(standing.retrying)),
         ("dead", standing.dead),
         ("last", _last(standing)),
     ]
-    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, Table(("", ""), rows))
+    # A label is no state, so it has no colour of one.
+    table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
+    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, table)
 
 
 @app.command("set")
@@ -151,7 +164,7 @@ def set_(
     secret_file: SecretFile = None,
     own_secret: OwnSecret = False,
     workspace_secret: Annotated[
-        bool, typer.Option("--workspace-secret", help="Sign with the workspace's secret again.")
+        bool, typer.Option("--workspace-secret", help="Sign with the secret for all again.")
     ] = False,
     header: Headers = None,
     ca_file: CaFile = None,
@@ -179,6 +192,7 @@ def set_(
         raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
     changed = destinations.change(environment, found, wanted, ping=not no_ping)
     _say_changed(context, environment, changed, "changed", as_json=as_json, quiet=quiet)
+    _tell_of_own_secret(output_of(context, as_json=as_json, quiet=quiet), environment, changed, own=own_secret)
 
 
 @app.command()
@@ -232,6 +246,14 @@ def _say_changed(
     output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, f"{verb} {changed.name}")
 
 
+def _tell_of_own_secret(output: Output, environment: Environment, found: Destination, *, own: bool) -> None:
+    if own:
+        output.note(
+            f"made a signing secret for {found.name} alone; it is in {environment.store.path}, "
+            f"and `ark dest show {found.name} --reveal` prints it"
+        )
+
+
 def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secret | None:
     if file is None:
         return destinations.new_secret(environment) if own else None
@@ -245,6 +267,10 @@ def _standings(environment: Environment, found: "list[Destination]") -> "list[St
         return []
     environment.queue.join(known.id for known in found)
     return [environment.queue.standing(known.id) for known in found]
+
+
+def _yes_or_no(value: object) -> object:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _json(found: Destination) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from arkcli.cli.options import (
     Json,
     PerDestination,
     Quiet,
+    choose_destinations,
     complete_destination,
     environment_of,
-    find_destination,
     output_of,
     parse_seconds,
     parse_time,
@@ -27,7 +27,7 @@ from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Destination
-from arkcli.output import Table
+from arkcli.output import Output, Table
 from arkcli.store import Contents
 
 app = App()
@@ -57,8 +57,8 @@ def drain(
 ) -> None:
     """Attempt everything that is due, oldest first per destination.
 
-    Exit status: 0 the work is done, 1 a delivery or a worker died, 130 interrupted; with --strict also 75 something is
-    left.
+    Exit status: 0 the work is done, 1 a delivery or a worker died or a destination has no usable secret, 130
+    interrupted; with --strict also 75 something is left.
 
     Example: ark drain --for 55s --quiet
     """
@@ -69,7 +69,7 @@ def drain(
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
 
     def choose(contents: Contents) -> Sequence[Destination]:
-        return [find_destination(contents, name) for name in to] if to else contents.destinations
+        return choose_destinations(contents, to) if to else contents.destinations
 
     if dry_run:
         now = environment.clock.now()
@@ -83,11 +83,13 @@ def drain(
     drained, died = draining.drain(environment, job, output.warn)
     for held in drained.held:
         output.note(f"{held.name} was left to {held.by}, which is delivering to it")
+    if not (drained.total("attempted") or drained.held or drained.left_out):
+        _tell_what_is_next(environment, output, job)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    failed = bool(died or drained.total("dead"))
+    failed = bool(died or drained.left_out or drained.total("dead"))
     status = _exit_code(environment, job, failed=failed, strict=strict)
     output.result(
         _json(drained, totals),
@@ -97,6 +99,15 @@ def drain(
         always=status is not ExitCode.DONE,
     )
     raise typer.Exit(status)
+
+
+def _tell_what_is_next(environment: Environment, output: Output, job: Job) -> None:
+    waiting = draining.what_waits(environment, job)
+    due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
+    if due:
+        count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
+        seconds = (min(due) - environment.clock.now()) / 1000
+        output.note(f"nothing is due yet: {count} to retry, the next in {times.describe_duration(max(seconds, 0))}")
 
 
 def _exit_code(environment: Environment, job: Job, *, failed: bool, strict: bool) -> ExitCode:
@@ -112,6 +123,7 @@ def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
     return {
         **totals,
         "skipped": len(drained.held),
+        "left_out": drained.left_out,
         "held": [{"name": held.name, "process": held.by.process, "purpose": held.by.purpose} for held in drained.held],
         "duration_s": drained.duration_s,
         "destinations": [

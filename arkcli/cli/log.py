@@ -72,8 +72,8 @@ def log(
         environment.stop_on_signals()
     with ExitStack() as stack:
         views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
-        following = [(found, view.new_attempts()) for found, view in views]
-        past = merge(*(_named(found, view.attempts()) for found, view in views), key=lambda named: named[1].at)
+        told = [(found, *view.follow()) for found, view in views]
+        past = merge(*(_named(found, before) for found, before, _ in told), key=lambda named: named[1].at)
         matching = (named for named in past if wanted(named[1]))
         chosen = matching if number is None else deque(matching, maxlen=number)
         if stats:
@@ -82,7 +82,7 @@ def log(
         for found, attempt in chosen:
             _print(output, found, attempt)
         while follow and not environment.stopping():
-            for found, new in following:
+            for found, _, new in told:
                 for attempt in filter(wanted, new()):
                     _print(output, found, attempt)
             environment.clock.sleep(_POLL)

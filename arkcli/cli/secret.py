@@ -72,5 +72,5 @@ def _say(context: typer.Context, *, reveal: bool, as_json: bool, quiet: bool) ->
     stored = contents.workspace.secret
     source = (stored and reference(stored)) or str(environment.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
-    text = shown if reveal else f"{shown}  (from {source}; --reveal shows it)"
+    text = shown if reveal else f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
     output_of(context, as_json=as_json, quiet=quiet).result({"secret": shown, "source": source}, text, always=True)

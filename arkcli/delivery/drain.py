@@ -49,6 +49,8 @@ class Drained(msgspec.Struct):
     held: list[Held]
     duration_s: float
     destinations: list[Tally]
+    #: The names of those that could not be delivered to, for want of their secret.
+    left_out: list[str] = []
 
     def total(self, what: str) -> int:
         """The sum of one count over all destinations."""
@@ -59,7 +61,9 @@ def together(parts: Iterable[Drained], processes: Collection[int | None], durati
     """What several processes did. A destination that one of them delivered to was not left to anybody."""
     tallies: dict[str, Tally] = {}
     held: dict[str, Held] = {}
+    left_out: set[str] = set()
     for part in parts:
+        left_out.update(part.left_out)
         held.update((found.name, found) for found in part.held if found.by.process not in processes)
         for found in part.destinations:
             known = tallies.setdefault(found.name, Tally(found.name))
@@ -67,7 +71,8 @@ def together(parts: Iterable[Drained], processes: Collection[int | None], durati
             known.delivered += found.delivered
             known.retrying += found.retrying
             known.dead += found.dead
-    return Drained(sorted(held.values(), key=_name), duration_s, sorted(tallies.values(), key=_name))
+    left = [found for name, found in held.items() if name not in tallies or not tallies[name].attempted]
+    return Drained(sorted(left, key=_name), duration_s, sorted(tallies.values(), key=_name), sorted(left_out))
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -139,12 +139,13 @@ class Journal:
         self._unsaved += len(found)
         return found, following
 
-    def entries(self, needle: bytes = b"") -> Iterator[AttemptLine | DropLine]:
-        """What the journal tells, oldest first, up to its end as it is now.
+    def entries(self, needle: bytes = b"", until: int | None = None) -> Iterator[AttemptLine | DropLine]:
+        """What the journal tells, oldest first, up to its end as it is now, or to a position before that.
 
         With a needle, only lines that hold these bytes.
         """
         end, position = self.end, self._segments.start
+        end = end if until is None else min(until, end)
         while position < end:
             found, following = self._segments.block(position, end)
             if following == position:

@@ -205,16 +205,21 @@ class LocalQueue:
         everybody = list(destination_ids)
         expired = self._log.expired(before)
         for destination_id in everybody if expired > self._log.start else ():
-            with contextlib.closing(self.view(destination_id)) as view:
+            # One that has been removed meanwhile needs nothing.
+            with contextlib.suppress(FileNotFoundError), contextlib.closing(self.view(destination_id)) as view:
                 expired = min(expired, view.needed_from())
         if expired > self._log.start:
             self._log.remove_before(expired)
         for destination_id in everybody:
-            if len(list((self._place(destination_id) / "journal").iterdir())) > 1:
-                claim = self.claim(destination_id, "expire")
-                if claim is not None:
-                    claim.expire(before)
-                    claim.release()
+            with contextlib.suppress(FileNotFoundError):
+                self._expire_journal(destination_id, before)
+
+    def _expire_journal(self, destination_id: str, before: int) -> None:
+        if len(list((self._place(destination_id) / "journal").iterdir())) > 1:
+            claim = self.claim(destination_id, "expire")
+            if claim is not None:
+                claim.expire(before)
+                claim.release()
 
     @property
     def totals(self) -> tuple[int, int]:

@@ -132,15 +132,15 @@ class View:
         """Whether an event's first attempt is still to be made."""
         return is_for(event, self._destination_id) and self._journal.load().first.passed(event.position) is None
 
-    def attempts(self) -> Iterator[Attempt]:
-        """Every attempt that the journal still tells of, oldest first."""
-        for entry in self._journal.entries():
+    def attempts(self, until: int | None = None) -> Iterator[Attempt]:
+        """Every attempt that the journal still tells of, oldest first; or only those before a position in it."""
+        for entry in self._journal.entries(until=until):
             if isinstance(entry, AttemptLine):
                 yield entry.to_attempt()
 
-    def new_attempts(self) -> Callable[[], list[Attempt]]:
-        """A function that gives the attempts made since it was last called, or made."""
-        position = self._journal.end
+    def follow(self) -> tuple[Iterator[Attempt], Callable[[], list[Attempt]]]:
+        """Every attempt up to now, oldest first, and a function that gives those made since, or since the last call."""
+        begin = position = self._journal.end
 
         def new() -> list[Attempt]:
             nonlocal position
@@ -148,7 +148,7 @@ class View:
             entries = map(self._journal.decode, found)
             return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
 
-        return new
+        return self.attempts(begin), new
 
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
         """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""

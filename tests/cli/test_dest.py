@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from arkcli.signing import sign
 from tests.world import Certificates, Request, TestReceiver, World, answer, hang, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
@@ -358,3 +359,55 @@ def test_a_header_is_replaced_whatever_its_case(world: World, receive: Receive) 
     world.ark("ping")
     assert server.requests[-1].headers["x-team"] == "both"
     assert world.store_file.read_text().lower().count("x-team") == 1
+
+
+def test_a_ca_file_may_have_any_name(world: World, receive: Receive, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    named = tmp_path / "ü — авторитет.pem"
+    named.write_bytes(Path(certificates.ca_file).read_bytes())
+    good = receive(200)
+    world.add(good, "good")
+    with receiver(200, certificates.wrapping("localhost")) as server:
+        url = f"https://localhost:{server.port}/"
+        added = world.ark("dest", "add", url, "--allow-local", "--name", "tls", "--ca-file", str(named))
+    assert added.status == 0, added
+    assert world.ark("ping", "good").status == 0
+
+
+def test_a_change_keeps_what_was_changed_while_the_endpoint_was_pinged(world: World, receive: Receive) -> None:
+    old, new = receive(200), receive(200)
+    world.add(old, "crm")
+
+    def pause_meanwhile(_: Request) -> bytes:
+        assert world.ark("dest", "pause", "crm").status == 0
+        return answer(200)
+
+    new.behave = pause_meanwhile
+    changed = world.ark("dest", "set", "crm", "--url", new.url, "--json")
+    assert changed.json["destination"]["url"] == new.url
+    assert world.ark("dest", "show", "crm", "--json").json["destination"]["paused"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_receiver_that_refuses_the_signature_needs_the_secret_first(
+    world: World, receive: Receive, status: int
+) -> None:
+    server = receive(status)
+    first = world.ark("dest", "add", server.url, "--allow-local")
+    assert "make it with `ark secret rotate --reveal`" in first.err
+    world.ark("secret", "rotate")
+    assert "`ark secret show --reveal` prints it" in world.ark("dest", "add", server.url, "--allow-local").err
+
+
+def test_a_secret_of_its_own_is_told_where_it_is_and_can_be_shown(world: World, receive: Receive) -> None:
+    server = receive(200)
+    added = world.ark("dest", "add", server.url, "--allow-local", "--name", "crm", "--own-secret")
+    assert "for crm alone" in added.err
+    assert "ark dest show crm --reveal" in added.err
+    assert "ark secret show" not in added.err
+    shown = world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["secret"]
+    assert server.requests[-1].signature == sign(shown, server.requests[-1].body)
+    assert "secret" not in world.ark("dest", "show", "crm", "--json").json["destination"]
+    assert shown not in world.ark("dest", "show", "crm").out
+    assert "ark dest show crm --reveal" in world.ark("dest", "set", "crm", "--own-secret").err
+    assert world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["secret"] != shown

@@ -28,7 +28,7 @@ def test_the_json_of_a_drain(world: World, receive: Receive) -> None:
     result = world.ark("drain", "--json")
     assert result.status == 0
     assert result.json.keys() == {
-        "attempted", "delivered", "retrying", "dead", "skipped", "held", "duration_s", "destinations",
+        "attempted", "delivered", "retrying", "dead", "skipped", "left_out", "held", "duration_s", "destinations",
     }  # fmt: skip
     counts = {key: result.json[key] for key in ("attempted", "delivered", "retrying", "dead", "skipped")}
     assert counts == {"attempted": 4, "delivered": 2, "retrying": 2, "dead": 0, "skipped": 0}
@@ -120,3 +120,36 @@ def test_a_queue_of_a_newer_version_is_left_untouched(world: World, receive: Rec
         assert "VERSION" in result.err
     assert (world.queue_directory / "VERSION").read_text() == "2\n"
     assert world.event_lines == []
+
+
+def test_a_destination_without_a_usable_secret_is_left_out_and_that_is_no_success(
+    world: World, receive: Receive
+) -> None:
+    world.add(receive(200), "good")
+    world.add(receive(200), "bad")
+    queue(world)
+    text = world.store_file.read_text()
+    world.store_file.write_text(text.replace('name = "bad"', 'name = "bad"\nsecret = "env:NOWHERE"'))
+    for options in ([], ["--strict"]):
+        drained = world.ark("drain", "--json", *options)
+        assert (drained.status, drained.json["left_out"]) == (1, ["bad"])
+        assert "bad is left out" in drained.err
+    world.variables["NOWHERE"] = "here now"
+    drained = world.ark("drain", "--json")
+    assert (drained.status, drained.json["delivered"], drained.json["left_out"]) == (0, 1, [])
+
+
+def test_with_nothing_due_it_says_what_is_next(world: World, receive: Receive) -> None:
+    world.add(receive(500), "bad")
+    queue(world)
+    assert "nothing is due" not in world.ark("drain").err
+    world.clock.advance(10)
+    assert "nothing is due yet: 1 to retry, the next in 20 s" in world.ark("drain").err
+    assert world.ark("drain", "--quiet").err == ""
+
+
+def test_a_name_that_stands_twice_is_taken_once(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    queue(world)
+    (found,) = world.ark("drain", "--dry-run", "--to", "d", "--to", "d", "--json").json["deliveries"]
+    assert found["destination"] == "d"

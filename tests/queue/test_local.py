@@ -1327,3 +1327,17 @@ def test_a_hundred_thousand_waiting_events_are_taken_and_retried_in_memory_that_
         assert attempts == 200_000
         assert late - early < 8 * 1024
         assert queue.standing(A)[:3] == (0, (0, 0, 0, 0), 0)
+
+
+def test_following_tells_of_each_attempt_once(path: Path) -> None:
+    with queue_in(path) as queue:
+        queue.join([A])
+        accept(queue, 1)
+        attempt_all(queue, A, OK, START)
+        with closing(queue.view(A)) as view:
+            before, new = view.follow()
+            accept(queue, 2)
+            attempt_all(queue, A, OK, START)
+            assert [attempt.event_id for attempt in before] == ["evt_1"]
+            assert [attempt.event_id for attempt in new()] == ["evt_2"]
+            assert new() == []

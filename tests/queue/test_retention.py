@@ -101,3 +101,18 @@ def test_a_dead_letter_outlives_its_event(tmp_path: Path) -> None:
         with closing(queue.view(A)) as view:
             (dead,) = view.deliveries()
         assert (dead.event.id, dead.event.body[:9]) == ("evt_0", b'{"text":"')
+
+
+def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_path: Path) -> None:
+    queue = LocalQueue(tmp_path / "queue", schedule.DOCUMENTED, segment_size=1)
+    with closing(queue):
+        queue.join(["dst_stays"])
+        for number in range(3):
+            queue.accept([Draft(f"evt_{number}", "ping", times.to_text(START), b"{}")])
+        claim = queue.claim("dst_stays", "test")
+        assert claim is not None
+        while (delivery := claim.take(START)) is not None:
+            claim.record([(delivery, Answer(200, None, 1))], START)
+        claim.release()
+        queue.expire(["dst_gone", "dst_stays"], START + 1)
+        assert queue.find("evt_0") is None
