@@ -336,7 +336,7 @@ def _in_order(tree: dict[str, Any]) -> bool:
 
 @LOOKS.look(
     "json-laid-out",
-    "the body is JSON with white space between its parts, which `ark send` never sends: if that sent it, it was parsed"
+    "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: if that sent it, it was parsed"
     f" and written anew, so {_RAW}",
     faint=True,
 )
