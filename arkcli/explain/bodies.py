@@ -336,8 +336,8 @@ def _in_order(tree: dict[str, Any]) -> bool:
 
 @LOOKS.look(
     "json-laid-out",
-    "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: if that sent it, it was parsed"
-    f" and written anew, so {_RAW}",
+    "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: if that sent it,"
+    f" it was parsed and written anew, so {_RAW}",
     faint=True,
 )
 def _is_laid_out(body: bytes) -> bool:
