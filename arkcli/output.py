@@ -252,12 +252,13 @@ class Output:
         from rich.text import Text
 
         columns = zip(table.headings, *(map(self._plain, row) for row in table.rows), strict=True)
-        if sum(min(max(map(len, column)), _SLIM) + 1 for column in columns) > self.width:
+        narrowest = [_narrowest(heading, cells, self.width // 2) for heading, *cells in columns]
+        if sum(width + 1 for width in narrowest) > self.width:
             self._records(table)
             return
         drawn = RichTable(box=None, show_header=any(table.headings), pad_edge=False, header_style="bold")
-        for heading in table.headings:
-            drawn.add_column(heading, overflow="fold")
+        for heading, width in zip(table.headings, narrowest, strict=True):
+            drawn.add_column(heading, overflow="fold", min_width=width)
         for row in table.rows:
             drawn.add_row(*(Text.from_ansi(self._cell(value)) for value in row))
         self._console(self._stdout).print(drawn)
@@ -319,6 +320,15 @@ def to_json(document: object) -> str:
     import json
 
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)
+
+
+def _narrowest(heading: str, cells: Iterable[str], longest: int) -> int:
+    """How many characters a column must have: an id, a time or a URL is of use only in one piece, if there is room."""
+    least = max(map(len, heading.split()), default=0)
+    for text in cells:
+        whole = " " not in text and len(text) <= longest
+        least = max(least, len(text) if whole else min(len(text), _SLIM))
+    return least
 
 
 def _text(value: object) -> str:
