@@ -29,6 +29,7 @@ from arkcli.model import Answer, Attempt, Destination
 from arkcli.output import Output, Painted, Table
 from arkcli.secretsource import read_secret_file
 from arkcli.signing import Secret
+from arkcli.words import counted
 
 if TYPE_CHECKING:
     from arkcli.queue.view import Standing
@@ -224,10 +225,12 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     standing = _standings(environment, [found])[0]
     waiting = standing.waiting + sum(standing.retrying)
     if (waiting or standing.dead) and not yes:
-        ask(environment, f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
+        held = counted(waiting, "delivery", "deliveries")
+        ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(environment, found)
+    said = counted(dropped, "delivery was", "deliveries were")
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {dropped} deliveries were given up"
+        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {said} given up"
     )
 
 

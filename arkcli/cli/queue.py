@@ -30,6 +30,7 @@ from arkcli.operating import Selection
 from arkcli.output import Table
 from arkcli.queue.view import Pending
 from arkcli.screen import clean_lines
+from arkcli.words import counted
 
 app = App("Show what waits for delivery, and mend it.", alone=True)
 
@@ -98,7 +99,7 @@ def summary(
         },
         Table(headings, rows),
     )
-    output.note(f"{events:,} events in the log, {size:,} bytes")
+    output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
 
 
 @app.command("list")
@@ -198,8 +199,10 @@ def retry(
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
     count = operating.retry(environment, chosen, selection, dry=dry_run)
     _check_found(event_ids, count, "retrying or dead")
+    verb = "would be" if dry_run else "is" if count == 1 else "are"
+    said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"retried": count}, f"{count} deliveries {'would be' if dry_run else 'are'} due now; `ark drain` attempts them"
+        {"retried": count}, f"{said}; `ark drain` attempts {'it' if count == 1 else 'them'}"
     )
 
 
@@ -224,11 +227,12 @@ def drop(
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
         _check_found(event_ids, count, "waiting, retrying or dead")
-        ask(environment, f"Give up {count} deliveries?")
+        ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
     count = operating.drop(environment, chosen, selection, dry=dry_run)
     _check_found(event_ids, count, "waiting, retrying or dead")
+    verb = "would be" if dry_run else "was" if count == 1 else "were"
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"dropped": count}, f"{count} deliveries {'would be' if dry_run else 'were'} given up"
+        {"dropped": count}, f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
     )
 
 
@@ -254,7 +258,7 @@ def check(
     }
     if result.set_aside is not None:
         document["set_aside"] = str(result.set_aside)
-    said = f"{result.lines:,} lines read, {len(rows)} damaged"
+    said = f"{counted(result.lines, 'line')} read, {len(rows):,} damaged"
     if rows and result.set_aside is None:
         said += "; all others are safe and go on being delivered. --repair sets the damaged ones aside"
     elif rows:
