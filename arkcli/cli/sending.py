@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from arkcli import events, preview, times
+from arkcli import events, preview
+from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
@@ -68,19 +69,10 @@ def send_once(environment: Environment, output: Output, order: Order, endpoint: 
     environment.stop_on_signals()
     event, answer = events.send_once(environment, order, endpoint)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
-    delivery = {
-        "destination": name,
-        "outcome": answer.outcome,
-        "attempt": 1,
-        "status": answer.status,
-        "error": answer.error,
-        "duration_ms": answer.duration_ms,
-        "next_attempt_at": None,
-    }
-    row = (name, answer.outcome, answer.error or answer.status, f"{answer.duration_ms} ms")
+    row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
     # Quiet is for success.
     table = Table(("destination", "outcome", "answer", "took"), [row])
-    output.result({"event": _event_json(event), "deliveries": [delivery]}, table, always=failed)
+    output.result({"event": _event_json(event), "deliveries": [delivery_json(name, 1, answer)]}, table, always=failed)
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
 
 
@@ -114,18 +106,8 @@ def _event_json(event: Event) -> dict[str, Any]:
 
 
 def _report_json(report: Report) -> dict[str, Any]:
-    return {
-        "destination": report.destination,
-        "outcome": report.outcome,
-        "attempt": report.attempt,
-        "status": report.status,
-        "error": report.error,
-        "duration_ms": report.duration_ms,
-        "next_attempt_at": None if report.next_attempt_at is None else times.to_text(report.next_attempt_at),
-    }
+    return delivery_json(report.destination, report.attempt, report, report.next_attempt_at)
 
 
 def _row(report: Report) -> tuple[object, ...]:
-    took = None if report.duration_ms is None else f"{report.duration_ms} ms"
-    following = None if report.next_attempt_at is None else times.to_text(report.next_attempt_at)
-    return report.destination, report.outcome, report.error or report.status, took, following
+    return report.destination, report.outcome, answer_cell(report), took_cell(report), when(report.next_attempt_at)
