@@ -11,7 +11,7 @@ from arkcli import __version__
 from arkcli.signing import sign
 
 SECRET, BODY = "s3cret", b'{"event":"ping"}'
-#: Expensive, and of no use to a signature (design, section 5).
+#: Expensive, and of no use to a signature.
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
