@@ -1,11 +1,11 @@
 """What becomes of one event, for `ark send`: sent, or only shown."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from arkcli import events, preview
+from arkcli import events
 from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
@@ -15,7 +15,9 @@ from arkcli.events import Order, Repeated
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
 from arkcli.store import Contents
-from arkcli.wire import Endpoint
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint
 
 
 def send_event(
@@ -64,7 +66,7 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
 
 
-def send_once(environment: Environment, output: Output, order: Order, endpoint: Endpoint) -> None:
+def send_once(environment: Environment, output: Output, order: Order, endpoint: "Endpoint") -> None:
     """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
     environment.stop_on_signals()
     event, answer = events.send_once(environment, order, endpoint)
@@ -76,8 +78,10 @@ def send_once(environment: Environment, output: Output, order: Order, endpoint: 
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
 
 
-def show_requests(environment: Environment, output: Output, order: Order, endpoints: Iterable[Endpoint]) -> None:
+def show_requests(environment: Environment, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
     """Prints the requests that sending would make at once."""
+    from arkcli import preview
+
     event = events.unsaved(environment, order)
     found = preview.requests(event, endpoints)
     document = [
@@ -95,6 +99,8 @@ def show_requests(environment: Environment, output: Output, order: Order, endpoi
 
 def show_commands(environment: Environment, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
     """Prints a command for every destination that sends the event with curl."""
+    from arkcli import preview
+
     event = events.unsaved(environment, order)
     found = preview.commands(event, receivers)
     document = [{"destination": destination.name, "command": command} for destination, command in found]
