@@ -18,6 +18,7 @@ from arkcli.queue.local import Holder, LocalQueue
 from arkcli.queue.view import Standing
 from arkcli.store import Contents
 from arkcli.times import describe_duration
+from arkcli.words import counted
 
 if TYPE_CHECKING:
     from arkcli.reach import Reached
@@ -107,7 +108,7 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
     holders = {found.name: queue.holder(found.id) for found in joined if queue.is_held(found.id)}
     return [
-        _passed("queue", f"{events:,} events, {_size(size)}, in {environment.queue_directory}"),
+        _passed("queue", f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"),
         check_damage(queue),
         check_locks(holders, _is_stopped),
         check_drain(environment.clock.now(), standings, at_work=bool(holders)),
@@ -124,7 +125,9 @@ def check_store(environment: Environment) -> tuple[Check, Contents | None]:
     if not contents.destinations:
         return Check("store", Status.WARN, f"{path} holds no destination", "add one: ark dest add URL"), contents
     paused = sum(found.paused for found in contents.destinations)
-    said = f"{path} holds {len(contents.destinations)} destinations" + (f", {paused} paused" if paused else "")
+    said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
+    if paused:
+        said += f", {paused} paused"
     return Check("store", Status.PASS, said), contents
 
 
@@ -181,7 +184,7 @@ def check_damage(queue: LocalQueue) -> Check:
     """Whether the newest part of each file in the queue can be read."""
     damaged = queue.check_tails(_TAIL).damaged
     if damaged:
-        said = f"{len(damaged)} damaged lines, the first in {damaged[0].file}: {damaged[0].problem}"
+        said = f"{counted(len(damaged), 'damaged line')}, the first in {damaged[0].file}: {damaged[0].problem}"
         return Check("damage", Status.FAIL, said, "all others are safe; `ark queue check` reads everything")
     return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
 

@@ -1,6 +1,7 @@
 """Making an event from a payload, accepting it into the queue, and delivering it at once."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,7 +14,9 @@ from arkcli.model import Answer, Destination, Event, State
 from arkcli.queue.eventlog import Draft
 from arkcli.shaping import Setting
 from arkcli.store import Contents
-from arkcli.wire import Endpoint
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -91,6 +94,8 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
         return event
 
     active = [destination for destination in receivers if not destination.paused] if now else []
+    if not active:
+        return Sending(accept(), _in_order(receivers, []))
     endpoints = environment.endpoints(active, contents)
     wire = environment.wire()
     try:
@@ -101,7 +106,7 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     return Sending(sending.event, _in_order(receivers, sending.reports))
 
 
-def send_once(environment: Environment, order: Order, endpoint: Endpoint) -> tuple[Event, Answer]:
+def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> tuple[Event, Answer]:
     """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
     event = unsaved(environment, order)
     wire = environment.wire()

@@ -349,14 +349,3 @@ def _fitted(text: str, column: Column) -> str:
         text = f"{set_cell_size(text, column.width - 1)}…"
     fill = " " * (column.width - cell_len(text))
     return fill + text if column.right else text + fill
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names in a sentence: `a, b and c`."""
-    *most, last = list(names) or [""]
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def counted(number: int, noun: str) -> str:
-    """So many things: `1 line`, `2,000 lines`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

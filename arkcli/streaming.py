@@ -14,10 +14,10 @@ from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.events import Order
 from arkcli.model import Destination, Event
 from arkcli.ndjson import Arrived, Lines
-from arkcli.output import counted
 from arkcli.queue.eventlog import Draft
 from arkcli.roster import Roster
 from arkcli.store import Contents
+from arkcli.words import counted
 
 #: The longest line, in bytes: a body, and room for white space that it loses.
 LONGEST_LINE: Final = 4 * MAX_BODY

@@ -14,7 +14,7 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson"),
+    ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson", "words"),
     ("model", "contract", "headers", "secretsource", "explain", "curl"),
     ("samples", "schemas", "paths", "files", "shaping", "stats"),
     ("guard", "lookup", "tlswords"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused, ArkError, Busy, PayloadError, Unreadable
 from arkcli.model import Outcome
-from arkcli.output import Column, Output, Table, counted, listed, to_json
+from arkcli.output import Column, Output, Table, to_json
 from tests.world import World
 
 TABLE = Table(
@@ -282,13 +282,6 @@ def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
-)
-def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
-    assert listed(names) == text
-
-
 def told_on_a_terminal(*, out_too: bool, as_json: bool = False, quiet: bool = False) -> tuple[str, str]:
     """What a terminal gets as standard error while something long is done, and what a pipe gets as standard output."""
     ours, theirs = pty.openpty()
@@ -336,8 +329,3 @@ def test_progress_is_not_drawn_into_a_pipe() -> None:
     with said.output.progress(None) as progress:
         progress(1, "words")
     assert (said.out, said.err) == ("", "")
-
-
-@pytest.mark.parametrize(("number", "said"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (12_345, "12,345 lines")])
-def test_so_many_things_are_said_as_people_say_it(number: int, said: str) -> None:
-    assert counted(number, "line") == said

@@ -11,7 +11,7 @@ from arkcli import __version__
 from arkcli.signing import sign
 
 SECRET, BODY = "s3cret", b'{"event":"ping"}'
-#: Expensive, and of no use to a signature (design, section 5).
+#: Expensive, and of no use to a signature.
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
@@ -88,3 +88,15 @@ def test_the_library_for_signatures_imports_nothing_else_of_ark() -> None:
     _, modules = started(LIBRARY)
     assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.signing"}
     assert modules & {*HEAVY, "json", "typer"} == set()
+
+
+def test_what_sends_nothing_costs_no_way_to_the_network(tmp_path: Path) -> None:
+    home = {"ARK_CONFIG_DIR": f"{tmp_path}/config", "ARK_STATE_DIR": f"{tmp_path}/state"}
+    network = {"pycurl", "certifi", "arkcli.wire", "arkcli.preview", "arkcli.streaming"}
+    started(RUN, "dest", "add", "http://127.0.0.1:9/", "--name", "crm", "--allow-local", "--no-ping", **home)
+    said, modules = started(RUN, "send", "signal.promoted", "--sample", "--queue", **home)
+    assert said == "crm\twaiting\t-\t-\t-"
+    assert modules & network == set()
+    said, modules = started(RUN, "send", "signal.promoted", "--to", _ARK_COMPLETE="=c", **home)
+    assert said == "crm\thttp://127.0.0.1:9/"
+    assert modules & network == set()

@@ -21,14 +21,16 @@ from arkcli.cli.options import (
     find_destination,
     output_of,
 )
+from arkcli.cli.records import answer_json, attempt_json, took_cell
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.headers import parse_headers
-from arkcli.model import Answer, Attempt, Destination
+from arkcli.model import Destination
 from arkcli.output import Output, Painted, Table
 from arkcli.secretsource import read_secret_file
 from arkcli.signing import Secret
+from arkcli.words import counted
 
 if TYPE_CHECKING:
     from arkcli.queue.view import Standing
@@ -80,8 +82,8 @@ def add(
     _tell_of_own_secret(output, environment, added, own=own_secret)
     if added.allow_local:
         output.note(f"{added.name} may be reached over http and at private addresses (--allow-local)")
-    ping = None if answer is None else _ping(answer)
-    said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {answer.duration_ms} ms"
+    ping = None if answer is None else answer_json(answer)
+    said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {took_cell(answer)}"
     output.result({"destination": _json(added), "ping": ping}, f"added {added.name} ({added.id}): {said}")
 
 
@@ -224,10 +226,12 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     standing = _standings(environment, [found])[0]
     waiting = standing.waiting + sum(standing.retrying)
     if (waiting or standing.dead) and not yes:
-        ask(environment, f"{found.name} has {waiting} deliveries waiting and {standing.dead} dead. Give them up?")
+        held = counted(waiting, "delivery", "deliveries")
+        ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(environment, found)
+    said = counted(dropped, "delivery was", "deliveries were")
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {dropped} deliveries were given up"
+        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {said} given up"
     )
 
 
@@ -286,35 +290,12 @@ def _json(found: Destination) -> dict[str, Any]:
 
 
 def _counts(standing: "Standing") -> dict[str, Any]:
+    last = standing.last
     return {
         "waiting": standing.waiting,
         "retrying": sum(standing.retrying),
         "dead": standing.dead,
-        "last": None if standing.last is None else attempt_json(standing.last),
-    }
-
-
-def attempt_json(attempt: Attempt) -> dict[str, Any]:
-    """An attempt in JSON."""
-    return {
-        "event_id": attempt.event_id,
-        "event": attempt.event,
-        "attempt": attempt.attempt,
-        "at": times.to_text(attempt.at),
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "error": attempt.error,
-        "duration_ms": attempt.duration_ms,
-        "excerpt": attempt.excerpt,
-    }
-
-
-def _ping(answer: Answer) -> dict[str, Any]:
-    return {
-        "outcome": answer.outcome,
-        "status": answer.status,
-        "error": answer.error,
-        "duration_ms": answer.duration_ms,
+        "last": None if last is None else {"event_id": last.event_id, "event": last.event, **attempt_json(last)},
     }
 
 

@@ -17,10 +17,11 @@ from arkcli.errors import ExitCode, UsageError
 from arkcli.events import Order
 from arkcli.model import Destination
 from arkcli.ndjson import Lines
-from arkcli.output import Output, counted, to_json
+from arkcli.output import Output, to_json
 from arkcli.screen import clean
 from arkcli.store import Contents
 from arkcli.streaming import LONGEST_LINE, Intake, Receipt
+from arkcli.words import counted
 
 
 def send_lines(
@@ -84,7 +85,7 @@ def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
 
 
 def _refused(intake: Intake) -> str:
-    return f"{counted(intake.refused, 'line')} {'was' if intake.refused == 1 else 'were'} refused"
+    return counted(intake.refused, "line was refused", "lines were refused")
 
 
 def _show(output: Output, receipts: Sequence[Receipt]) -> None:

@@ -20,6 +20,7 @@ from arkcli.cli.options import (
 )
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
+from arkcli.words import counted
 
 if TYPE_CHECKING:
     from arkcli.output import Rows
@@ -114,7 +115,7 @@ def listen(
 
 
 def _summary(totals: "Totals") -> str:
-    requests = "1 request" if totals.requests == 1 else f"{totals.requests} requests"
+    requests = counted(totals.requests, "request")
     return f"{requests}: {totals.valid} valid, {totals.requests - totals.valid} invalid, {totals.repeated} repeated"
 
 

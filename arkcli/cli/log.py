@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import times
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -21,6 +20,7 @@ from arkcli.cli.options import (
     output_of,
     parse_time,
 )
+from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Attempt, Destination, Outcome
@@ -125,8 +125,8 @@ def _sum_up(output: Output, destinations: list[Destination], chosen: Iterable[tu
             "delivered_share": found.delivered_share and round(found.delivered_share, 6),
             "per_minute": found.per_minute and round(found.per_minute, 3),
             **{key: found.percentile(share) for key, share in shares.items()},
-            "first_at": None if found.first is None else times.to_text(found.first),
-            "last_at": None if found.last is None else times.to_text(found.last),
+            "first_at": when(found.first),
+            "last_at": when(found.last),
         }
         for name, found in sums.items()
     ]
@@ -140,16 +140,8 @@ def _print(output: Output, destination: Destination, attempt: Attempt) -> None:
         "event_id": attempt.event_id,
         "event": attempt.event,
         "destination": destination.name,
-        "attempt": attempt.attempt,
-        "at": times.to_text(attempt.at),
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "error": attempt.error,
-        "duration_ms": attempt.duration_ms,
-        "excerpt": attempt.excerpt,
+        **attempt_json(attempt),
     }
     columns = ("at", "destination", "event", "event_id", "attempt", "outcome")
-    said = attempt.error or attempt.status
-    output.result(
-        document, "\t".join([*(str(document[key]) for key in columns), str(said), f"{attempt.duration_ms} ms"])
-    )
+    cells = [*(document[key] for key in columns), answer_cell(attempt), took_cell(attempt)]
+    output.result(document, "\t".join(map(str, cells)))

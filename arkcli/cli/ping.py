@@ -14,6 +14,7 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
+from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
 from arkcli.output import Table
@@ -45,20 +46,8 @@ def ping_destinations(context: typer.Context, names: list[str] | None, *, as_jso
     chosen = choose_destinations(contents, names)
     environment.stop_on_signals()
     answers = destinations.ping_all(environment, environment.endpoints(chosen, contents))
-    document = [
-        {
-            "destination": found.name,
-            "outcome": answer.outcome,
-            "status": answer.status,
-            "error": answer.error,
-            "duration_ms": answer.duration_ms,
-        }
-        for found, answer in answers
-    ]
-    rows = [
-        (found.name, answer.outcome, answer.error or answer.status, f"{answer.duration_ms} ms")
-        for found, answer in answers
-    ]
+    document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
+    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
     # Quiet is for success: a failed ping is always told.
     output_of(context, as_json=as_json, quiet=quiet).result(

@@ -23,13 +23,15 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
+from arkcli.cli.records import answer_cell, attempt_json, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import Attempt, Destination, State
+from arkcli.model import Destination, State
 from arkcli.operating import Selection
 from arkcli.output import Table
 from arkcli.queue.view import Pending
 from arkcli.screen import clean_lines
+from arkcli.words import counted
 
 app = App("Show what waits for delivery, and mend it.", alone=True)
 
@@ -70,7 +72,7 @@ def summary(
         operating.write_metrics(environment, prometheus, standings)
     output = output_of(context, as_json=as_json, quiet=quiet)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
-    moment: Callable[[int | None], str | None] = _when
+    moment: Callable[[int | None], str | None] = when
     if output.on_a_terminal:
         headings, moment = (*headings, "last hour"), partial(_from_now, environment.clock.now())
     rows: list[tuple[object, ...]] = [
@@ -88,8 +90,8 @@ def summary(
                     "retrying": sum(held.retrying),
                     "retry_lanes": list(held.retrying),
                     "dead": held.dead,
-                    "next_due_at": _when(held.next_due_at),
-                    "oldest_at": _when(held.oldest_at),
+                    "next_due_at": when(held.next_due_at),
+                    "oldest_at": when(held.oldest_at),
                 }
                 for known, held in standings
             ],
@@ -98,7 +100,7 @@ def summary(
         },
         Table(headings, rows),
     )
-    output.note(f"{events:,} events in the log, {size:,} bytes")
+    output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
 
 
 @app.command("list")
@@ -164,13 +166,10 @@ def show(
         view.close()
         if state is not None:
             deliveries.append(
-                {"destination": destination.name, "state": state, "attempts": [_attempt(made) for made in attempts]}
+                {"destination": destination.name, "state": state, "attempts": [attempt_json(made) for made in attempts]}
             )
             rows += [] if attempts else [(destination.name, state, None, None, None)]
-            rows += [
-                (destination.name, state, made.attempt, times.to_text(made.at), made.error or made.status)
-                for made in attempts
-            ]
+            rows += [(destination.name, state, made.attempt, when(made.at), answer_cell(made)) for made in attempts]
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"event": document, "deliveries": deliveries},
         f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
@@ -198,8 +197,10 @@ def retry(
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
     count = operating.retry(environment, chosen, selection, dry=dry_run)
     _check_found(event_ids, count, "retrying or dead")
+    verb = "would be" if dry_run else "is" if count == 1 else "are"
+    said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"retried": count}, f"{count} deliveries {'would be' if dry_run else 'are'} due now; `ark drain` attempts them"
+        {"retried": count}, f"{said}; `ark drain` attempts {'it' if count == 1 else 'them'}"
     )
 
 
@@ -224,11 +225,12 @@ def drop(
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
         _check_found(event_ids, count, "waiting, retrying or dead")
-        ask(environment, f"Give up {count} deliveries?")
+        ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
     count = operating.drop(environment, chosen, selection, dry=dry_run)
     _check_found(event_ids, count, "waiting, retrying or dead")
+    verb = "would be" if dry_run else "was" if count == 1 else "were"
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"dropped": count}, f"{count} deliveries {'would be' if dry_run else 'were'} given up"
+        {"dropped": count}, f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
     )
 
 
@@ -254,7 +256,7 @@ def check(
     }
     if result.set_aside is not None:
         document["set_aside"] = str(result.set_aside)
-    said = f"{result.lines:,} lines read, {len(rows)} damaged"
+    said = f"{counted(result.lines, 'line')} read, {len(rows):,} damaged"
     if rows and result.set_aside is None:
         said += "; all others are safe and go on being delivered. --repair sets the damaged ones aside"
     elif rows:
@@ -306,7 +308,7 @@ def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
         "destination": destination.name,
         "state": found.state,
         "attempt": found.attempt,
-        "next_attempt_at": _when(found.next_attempt_at),
+        "next_attempt_at": when(found.next_attempt_at),
         "last_status": found.last_status,
         "last_error": found.last_error,
         "accepted_at": found.event.at,
@@ -316,24 +318,8 @@ def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
 def _delivery_row(one: tuple[Destination, Pending]) -> tuple[object, ...]:
     destination, found = one
     answer = found.last_error or found.last_status
-    following = _when(found.next_attempt_at)
+    following = when(found.next_attempt_at)
     return found.event.id, found.event.name, destination.name, found.state, found.attempt, following, answer
-
-
-def _attempt(made: Attempt) -> dict[str, Any]:
-    return {
-        "attempt": made.attempt,
-        "at": times.to_text(made.at),
-        "outcome": made.outcome,
-        "status": made.status,
-        "error": made.error,
-        "duration_ms": made.duration_ms,
-        "excerpt": made.excerpt,
-    }
-
-
-def _when(at: int | None) -> str | None:
-    return None if at is None else times.to_text(at)
 
 
 def _from_now(now: int, at: int | None) -> str | None:

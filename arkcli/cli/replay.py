@@ -21,6 +21,7 @@ from arkcli.cli.options import (
 )
 from arkcli.errors import UsageError
 from arkcli.operating import Replay
+from arkcli.words import counted
 
 app = App()
 
@@ -68,8 +69,10 @@ def replay(
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
         count = operating.replay(environment, destinations, to is None, chosen, dry=True)
         if count > 1:
-            ask(environment, f"Send {count} events again?")
+            ask(environment, f"Send {counted(count, 'event')} again?")
     count = operating.replay(environment, destinations, to is None, chosen, dry=dry_run)
+    verb = "would be" if dry_run else "is" if count == 1 else "are"
+    said = f"{counted(count, 'event')} {verb} sent again"
     output_of(context, as_json=as_json, quiet=quiet).result(
-        {"replayed": count}, f"{count} events {'would be' if dry_run else 'are'} sent again; `ark drain` delivers them"
+        {"replayed": count}, f"{said}; `ark drain` delivers {'it' if count == 1 else 'them'}"
     )

@@ -9,7 +9,6 @@ import typer
 from arkcli import destinations, events, shaping
 from arkcli.cli import ping as ping_command
 from arkcli.cli.command import App
-from arkcli.cli.lines import send_lines
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -35,7 +34,6 @@ from arkcli.errors import PayloadError, UsageError
 from arkcli.events import Order
 from arkcli.headers import parse_headers
 from arkcli.signing import Secret
-from arkcli.wire import Endpoint
 
 app = App()
 _EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -127,12 +125,16 @@ def send(
         receivers = choose_destinations(contents, to)
         order.to = receivers if to else None
         if ndjson:
+            from arkcli.cli.lines import send_lines
+
             send_lines(environment, output, order, contents, receivers, file, strict=strict, queue=queue)
             return
     order.payload = _payload(environment, event, file, sample=sample)
     if curl:
         show_commands(environment, output, order, receivers)
     elif contents is None:
+        from arkcli.wire import Endpoint
+
         endpoint = Endpoint(receivers[0], _given_secret(environment, secret_file))
         if dry_run:
             show_requests(environment, output, order, [endpoint])

@@ -1,11 +1,12 @@
 """What becomes of one event, for `ark send`: sent, or only shown."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from arkcli import events, preview, times
+from arkcli import events
+from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
@@ -14,7 +15,9 @@ from arkcli.events import Order, Repeated
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
 from arkcli.store import Contents
-from arkcli.wire import Endpoint
+
+if TYPE_CHECKING:
+    from arkcli.wire import Endpoint
 
 
 def send_event(
@@ -63,29 +66,22 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
 
 
-def send_once(environment: Environment, output: Output, order: Order, endpoint: Endpoint) -> None:
+def send_once(environment: Environment, output: Output, order: Order, endpoint: "Endpoint") -> None:
     """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
     environment.stop_on_signals()
     event, answer = events.send_once(environment, order, endpoint)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
-    delivery = {
-        "destination": name,
-        "outcome": answer.outcome,
-        "attempt": 1,
-        "status": answer.status,
-        "error": answer.error,
-        "duration_ms": answer.duration_ms,
-        "next_attempt_at": None,
-    }
-    row = (name, answer.outcome, answer.error or answer.status, f"{answer.duration_ms} ms")
+    row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
     # Quiet is for success.
     table = Table(("destination", "outcome", "answer", "took"), [row])
-    output.result({"event": _event_json(event), "deliveries": [delivery]}, table, always=failed)
+    output.result({"event": _event_json(event), "deliveries": [delivery_json(name, 1, answer)]}, table, always=failed)
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
 
 
-def show_requests(environment: Environment, output: Output, order: Order, endpoints: Iterable[Endpoint]) -> None:
+def show_requests(environment: Environment, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
     """Prints the requests that sending would make at once."""
+    from arkcli import preview
+
     event = events.unsaved(environment, order)
     found = preview.requests(event, endpoints)
     document = [
@@ -103,6 +99,8 @@ def show_requests(environment: Environment, output: Output, order: Order, endpoi
 
 def show_commands(environment: Environment, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
     """Prints a command for every destination that sends the event with curl."""
+    from arkcli import preview
+
     event = events.unsaved(environment, order)
     found = preview.commands(event, receivers)
     document = [{"destination": destination.name, "command": command} for destination, command in found]
@@ -114,18 +112,8 @@ def _event_json(event: Event) -> dict[str, Any]:
 
 
 def _report_json(report: Report) -> dict[str, Any]:
-    return {
-        "destination": report.destination,
-        "outcome": report.outcome,
-        "attempt": report.attempt,
-        "status": report.status,
-        "error": report.error,
-        "duration_ms": report.duration_ms,
-        "next_attempt_at": None if report.next_attempt_at is None else times.to_text(report.next_attempt_at),
-    }
+    return delivery_json(report.destination, report.attempt, report, report.next_attempt_at)
 
 
 def _row(report: Report) -> tuple[object, ...]:
-    took = None if report.duration_ms is None else f"{report.duration_ms} ms"
-    following = None if report.next_attempt_at is None else times.to_text(report.next_attempt_at)
-    return report.destination, report.outcome, report.error or report.status, took, following
+    return report.destination, report.outcome, answer_cell(report), took_cell(report), when(report.next_attempt_at)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arkcli import signing
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, SecretText, environment_of, find_secrets, output_of
 from arkcli.cli.sign import File, read_pieces
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode
+from arkcli.receiver.verdict import judge
 
 if TYPE_CHECKING:
     from arkcli.signing import Secret
@@ -44,14 +44,14 @@ def verify(
     output = output_of(context, as_json=as_json, quiet=quiet)
     pieces = read_pieces(file, environment.stdin)
     held = bytearray() if explain else None
-    if signing.verify(secrets, pieces if held is None else _holding(pieces, held), signature):
+    verdict = judge(secrets, pieces if held is None else _holding(pieces, held), signature)
+    if verdict.valid:
         output.result({"valid": True, "reason": None, "explanation": None, "cause": None}, "valid")
         return
-    reason = _reason(signature)
     cause, explanation = (None, None) if held is None else _explained(environment, held, pieces, signature, secrets)
-    output.result({"valid": False, "reason": reason, "explanation": explanation, "cause": cause})
+    output.result({"valid": False, "reason": verdict.reason, "explanation": explanation, "cause": cause})
     if not as_json:
-        environment.stderr.write(f"invalid: {reason}\n")
+        environment.stderr.write(f"invalid: {verdict.reason}\n")
         if explanation is not None:
             environment.stderr.write(f"{explanation}\n")
     raise typer.Exit(ExitCode.FAILED)
@@ -77,11 +77,3 @@ def _explained(
         pass
     found = explain_mismatch(bytes(held), signature, secrets, environment.known_secrets())
     return (found.cause, found.text) if found else (None, NOTHING_FITS)
-
-
-def _reason(signature: str) -> str:
-    if not signature.strip():
-        return "the signature is empty"
-    if signing.normalized(signature) is None:
-        return "the signature is not 64 hex digits, so it is no HMAC-SHA256 in hex"
-    return "the signature does not belong to these bytes under this secret"

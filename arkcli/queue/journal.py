@@ -28,7 +28,6 @@ class Journal:
         self._checkpoint = directory / "checkpoint.json"
         self._segments = Segments(directory / "journal", segment_size)
         self.state = DestinationState(joined(0))
-        self.damaged = 0
         self._unsaved = 0
         self._loaded = False
         self._rebuilt: set[int] = set()
@@ -109,11 +108,10 @@ class Journal:
         return joined(0)
 
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
-        """What a line says; None when it is damaged, which is counted."""
+        """What a line says; None when it is damaged."""
         try:
             return lines.decode_journal(line.text)
         except Damaged:
-            self.damaged += 1
             return None
 
     def entry_at(self, position: int, length: int) -> AttemptLine | DropLine | Snapshot | None:

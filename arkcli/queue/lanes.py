@@ -81,7 +81,6 @@ class Arrivals:
         self._state = journal.state
         self._position = journal.state.first.cursor
         self._read: deque[Event] = deque()
-        self.damaged = 0
 
     def head(self) -> Event | None:
         """The next event, left where it is."""
@@ -117,7 +116,6 @@ class Arrivals:
         if isinstance(event, Event) and is_for(event, self._destination_id):
             self._read.append(event)
             return
-        self.damaged += isinstance(event, Gap)
         progress.finish(event.position, event.position + event.length, 0)
 
     def due_at(self) -> int | None:

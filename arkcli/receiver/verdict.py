@@ -1,6 +1,6 @@
-"""What a receiver says about a signature, and why."""
+"""What is said about a signature, and why: by `ark listen` and by `ark verify`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -40,12 +40,17 @@ _RESTS: Final = 1.0
 _RESTS_TIMES: Final = 20
 
 
-def judge(secrets: Sequence[Secret], body: bytes, signature: str | None) -> Verdict:
-    """The verdict on a body and the value of its signature header, under any of the secrets."""
+def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: str | None) -> Verdict:
+    """The verdict on a body and the value of its signature header, under any of the secrets.
+
+    A body in pieces is read once, and not at all where the signature cannot be one.
+    """
     if signature is None:
         return Verdict(Signature.MISSING, f"there is no {signing.SIGNATURE_HEADER} header")
     if signing.verify(secrets, body, signature):
         return VALID
+    if not signature.strip():
+        return Verdict(Signature.MALFORMED, "the signature is empty")
     if signing.normalized(signature) is None:
         return Verdict(Signature.MALFORMED, "the signature is not 64 hex digits, so it is no HMAC-SHA256 in hex")
     secret = "this secret" if len(secrets) == 1 else f"any of {len(secrets)} secrets"

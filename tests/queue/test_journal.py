@@ -124,6 +124,19 @@ def content(place: Path) -> bytes:
     return b"".join(name.read_bytes() for name in segments(place))
 
 
+def damaged(place: Path) -> int:
+    """How many lines cannot be read."""
+
+    def is_damaged(line: bytes) -> bool:
+        try:
+            lines.decode_journal(line)
+        except lines.Damaged:
+            return True
+        return False
+
+    return sum(map(is_damaged, filter(bytes.strip, content(place).splitlines())))
+
+
 def first_lines(place: Path) -> list[object]:
     return [lines.decode_journal(name.read_bytes().split(b"\n")[0]) for name in segments(place)]
 
@@ -357,7 +370,7 @@ def test_a_torn_last_line_was_never_recorded_and_is_cut_before_the_next(place: P
     assert content(place).startswith(whole)
     with journal_in(place, size) as journal:
         assert facts(journal) == expected
-        assert journal.damaged == 0
+        assert damaged(place) == 0
 
 
 @SIZES
@@ -375,9 +388,7 @@ def test_a_last_line_that_lacks_only_its_newline_is_given_it_back(place: Path, s
 
 
 @pytest.mark.parametrize("place_in_line", [0, 3, 8, 12, 17, 18, 40, 90, -3, -2])
-def test_a_broken_line_is_skipped_and_counted_and_its_attempt_counts_as_never_made(
-    place: Path, place_in_line: int
-) -> None:
+def test_a_broken_line_is_skipped_and_its_attempt_counts_as_never_made(place: Path, place_in_line: int) -> None:
     with journal_in(place) as journal:
         append(journal, attempt(0, 1, OK))
         start, length = append(journal, attempt(1, 1, OK))
@@ -387,7 +398,7 @@ def test_a_broken_line_is_skipped_and_counted_and_its_attempt_counts_as_never_ma
     spoilt[start + place_in_line % (length - 1)] ^= 0x01
     file.write_bytes(spoilt)
     with journal_in(place) as journal:
-        assert journal.damaged == 1
+        assert damaged(place) == 1
         assert journal.state.first.passed(1000) == 1100
         assert journal.state.first.passed(1100) is None
         assert journal.state.first.passed(1200) == 1300
@@ -502,7 +513,7 @@ def test_wherever_recording_is_killed_both_attempts_are_known_or_neither(events:
                 expected = facts(journal)
             with journal_in(place, 400, to_append=False) as reader:
                 assert facts(reader) == expected
-                assert reader.damaged == 0
+                assert damaged(place) == 0
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL

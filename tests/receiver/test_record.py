@@ -85,7 +85,7 @@ def test_what_is_no_delivery_id_is_never_a_repetition(delivery: str | None) -> N
         (sign("one", BODY), Signature.VALID, None),
         (f"sha256={sign('two', BODY).upper()}", Signature.VALID, None),
         (None, Signature.MISSING, "there is no X-SignalArk-Signature header"),
-        ("", Signature.MALFORMED, "not 64 hex digits"),
+        ("", Signature.MALFORMED, "the signature is empty"),
         ("é" * 64, Signature.MALFORMED, "not 64 hex digits"),
         (sign("three", BODY), Signature.MISMATCH, "does not belong to these bytes under any of 2 secrets"),
         (sign("one", BODY + b"\n"), Signature.MISMATCH, "does not belong to these bytes"),

@@ -30,6 +30,13 @@ def test_the_verdict_names_what_is_wrong(signature: str | None, verdict: Signatu
     assert found.valid == (found.reason is None) == (verdict is Signature.VALID)
 
 
+def test_a_body_in_pieces_is_judged_as_one_and_left_unread_where_the_signature_cannot_be_one() -> None:
+    pieces = iter([BODY[:5], BODY[5:]])
+    assert judge(SECRETS, pieces, "nonsense").signature is Signature.MALFORMED
+    assert judge(SECRETS, pieces, FITS) is VALID
+    assert list(pieces) == []
+
+
 def explained(explainer: Explainer, body: bytes, signature: str | None) -> str | None:
     return explainer.explain(judge(SECRETS, body, signature), body, signature)
 

@@ -1,0 +1,54 @@
+"""An answer, an attempt and a delivery as every command shows them: in JSON, and in the cells of a table."""
+
+from typing import TYPE_CHECKING, Any
+
+from arkcli import times
+
+if TYPE_CHECKING:
+    from arkcli.delivery.send import Report
+    from arkcli.model import Answer, Attempt
+
+
+def answer_json(found: "Answer | Attempt") -> dict[str, Any]:
+    """What came of a POST, in JSON."""
+    return {
+        "outcome": found.outcome,
+        "status": found.status,
+        "error": found.error,
+        "duration_ms": found.duration_ms,
+    }
+
+
+def attempt_json(made: "Attempt") -> dict[str, Any]:
+    """An attempt that was made, in JSON; of which event is left to say."""
+    return {"attempt": made.attempt, "at": times.to_text(made.at), **answer_json(made), "excerpt": made.excerpt}
+
+
+def delivery_json(
+    destination: str, attempt: int, found: "Answer | Report", next_attempt_at: int | None = None
+) -> dict[str, Any]:
+    """What became of an event at a destination, in JSON."""
+    return {
+        "destination": destination,
+        "outcome": found.outcome,
+        "attempt": attempt,
+        "status": found.status,
+        "error": found.error,
+        "duration_ms": found.duration_ms,
+        "next_attempt_at": when(next_attempt_at),
+    }
+
+
+def answer_cell(found: "Answer | Attempt | Report") -> str | int | None:
+    """The answer in a table: why it does not count, else its status."""
+    return found.error or found.status
+
+
+def took_cell(found: "Answer | Attempt | Report") -> str | None:
+    """How long it took, in a table."""
+    return None if found.duration_ms is None else f"{found.duration_ms} ms"
+
+
+def when(at: int | None) -> str | None:
+    """A time (milliseconds, UTC) in ISO 8601; None for none."""
+    return None if at is None else times.to_text(at)
