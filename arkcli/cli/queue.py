@@ -159,22 +159,24 @@ def show(
     deliveries: list[dict[str, Any]] = []
     rows: list[tuple[object, ...]] = []
     for destination in destinations:
-        view = environment.queue.view(destination.id)
-        state, attempts = view.history(event_id)
-        if state is None and view.is_waiting(event):
-            state = State.WAITING
-        view.close()
+        with closing(environment.queue.view(destination.id)) as view:
+            state, attempts = view.history(event_id)
+            if state is None and view.is_waiting(event):
+                state = State.WAITING
         if state is not None:
             deliveries.append(
                 {"destination": destination.name, "state": state, "attempts": [attempt_json(made) for made in attempts]}
             )
-            rows += [] if attempts else [(destination.name, state, None, None, None)]
-            rows += [(destination.name, state, made.attempt, when(made.at), answer_cell(made)) for made in attempts]
+            rows += [] if attempts else [(destination.name, state, None, None, None, None)]
+            rows += [
+                (destination.name, state, made.attempt, when(made.at), made.outcome, answer_cell(made))
+                for made in attempts
+            ]
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"event": document, "deliveries": deliveries},
         f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
         clean_lines(document["body"]),
-        Table(("destination", "state", "attempt", "at", "answer"), rows),
+        Table(("destination", "state", "attempt", "at", "outcome", "answer"), rows),
     )
 
 
