@@ -1,6 +1,7 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
