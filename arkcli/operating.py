@@ -83,6 +83,8 @@ def write_metrics(environment: Environment, path: Path, standings: Sequence[tupl
         files.replace(path, text, durable=False, public=True)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it") from None
 
 
 def retry(environment: Environment, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:

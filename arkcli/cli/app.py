@@ -119,17 +119,10 @@ def run(args: Sequence[str], environment: Environment) -> int:
     """Runs one command line and returns the exit status."""
     if (begun := environment.variables.get("_ARK_COMPLETE", "")).startswith("="):
         return _complete(args, begun[1:], environment)
-    if not args:
-        environment.stdout.write(FIRST_DAY)
-        return ExitCode.DONE
     options = args[: args.index("--")] if "--" in args else args
     try:
         try:
-            status = typer.main.get_command(app).main(
-                list(args), prog_name="ark", standalone_mode=False, obj=environment
-            )
-            environment.stdout.flush()
-            return int(status or ExitCode.DONE)
+            return _status(args, environment)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -150,6 +143,16 @@ def run(args: Sequence[str], environment: Environment) -> int:
         # Whoever read our output has gone. What was to be done has been done or is queued; there is nobody to tell.
         _let_go(environment)
         return ExitCode.FAILED
+
+
+def _status(args: Sequence[str], environment: Environment) -> int:
+    if not args:
+        environment.stdout.write(FIRST_DAY)
+        status = ExitCode.DONE
+    else:
+        status = typer.main.get_command(app).main(list(args), prog_name="ark", standalone_mode=False, obj=environment)
+    environment.stdout.flush()
+    return int(status or ExitCode.DONE)
 
 
 def _let_go(environment: Environment) -> None:

@@ -149,6 +149,8 @@ def _forwarder(url: str | None) -> "Forwarder | None":
 def _kept(path: Path) -> files.LineFile:
     try:
         return files.LineFile(path.resolve())
+    except RuntimeError:
+        raise UsageError(f"--save: {path} cannot be written: its symbolic links lead back to themselves") from None
     except OSError as error:
         raise UsageError(f"--save: {path} cannot be written: {error.strerror}") from None
 

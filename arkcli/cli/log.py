@@ -1,6 +1,7 @@
 """`ark log`."""
 
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -46,7 +47,7 @@ def log(
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="delivered or failed.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="Such as 503 or 5xx.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Made since: ISO 8601, or -2h.")] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Only the last so many.")] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
     ] = False,

@@ -1,5 +1,6 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
@@ -109,7 +110,7 @@ def list_(
     event: Annotated[
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
     ] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, help="At most so many.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="At most so many.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
