@@ -17,7 +17,7 @@ from typer._click.exceptions import (
 from arkcli import __version__
 from arkcli.cli.command import App, Group
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError
+from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError, of_system
 
 #: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
 #: pay for what `ark drain` needs.
@@ -126,7 +126,7 @@ def run(args: Sequence[str], environment: Environment) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _foreign(error) from error
+            raise of_system(error) from error
         except NoArgsIsHelpError as error:
             environment.stdout.write(error.message)
             return ExitCode.DONE
@@ -135,8 +135,8 @@ def run(args: Sequence[str], environment: Environment) -> int:
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        with suppress(OSError):
-            environment.output(as_json="--json" in options, quiet=False).error(error)
+        if not error.told:
+            _tell(environment, error, as_json="--json" in options)
         _let_go(environment)
         return error.exit_code
     except BrokenPipeError:
@@ -155,6 +155,14 @@ def _status(args: Sequence[str], environment: Environment) -> int:
     return int(status or ExitCode.DONE)
 
 
+def _tell(environment: Environment, error: ArkError, *, as_json: bool) -> None:
+    """Says what went wrong: as JSON if that was asked for and can be written, else in words, if these can."""
+    for form in (True, False) if as_json else (False,):
+        with suppress(OSError):
+            environment.output(as_json=form, quiet=False).error(error)
+            return
+
+
 def _let_go(environment: Environment) -> None:
     """Writes what standard output still holds, or leaves it: else Python would try once more, and complain."""
     try:
@@ -170,11 +178,6 @@ def _complete(before: Sequence[str], begun: str, environment: Environment) -> in
     for value, purpose in candidates(typer.main.get_command(app), environment, before, begun):
         environment.stdout.write(f"{value}\t{purpose}\n")
     return ExitCode.DONE
-
-
-def _foreign(error: OSError) -> ArkError:
-    where = f"{error.filename}: " if error.filename else ""
-    return ArkError(f"{where}{error.strerror or error}")
 
 
 def _usage(error: ClickException) -> UsageError:

@@ -50,3 +50,16 @@ def test_events_for_others_are_not_counted(world: World, receive: Receive) -> No
 
 def test_an_empty_queue(world: World) -> None:
     assert world.ark("queue", "--json").json == {"destinations": [], "events": 0, "bytes": 0}
+
+
+def test_a_list_that_cannot_be_read_to_its_end_is_one_json_object_with_the_error_in_it(world: World) -> None:
+    for name in ("a", "b"):
+        world.ark("dest", "add", f"https://{name}.example/", "--name", name, "--no-ping")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    _, journal = sorted((world.queue_directory / "destinations").glob("*/journal/*.jsonl"))
+    journal.unlink()
+    journal.mkdir()
+    result = world.ark("queue", "list", "--json")
+    assert (result.status, result.err) == (1, "")
+    assert [found["destination"] for found in result.json["deliveries"]] == ["a"]
+    assert result.json["error"]["message"] == f"{journal}: Is a directory"
