@@ -110,7 +110,10 @@ def listen(
         raise typer.Exit(ExitCode.DONE)
     if environment.stopping():
         raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.DONE if count is None else ExitCode.FAILED)
+    if count is None:
+        raise typer.Exit(ExitCode.DONE)
+    output.warn(f"only {receiver.totals.requests} of {count} requests came within {timeout}")
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def _summary(totals: "Totals") -> str:
