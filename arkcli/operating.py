@@ -87,6 +87,19 @@ def write_metrics(environment: Environment, path: Path, standings: Sequence[tupl
         raise UsageError(f"{path} cannot be written: it is a directory; name a file in it") from None
 
 
+def missing(
+    environment: Environment, destinations: Iterable[Destination], selection: Selection, states: Iterable[State]
+) -> list[str]:
+    """The ids among those selected of which no delivery is in one of these states, in order."""
+    left, wanted = set(selection.event_ids), frozenset(states)
+    for _, found in pending(environment, destinations if left else ()):
+        if found.state in wanted:
+            left.discard(found.event.id)
+        if not left:
+            break
+    return sorted(left)
+
+
 def retry(environment: Environment, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:
     """Makes what is retrying due now, and revives what is dead; returns how many deliveries. Raises NotAccepted."""
     now = times.to_text(environment.clock.now())

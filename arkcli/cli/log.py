@@ -15,6 +15,7 @@ from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
     Quiet,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
@@ -64,6 +65,8 @@ def log(
     if stats and follow:
         raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
     environment = environment_of(context)
+    if event is not None:
+        check_event(event)
     wanted = _wanted(environment, event, outcome, status, since)
     output = output_of(context, as_json=as_json, quiet=quiet)
     contents = environment.store.read()

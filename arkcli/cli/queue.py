@@ -1,7 +1,7 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from arkcli.cli.options import (
     Quiet,
     Yes,
     ask,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
@@ -61,6 +62,8 @@ def summary(
     Example: ark queue
     """
     if context.invoked_subcommand is not None:
+        if prometheus is not None:
+            raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
         return
     environment = environment_of(context)
     found = _joined(environment)
@@ -118,6 +121,8 @@ def list_(
 
     Example: ark queue list --state dead
     """
+    if event is not None:
+        check_event(event)
     environment = environment_of(context)
     matching = (
         (destination, found)
@@ -197,8 +202,8 @@ def retry(
     """
     environment = environment_of(context)
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(environment, chosen, selection, [State.RETRYING, State.DEAD])
     count = operating.retry(environment, chosen, selection, dry=dry_run)
-    _check_found(event_ids, count, "retrying or dead")
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"retried": count}, f"{count} deliveries {'would be' if dry_run else 'are'} due now; `ark drain` attempts them"
     )
@@ -222,12 +227,14 @@ def drop(
     """
     environment = environment_of(context)
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(environment, chosen, selection, [State.WAITING, State.RETRYING, State.DEAD])
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
-        _check_found(event_ids, count, "waiting, retrying or dead")
-        ask(environment, f"Give up {count} deliveries?")
+        if count:
+            ask(environment, f"Give up {count} deliveries?")
+        else:
+            chosen = []
     count = operating.drop(environment, chosen, selection, dry=dry_run)
-    _check_found(event_ids, count, "waiting, retrying or dead")
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"dropped": count}, f"{count} deliveries {'would be' if dry_run else 'were'} given up"
     )
@@ -294,9 +301,16 @@ def _selection(
     return _joined(environment, to), Selection(frozenset(event_ids or ()), dead=dead or all_dead)
 
 
-def _check_found(event_ids: list[str] | None, count: int, states: str) -> None:
-    if event_ids and not count:
-        raise UsageError(f"no delivery of {', '.join(event_ids)} is {states}; `ark queue list` shows those that are")
+def _check_found(
+    environment: Environment, destinations: list[Destination], selection: Selection, states: Sequence[State]
+) -> None:
+    missing = operating.missing(environment, destinations, selection, states)
+    if missing:
+        words = f"{', '.join(states[:-1])} or {states[-1]}"
+        raise UsageError(
+            f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
+            f"`ark queue list` shows those that are"
+        )
 
 
 def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
