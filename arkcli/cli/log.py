@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from heapq import merge
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ from arkcli.cli.options import (
     parse_time,
 )
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
+from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Output, Table
 from arkcli.stats import Summary
@@ -58,6 +59,8 @@ def log(
 ) -> None:
     """Show attempts, newest last. With --json one object a line.
 
+    Exit status: 0 all was shown, 130 --follow was stopped.
+
     Example: ark log --outcome failed -n 20
 
     Example: ark log --stats --since -24h
@@ -78,18 +81,23 @@ def log(
         views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
         told = [(found, *view.follow()) for found, view in views]
         past = merge(*(_named(found, before) for found, before, _ in told), key=lambda named: named[1].at)
-        matching = (named for named in past if wanted(named[1]))
+        until_stopped = takewhile(lambda _: not environment.stopping(), past)
+        matching = (named for named in until_stopped if wanted(named[1]))
         chosen = matching if number is None else deque(matching, maxlen=number)
         if stats:
             _sum_up(output, destinations, chosen)
             return
         for found, attempt in chosen:
+            if environment.stopping():
+                break
             _print(output, found, attempt)
         while follow and not environment.stopping():
             for found, _, new in told:
                 for attempt in filter(wanted, new()):
                     _print(output, found, attempt)
             environment.clock.sleep(_POLL)
+    if follow:
+        raise typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tuple[Destination, Attempt]]:
