@@ -68,8 +68,6 @@ def log(
     if stats and follow:
         raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
     environment = environment_of(context)
-    if event is not None:
-        check_event(event)
     wanted = _wanted(environment, event, outcome, status, since)
     output = output_of(context, as_json=as_json, quiet=quiet)
     contents = environment.store.read()
@@ -107,6 +105,8 @@ def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tu
 def _wanted(
     environment: Environment, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
 ) -> Wanted:
+    if event is not None:
+        check_event(event)
     begins = None if since is None else parse_time(since, environment.clock.now(), "--since")
     if status is not None and not re.fullmatch(r"\d{3}|\dxx", status):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")
