@@ -8,8 +8,8 @@ from typing import Final
 from arkcli.screen import clean
 from arkcli.signing import SIGNATURE_HEADER
 
-#: As `ark` itself sends: nothing from a ~/.curlrc (-q, which must come first), one deadline for everything, no proxy, no
-#: rewriting of the URL, a failure's exit status.
+#: As `ark` itself sends: nothing from a ~/.curlrc (-q, which must come first), one deadline for everything, no proxy,
+#: no rewriting of the URL, a failure's exit status.
 _LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --noproxy '*' --globoff --path-as-is"
 
 
