@@ -66,7 +66,7 @@ def _play(environment: Environment, url: str, received: "list[Received]", say: C
     say(f"   The ping was answered {answer.status if answer else '-'}, so {added.name} is saved.\n")
 
     say(f"3. ark send {_EVENT} --sample")
-    order = events.Order(event=_EVENT, payload=events.sample(environment, _EVENT))
+    order = events.Order(event=_EVENT)
     sending = events.send(environment, order, environment.store.read(), now=True)
     say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
     for report in sending.reports:

@@ -35,6 +35,8 @@ class ArkError(Exception):
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    #: Whether the user has read it already, amid what came before it.
+    told = False
 
 
 class UsageError(ArkError):
@@ -97,3 +99,9 @@ class Interrupted(ArkError):
 
     code = "interrupted"
     exit_code = ExitCode.INTERRUPTED
+
+
+def of_system(error: OSError) -> ArkError:
+    """What the operating system refused, in our words."""
+    where = f"{error.filename}: " if error.filename else ""
+    return ArkError(f"{where}{error.strerror or error}")

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What is to be sent: an event's name and payload, and to whom (None: everybody).
+    """What is to be sent: an event's name and payload (None: its sample), and to whom (None: everybody).
 
     `settings` are put into the payload first. `raw` sends the payload byte for byte.
     """
 
     event: str
-    payload: bytes
+    payload: bytes | None = None
     to: list[Destination] | None = None
     event_id: str | None = None
     validate: bool = True
@@ -45,7 +45,8 @@ class Repeated(Exception):
 def draft(environment: Environment, order: Order) -> Draft:
     """The event as it will be accepted. Raises PayloadError."""
     (digits,) = environment.new_digits(1)
-    return make_draft(order, order.payload, times.to_text(environment.clock.now()), digits)
+    now = environment.clock.now()
+    return make_draft(order, _payload(order, now), times.to_text(now), digits)
 
 
 def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
@@ -70,9 +71,9 @@ def _shaped(order: Order, payload: bytes) -> bytes:
     return shaping.put(payload, order.settings) if order.settings else payload
 
 
-def sample(environment: Environment, event: str) -> bytes:
-    """The realistic payload that is built in for an event."""
-    return samples.sample(event, environment.clock.now())
+def _payload(order: Order, at: int) -> bytes:
+    """The payload of an order that is accepted at a time (milliseconds, UTC), which dates a sample."""
+    return samples.sample(order.event, at) if order.payload is None else order.payload
 
 
 def send(environment: Environment, order: Order, contents: Contents, *, now: bool) -> Sending:
@@ -131,7 +132,7 @@ def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> li
 
 
 def _check_same(accepted: Event, order: Order) -> None:
-    payload = _shaped(order, order.payload)
+    payload = _shaped(order, _payload(order, times.from_text(accepted.at)))
     body = payload if order.raw else contract.refill(order.event, payload, accepted.body)
     if (accepted.name, accepted.body) != (order.event, body):
         raise UsageError(

@@ -129,8 +129,7 @@ def check_url(url: str, *, allow_local: bool) -> str:
     Raises AddressRefused unless it can be a destination: https, or http too with `allow_local`. Which address the host
     stands for, however it is spelled, is judged when it is dialled.
     """
-    # Whatever stands before an @ may be a password.
-    shown = repr(re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
+    shown = repr(_without_secrets(url))
     if "\\" in url or any(
         character.isspace() or not (character.isprintable() or character in _JOINERS) for character in url
     ):
@@ -148,12 +147,12 @@ def check_url(url: str, *, allow_local: bool) -> str:
         )
     if parts.scheme == "http" and not allow_local:
         raise AddressRefused(
-            f"{url} is not https; --allow-local permits http, for a receiver on this machine or network"
+            f"{shown} is not https; --allow-local permits http, for a receiver on this machine or network"
         )
     if port == 0:
         raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
     if parts.fragment:
-        raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out #{parts.fragment}")
+        raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out the # and what follows it")
     host = parts.hostname if parts.hostname.isascii() else _a_labels(parts.hostname, shown)
     _check_host(host, shown)
     if url.isascii():
@@ -161,6 +160,12 @@ def check_url(url: str, *, allow_local: bool) -> str:
     scheme, _, rest = url.partition("://")
     authority = parts.netloc if parts.netloc.isascii() else host + (f":{port}" if port else "")
     return f"{scheme}://{authority}{quote(rest[len(parts.netloc) :], safe=_ASCII)}"
+
+
+def _without_secrets(url: str) -> str:
+    """A URL, mistyped perhaps, fit to be shown: whatever stands before an @ or after a # may be a password."""
+    masked = re.sub(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", r"\g<scheme>***@", url, count=1, flags=re.DOTALL)
+    return re.sub(r"#.+", "#…", masked, flags=re.DOTALL)
 
 
 def _a_labels(host: str, shown: str) -> str:

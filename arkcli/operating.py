@@ -83,6 +83,21 @@ def write_metrics(environment: Environment, path: Path, standings: Sequence[tupl
         files.replace(path, text, durable=False, public=True)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it") from None
+
+
+def missing(
+    environment: Environment, destinations: Iterable[Destination], selection: Selection, states: Iterable[State]
+) -> list[str]:
+    """The ids among those selected of which no delivery is in one of these states, in order."""
+    left, wanted = set(selection.event_ids), frozenset(states)
+    for _, found in pending(environment, destinations if left else ()):
+        if found.state in wanted:
+            left.discard(found.event.id)
+        if not left:
+            break
+    return sorted(left)
 
 
 def retry(environment: Environment, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
-from arkcli.errors import ArkError
+from arkcli.errors import ArkError, Interrupted, of_system
 from arkcli.screen import clean, clean_lines
 
 if TYPE_CHECKING:
@@ -148,12 +148,30 @@ class Output:
         headings: Sequence[str],
         row: Callable[[Item], Sequence[object]],
     ) -> None:
-        """However many things a command found, in constant memory: a list under a key as JSON, or a table."""
+        """However many things a command found, in constant memory: a list under a key as JSON, or a table.
+
+        What goes wrong after the first of them stands in the same JSON object, behind the list, and is raised as told.
+        """
         left = iter(found)
         if self.as_json:
+            first = list(islice(left, 1))
             self._stdout.write(f'{{"{key}": [')
-            self._stdout.writelines(_separated(to_json(document(item)) for item in left))
-            self._stdout.write("]}\n")
+            error = None
+            try:
+                self._stdout.writelines(_separated(to_json(document(item)) for item in chain(first, left)))
+            except BrokenPipeError:
+                raise
+            except ArkError as raised:
+                error = raised
+            except OSError as raised:
+                error = of_system(raised)
+            except KeyboardInterrupt:
+                error = Interrupted("interrupted")
+            self._stdout.write("]}\n" if error is None else f'], "error": {to_json(_error(error))}}}\n')
+            if error is not None:
+                self._stdout.flush()
+                error.told = True
+                raise error
         elif not self.quiet:
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
                 self._table(Table(headings, rows))
@@ -192,7 +210,7 @@ class Output:
     def error(self, error: ArkError) -> None:
         """An error: one line on standard error, or one JSON object on standard output."""
         if self.as_json:
-            self._stdout.write(to_json({"error": {"code": error.code, "message": str(error)}}) + "\n")
+            self._stdout.write(to_json({"error": _error(error)}) + "\n")
             self._stdout.flush()
         else:
             word = self._painted(self._stderr, "error:", "red")
@@ -329,6 +347,10 @@ def _narrowest(heading: str, cells: Iterable[str], longest: int) -> int:
         whole = " " not in text and len(text) <= longest
         least = max(least, len(text) if whole else min(len(text), _SLIM))
     return least
+
+
+def _error(error: ArkError) -> dict[str, str]:
+    return {"code": error.code, "message": str(error)}
 
 
 def _text(value: object) -> str:

@@ -17,6 +17,11 @@ _HARMFUL: Final = re.compile(
 )
 
 
+def is_harmless(text: str) -> bool:
+    """Whether a terminal may be given the text as it is: lines, tabs, and nothing that could mislead."""
+    return all(_HARMFUL.search(piece) is None for piece in re.split(r"[\n\t]", text))
+
+
 def clean(text: str) -> str:
     """The text on one line, with each run of what could mislead a terminal or its reader as one space."""
     return text.strip() if text.isprintable() else _HARMFUL.sub(" ", text).strip()

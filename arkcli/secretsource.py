@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
+
+#: A signing secret is no longer, in bytes.
+_LONGEST: Final = 4096
 
 
 def reference(setting: Secret) -> str | None:
@@ -31,10 +35,22 @@ def resolve_secret(setting: Secret, variables: Mapping[str, str], place: str) ->
 
 
 def read_secret_file(path: Path) -> Secret:
-    """The secret in a file: all of it but white space around it. Raises UsageError."""
+    """The secret in a file: its one line. Raises UsageError."""
     try:
-        return Secret(path.read_bytes().strip())
+        with path.open("rb") as file:
+            return read_secret(file, f"the secret file {path}")
     except OSError as error:
         raise UsageError(f"the secret file {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise UsageError(f"the secret file {path} is empty; put the signing secret into it") from None
+
+
+def read_secret(stream: BinaryIO, place: str) -> Secret:
+    """The secret in a stream: its one line, without white space around it. Raises UsageError."""
+    text = stream.read(_LONGEST + 1)
+    line = text.strip()
+    if not line:
+        raise UsageError(f"{place} is empty; put the signing secret into it")
+    if b"\n" in line:
+        raise UsageError(f"{place} has several lines; a signing secret is one line, and no key or certificate in PEM")
+    if len(text) > _LONGEST:
+        raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a signing secret is one line")
+    return Secret(line)

@@ -26,6 +26,17 @@ VARIABLE: Final = "canary-variable-08e1f2"
 SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE)
 WRONG: Final = "0" * 64
 
+#: URLs that hold the password, and are none.
+MISTYPED: Final = (
+    f"me:{PASSWORD}@hooks.example.com",
+    f"https:/me:{PASSWORD}@hooks.example.com",
+    f"https:me:{PASSWORD}@hooks.example.com",
+    f"//me:{PASSWORD}@hooks.example.com",
+    f"https://me:#{PASSWORD}@hooks.example.com",
+    f"https://hooks.example.com/#{PASSWORD}",
+    f"http://hooks.example.com/#{PASSWORD}",
+    f"https://me:{PASSWORD} @hooks.example.com",
+)
 #: Every command, as it succeeds and as it fails. URL is a receiver's address, with a user name and a password.
 RUNS: Final = (
     ("secret", "set"),
@@ -37,6 +48,8 @@ RUNS: Final = (
     ("dest", "add", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@127.0.0.1:1/", "--allow-local"),
     ("dest", "add", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
     ("dest", "add", f"https://me%3A:{urllib.parse.quote(PASSWORD, safe='')}@example.com/"),
+    *(("dest", "add", url) for url in MISTYPED),
+    ("dest", "set", "crm", "--url", MISTYPED[0]),
     ("dest", "set", "crm", "--header", f"X-Token {HEADER}"),
     ("dest", "set", "crm", "--header", f"X-Tok\xe9n: {HEADER}"),
     ("dest", "set", "crm", "--header", f"X-Token: {HEADER}\r\nHost: evil"),
@@ -87,6 +100,8 @@ RUNS: Final = (
     ("verify", "PAYLOAD", "--signature", sign(WORKSPACE, PAYLOAD), "--secret", OWN, "--explain"),
     ("listen", "--port", "0", "--count", "1", "--timeout", "20ms", "--secret", OWN),
     ("listen", "--forward-to", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
+    *(("listen", "--forward-to", url) for url in MISTYPED),
+    ("send", "ping", "--url", MISTYPED[0], "--secret-file", "OWN"),
     ("demo",),
     ("completion", "bash"),
     ("nonsense", "--secret", OWN),

@@ -375,3 +375,9 @@ def express(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_express_application_behind_it_verifies_what_it_gets(world: World, listen: Listen, express: str) -> None:
     with application("node", "tests/applications/express_app.js", NODE_PATH=express) as url:
         send_through(world, listen, url, "express")
+
+
+def test_too_few_requests_are_said_even_when_quiet(world: World) -> None:
+    result = world.ark("listen", "--port", "0", "--secret", "s", "--count", "2", "--timeout", "20ms", "--quiet")
+    assert result.status == 1
+    assert result.err == "warning: only 0 of 2 requests came within 20ms\n"

@@ -5,14 +5,14 @@ import json
 import os
 import pty
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arkcli.errors import AddressRefused, ArkError, Busy, PayloadError, Unreadable
+from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadError, Unreadable
 from arkcli.model import Outcome
 from arkcli.output import Column, Output, Table, to_json
 from tests.world import World
@@ -329,3 +329,32 @@ def test_progress_is_not_drawn_into_a_pipe() -> None:
     with said.output.progress(None) as progress:
         progress(1, "words")
     assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told", "code", "message"),
+    [
+        (Unreadable("it broke"), Unreadable, "unreadable", "it broke"),
+        (OSError(5, "Input/output error", "events/0.jsonl"), ArkError, "failed", "events/0.jsonl: Input/output error"),
+        (KeyboardInterrupt(), Interrupted, "interrupted", "interrupted"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_what_goes_wrong_amid_a_list_stands_in_the_same_json_object(
+    raised: BaseException, told: type[ArkError], code: str, message: str, before: int
+) -> None:
+    def found() -> Iterator[int]:
+        yield from range(before)
+        raise raised
+
+    said = Said(as_json=True)
+    with pytest.raises(told if before else type(raised)) as caught:
+        said.output.items("numbers", found(), lambda number: {"n": number}, ("n",), lambda number: (number,))
+    if before == 0:
+        # Nothing has been said yet, so the error is all there is.
+        assert said.out == ""
+        return
+    assert isinstance(caught.value, ArkError)
+    assert caught.value.told
+    numbers = [{"n": number} for number in range(before)]
+    assert json.loads(said.out) == {"numbers": numbers, "error": {"code": code, "message": message}}

@@ -256,6 +256,31 @@ def test_ctrl_c_is_an_interruption(world: World, receive: Receive) -> None:
     assert finish(drain)[0] == 130
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_log_that_is_followed_ends_when_it_is_told_to(world: World, receive: Receive, number: int) -> None:
+    world.add(receive(200), "d")
+    world.ark("send", "signal.promoted", stdin=PAYLOAD)
+    log = start(world, "log", "-f")
+    assert log.stdout is not None
+    assert "delivered" in log.stdout.readline()
+    log.send_signal(number)
+    assert finish(log) == (130, "", "")
+
+
+def test_a_log_that_is_followed_ends_amid_its_first_listing(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    # More than a pipe holds: the listing waits for its reader.
+    accept(world, 1_000)
+    ark(world, "drain")
+    log = start(world, "log", "-f", "--json")
+    assert log.stdout is not None
+    log.stdout.read(1)
+    log.send_signal(signal.SIGINT)
+    status, out, err = finish(log)
+    assert (status, err) == (130, "")
+    assert out.count("\n") < 1_000
+
+
 def test_the_second_signal_ends_at_once(world: World, receive: Receive) -> None:
     heard = threading.Event()
 

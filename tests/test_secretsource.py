@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from arkcli.errors import UsageError
-from arkcli.secretsource import reference, resolve_secret
+from arkcli.secretsource import read_secret_file, reference, resolve_secret
 from arkcli.signing import Secret
+from tests.world import World
 
 
 def test_a_secret_is_what_stands_there_or_a_variables_value_or_a_files_content(tmp_path: Path) -> None:
@@ -39,6 +40,26 @@ def test_a_secret_that_cannot_be_had_is_a_usage_error(text: str, said: str) -> N
     with pytest.raises(UsageError) as raised:
         resolve_secret(Secret(text), {"EMPTY": ""}, "the secret")
     assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b" \r\n\n", "is empty"),
+        (b"first\nsecond\n", "has several lines"),
+        (b"-----BEGIN PRIVATE KEY-----\r\nMIIB\r\n-----END PRIVATE KEY-----\r\n", "no key or certificate in PEM"),
+        (b"x" * 4097, "has more than 4,096 bytes"),
+    ],
+)
+def test_a_secret_is_one_line_in_a_file_and_on_standard_input(
+    world: World, tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        read_secret_file(tmp_path / "secret")
+    result = world.ark("secret", "set", stdin=content)
+    assert (result.status, said in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9"], ids=ascii)

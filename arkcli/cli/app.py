@@ -17,7 +17,7 @@ from typer._click.exceptions import (
 from arkcli import __version__
 from arkcli.cli.command import App, Group
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError
+from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError, of_system
 
 #: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
 #: pay for what `ark drain` needs.
@@ -119,21 +119,14 @@ def run(args: Sequence[str], environment: Environment) -> int:
     """Runs one command line and returns the exit status."""
     if (begun := environment.variables.get("_ARK_COMPLETE", "")).startswith("="):
         return _complete(args, begun[1:], environment)
-    if not args:
-        environment.stdout.write(FIRST_DAY)
-        return ExitCode.DONE
     options = args[: args.index("--")] if "--" in args else args
     try:
         try:
-            status = typer.main.get_command(app).main(
-                list(args), prog_name="ark", standalone_mode=False, obj=environment
-            )
-            environment.stdout.flush()
-            return int(status or ExitCode.DONE)
+            return _status(args, environment)
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _foreign(error) from error
+            raise of_system(error) from error
         except NoArgsIsHelpError as error:
             environment.stdout.write(error.message)
             return ExitCode.DONE
@@ -142,14 +135,32 @@ def run(args: Sequence[str], environment: Environment) -> int:
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        with suppress(OSError):
-            environment.output(as_json="--json" in options, quiet=False).error(error)
+        if not error.told:
+            _tell(environment, error, as_json="--json" in options)
         _let_go(environment)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone. What was to be done has been done or is queued; there is nobody to tell.
         _let_go(environment)
         return ExitCode.FAILED
+
+
+def _status(args: Sequence[str], environment: Environment) -> int:
+    if not args:
+        environment.stdout.write(FIRST_DAY)
+        status = ExitCode.DONE
+    else:
+        status = typer.main.get_command(app).main(list(args), prog_name="ark", standalone_mode=False, obj=environment)
+    environment.stdout.flush()
+    return int(status or ExitCode.DONE)
+
+
+def _tell(environment: Environment, error: ArkError, *, as_json: bool) -> None:
+    """Says what went wrong: as JSON if that was asked for and can be written, else in words, if these can."""
+    for form in (True, False) if as_json else (False,):
+        with suppress(OSError):
+            environment.output(as_json=form, quiet=False).error(error)
+            return
 
 
 def _let_go(environment: Environment) -> None:
@@ -167,11 +178,6 @@ def _complete(before: Sequence[str], begun: str, environment: Environment) -> in
     for value, purpose in candidates(typer.main.get_command(app), environment, before, begun):
         environment.stdout.write(f"{value}\t{purpose}\n")
     return ExitCode.DONE
-
-
-def _foreign(error: OSError) -> ArkError:
-    where = f"{error.filename}: " if error.filename else ""
-    return ArkError(f"{where}{error.strerror or error}")
 
 
 def _usage(error: ClickException) -> UsageError:

@@ -179,6 +179,9 @@ def set_(
     Example: ark dest set crm --description 'The sales team'
     """
     environment = environment_of(context)
+    if workspace_secret and (own_secret or secret_file is not None):
+        other = "--own-secret" if own_secret else "--secret-file"
+        raise UsageError(f"--workspace-secret and {other} do not go together; choose one of them")
     found = find_destination(environment.store.read(), name)
     wanted = Wanted(
         name=new_name,

@@ -66,6 +66,8 @@ def drain(
     output = output_of(context, as_json=as_json, quiet=quiet)
     if at is not None and not dry_run:
         raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
+    if dry_run and (watch or for_ is not None):
+        raise UsageError("--dry-run lists once what would be attempted; leave out --watch and --for")
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
 
     def choose(contents: Contents) -> Sequence[Destination]:

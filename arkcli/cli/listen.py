@@ -111,7 +111,10 @@ def listen(
         raise typer.Exit(ExitCode.DONE)
     if environment.stopping():
         raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.DONE if count is None else ExitCode.FAILED)
+    if count is None:
+        raise typer.Exit(ExitCode.DONE)
+    output.warn(f"only {receiver.totals.requests} of {count} requests came within {timeout}")
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def _summary(totals: "Totals") -> str:
@@ -150,6 +153,8 @@ def _forwarder(url: str | None) -> "Forwarder | None":
 def _kept(path: Path) -> files.LineFile:
     try:
         return files.LineFile(path.resolve())
+    except RuntimeError:
+        raise UsageError(f"--save: {path} cannot be written: its symbolic links lead back to themselves") from None
     except OSError as error:
         raise UsageError(f"--save: {path} cannot be written: {error.strerror}") from None
 

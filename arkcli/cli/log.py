@@ -1,10 +1,12 @@
 """`ark log`."""
 
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from heapq import merge
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
     Quiet,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
@@ -22,7 +25,7 @@ from arkcli.cli.options import (
 )
 from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
+from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Output, Table
 from arkcli.stats import Summary
@@ -46,7 +49,7 @@ def log(
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="delivered or failed.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="Such as 503 or 5xx.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Made since: ISO 8601, or -2h.")] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Only the last so many.")] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
     ] = False,
@@ -55,6 +58,8 @@ def log(
     quiet: Quiet = False,
 ) -> None:
     """Show attempts, newest last. With --json one object a line.
+
+    Exit status: 0 all was shown, 130 --follow was stopped.
 
     Example: ark log --outcome failed -n 20
 
@@ -74,18 +79,23 @@ def log(
         views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
         told = [(found, *view.follow()) for found, view in views]
         past = merge(*(_named(found, before) for found, before, _ in told), key=lambda named: named[1].at)
-        matching = (named for named in past if wanted(named[1]))
+        until_stopped = takewhile(lambda _: not environment.stopping(), past)
+        matching = (named for named in until_stopped if wanted(named[1]))
         chosen = matching if number is None else deque(matching, maxlen=number)
         if stats:
             _sum_up(output, destinations, chosen)
             return
         for found, attempt in chosen:
+            if environment.stopping():
+                break
             _print(output, found, attempt)
         while follow and not environment.stopping():
             for found, _, new in told:
                 for attempt in filter(wanted, new()):
                     _print(output, found, attempt)
             environment.clock.sleep(_POLL)
+    if follow:
+        raise typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tuple[Destination, Attempt]]:
@@ -95,6 +105,8 @@ def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tu
 def _wanted(
     environment: Environment, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
 ) -> Wanted:
+    if event is not None:
+        check_event(event)
     begins = None if since is None else parse_time(since, environment.clock.now(), "--since")
     if status is not None and not re.fullmatch(r"\d{3}|\dxx", status):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")

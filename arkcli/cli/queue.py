@@ -1,6 +1,7 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -17,6 +18,7 @@ from arkcli.cli.options import (
     Quiet,
     Yes,
     ask,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
@@ -63,6 +65,8 @@ def summary(
     Example: ark queue
     """
     if context.invoked_subcommand is not None:
+        if prometheus is not None:
+            raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
         return
     environment = environment_of(context)
     found = _joined(environment)
@@ -112,7 +116,7 @@ def list_(
     event: Annotated[
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
     ] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, help="At most so many.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="At most so many.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -120,6 +124,8 @@ def list_(
 
     Example: ark queue list --state dead
     """
+    if event is not None:
+        check_event(event)
     environment = environment_of(context)
     matching = (
         (destination, found)
@@ -198,8 +204,8 @@ def retry(
     """
     environment = environment_of(context)
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(environment, chosen, selection, [State.RETRYING, State.DEAD])
     count = operating.retry(environment, chosen, selection, dry=dry_run)
-    _check_found(event_ids, count, "retrying or dead")
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     output_of(context, as_json=as_json, quiet=quiet).result(
@@ -225,12 +231,14 @@ def drop(
     """
     environment = environment_of(context)
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(environment, chosen, selection, [State.WAITING, State.RETRYING, State.DEAD])
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
-        _check_found(event_ids, count, "waiting, retrying or dead")
-        ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
+        if count:
+            ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
+        else:
+            chosen = []
     count = operating.drop(environment, chosen, selection, dry=dry_run)
-    _check_found(event_ids, count, "waiting, retrying or dead")
     verb = "would be" if dry_run else "was" if count == 1 else "were"
     output_of(context, as_json=as_json, quiet=quiet).result(
         {"dropped": count}, f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
@@ -298,9 +306,16 @@ def _selection(
     return _joined(environment, to), Selection(frozenset(event_ids or ()), dead=dead or all_dead)
 
 
-def _check_found(event_ids: list[str] | None, count: int, states: str) -> None:
-    if event_ids and not count:
-        raise UsageError(f"no delivery of {', '.join(event_ids)} is {states}; `ark queue list` shows those that are")
+def _check_found(
+    environment: Environment, destinations: list[Destination], selection: Selection, states: Sequence[State]
+) -> None:
+    missing = operating.missing(environment, destinations, selection, states)
+    if missing:
+        words = f"{', '.join(states[:-1])} or {states[-1]}"
+        raise UsageError(
+            f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
+            f"`ark queue list` shows those that are"
+        )
 
 
 def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:

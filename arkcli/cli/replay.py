@@ -11,6 +11,7 @@ from arkcli.cli.options import (
     Quiet,
     Yes,
     ask,
+    check_event,
     choose_destinations,
     complete_destination,
     complete_event,
@@ -55,6 +56,8 @@ def replay(
     environment = environment_of(context)
     if bool(event_ids) == (since is not None or until is not None):
         raise UsageError("say which: EVENT_ID…, or --since TIME (and --until)")
+    if event is not None:
+        check_event(event)
     now = environment.clock.now()
     chosen = Replay(
         event_ids=frozenset(event_ids or ()),

@@ -8,14 +8,12 @@ from arkcli import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
-from arkcli.errors import UsageError
-from arkcli.secretsource import read_secret_file, reference, resolve_secret
+from arkcli.secretsource import read_secret, read_secret_file, reference, resolve_secret
 from arkcli.signing import Secret
 
 app = App("Show and change the signing secret.")
 
 Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret itself.")]
-_LONGEST = 4096
 
 
 @app.command()
@@ -35,15 +33,12 @@ def set_(context: typer.Context, secret_file: SecretFile = None, as_json: Json =
     """
     environment = environment_of(context)
     if secret_file is not None:
-        text = read_secret_file(secret_file).reveal()
+        given = read_secret_file(secret_file)
     else:
         if environment.stdin.isatty():
             environment.stderr.write("Type the signing secret, then Enter and Ctrl-D:\n")
             environment.stderr.flush()
-        text = environment.stdin.read(_LONGEST).strip()
-    if not text or b"\n" in text or len(text) >= _LONGEST:
-        raise UsageError("the signing secret must be one line that is not empty")
-    given = Secret(text)
+        given = read_secret(environment.stdin, "standard input")
     resolve_secret(given, environment.variables, "the secret")
     _save(environment, given)
     _say(context, reveal=False, as_json=as_json, quiet=quiet)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from arkcli import destinations, events, shaping
+from arkcli import destinations, shaping
 from arkcli.cli import ping as ping_command
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -109,7 +109,6 @@ def send(
         return
     order = Order(
         event=event,
-        payload=b"",
         event_id=event_id,
         validate=not no_validate,
         settings=[shaping.parse(text) for text in settings or []],
@@ -129,7 +128,7 @@ def send(
 
             send_lines(environment, output, order, contents, receivers, file, strict=strict, queue=queue)
             return
-    order.payload = _payload(environment, event, file, sample=sample)
+    order.payload = None if sample else _payload(environment, event, file)
     if curl:
         show_commands(environment, output, order, receivers)
     elif contents is None:
@@ -174,9 +173,7 @@ def _given_secret(environment: Environment, file: Path | None) -> Secret:
     return find_secrets(environment, None, file)[0]
 
 
-def _payload(environment: Environment, event: str, file: Path | None, *, sample: bool) -> bytes:
-    if sample:
-        return events.sample(environment, event)
+def _payload(environment: Environment, event: str, file: Path | None) -> bytes:
     if event == PING and file is None:
         return b"{}"
     if file is None and environment.stdin.isatty():

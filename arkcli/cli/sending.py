@@ -10,10 +10,11 @@ from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
-from arkcli.errors import ExitCode, NotRecorded
+from arkcli.errors import ExitCode, NotRecorded, UsageError
 from arkcli.events import Order, Repeated
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
+from arkcli.screen import is_harmless
 from arkcli.store import Contents
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def show_commands(environment: Environment, output: Output, order: Order, receiv
 
     event = events.unsaved(environment, order)
     found = preview.commands(event, receivers)
+    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
+        raise UsageError(
+            "the payload holds characters that could mislead a terminal; write the commands into a file instead: "
+            "`ark send … --curl > send.sh`"
+        )
     document = [{"destination": destination.name, "command": command} for destination, command in found]
     output.result({"event": _event_json(event), "commands": document}, *(command for _, command in found))
 

@@ -47,6 +47,10 @@ def listen_on(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(f"cannot listen on {host} port {port}: {_why(error)}") from None
+    except UnicodeError:
+        raise UsageError(
+            f"cannot listen on {host!r}: no host is named so; --host takes an address of this machine"
+        ) from None
 
 
 def url_of(listener: socket.socket) -> str:

@@ -101,10 +101,11 @@ def test_a_store_that_cannot_be_read_is_named_and_left_untouched(world: World, t
     assert world.store_file.read_text() == text
 
 
-def test_a_reader_that_has_gone_away_is_no_traceback() -> None:
+@pytest.mark.parametrize("args", [("completion", "bash"), ("--version",), ()])
+def test_a_reader_that_has_gone_away_is_no_traceback(args: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "arkcli", "completion", "bash"]
+    command = [sys.executable, "-m", "arkcli", *args]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")

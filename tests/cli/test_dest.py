@@ -411,3 +411,12 @@ def test_a_secret_of_its_own_is_told_where_it_is_and_can_be_shown(world: World, 
     assert shown not in world.ark("dest", "show", "crm").out
     assert "ark dest show crm --reveal" in world.ark("dest", "set", "crm", "--own-secret").err
     assert world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["secret"] != shown
+
+
+@pytest.mark.parametrize("other", [("--own-secret",), ("--secret-file", "/dev/null")])
+def test_the_workspaces_secret_and_another_contradict(world: World, receive: Receive, other: tuple[str, ...]) -> None:
+    world.add(receive(), "crm")
+    before = world.store_file.read_bytes()
+    result = world.ark("dest", "set", "crm", "--workspace-secret", *other)
+    assert (result.status, f"--workspace-secret and {other[0]} do not go together" in result.err) == (2, True)
+    assert world.store_file.read_bytes() == before

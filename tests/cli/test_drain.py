@@ -153,3 +153,9 @@ def test_a_name_that_stands_twice_is_taken_once(world: World, receive: Receive) 
     queue(world)
     (found,) = world.ark("drain", "--dry-run", "--to", "d", "--to", "d", "--json").json["deliveries"]
     assert found["destination"] == "d"
+
+
+@pytest.mark.parametrize("option", [("--watch",), ("--for", "1s")])
+def test_a_dry_run_does_not_go_on(world: World, option: tuple[str, ...]) -> None:
+    result = world.ark("drain", "--dry-run", *option)
+    assert (result.status, "leave out --watch and --for" in result.err) == (2, True)

@@ -1,6 +1,9 @@
 """`ark queue`: what waits, and for how long."""
 
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from arkcli import times
 from tests.world import PAYLOAD, START, TestReceiver, World, in_turn
@@ -50,3 +53,51 @@ def test_events_for_others_are_not_counted(world: World, receive: Receive) -> No
 
 def test_an_empty_queue(world: World) -> None:
     assert world.ark("queue", "--json").json == {"destinations": [], "events": 0, "bytes": 0}
+
+
+def test_a_list_that_cannot_be_read_to_its_end_is_one_json_object_with_the_error_in_it(world: World) -> None:
+    for name in ("a", "b"):
+        world.ark("dest", "add", f"https://{name}.example/", "--name", name, "--no-ping")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    _, journal = sorted((world.queue_directory / "destinations").glob("*/journal/*.jsonl"))
+    journal.unlink()
+    journal.mkdir()
+    result = world.ark("queue", "list", "--json")
+    assert (result.status, result.err) == (1, "")
+    assert [found["destination"] for found in result.json["deliveries"]] == ["a"]
+    assert result.json["error"]["message"] == f"{journal}: Is a directory"
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+@pytest.mark.parametrize("options", [(), ("--all-dead",)])
+def test_an_id_that_matches_nothing_is_named_and_nothing_is_changed(
+    world: World, receive: Receive, command: str, options: tuple[str, ...]
+) -> None:
+    world.add(receive(503), "d")
+    world.ark("send", "signal.promoted", "--id", "one", stdin=PAYLOAD)
+    yes = ("--yes",) if command == "drop" else ()
+    before = world.ark("queue", "list").out
+    result = world.ark("queue", command, "one", "two", "three", *options, *yes)
+    assert (result.status, result.out) == (2, "")
+    assert "no delivery of three, two is " in result.err
+    assert world.ark("queue", "list").out == before
+    assert world.ark("queue", command, "one", *yes).status == 0
+
+
+def test_where_nothing_is_dead_dropping_all_that_is_dead_asks_nothing(world: World, receive: Receive) -> None:
+    world.add(receive(503), "d")
+    world.ark("send", "signal.promoted", stdin=PAYLOAD)
+    assert world.ark("queue", "drop", "--all-dead", "--json") == (0, '{"dropped": 0}\n', "")
+
+
+@pytest.mark.parametrize("words", [("list",), ("check",)])
+def test_metrics_are_refused_where_none_would_be_written(world: World, tmp_path: Path, words: tuple[str, ...]) -> None:
+    result = world.ark("queue", "--prometheus", str(tmp_path / "ark.prom"), *words)
+    assert (result.status, "`ark queue` alone" in result.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("queue", "list"), ("log",), ("log", "-f"), ("replay", "--since", "-1h")])
+def test_an_event_that_does_not_exist_is_refused_wherever_it_is_named(world: World, command: tuple[str, ...]) -> None:
+    result = world.ark(*command, "--event", "signal.promted")
+    assert (result.status, "did you mean 'signal.promoted'?" in result.err) == (2, True)

@@ -229,3 +229,17 @@ def test_no_secret_and_no_signature_is_ever_in_the_queue(world: World, receive: 
     assert server.requests[0].body in kept
     assert secret.encode() not in kept
     assert server.requests[0].signature.encode() not in kept
+
+
+@pytest.mark.parametrize("event", ["signal.promoted", "signal.play_matched", "social.lead_promoted"])
+@pytest.mark.parametrize("options", [(), ("--set", "account.employees=7")])
+def test_a_sample_of_the_same_id_is_not_sent_again_however_late(
+    world: World, receive: Receive, event: str, options: tuple[str, ...]
+) -> None:
+    server = receive()
+    world.add(server, "crm")
+    assert world.ark("send", event, "--sample", "--id", "one", *options).status == 0
+    world.clock.advance(12.345)
+    again = world.ark("send", event, "--sample", "--id", "one", *options, "--json")
+    assert (again.status, again.json["repeated"], len(server.requests)) == (0, True, 1)
+    assert world.ark("send", event, "--sample", "--id", "one", "--set", "account.employees=8").status == 2

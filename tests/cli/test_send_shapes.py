@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -353,6 +354,42 @@ class TestCurl:
         (request,) = server.requests
         assert request.headers["authorization"] == value
         assert request.headers["x-$a`b"] == "2"
+
+    def test_headers_whose_names_look_the_same_to_a_shell_have_each_a_variable(
+        self, world: World, receive: Receive, shell: Callable[..., "subprocess.CompletedProcess[str]"]
+    ) -> None:
+        server = receive(200)
+        world.add(server, "crm", "--header", "X-A: 1", "--header", "X_A: 2", "--header", "X-A-2: 3")
+        command = world.ark(*PROMOTED, "--curl", stdin=PAYLOAD).out
+        names = re.findall(r"\$\{(HEADER_\w+)", command)
+        assert len(set(names)) == len(names) == 3
+        done = shell(command, ARK_SECRET=SECRET, **{name: f"value of {name}" for name in names})
+        assert (done.returncode, done.stderr) == (0, "")
+        (request,) = server.requests
+        assert {request.headers[name] for name in ("x-a", "x_a", "x-a-2")} == {f"value of {name}" for name in names}
+
+    def test_what_the_user_has_told_curl_changes_nothing(
+        self, world: World, crm: TestReceiver, tmp_path: Path, shell: Callable[..., "subprocess.CompletedProcess[str]"]
+    ) -> None:
+        (tmp_path / ".curlrc").write_text('header = "X-Mine: 1"\n')
+        command = world.ark(*PROMOTED, "--curl", stdin=PAYLOAD).out
+        assert shell(command, ARK_SECRET=SECRET, CURL_HOME=str(tmp_path)).returncode == 0
+        (request,) = crm.requests
+        assert "x-mine" not in request.headers
+
+    @pytest.mark.parametrize("harmful", ["\N{RIGHT-TO-LEFT OVERRIDE}", "\x9b2J", "\N{LINE SEPARATOR}"])
+    def test_what_could_mislead_a_terminal_is_for_files_and_pipes_alone(
+        self, world: World, crm: TestReceiver, tmp_path: Path, harmful: str
+    ) -> None:
+        payload = json.dumps({**SIGNAL, "note": f"a{harmful}b"}, ensure_ascii=False)
+        file = tmp_path / "payload.json"
+        file.write_text(payload, encoding="utf-8")
+        shown = world.on_a_terminal(*PROMOTED, str(file), "--curl", columns=500)
+        assert harmful not in shown
+        assert "`ark send … --curl > send.sh`" in shown
+        assert f"a{harmful}b" in world.ark(*PROMOTED, str(file), "--curl").out
+        file.write_text(json.dumps(SIGNAL, indent="\t"), encoding="utf-8")
+        assert "curl -q" in world.on_a_terminal(*PROMOTED, str(file), "--curl", columns=500)
 
     def test_what_is_missing_in_the_environment_is_named_and_nothing_is_sent(
         self, world: World, crm: TestReceiver, shell: Callable[..., "subprocess.CompletedProcess[str]"]

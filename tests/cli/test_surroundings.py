@@ -3,6 +3,7 @@
 import io
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,21 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark send signal.promoted --queue <&-", 2, b"error: $: this is not JSON: it is empty"),
         ("ark dest show nobody 2>&-", 2, b""),
         ("ark config path > /dev/full", 1, b"error: No space left on device\n"),
-        ("ark config path --json > /dev/full", 1, b""),
-        ("ark dest show nobody --json > /dev/full", 2, b""),
+        ("ark config path --json > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark queue --json > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark dest show nobody --json > /dev/full", 2, b"error: there is no destination"),
         ("ark sign --secret s < /dev/null > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark --version > /dev/full", 1, b"error: No space left on device\n"),
         ("ark log | true", 0, b""),
+        ("ark log -n 99999999999999999999", 2, b"is not in the range"),
+        ("ark queue list -n 99999999999999999999", 2, b"is not in the range"),
+        (f"ark queue list -n {sys.maxsize}; ark log -n {sys.maxsize}", 0, b""),
+        ("ark queue --prometheus ''", 2, b"error: . cannot be written: it is a directory"),
+        ("ark queue --prometheus /", 2, b"error: / cannot be written: it is a directory"),
+        ("ln -s loop loop; ark listen --port 0 --secret s --save loop", 2, b"error: --save: loop cannot be written: "),
+        ("ark listen --port 0 --secret s --host a..b", 2, b"error: cannot listen on 'a..b': no host is named so"),
+        ("ark listen --port 0 --secret s --host $'\\xff'", 2, b"error: cannot listen on "),
         ("ark completion bash | head -c 1 > /dev/null", 0, b""),
         ("ark send $'odd\\xff' --sample", 2, b"error: there is no event"),
         ("ark sign --secret s $'odd\\xff'", 2, b"cannot be read: No such file"),
@@ -127,3 +139,20 @@ def test_ctrl_c_is_130_and_json_if_that_was_asked_for(
     assert isinstance(environment.stdout, io.StringIO)
     assert isinstance(environment.stderr, io.StringIO)
     assert (environment.stdout.getvalue(), environment.stderr.getvalue()) == (out, err)
+
+
+def test_ctrl_c_while_ark_is_starting_is_130_without_a_word() -> None:
+    code = """
+import sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, CtrlC())
+from arkcli.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "queue"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
