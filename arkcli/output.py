@@ -270,13 +270,14 @@ class Output:
         from rich.text import Text
 
         columns = zip(table.headings, *(map(self._plain, row) for row in table.rows), strict=True)
-        narrowest = [_narrowest(heading, cells, self.width // 2) for heading, *cells in columns]
-        if sum(width + 1 for width in narrowest) > self.width:
+        least = [_least(heading, cells, self.width // 2) for heading, *cells in columns]
+        # Two spaces stand between columns.
+        if sum(width + 2 for width, _ in least) - 2 > self.width:
             self._records(table)
             return
         drawn = RichTable(box=None, show_header=any(table.headings), pad_edge=False, header_style="bold")
-        for heading, width in zip(table.headings, narrowest, strict=True):
-            drawn.add_column(heading, overflow="fold", min_width=width)
+        for heading, (width, whole) in zip(table.headings, least, strict=True):
+            drawn.add_column(heading, overflow="fold", min_width=width, no_wrap=whole)
         for row in table.rows:
             drawn.add_row(*(Text.from_ansi(self._cell(value)) for value in row))
         self._console(self._stdout).print(drawn)
@@ -340,13 +341,12 @@ def to_json(document: object) -> str:
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)
 
 
-def _narrowest(heading: str, cells: Iterable[str], longest: int) -> int:
-    """How many characters a column must have: an id, a time or a URL is of use only in one piece, if there is room."""
-    least = max(map(len, heading.split()), default=0)
-    for text in cells:
-        whole = " " not in text and len(text) <= longest
-        least = max(least, len(text) if whole else min(len(text), _SLIM))
-    return least
+def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]:
+    """How many characters a column must have, and whether it must stay in one piece, as an id, a time or a URL must."""
+    widest = max(map(len, cells))
+    if widest <= longest and not any(" " in text for text in cells):
+        return max(len(heading), widest), True
+    return max(*map(len, heading.split()), 0, min(widest, _SLIM)), False
 
 
 def _error(error: ArkError) -> dict[str, str]:

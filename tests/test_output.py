@@ -358,3 +358,17 @@ def test_what_goes_wrong_amid_a_list_stands_in_the_same_json_object(
     assert caught.value.told
     numbers = [{"n": number} for number in range(before)]
     assert json.loads(said.out) == {"numbers": numbers, "error": {"code": code, "message": message}}
+
+
+@pytest.mark.parametrize("width", [50, 70, 90, 100, 104, 108, 112, 116, 120, 125, 130, 140, 160])
+def test_at_any_width_no_word_is_lost_and_no_id_is_cut_in_two(width: int) -> None:
+    event, at = "evt_01a20954bead9e55f6fd6a06654e", "2026-11-23T16:55:08.537Z"
+    answer = "no connection: connection refused by whoever sits there"
+    table = Table(
+        ("event id", "event", "to", "next attempt", "answer"), [(event, "signal.promoted", "crm", at, answer)]
+    )
+    said = drawn(table, {"COLUMNS": str(width), "NO_COLOR": "1"})
+    assert event in said
+    assert at in said
+    assert all(word in said for word in answer.split())
+    assert max(map(len, said.splitlines())) <= max(width, len(answer) + 13)

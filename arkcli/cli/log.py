@@ -27,11 +27,21 @@ from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.output import Output, Table
+from arkcli.output import Column, Output, Rows, Table
 from arkcli.stats import Summary
 
 app = App()
 _POLL = 0.2
+_COLUMNS = (
+    Column("time (UTC)", 14),
+    Column("destination", 12),
+    Column("event", 20),
+    Column("#", 1),
+    Column("outcome", 9),
+    Column("took", 9, right=True),
+    Column("answer", 23),
+    Column("event id"),
+)
 
 Wanted = Callable[[Attempt], bool]
 
@@ -85,14 +95,15 @@ def log(
         if stats:
             _sum_up(output, destinations, chosen)
             return
+        rows = output.rows(_COLUMNS)
         for found, attempt in chosen:
             if environment.stopping():
                 break
-            _print(output, found, attempt)
+            _print(rows, found, attempt)
         while follow and not environment.stopping():
             for found, _, new in told:
                 for attempt in filter(wanted, new()):
-                    _print(output, found, attempt)
+                    _print(rows, found, attempt)
             environment.clock.sleep(_POLL)
     if follow:
         raise typer.Exit(ExitCode.INTERRUPTED)
@@ -147,13 +158,18 @@ def _sum_up(output: Output, destinations: list[Destination], chosen: Iterable[tu
     output.result({"destinations": documents}, Table(headings, rows))
 
 
-def _print(output: Output, destination: Destination, attempt: Attempt) -> None:
+def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
     document: dict[str, Any] = {
         "event_id": attempt.event_id,
         "event": attempt.event,
         "destination": destination.name,
         **attempt_json(attempt),
     }
-    columns = ("at", "destination", "event", "event_id", "attempt", "outcome")
-    cells = [*(document[key] for key in columns), answer_cell(attempt), took_cell(attempt)]
-    output.result(document, "\t".join(map(str, cells)))
+    at, answer, took = document["at"], answer_cell(attempt), took_cell(attempt)
+    number, outcome = attempt.attempt, attempt.outcome
+    if rows.drawn:
+        # The year is known, and an id is best at the end, where it is copied in one piece.
+        moment = at[5:19].replace("T", " ")
+        rows.add(document, (moment, destination.name, attempt.event, number, outcome, took, answer, attempt.event_id))
+    else:
+        rows.add(document, (at, destination.name, attempt.event, attempt.event_id, number, outcome, answer, took))
