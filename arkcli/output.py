@@ -147,8 +147,11 @@ class Output:
         document: Callable[[Item], Mapping[str, Any]],
         headings: Sequence[str],
         row: Callable[[Item], Sequence[object]],
+        nothing: str,
     ) -> None:
         """However many things a command found, in constant memory: a list under a key as JSON, or a table.
+
+        `nothing` is what to remark where there are none.
 
         What goes wrong after the first of them stands in the same JSON object, behind the list, and is raised as told.
         """
@@ -173,8 +176,12 @@ class Output:
                 error.told = True
                 raise error
         elif not self.quiet:
+            begun = False
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
+                begun = True
                 self._table(Table(headings, rows))
+            if not begun:
+                self.note(nothing)
         self._stdout.flush()
 
     def rows(self, columns: Sequence[Column]) -> "Rows":

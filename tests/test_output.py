@@ -349,7 +349,7 @@ def test_what_goes_wrong_amid_a_list_stands_in_the_same_json_object(
 
     said = Said(as_json=True)
     with pytest.raises(told if before else type(raised)) as caught:
-        said.output.items("numbers", found(), lambda number: {"n": number}, ("n",), lambda number: (number,))
+        said.output.items("numbers", found(), lambda number: {"n": number}, ("n",), lambda number: (number,), "none")
     if before == 0:
         # Nothing has been said yet, so the error is all there is.
         assert said.out == ""

@@ -78,7 +78,8 @@ def drain(
         moment = now if at is None else parse_time(at, now, "--at")
         chosen = [found for found in choose(environment.store.read()) if not found.paused]
         environment.queue.join(found.id for found in chosen)
-        show_deliveries(context, operating.due(environment, chosen, moment), as_json=as_json, quiet=quiet)
+        due = operating.due(environment, chosen, moment)
+        show_deliveries(context, due, "nothing would be attempted", as_json=as_json, quiet=quiet)
         return
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits, workers)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -108,11 +109,19 @@ def summary(
     output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
 
 
+class _NotDone(StrEnum):
+    """The states of a delivery that is not done."""
+
+    WAITING = State.WAITING
+    RETRYING = State.RETRYING
+    DEAD = State.DEAD
+
+
 @app.command("list")
 def list_(
     context: typer.Context,
     to: To = None,
-    state: Annotated[State | None, typer.Option("--state", help="waiting, retrying or dead.")] = None,
+    state: Annotated[_NotDone | None, typer.Option("--state", help="Only those that stand so.")] = None,
     event: Annotated[
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
     ] = None,
@@ -130,9 +139,9 @@ def list_(
     matching = (
         (destination, found)
         for destination, found in operating.pending(environment, _joined(environment, to))
-        if state in (None, found.state) and event in (None, found.event.name)
+        if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    show_deliveries(context, islice(matching, number), as_json=as_json, quiet=quiet)
+    show_deliveries(context, islice(matching, number), "there are no such deliveries", as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -277,15 +286,16 @@ def check(
 
 
 def show_deliveries(
-    context: typer.Context, found: Iterable[tuple[Destination, Pending]], *, as_json: bool, quiet: bool
+    context: typer.Context, found: Iterable[tuple[Destination, Pending]], nothing: str, *, as_json: bool, quiet: bool
 ) -> None:
-    """Prints deliveries that are not done, however many."""
+    """Prints deliveries that are not done, however many; `nothing` is what to remark where there are none."""
     output_of(context, as_json=as_json, quiet=quiet).items(
         "deliveries",
         found,
         _delivery,
         ("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"),
         _delivery_row,
+        nothing,
     )
 
 

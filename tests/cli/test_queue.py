@@ -101,3 +101,18 @@ def test_metrics_are_refused_where_none_would_be_written(world: World, tmp_path:
 def test_an_event_that_does_not_exist_is_refused_wherever_it_is_named(world: World, command: tuple[str, ...]) -> None:
     result = world.ark(*command, "--event", "signal.promted")
     assert (result.status, "did you mean 'signal.promoted'?" in result.err) == (2, True)
+
+
+def test_with_nothing_to_list_it_says_so_beside_the_data(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    for command, remark in ((("queue", "list"), "no such deliveries"), (("drain", "--dry-run"), "nothing would be")):
+        result = world.ark(*command)
+        assert (result.status, result.out) == (0, "")
+        assert remark in result.err
+        assert world.ark(*command, "--quiet").err == ""
+
+
+def test_only_states_of_what_is_not_done_can_be_listed(world: World) -> None:
+    refused = world.ark("queue", "list", "--state", "delivered")
+    assert refused.status == 2
+    assert "'waiting', 'retrying', 'dead'" in refused.err
