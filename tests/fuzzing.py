@@ -1,7 +1,7 @@
 """Targets for atheris, which finds its inputs by watching which code they reach: `python -m tests.fuzzing NAME`.
 
-What a target lets through are the errors that wild bytes deserve; everything else is a finding. Options of libFuzzer may
-follow the name, such as `-max_total_time=60` (seconds).
+What a target lets through are the errors that wild bytes deserve; everything else is a finding. Options of libFuzzer
+may follow the name, such as `-max_total_time=60` (seconds).
 """
 
 import sys
