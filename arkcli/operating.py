@@ -77,6 +77,9 @@ def due(
 
 def write_metrics(environment: Environment, path: Path, standings: Sequence[tuple[Destination, Standing]]) -> None:
     """Replaces a file with the metrics of the queue. Raises UsageError where it cannot be written."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # Replacing it by a file of the same name would break whoever needs the device.
+        raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; name a file")
     events, size = environment.queue.totals
     text = metrics.exposition(standings, events, size, environment.clock.now())
     try:

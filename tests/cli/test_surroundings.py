@@ -47,6 +47,7 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark queue list -n 99999999999999999999", 2, b"is not in the range"),
         (f"ark queue list -n {sys.maxsize}; ark log -n {sys.maxsize}", 0, b""),
         ("ark queue --prometheus ''", 2, b"error: . cannot be written: it is a directory"),
+        ("ark queue --prometheus /dev/null", 2, b"error: /dev/null cannot be replaced: it is a device or a pipe"),
         ("ark queue --prometheus /", 2, b"error: / cannot be written: it is a directory"),
         ("ln -s loop loop; ark listen --port 0 --secret s --save loop", 2, b"error: --save: loop cannot be written: "),
         ("ark listen --port 0 --secret s --host a..b", 2, b"error: cannot listen on 'a..b': no host is named so"),
