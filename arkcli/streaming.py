@@ -1,22 +1,18 @@
 """Accepting a stream of payloads, one a line, while it comes: `ark send EVENT --ndjson`."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from arkcli import events, times
 from arkcli.contract import LARGE_BODY, MAX_BODY
-from arkcli.delivery.drain import Drain, Drained, Plan
-from arkcli.delivery.places import Limits
 from arkcli.environment import Environment
 from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.events import Order
-from arkcli.model import Destination, Event
+from arkcli.model import Event
 from arkcli.ndjson import Arrived, Lines
 from arkcli.queue.eventlog import Draft
-from arkcli.roster import Roster
-from arkcli.store import Contents
 from arkcli.words import counted
 
 #: The longest line, in bytes: a body, and room for white space that it loses.
@@ -174,21 +170,3 @@ class Intake:
             f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}, "
             f"and nothing from line {self.last_line + 1:,} on"
         )
-
-
-def deliver(environment: Environment, receivers: Sequence[Destination], warn: Callable[[str], None]) -> Drained:
-    """Attempts all that is due for these destinations, as `ark drain` does. Raises NotRecorded."""
-    chosen = {found.id for found in receivers}
-
-    def choose(contents: Contents) -> list[Destination]:
-        return [found for found in contents.destinations if found.id in chosen]
-
-    roster = Roster(environment, choose, warn)
-    wire = environment.wire()
-    try:
-        drain = Drain(
-            environment.queue, wire, environment.clock, Limits(), roster.read, environment.stopping, roster.tidy
-        )
-        return drain.run(Plan())
-    finally:
-        wire.close()

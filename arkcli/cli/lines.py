@@ -9,9 +9,11 @@ from typing import BinaryIO
 
 import typer
 
-from arkcli import streaming
+from arkcli import draining
 from arkcli.contract import LARGE_BODY
-from arkcli.delivery.drain import Drained
+from arkcli.delivery.drain import Drained, Plan
+from arkcli.delivery.places import Limits
+from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.events import Order
@@ -58,7 +60,7 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
-        drained = streaming.deliver(environment, receivers, output.warn)
+        drained, _ = draining.drain(environment, Job(_these(receivers), Plan(), Limits()), output.warn)
         _show_drained(output, drained, receivers)
         status = _exit_code(environment, drained)
     raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)
@@ -108,6 +110,11 @@ def _to_text(receipt: Receipt) -> str:
     return f"{receipt.line}\t-\t{clean(receipt.error)}" if receipt.error else f"{receipt.line}\t{receipt.event_id}"
 
 
+def _these(receivers: Sequence[Destination]) -> Callable[[Contents], list[Destination]]:
+    chosen = {found.id for found in receivers}
+    return lambda contents: [found for found in contents.destinations if found.id in chosen]
+
+
 def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destination]) -> None:
     for tally in drained.destinations:
         output.note(f"{tally.name}: {tally.delivered:,} delivered, {tally.retrying:,} to retry, {tally.dead:,} dead")
@@ -121,7 +128,7 @@ def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destinat
 def _exit_code(environment: Environment, drained: Drained) -> ExitCode:
     if environment.stopping():
         return ExitCode.INTERRUPTED
-    if drained.total("dead"):
+    if drained.left_out or drained.total("dead"):
         return ExitCode.FAILED
     return ExitCode.RETRYING if drained.total("retrying") or drained.held else ExitCode.DONE
 

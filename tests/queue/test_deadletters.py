@@ -4,10 +4,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import pytest
@@ -18,6 +15,7 @@ from arkcli import times
 from arkcli.queue import lines
 from arkcli.queue.deadletters import DeadLetters
 from arkcli.queue.lines import DeadLine
+from tests.queue.machine import listened
 from tests.world import START
 
 AT: Final = times.to_text(START)
@@ -31,22 +29,6 @@ def letter(number: int, size: int = 0) -> DeadLine:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "dead.jsonl"
-
-
-@contextmanager
-def listened() -> Iterator[list[str]]:
-    """The names of the system calls that Python makes meanwhile, in order."""
-    calls: list[str] = []
-
-    def listen(_frame: FrameType, event: str, function: object) -> None:
-        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-            calls.append(getattr(function, "__name__", ""))
-
-    sys.setprofile(listen)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 def test_where_nothing_died_there_is_no_file_and_no_letter(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The event log: accepted means on disk, all or none, and the bytes accepted are the bytes handed out."""
 
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -9,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,14 +23,12 @@ from arkcli.errors import NotAccepted
 from arkcli.model import Event
 from arkcli.queue import lines
 from arkcli.queue.eventlog import Draft, EventLog, Gap
+from tests.queue.machine import filled, in_processes, listened, small_disk
 from tests.world import START
 
 #: A file system in memory, where there is one: waiting for a disk is not what is tested here.
 MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 AT: Final = times.to_text(START)
-#: Children are forked from a server that has imported what takes long.
-FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])
 
 
 @contextmanager
@@ -83,22 +80,6 @@ def content(path: Path) -> bytes:
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content(path).splitlines()]
-
-
-@contextmanager
-def listened() -> Iterator[list[str]]:
-    """The names of the system calls that Python makes meanwhile, in order."""
-    calls: list[str] = []
-
-    def listen(_frame: FrameType, event: str, function: object) -> None:
-        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-            calls.append(getattr(function, "__name__", ""))
-
-    sys.setprofile(listen)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 def test_an_empty_log_has_no_events(tmp_path: Path) -> None:
@@ -557,20 +538,6 @@ def test_a_torn_line_does_not_make_an_id_known(tmp_path: Path) -> None:
 # --- several processes
 
 
-def in_processes(work: Callable[..., None], *arguments: Sequence[object]) -> list[int]:
-    """Runs a function in processes of their own, all at once, and returns their exit codes."""
-    children = [FORKS.Process(target=work, args=found) for found in arguments]
-    for child in children:
-        child.start()
-    codes = []
-    for child in children:
-        child.join(60)
-        assert child.exitcode is not None
-        codes.append(child.exitcode)
-        child.close()
-    return codes
-
-
 @pytest.mark.parametrize("before", [0, 1, 40, 48, 56, 100])
 def test_an_id_is_found_wherever_it_stands_in_a_large_segment(tmp_path: Path, before: int) -> None:
     window = 8 * 1024 * 1024
@@ -703,30 +670,6 @@ def test_wherever_in_a_line_writing_is_killed_the_whole_lines_stay_and_the_torn_
 
 
 # --- a disk that is full, a disk that fails
-
-
-@contextmanager
-def small_disk(path: Path, options: str) -> Iterator[None]:
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("filling a disk needs the right to mount one")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-@contextmanager
-def filled(disk: Path, leaving: int) -> Iterator[None]:
-    """The disk with so many bytes left."""
-    free = os.statvfs(disk)
-    filler = disk / "filler"
-    filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))
-    yield
-    filler.unlink()
 
 
 @pytest.mark.parametrize("leaving", [0, 4096, 12288, 40960])

@@ -1,9 +1,7 @@
 """A destination's journal: what was recorded is known again, whatever became of the checkpoint and of the last line."""
 
-import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from arkcli.queue import lines
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
 from arkcli.queue.state import joined
+from tests.queue.machine import FORKS, filled, listened, small_disk
 from tests.world import START
 
 #: A file system in memory, where there is one: waiting for a disk is not what is tested here.
@@ -29,9 +28,6 @@ MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 AT: Final = times.to_text(START)
 OK: Final = Outcome.DELIVERED
 BAD: Final = Outcome.FAILED
-#: Children are forked from a server that has imported what takes long.
-FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])
 
 
 @contextmanager
@@ -139,22 +135,6 @@ def damaged(place: Path) -> int:
 
 def first_lines(place: Path) -> list[object]:
     return [lines.decode_journal(name.read_bytes().split(b"\n")[0]) for name in segments(place)]
-
-
-@contextmanager
-def listened() -> Iterator[list[str]]:
-    """The names of the system calls that Python makes meanwhile, in order."""
-    calls: list[str] = []
-
-    def listen(_frame: FrameType, event: str, function: object) -> None:
-        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-            calls.append(getattr(function, "__name__", ""))
-
-    sys.setprofile(listen)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 SIZES: Final = pytest.mark.parametrize("size", [1, 700, 1 << 26], ids=["segment-each", "some-segments", "one-segment"])
@@ -525,35 +505,13 @@ def test_wherever_recording_is_killed_both_attempts_are_known_or_neither(events:
 # --- a full disk
 
 
-@contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("filling a disk needs the right to mount one")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-@contextmanager
-def filled(disk: Path, leaving: int = 0) -> Iterator[None]:
-    """The disk with so many bytes left."""
-    free = os.statvfs(disk)
-    filler = disk / "filler"
-    filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))
-    yield
-    filler.unlink()
-
-
 @pytest.mark.parametrize("size", [300, 1 << 26], ids=["next-segment", "same-segment"])
 @pytest.mark.parametrize("leaving", [0, 4096, 8192])
 def test_on_a_full_disk_nothing_is_recorded_and_the_journal_is_as_it_was(
     tmp_path: Path, size: int, leaving: int
 ) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk):
+    with small_disk(disk, "size=256k"):
         place = disk / "dst_1"
         Journal.create(place, joined(1000))
         with journal_in(place, size) as journal:
@@ -576,7 +534,7 @@ def test_on_a_full_disk_nothing_is_recorded_and_the_journal_is_as_it_was(
 
 def test_a_disk_too_full_for_a_checkpoint_costs_only_time(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk):
+    with small_disk(disk, "size=256k"):
         place = disk / "dst_1"
         Journal.create(place, joined(1000))
         with journal_in(place) as journal:

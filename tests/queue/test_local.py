@@ -1,15 +1,13 @@
 """The queue on this host: nothing accepted is lost and nothing done is done again, whoever is killed."""
 
-import multiprocessing
 import os
 import resource
 import signal
 import stat
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -28,13 +26,11 @@ from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local import LocalQueue
 from arkcli.schedule import RetrySchedule
+from tests.queue.machine import FORKS, filled, in_processes, small_disk
 from tests.world import START
 
 #: A file system in memory, where there is one: waiting for a disk is not what is tested here.
 MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
-#: Children are forked from a server that has imported what takes long.
-FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])
 
 SHORT: Final = RetrySchedule((1_000, 2_000, 4_000, 8_000))
 LATER: Final = 10_000
@@ -145,20 +141,6 @@ def save_checkpoint(path: Path, destination: str, segment_size: int = 1 << 26) -
 
 def everything(path: Path) -> dict[str, bytes]:
     return {str(found.relative_to(path)): found.read_bytes() if found.is_file() else b"" for found in path.rglob("*")}
-
-
-def in_processes(work: Callable[..., None], *arguments: Sequence[object]) -> list[int]:
-    """Runs a function in processes of their own, all at once, and returns their exit codes."""
-    children = [FORKS.Process(target=work, args=found) for found in arguments]
-    for child in children:
-        child.start()
-    codes = []
-    for child in children:
-        child.join(60)
-        assert child.exitcode is not None
-        codes.append(child.exitcode)
-        child.close()
-    return codes
 
 
 def name_of(function: object) -> str:
@@ -668,7 +650,7 @@ def test_the_copy_that_a_crash_left_out_is_made_by_the_next_holder(path: Path) -
 
 def test_a_dead_letter_that_could_not_be_kept_is_kept_by_the_next_holder(tmp_path: Path) -> None:
     path = tmp_path / "disk" / "queue"
-    with small_disk(tmp_path / "disk"):
+    with small_disk(tmp_path / "disk", "size=512k"):
         with queue_in(path) as queue:
             queue.join([A])
             queue.accept([draft(1, size=60_000)])
@@ -1140,34 +1122,12 @@ def test_a_letter_is_kept_only_when_the_line_that_says_so_is_on_disk(path: Path,
 # --- a full disk
 
 
-@contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("filling a disk needs the right to mount one")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-@contextmanager
-def filled(disk: Path, leaving: int = 0) -> Iterator[None]:
-    """The disk with so many bytes left."""
-    free = os.statvfs(disk)
-    filler = disk / "filler"
-    filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))
-    yield
-    filler.unlink()
-
-
 @pytest.mark.parametrize("size", [ROTATING, 1 << 26], ids=["next-segment", "same-segment"])
 def test_on_a_full_disk_what_cannot_be_recorded_is_attempted_again_when_there_is_room(
     tmp_path: Path, size: int
 ) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk):
+    with small_disk(disk, "size=512k"):
         with queue_in(disk / "queue", size) as queue:
             queue.join([A])
             accept(queue, *range(40))

@@ -1,0 +1,70 @@
+"""What the machine around a queue does: disks that fill, processes side by side, system calls that are listened to."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pytest
+
+#: Children are forked from a server that has imported what takes long.
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])
+
+
+@contextmanager
+def listened() -> Iterator[list[str]]:
+    """The names of the system calls that Python makes meanwhile, in order."""
+    calls: list[str] = []
+
+    def listen(_frame: FrameType, event: str, function: object) -> None:
+        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
+            calls.append(getattr(function, "__name__", ""))
+
+    sys.setprofile(listen)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+@contextmanager
+def small_disk(path: Path, options: str) -> Iterator[None]:
+    """A file system in memory with these options of mount(8), such as `size=256k`, at a path."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("filling a disk needs the right to mount one")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextmanager
+def filled(disk: Path, leaving: int = 0) -> Iterator[None]:
+    """The disk with so many bytes left."""
+    free = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))
+    yield
+    filler.unlink()
+
+
+def in_processes(work: Callable[..., None], *arguments: Sequence[object]) -> list[int]:
+    """Runs a function in processes of their own, all at once, and returns their exit codes."""
+    children = [FORKS.Process(target=work, args=found) for found in arguments]
+    for child in children:
+        child.start()
+    codes = []
+    for child in children:
+        child.join(60)
+        assert child.exitcode is not None
+        codes.append(child.exitcode)
+        child.close()
+    return codes
