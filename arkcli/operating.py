@@ -1,7 +1,7 @@
 """What an operator does to deliveries: retrying now, dropping, replaying.
 
 To retry now, to revive and to replay are one thing: a fresh line in the event log, with the same id and body, that
-takes the place of the delivery that waits. docs/internals.md, section 3, says why that cannot fork a delivery.
+takes the place of the delivery that waits. docs/internals.md, section 2, says why that cannot fork a delivery.
 """
 
 import contextlib
