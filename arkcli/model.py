@@ -105,8 +105,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     @property
     def outcome(self) -> Outcome:
         """Delivered means 2xx, and nothing else does (contract, "Delivery and retries")."""
-        ok = self.error is None and self.status is not None and 200 <= self.status <= 299
-        return _DELIVERED if ok else _FAILED
+        return _DELIVERED if self.error is None and 200 <= (self.status or 0) <= 299 else _FAILED
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

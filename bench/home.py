@@ -17,8 +17,7 @@ from arkcli import destinations, events, samples
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.events import Order
-from arkcli.model import Answer, Delivery
-from arkcli.queue.claim import Claim
+from arkcli.model import Answer
 from arkcli.queue.eventlog import Draft
 from bench import measure
 from bench.measure import ARK, Finished
@@ -90,7 +89,7 @@ class Home:
             third = environment.clock.now()
             first_delay, second_delay, *_ = environment.schedule.delays
             for now in (third - second_delay - first_delay, third - second_delay, third):
-                while batch := _take(claim, now):
+                while batch := claim.take(now, BATCH):
                     claim.record([(delivery, failed) for delivery in batch], now)
             claim.release()
 
@@ -114,11 +113,6 @@ class Home:
         if report["delivered"] != count or report["attempted"] != count:
             raise RuntimeError(f"{count} were due, and drain says {finished.output.decode()}")
         return finished, report["duration_s"]
-
-
-def _take(claim: Claim, now: int) -> list[Delivery]:
-    """The next deliveries that are due, at most a batch."""
-    return list(itertools.islice(iter(lambda: claim.take(now), None), BATCH))
 
 
 def payload(environment: Environment, number: int) -> bytes:

@@ -59,7 +59,7 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdi
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of this process without what configures `ark`, and with these variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARK_", "PYTHON"))}
     return kept | dict(variables or {})
 
 

@@ -247,11 +247,11 @@ class _Due:
         self._tally = drain.tally(endpoint)
         self._end = drain.log_end
 
-    def take(self, now: int) -> Delivery | None:
-        delivery = self._claim.take(now)
-        if delivery is None:
+    def take(self, now: int, most: int) -> Sequence[Delivery]:
+        deliveries = self._claim.take(now, most)
+        if not deliveries:
             self._end = self._drain.log_end
-        return delivery
+        return deliveries
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
         states = self._claim.record(results, now)

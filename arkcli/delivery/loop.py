@@ -23,8 +23,8 @@ _LOOK_EVERY: Final = 0.1
 class Source(Protocol):
     """Where a destination's deliveries come from, and where their outcomes go."""
 
-    def take(self, now: int) -> Delivery | None:
-        """The next delivery that is due now (milliseconds, UTC); None when nothing is."""
+    def take(self, now: int, most: int) -> Sequence[Delivery]:
+        """The next deliveries that are due now (milliseconds, UTC), at most so many; none when nothing is."""
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
         """Writes down what came of attempts. Raises NotRecorded."""
@@ -113,26 +113,34 @@ class Loop:
         places = self._limits.total - self._wire.in_flight
         while places > 0 or halted:
             if self._answering:
-                course = self._answering.popleft()
+                line, left = self._answering, places
             elif self._silent and (halted or self._silent_in_flight < self._limits.silent):
-                course = self._silent.popleft()
+                line, left = self._silent, min(places, self._limits.silent - self._silent_in_flight)
             else:
                 return
+            # An equal part for each in the line, and at least one place.
+            part = max(left // len(line), 1)
+            course = line.popleft()
             course.in_line = False
-            share = course.share
-            if not halted and not course.stopped and not share.has_room(self._limits, len(self._active)):
-                # It lines up again when one of its own attempts has come to an end.
-                continue
-            delivery = None if halted or course.stopped else course.source.take(now)
-            if delivery is None:
-                if not share.in_flight:
-                    self._leave(course)
-                continue
-            places -= 1
-            share.in_flight += 1
-            self._silent_in_flight += not share.answering
+            if halted or course.stopped:
+                self._leave_if_idle(course)
+            elif room := course.share.room(self._limits, len(self._active)):
+                places -= self._start(course, min(part, room), now)
+            # Else it lines up again when one of its own attempts has come to an end.
+
+    def _start(self, course: Course, most: int, now: int) -> int:
+        """Starts so many of a destination's deliveries, if as many are due; how many that were."""
+        deliveries = course.source.take(now, most)
+        if not deliveries:
+            self._leave_if_idle(course)
+            return 0
+        for delivery in deliveries:
             self._wire.start(course.endpoint, delivery, (course, delivery))
-            self._line_up(course)
+        course.share.in_flight += len(deliveries)
+        if not course.share.answering:
+            self._silent_in_flight += len(deliveries)
+        self._line_up(course)
+        return len(deliveries)
 
     def _record(self, done: list[tuple[Token, Answer]]) -> None:
         """Writes down what came back, one append per destination, before anything new begins."""
@@ -154,10 +162,13 @@ class Loop:
     def _take_in(self, course: Course, results: Sequence[tuple[Delivery, Answer]]) -> None:
         share = course.share
         silent_before = 0 if share.answering else share.in_flight
-        for _, answer in results:
-            share.ended(timed_out=answer.timed_out)
+        share.ended([answer.timed_out for _, answer in results])
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
+
+    def _leave_if_idle(self, course: Course) -> None:
+        if not course.share.in_flight:
+            self._leave(course)
 
     def _leave(self, course: Course) -> None:
         self._active.discard(course)

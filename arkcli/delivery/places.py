@@ -3,6 +3,7 @@
 Pure. docs/internals.md, section 10, gives the rules in words.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _FIRST_SHARE: Final = 2
@@ -36,13 +37,18 @@ class Share:
         self.in_flight = 0
         self.answering = False
 
-    def ended(self, *, timed_out: bool) -> None:
-        """Takes in that an attempt came to its end: a refused connection is an answer, too."""
-        self.in_flight -= 1
-        self.answering = not timed_out
-        self.size = 1 if timed_out else min(self.size * 2, self._most)
+    def ended(self, timed_out: Sequence[bool]) -> None:
+        """Takes in that attempts came to their ends, in order: a refused connection is an answer, too."""
+        answers = len(timed_out)
+        self.in_flight -= answers
+        if True in timed_out:
+            answers = timed_out[::-1].index(True)
+            self.size = 1
+        self.answering = answers > 0
+        # Doubled with each answer since.
+        self.size = min(self.size << answers, self._most)
 
-    def has_room(self, limits: Limits, active: int) -> bool:
-        """Whether another attempt may begin while so many destinations have work: never above an equal part."""
+    def room(self, limits: Limits, active: int) -> int:
+        """How many more attempts may begin while so many destinations have work: never above an equal part in all."""
         equal_part = -(-limits.total // max(active, 1))
-        return self.in_flight < min(self.size, equal_part)
+        return max(min(self.size, equal_part) - self.in_flight, 0)

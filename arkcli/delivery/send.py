@@ -142,11 +142,11 @@ class _Once:
     """One attempt that is recorded nowhere."""
 
     def __init__(self, event: Event) -> None:
-        self._delivery: Delivery | None = Delivery(event, 1)
+        self._due: Sequence[Delivery] = (Delivery(event, 1),)
         self.answer: Answer | None = None
 
-    def take(self, now: int) -> Delivery | None:  # noqa: ARG002 - it is due at once
-        taken, self._delivery = self._delivery, None
+    def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
+        taken, self._due = self._due, ()
         return taken
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:  # noqa: ARG002 - kept nowhere
@@ -161,11 +161,12 @@ class _First:
 
     def __init__(self, event: Event, claim: Claim) -> None:
         self._claim = claim
-        self._delivery = claim.first_attempt(event)
+        first = claim.first_attempt(event)
+        self._due: Sequence[Delivery] = () if first is None else (first,)
         self.attempt: Attempt | None = None
 
-    def take(self, now: int) -> Delivery | None:  # noqa: ARG002 - it is due at once
-        taken, self._delivery = self._delivery, None
+    def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
+        taken, self._due = self._due, ()
         return taken
 
     def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:

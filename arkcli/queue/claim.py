@@ -47,15 +47,15 @@ class Claim:
         """Whether `take` would give something."""
         return any(lane.is_due(now) for lane in self._lanes)
 
-    def take(self, now: int) -> Delivery | None:
-        """The next delivery that is due, the one that has been due longest first; None when nothing is."""
-        while ready := self._ready(now):
-            lane = ready[0] if len(ready) == 1 else min(ready, key=lambda lane: lane.due_at() or 0)
-            delivery = lane.pop()
-            if delivery is not None:
-                self._under_way.begin(delivery)
-                return delivery
-        return None
+    def take(self, now: int, most: int) -> list[Delivery]:
+        """The next deliveries that are due, those first that have been due longest; at most so many."""
+        taken: list[Delivery] = []
+        while len(taken) < most and (ready := self._ready(now)):
+            if len(ready) == 1:
+                taken += ready[0].pop(most - len(taken))
+            else:
+                taken += min(ready, key=lambda lane: lane.due_at() or 0).pop(1)
+        return taken
 
     def _ready(self, now: int) -> Sequence[Lane]:
         """The lanes whose heads are due."""
@@ -107,8 +107,7 @@ class Claim:
             for delivery, answer in results
         ]
         self._journal.append(entries)
-        for delivery, _ in results:
-            self._under_way.end(delivery)
+        self._under_way.end(delivery for delivery, _ in results)
         self._keep_dead()
         # Only now: a checkpoint forgets who has died, so their copies come first.
         self._journal.save_if_worth_it(going_on=True)

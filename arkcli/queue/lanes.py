@@ -4,13 +4,13 @@ There are five lanes, and each is first in, first out. A lane's head is known wi
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
 from arkcli.model import DEAD, Delivery, Event, Instead, Outcome
 from arkcli.queue import lines
-from arkcli.queue.eventlog import EventLog, Gap, is_for
+from arkcli.queue.eventlog import EventLog, is_for
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, Damaged, DropLine
 from arkcli.queue.segments import Line
@@ -32,8 +32,11 @@ class Lane(Protocol):
     def oldest_at(self) -> int | None:
         """When the head's event was accepted (milliseconds, UTC)."""
 
-    def pop(self) -> Delivery | None:
-        """Takes the head off; None when there is nothing to attempt: then the journal says why."""
+    def pop(self, most: int) -> list[Delivery]:
+        """Takes off the head, and perhaps what is behind it: at most so many deliveries, which are under way then.
+
+        None of them when there is nothing to attempt: then the journal says why.
+        """
 
 
 class UnderWay:
@@ -56,14 +59,15 @@ class UnderWay:
         if delivery.instead is not None and delivery.instead[0] != DEAD:
             self.lines.add(delivery.instead[1])
 
-    def end(self, delivery: Delivery) -> None:
-        """Forgets it: the journal tells of it now."""
-        if delivery.after is None:
-            self.events.discard(delivery.event.position)
-        else:
-            self.lines.discard(delivery.after[0])
-        if delivery.instead is not None and delivery.instead[0] != DEAD:
-            self.lines.discard(delivery.instead[1])
+    def end(self, deliveries: Iterable[Delivery]) -> None:
+        """Forgets them: the journal tells of them now."""
+        for delivery in deliveries:
+            if delivery.after is None:
+                self.events.discard(delivery.event.position)
+            else:
+                self.lines.discard(delivery.after[0])
+            if delivery.instead is not None and delivery.instead[0] != DEAD:
+                self.lines.discard(delivery.instead[1])
 
 
 class Arrivals:
@@ -105,18 +109,17 @@ class Arrivals:
             events, following = self._log.block(self._position)
             if following == self._position:
                 break
+            # Behind all that is finished, nothing has to be asked.
+            is_news = self._position >= progress.end
             for event in events:
-                self._sort_out(event)
+                position = event.position
+                if position in self._under_way.events or not (is_news or progress.passed(position) is None):
+                    continue
+                if isinstance(event, Event) and is_for(event, self._destination_id):
+                    self._read.append(event)
+                else:
+                    progress.finish(position, position + event.length, 0)
             self._position = following
-
-    def _sort_out(self, event: Event | Gap) -> None:
-        progress = self._state.first
-        if progress.passed(event.position) is not None or event.position in self._under_way.events:
-            return
-        if isinstance(event, Event) and is_for(event, self._destination_id):
-            self._read.append(event)
-            return
-        progress.finish(event.position, event.position + event.length, 0)
 
     def due_at(self) -> int | None:
         """When the oldest event was accepted: it has been due since."""
@@ -135,14 +138,24 @@ class Arrivals:
         """Takes the head off, and does nothing about it."""
         return self._read.popleft()
 
-    def pop(self) -> Delivery | None:
-        """The first attempt of the oldest event. None when it was to take the place of a delivery that went on."""
-        event = self._read.popleft()
-        instead = event.instead.get(self._destination_id) if event.instead else None
-        if instead is None or self.may_replace(event, instead):
-            return Delivery(event, 1, None, instead)
-        self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
-        return None
+    def pop(self, most: int) -> list[Delivery]:
+        """The first attempts of the oldest events that have been read.
+
+        One that was to take the place of a delivery that went on is left out.
+        """
+        found: list[Delivery] = []
+        while self._read and len(found) < most:
+            event = self._read.popleft()
+            instead = event.instead.get(self._destination_id) if event.instead else None
+            if instead is None or self.may_replace(event, instead):
+                delivery = Delivery(event, 1, None, instead)
+                # At once, since the next one may want the same place.
+                self._under_way.begin(delivery)
+                found.append(delivery)
+            else:
+                void = DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)
+                self._journal.append([void])
+        return found
 
     def may_replace(self, event: Event, instead: Instead) -> bool:
         """Whether that delivery of the event still waits, and is not being attempted at this moment."""
@@ -255,14 +268,16 @@ class Retries:
         """Takes the head off, and does nothing about it."""
         return self._read.popleft()
 
-    def pop(self) -> Delivery | None:
+    def pop(self, most: int) -> list[Delivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
         """The next attempt of the head. None when its event cannot be read: then it is given up in the journal."""
         start, end, entry, _ = self._read.popleft()
         event = self._log.event_at(entry.pos, entry.len)
         after = (start, end - start)
         if event is not None and event.id == entry.id:
-            return Delivery(event, entry.attempt + 1, after)
+            delivery = Delivery(event, entry.attempt + 1, after)
+            self._under_way.begin(delivery)
+            return [delivery]
         self._journal.append(
             [DropLine(entry.pos, entry.len, entry.id, entry.event, "damaged", entry.attempt + 1, entry.at, after)]
         )
-        return None
+        return []

@@ -63,6 +63,11 @@ class Progress:
         right = bisect_right(self._starts, start)
         return self._ends[right - 1] if right and start < self._ends[right - 1] else None
 
+    @property
+    def end(self) -> int:
+        """Behind this nothing is finished."""
+        return self._ends[-1] if self._ends else self.cursor
+
     def skip_to(self, position: int) -> None:
         """Counts everything before a position as finished."""
         while self._starts and self._starts[0] <= position:

@@ -10,7 +10,7 @@ from arkcli.delivery.places import Limits, Share
 def answers(share: Share, count: int, *, timed_out: bool = False) -> None:
     for _ in range(count):
         share.in_flight += 1
-        share.ended(timed_out=timed_out)
+        share.ended([timed_out])
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,23 @@ def test_a_destination_counts_as_answering_from_its_first_answer_on() -> None:
 def test_nobody_gets_more_than_an_equal_part_of_all_places_and_everybody_gets_one(active: int, room: int) -> None:
     share = Share(64)
     answers(share, 6)
+    assert share.room(Limits(64, 64), active) == room
     share.in_flight = room - 1
-    assert share.has_room(Limits(64, 64), active)
-    share.in_flight = room
-    assert not share.has_room(Limits(64, 64), active)
+    assert share.room(Limits(64, 64), active) == 1
+    share.in_flight = room + 1
+    assert share.room(Limits(64, 64), active) == 0
+
+
+@given(most=st.integers(1, 900), endings=st.lists(st.lists(st.booleans(), min_size=1, max_size=40), max_size=9))
+def test_endings_that_come_together_count_as_if_they_came_one_by_one(most: int, endings: list[list[bool]]) -> None:
+    one_by_one, together = Share(most), Share(most)
+    for each in endings:
+        for timed_out in each:
+            answers(one_by_one, 1, timed_out=timed_out)
+        together.in_flight += len(each)
+        together.ended(each)
+        assert (together.size, together.answering) == (one_by_one.size, one_by_one.answering)
+        assert together.in_flight == one_by_one.in_flight == 0
 
 
 @given(most=st.integers(1, 900), endings=st.lists(st.booleans(), max_size=50))

@@ -109,7 +109,7 @@ class Script:
             assert claim is not None
             try:
                 while True:
-                    taken = [found for _ in range(IN_FLIGHT) if (found := claim.take(self._now)) is not None]
+                    taken = claim.take(self._now, IN_FLIGHT)
                     if not taken:
                         break
                     for found in taken:

@@ -83,8 +83,8 @@ def accept(queue: LocalQueue, *numbers: int, to: tuple[str, ...] | None = None) 
 
 def take_all(claim: Claim, now: int) -> list[Delivery]:
     taken = []
-    while (delivery := claim.take(now)) is not None:
-        taken.append(delivery)
+    while deliveries := claim.take(now, 7):
+        taken += deliveries
     return taken
 
 
@@ -512,7 +512,7 @@ def deliver_with_others(path: Path, said: Path) -> None:
             claim = queue.claim(destination, "drain")
             if claim is None:
                 continue
-            taken = [found for found in (claim.take(START + LATER * 99) for _ in range(3)) if found is not None]
+            taken = claim.take(START + LATER * 99, 3)
             claim.record([(found, OK) for found in reversed(taken)], START)
             claim.release()
             made += [f"{destination} {found.event.id} {found.attempt}" for found in taken]
@@ -1248,7 +1248,7 @@ def test_a_thousand_destinations_cost_one_line_an_event_and_may_all_be_claimed_a
         claims = [claim for name in names if (claim := queue.claim(name, "drain")) is not None]
         assert len(claims) == 1000
         for claim in claims:
-            assert [claim.take(START), claim.take(START)] == [Delivery(event, 1) for event in events[:2]]
+            assert claim.take(START, 2) == [Delivery(event, 1) for event in events[:2]]
             claim.record([(Delivery(events[1], 1), OK)], START)
         for claim in claims:
             claim.release()
@@ -1262,8 +1262,8 @@ def take_very_many(path: Path, said: Path) -> None:
             claim = queue.claim(A, "drain")
             assert claim is not None
             batch: list[tuple[Delivery, Answer]] = []
-            while (delivery := claim.take(now)) is not None:
-                batch.append((delivery, answer))
+            while deliveries := claim.take(now, 1):
+                batch.append((deliveries[0], answer))
                 attempts += 1
                 if len(batch) == 8:
                     claim.record(batch[::-1], now)

@@ -196,21 +196,21 @@ class TheQueue(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.held)))
         held = self.held[name]
         self.queues[held.process].look()
-        for _ in range(count):
-            expected = self.due(name, held)
-            if expected is None:
-                assert held.claim.take(self.now) is None
-                return
-            held.taken[expected.event.position] = (self.taken(held, expected), expected)
+        self.taken(name, held, count)
 
-    def taken(self, held: Held, expected: Known) -> Delivery:
-        """Takes one delivery, which must be the expected one, in its right attempt, with its own bytes."""
-        delivery = held.claim.take(self.now)
-        assert delivery is not None
-        assert (delivery.event.position, delivery.attempt) == (expected.event.position, expected.attempts + 1)
-        assert delivery.event == expected.event
-        assert 1 <= delivery.attempt <= 5
-        return delivery
+    def taken(self, name: str, held: Held, most: int) -> list[Delivery]:
+        """Takes so many deliveries, which must be the expected ones, in their right attempts, with their own bytes."""
+        expected: list[Known] = []
+        while len(expected) < most and (known := self.due(name, held)) is not None:
+            held.taken[known.event.position] = Delivery(known.event, known.attempts + 1), known
+            expected.append(known)
+        deliveries = held.claim.take(self.now, most)
+        assert len(deliveries) == len(expected)
+        for delivery, known in zip(deliveries, expected, strict=True):
+            assert (delivery.event, delivery.attempt) == (known.event, known.attempts + 1)
+            assert 1 <= delivery.attempt <= 5
+            held.taken[known.event.position] = delivery, known
+        return deliveries
 
     def due(self, name: str, held: Held) -> Known | None:
         """The head that has been due longest. What is void is passed on the way to it."""
@@ -258,11 +258,10 @@ class TheQueue(RuleBasedStateMachine):
         self.claim(name, process)
         held = self.held[name]
         self.queues[process].look()
-        while (expected := self.due(name, held)) is not None:
-            delivery = self.taken(held, expected)
-            held.claim.record([(delivery, answer)], self.now)
+        while deliveries := self.taken(name, held, 1):
+            _, expected = held.taken.pop(deliveries[0].event.position)
+            held.claim.record([(deliveries[0], answer)], self.now)
             self.places[name].record(expected, answer.outcome, self.now)
-        assert held.claim.take(self.now) is None
         self.let_go(name)
 
     @rule(process=processes, answer=answers)
@@ -490,7 +489,7 @@ class TheDamagedQueue(RuleBasedStateMachine):
         assert self.queue is not None
         claim = self.queue.claim(name, "drain")
         assert claim is not None
-        taken = [delivery for _ in range(count) if (delivery := claim.take(self.now)) is not None]
+        taken = claim.take(self.now, count)
         found = list(zip(taken, given, strict=False))
         claim.record(found, self.now)
         claim.release()

@@ -24,9 +24,7 @@ def deliver(queue: LocalQueue, destination: str, now: int, answer: Answer = OK) 
     """Attempts once what is due, and returns the ids of the events."""
     claim = queue.claim(destination, "test")
     assert claim is not None
-    taken = []
-    while (found := claim.take(now)) is not None:
-        taken.append(found)
+    taken = claim.take(now, 1_000)
     claim.record([(found, answer) for found in taken], now)
     claim.release()
     return [found.event.id for found in taken]
@@ -111,8 +109,8 @@ def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_p
             queue.accept([Draft(f"evt_{number}", "ping", times.to_text(START), b"{}")])
         claim = queue.claim("dst_stays", "test")
         assert claim is not None
-        while (delivery := claim.take(START)) is not None:
-            claim.record([(delivery, Answer(200, None, 1))], START)
+        while deliveries := claim.take(START, 1):
+            claim.record([(deliveries[0], Answer(200, None, 1))], START)
         claim.release()
         queue.expire(["dst_gone", "dst_stays"], START + 1)
         assert queue.find("evt_0") is None
