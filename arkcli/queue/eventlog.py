@@ -187,8 +187,7 @@ class EventLog:
         text = self._segments.read(position, length)
         if len(text) != length:
             return None
-        event = _decode(Line(position, position + length, text[:-1]))
-        return event if isinstance(event, Event) else None
+        return _event_in(text[:-1], position)
 
     def find(self, event_id: str) -> Event | None:
         """The first event that has an id, among those in the log."""
@@ -205,9 +204,9 @@ class EventLog:
                     for found in _places(view, needle):
                         begin = view.rfind(b"\n", 0, found) + 1
                         stop = view.find(b"\n", found)
-                        event = _decode(Line(start + begin, start + stop + 1, view[begin:stop]))
+                        event = _event_in(view[begin:stop], start + begin)
                         # The body may hold an object that looks the same.
-                        if isinstance(event, Event) and event.id == event_id:
+                        if event is not None and event.id == event_id:
                             return event
         return None
 
@@ -287,11 +286,20 @@ def _places(view: mmap.mmap, needle: bytes) -> Iterator[int]:
         view.madvise(mmap.MADV_DONTNEED, begin, min(_WINDOW, len(view) - begin))
 
 
+def _event_in(text: bytes, position: int) -> Event | None:
+    try:
+        return lines.decode_event(text, position)
+    except Damaged:
+        return None
+
+
 def _decode(line: Line) -> Event | Gap:
     try:
-        return lines.decode_event(line.text, line.start)
+        if line.is_whole:
+            return lines.event_of(line.text, line.start)
     except Damaged:
-        return Gap(line.start, line.end - line.start)
+        pass
+    return Gap(line.start, line.end - line.start)
 
 
 def _not_accepted(error: OSError) -> NotAccepted:

@@ -110,7 +110,7 @@ class Journal:
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
         """What a line says; None when it is damaged."""
         try:
-            return lines.decode_journal(line.text)
+            return lines.entry_of(line.text) if line.is_whole else None
         except Damaged:
             return None
 

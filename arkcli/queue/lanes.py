@@ -9,10 +9,9 @@ from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
 from arkcli.model import DEAD, Delivery, Event, Instead, Outcome
-from arkcli.queue import lines
 from arkcli.queue.eventlog import EventLog, is_for
 from arkcli.queue.journal import Journal
-from arkcli.queue.lines import AttemptLine, Damaged, DropLine
+from arkcli.queue.lines import AttemptLine, DropLine
 from arkcli.queue.segments import Line
 from arkcli.queue.state import LANES
 from arkcli.schedule import RetrySchedule
@@ -233,16 +232,12 @@ class Retries:
             self._position = following
 
     def _sort_out(self, line: Line) -> None:
-        try:
-            lines.check(line.text)
-            # Most lines are not of this lane; looking for the words is cheaper than decoding.
-            mine = self._words in line.text and _FAILED in line.text
-            entry = lines.decode_journal(line.text) if mine else None
-        except Damaged:
-            # It was whole when the state was saved, so the state counts on what it said.
-            if self._journal.rebuild(line.start):
-                return
-            entry = None
+        # It was whole when the state was saved, so the state counts on what it said.
+        if not line.is_whole and self._journal.rebuild(line.start):
+            return
+        # Most lines are not of this lane; looking for the words is cheaper than decoding.
+        mine = self._words in line.text and _FAILED in line.text
+        entry = self._journal.decode(line) if mine else None
         if isinstance(entry, AttemptLine) and entry.attempt == self._attempt and entry.outcome == Outcome.FAILED:
             self._read.append(Waiting(line.start, line.end, entry, times.from_text(entry.at)))
         else:

@@ -17,8 +17,8 @@ OPENING: Final = b'{"crc":"'
 _BODY: Final = b',"body":'
 #: In place of the body where it holds a newline, which no line can.
 _RAW: Final = b',"raw":"'
-_SEAL: Final = OPENING + b'%08x",'
-_SEALED: Final = len(OPENING) + 8 + 2
+#: Where the fields begin.
+SEALED: Final = len(OPENING) + 8 + 2
 
 
 class Damaged(ValueError):
@@ -27,13 +27,18 @@ class Damaged(ValueError):
 
 def seal(fields: bytes) -> bytes:
     """A line, with its newline, from the fields of an object: `"a":1}`, without the opening brace."""
-    return b"%b%b\n" % (_SEAL % zlib.crc32(fields), fields)
+    return b"%b%b\n" % (seal_for(fields), fields)
+
+
+def seal_for(fields: bytes | memoryview) -> bytes:
+    """What a line with these fields begins with: SEALED bytes, the checksum among them."""
+    return b'{"crc":"%08x",' % zlib.crc32(fields)
 
 
 def check(line: bytes) -> None:
     """Raises Damaged unless the line (without its newline) is one that `seal` made."""
-    if not line.startswith(_SEAL % zlib.crc32(memoryview(line)[_SEALED:])):
-        looks_sealed = line.startswith(OPENING) and line.startswith(b'",', _SEALED - 2)
+    if not line.startswith(seal_for(memoryview(line)[SEALED:])):
+        looks_sealed = line.startswith(OPENING) and line.startswith(b'",', SEALED - 2)
         raise Damaged("the checksum does not fit" if looks_sealed else "not a sealed line")
 
 
@@ -157,12 +162,17 @@ def encode_event(event: Event, seq: int, addressed: int) -> bytes:
     head += key
     # Piece by piece, so that a body is copied once.
     crc = zlib.crc32(b"}", zlib.crc32(body, zlib.crc32(head)))
-    return b"".join((_SEAL % crc, head, body, b"}\n"))
+    return b"".join((b'{"crc":"%08x",' % crc, head, body, b"}\n"))
 
 
 def decode_event(line: bytes, position: int) -> Event:
     """The event of a line (without its newline) that stands at a position. Raises Damaged."""
     check(line)
+    return event_of(line, position)
+
+
+def event_of(line: bytes, position: int) -> Event:
+    """The same for a line that is known to be whole."""
     header, body = _split_off_body(line)
     decoded = _decode(_events, header)
     return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, body, decoded.to, decoded.instead)
@@ -249,7 +259,12 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def decode_journal(line: bytes) -> AttemptLine | DropLine | Snapshot:
     """What a journal line (without its newline) says. Raises Damaged."""
     check(line)
-    if line.startswith(b'"snapshot"', _SEALED):
+    return entry_of(line)
+
+
+def entry_of(line: bytes) -> AttemptLine | DropLine | Snapshot:
+    """The same for a line that is known to be whole."""
+    if line.startswith(b'"snapshot"', SEALED):
         return _decode(_snapshots, line).snapshot
     # Quotes inside a JSON string are escaped, so this can only be a key.
     return _decode(_drops, line) if b',"action":' in line else _decode(_attempts, line)

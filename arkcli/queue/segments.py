@@ -21,11 +21,12 @@ _SUFFIX: Final = ".jsonl"
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line without its newline, and where it stands."""
+    """A line without its newline, and where it stands; and whether it is as it was written."""
 
     start: int
     end: int
     text: bytes
+    is_whole: bool = False
 
 
 class Segments:
@@ -108,7 +109,9 @@ class Segments:
                 return _split(position, data[:cut]), position + cut
             if len(data) < min(size, limit - position) or position + len(data) >= limit:
                 # The segment ends without a newline: damage where another follows, else a line still being written.
-                return ([], position) if following == len(self._starts) else ([Line(position, limit, data)], limit)
+                if following == len(self._starts):
+                    return [], position
+                return [Line(position, limit, data, is_whole(data))], limit
             if size >= _LONGEST_LINE:
                 return [Line(position, position + len(data), b"")], position + len(data)
             size *= 4
@@ -245,22 +248,22 @@ class Segments:
 
 
 def _split(position: int, data: bytes) -> list[Line]:
-    found, begin, openings = [], 0, 0
-    # Twice as fast as data.split, which looks at every single byte.
+    found, begin, view = [], 0, memoryview(data)
+    # Four times as fast as data.split, which looks at every single byte.
     while end := data.find(b"\n", begin) + 1:
-        found.append(Line(position + begin, position + end, data[begin : end - 1]))
-        openings += data.startswith(lines.OPENING, begin)
+        if data.startswith(lines.seal_for(view[begin + lines.SEALED : end - 1]), begin):
+            found.append(Line(position + begin, position + end, data[begin : end - 1], is_whole=True))
+        else:
+            found += _parted(position + begin, data[begin : end - 1])
         begin = end
-    if len(found) == openings == data.count(lines.OPENING):
-        return found
-    # Where a newline was lost, a line holds the beginning of another; so may a body, which the seal tells apart.
-    return [part for line in found for part in _parted(line)]
+    return found
 
 
-def _parted(line: Line) -> list[Line]:
-    found, position = [], line.start
-    for text in lines.pieces(line.text):
-        found.append(Line(position, position + len(text) + 1, text))
+def _parted(position: int, damaged: bytes) -> list[Line]:
+    """The lines in a damaged one: where a newline was lost, several stand in it."""
+    found = []
+    for text in lines.pieces(damaged):
+        found.append(Line(position, position + len(text) + 1, text, is_whole(text)))
         position += len(text) + 1
     return found
 
