@@ -60,6 +60,8 @@ class View:
         """The counts, and what is due next."""
         state = self._load()
         retrying, dead = list(state.retrying), state.dead
+        # What has been removed counts neither as waiting nor as done ahead of what waits.
+        state.first.skip_to(self._log.start)
         waiting = self._log.count_broadcast(state.first.cursor)
         if waiting is not None:
             # The journal may tell of events that came after the look at the log; those are not counted either.

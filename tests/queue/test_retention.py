@@ -114,3 +114,20 @@ def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_p
         claim.release()
         queue.expire(["dst_gone", "dst_stays"], START + 1)
         assert queue.find("evt_0") is None
+
+
+def test_what_was_sent_out_of_turn_and_removed_is_not_taken_off_what_waits(tmp_path: Path) -> None:
+    with closing(LocalQueue(tmp_path / "queue", schedule.DOCUMENTED, segment_size=1)) as queue:
+        queue.join(["dst_a"])
+        queue.accept([Draft("evt_0", "ping", times.to_text(START), b"{}", ())])
+        (sent,) = queue.accept([Draft("evt_1", "ping", times.to_text(START), b"{}")])
+        claim = queue.claim("dst_a", "send")
+        assert claim is not None
+        first = claim.first_attempt(sent)
+        assert first is not None
+        claim.record([(first, OK)], START)
+        claim.release()
+        queue.accept([Draft("evt_2", "ping", times.to_text(START), b"{}")])
+        queue.expire(["dst_a"], START + 1)
+        assert queue.find("evt_1") is None
+        assert queue.standing("dst_a").waiting == 1
