@@ -6,7 +6,6 @@ ever kept.
 
 import base64
 import os
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from arkcli.lookup import Addresses, Lookups
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.screen import clean
 from arkcli.signing import Concealed, Secret
+from arkcli.statusline import read_status
 from arkcli.times import Clock
 
 Token = TypeVar("Token")
@@ -31,10 +31,6 @@ DEADLINE_MS: Final = 10_000
 EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
 _LONGEST_BODY: Final = 64 * 1024
-#: libcurl reads much that is no status line of HTTP/1 as a 200: "HTTP/2 500", or "HTTP/3" alone.
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
-_BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
-_END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 _NOT_HTTP: Final = "what came back is not HTTP/1.1"
 _MAX_CONNECTIONS: Final = 256
 _CA_BUNDLES: Final = (
@@ -75,29 +71,6 @@ def ca_bundle(variables: Mapping[str, str]) -> str:
     """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
     given = variables.get("SSL_CERT_FILE")
     return given or next((path for path in _CA_BUNDLES if Path(path).is_file()), certifi.where())
-
-
-def read_status(head: bytes | bytearray) -> int | None:
-    """What an answer's status line says: 0 when it is none of HTTP/1; None when the headers have not come to their end.
-
-    Interim answers, which have a status of 1xx, are passed over (RFC 9110, 15.2).
-    """
-    begin = 0
-    while begin < len(head):
-        found = _STATUS_LINE.match(head, begin)
-        if found is None:
-            return 0
-        status = int(found[1])
-        if status >= 200 and head.endswith(_BLANK_LINES):
-            # Nearly always; looking for the first blank line takes longer.
-            return status
-        end = _END_OF_HEADERS.search(head, found.end())
-        if end is None:
-            return None
-        if status >= 200:
-            return status
-        begin = end.end()
-    return None
 
 
 class Endpoint:

@@ -16,7 +16,7 @@ import pytest
 from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
-from arkcli.wire import Endpoint, Transfer, Wire, read_status
+from arkcli.wire import Endpoint, Transfer, Wire
 from tests.world import Certificates, Request, TestReceiver, answer, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
@@ -148,36 +148,6 @@ def test_the_deadline_is_told_as_such_even_when_only_the_body_ran_into_it(header
     found = transfer.answer(pycurl.E_OPERATION_TIMEDOUT, "")
     assert found.outcome is (Outcome.DELIVERED if headers_come else Outcome.FAILED)
     assert found.timed_out
-
-
-@pytest.mark.parametrize(
-    ("head", "status"),
-    [
-        (b"", None),
-        (b"HTTP/1.1 200 OK\r\n", None),
-        (b"HTTP/1.1 200 OK\r\nServer: x\r\n", None),
-        (b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n", 200),
-        (b"HTTP/1.1 200\r\n\r\n", 200),
-        (b"HTTP/1.0 503 No\n\n", 503),
-        (b"HTTP/1.1 204 OK\nServer: x\n\r\n", 204),
-        # A trailer, complete or not.
-        (b"HTTP/1.1 201 OK\r\n\r\nDigest: x\r\n", 201),
-        (b"HTTP/1.1 201 OK\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 201),
-        # Interim answers.
-        (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n", None),
-        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 102 Yes\r\n\r\nHTTP/1.1 404 No\r\nA: b\r\n\r\n", 404),
-        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 404 No\r\n", None),
-        # What libcurl takes for a 200.
-        (b"HTTP/2 500\r\n", 0),
-        (b"HTTP/3\r\n\r\n", 0),
-        (b"HTTP/1.1 2000 OK\r\n\r\n", 0),
-        (b"HTTP/1.1 099 OK\r\n\r\n", 0),
-        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/2 500\r\n\r\n", 0),
-    ],
-)
-def test_only_a_status_of_http_1_whose_headers_are_complete_counts(head: bytes, status: int | None) -> None:
-    assert read_status(head) == status
-    assert read_status(bytearray(head)) == status
 
 
 def test_connections_are_used_again(receive: Receive) -> None:
