@@ -164,8 +164,9 @@ class _Envelope(msgspec.Struct):
 _HALF_A_PAIR: Final = re.compile(
     rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
 )
-_utc: Final = re.compile(_UTC)
-_iso_8601: Final = re.compile(_ISO_8601)
+# Groups that are kept would take half as long again.
+_utc: Final = re.compile(_UTC.replace("(", "(?:"))
+_iso_8601: Final = re.compile(_ISO_8601.replace("(", "(?:"))
 _bare_domain: Final = re.compile(_BARE_DOMAIN)
 
 #: A letter of `event` that is spelled as an escape, as in "\\u0065vent".

@@ -17,6 +17,7 @@ from arkcli.model import Destination
 from arkcli.queue.view import Standing
 from arkcli.roster import Roster
 from arkcli.store import Contents
+from arkcli.words import process_ending
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -147,7 +148,8 @@ class _Crew:
             self._error = self._error or found
         else:
             self._died += 1
-            self._warn(f"process {process.pid} {_ending(process.exitcode)}; what it had in flight will be sent again")
+            ending = process_ending(process.exitcode)
+            self._warn(f"process {process.pid} {ending}; what it had in flight will be sent again")
 
 
 def _follow(environment: Environment, leader: int, work: Work, part: Part, sending: "Connection") -> None:
@@ -158,10 +160,6 @@ def _follow(environment: Environment, leader: int, work: Work, part: Part, sendi
         found = error
     with suppress(BrokenPipeError):
         sending.send(found)
-
-
-def _ending(status: int | None) -> str:
-    return f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with {status}"
 
 
 def _ignore(_: str) -> None:

@@ -193,6 +193,8 @@ class Environment:
         Ctrl-C reaches a whole group of processes, and so does a service manager: what the leader passes on counts once.
         """
         self._leader, self._tell = leader, _nothing
+        # What it opens from now on is its own: locks are shared with whoever opened them.
+        self.__dict__.pop("queue", None)
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(_STOP_FOLLOWER, self._stop)

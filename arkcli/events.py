@@ -10,8 +10,7 @@ from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Report, Sender, Sending
 from arkcli.environment import Environment
 from arkcli.errors import Interrupted, UsageError
-from arkcli.model import Answer, Destination, Event, State
-from arkcli.queue.eventlog import Draft
+from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.shaping import Setting
 from arkcli.store import Contents
 

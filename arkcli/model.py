@@ -80,6 +80,17 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     instead: dict[str, Instead] | None = None
 
 
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
+
+    id: str
+    name: str
+    at: str
+    body: bytes
+    to: tuple[str, ...] | None = None
+    instead: dict[str, Instead] | None = None
+
+
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One attempt that is due: an event for a destination.
 

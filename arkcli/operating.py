@@ -16,9 +16,8 @@ from arkcli import files, metrics, times
 from arkcli.delivery.drain import SEND_HOLDS_FOR
 from arkcli.environment import Environment
 from arkcli.errors import Busy, UsageError
-from arkcli.model import DEAD, Destination, Event, Instead, State
+from arkcli.model import DEAD, Destination, Draft, Event, Instead, State
 from arkcli.queue.claim import Claim
-from arkcli.queue.eventlog import Draft
 from arkcli.queue.lines import DropLine
 from arkcli.queue.view import Pending, Standing
 

@@ -193,7 +193,10 @@ class Output:
         """Lines of data as they come, JSON or text already; left out when quiet."""
         if self.as_json or not self.quiet:
             with self._bar_aside():
-                self._stdout.writelines(f"{text}\n" for text in texts)
+                remaining = iter(texts)
+                while batch := list(islice(remaining, _ROWS_AT_ONCE)):
+                    batch.append("")
+                    self._stdout.write("\n".join(batch))
                 self._stdout.flush()
 
     def line(self, text: str) -> None:

@@ -2,17 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from arkcli import events, times
+from arkcli.committer import Committer
 from arkcli.contract import LARGE_BODY, MAX_BODY
 from arkcli.environment import Environment
 from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.events import Order
-from arkcli.model import Event
+from arkcli.model import Draft
 from arkcli.ndjson import Arrived, Lines
-from arkcli.queue.eventlog import Draft
 from arkcli.words import counted
 
 #: The longest line, in bytes: a body, and room for white space that it loses.
@@ -25,7 +26,7 @@ _LULL: Final = 0.01
 _PATIENCE: Final = 0.1
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of a line: the event it was accepted as, or why it was not accepted."""
 
     line: int
@@ -58,7 +59,8 @@ class Intake:
         self._environment = environment
         self._clock = environment.clock
         self._order = order
-        self._under_way: tuple[_Batch, Future[list[Event]]] | None = None
+        self._committer = Committer(environment)
+        self._under_way: _Batch | None = None
         #: How many events are durable, how many lines were refused, and how many bodies are large.
         self.accepted = 0
         self.refused = 0
@@ -71,20 +73,24 @@ class Intake:
 
         Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
         """
-        with ThreadPoolExecutor(1) as committer:
-            try:
-                for batch in self._batches(lines):
-                    yield from self._finished()
-                    if batch is not None:
-                        self._under_way = batch, committer.submit(self._commit, batch)
+        try:
+            for batch in self._batches(lines):
                 yield from self._finished()
-            except OSError as error:
-                yield from self._finished()
-                raise NotAccepted(f"the stream cannot be read ({error.strerror})", self._so_far()) from error
-            finally:
-                # Nobody may be left to tell, but what is under way counts.
-                with contextlib.suppress(NotAccepted):
-                    list(self._finished())
+                if batch is not None:
+                    self._under_way = batch
+                    # A stream that fills batches has more to come.
+                    self._committer.submit(batch.drafts, aside=batch.is_full())
+                    if not self._committer.is_busy:
+                        yield from self._finished()
+            yield from self._finished()
+        except OSError as error:
+            yield from self._finished()
+            raise NotAccepted(f"the stream cannot be read ({error.strerror})", self._so_far()) from error
+        finally:
+            # Nobody may be left to tell, but what is under way counts.
+            with contextlib.suppress(NotAccepted):
+                list(self._finished())
+            self._committer.close()
         if self._environment.stopping():
             raise Interrupted(f"interrupted: {self._so_far()}")
 
@@ -147,26 +153,21 @@ class Intake:
             raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes are too many; a body may have {MAX_BODY:,}")
         return events.make_draft(self._order, text, at, digits)
 
-    def _commit(self, batch: _Batch) -> list[Event]:
-        return self._environment.queue.accept(batch.drafts) if batch.drafts else []
-
     def _finished(self) -> Iterator[list[Receipt]]:
         """The receipts of the batch under way, when it is durable."""
         if self._under_way is None:
             return
-        (batch, committed), self._under_way = self._under_way, None
-        try:
-            committed.result()
-        except NotAccepted as error:
-            raise NotAccepted(error.reason, self._so_far()) from error
+        batch, self._under_way = self._under_way, None
+        reason = self._committer.finish()
+        if reason is not None:
+            raise NotAccepted(reason, self._so_far(batch if self._committer.is_uncertain else None))
         self.accepted += len(batch.drafts)
         self.last_line = batch.last_line
         yield batch.receipts
 
-    def _so_far(self) -> str:
-        if not self.last_line:
-            return "nothing was accepted"
-        return (
-            f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}, "
-            f"and nothing from line {self.last_line + 1:,} on"
-        )
+    def _so_far(self, uncertain: _Batch | None = None) -> str:
+        following = f"{self.last_line + 1:,}"
+        accepted = f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}"
+        if uncertain is not None:
+            return f"{accepted}; of lines {following} to {uncertain.last_line:,} some may be accepted, too"
+        return f"{accepted}, and nothing from line {following} on" if self.last_line else "nothing was accepted"

@@ -17,8 +17,7 @@ from arkcli import destinations, events, samples
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.events import Order
-from arkcli.model import Answer
-from arkcli.queue.eventlog import Draft
+from arkcli.model import Answer, Draft
 from bench import measure
 from bench.measure import ARK, Finished
 

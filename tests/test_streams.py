@@ -1,5 +1,6 @@
 """`ark send --ndjson` as a process, at the end of a real pipe."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +157,33 @@ def test_killed_at_any_moment_every_line_with_a_receipt_is_on_disk(world: World,
     again.write(payload(30))
     assert again.end()[0] == 0
     assert numbers(world)[-1] == 30
+
+
+def test_killed_where_it_writes_it_stops_and_says_what_is_certain(world: World, opened: Callable[..., Stream]) -> None:
+    stream = opened("--queue")
+    block = b"\n".join(payload(number, SIZE) for number in range(1_200))
+    receipts: list[dict[str, Any]] = []
+    reader = threading.Thread(target=lambda: receipts.extend(map(json.loads, stream.stdout)))
+    reader.start()
+    while not (writers := _children(stream.process.pid)):
+        stream.write(block)
+    os.kill(writers[0], signal.SIGKILL)
+    with contextlib.suppress(BrokenPipeError):
+        for _ in range(5):
+            stream.write(block)
+        stream.stdin.close()
+    assert stream.process.wait(60) == 1
+    reader.join()
+    *receipts, said = receipts
+    assert said["error"]["message"].startswith(
+        f"the process that writes events was killed by signal 9: accepted {len(receipts):,} events"
+    )
+    ids = [json.loads(line)["id"] for line in world.event_lines]
+    assert [receipt["event_id"] for receipt in receipts] == ids[: len(receipts)]
+
+
+def _children(process: int) -> list[int]:
+    return [int(found) for found in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def test_streams_at_once_share_one_log(world: World, opened: Callable[..., Stream]) -> None:

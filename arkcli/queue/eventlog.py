@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
-
 from arkcli import files, times
 from arkcli.errors import NotAccepted
-from arkcli.model import Event, Instead
+from arkcli.model import Draft, Event
 from arkcli.queue import lines
 from arkcli.queue.lines import Damaged
 from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
@@ -21,17 +19,6 @@ from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
 _CACHED_BLOCKS: Final = 16
 #: How much of a segment is searched before its pages are given back, in bytes.
 _WINDOW: Final = 8 * 1024 * 1024
-
-
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
-
-    id: str
-    name: str
-    at: str
-    body: bytes
-    to: tuple[str, ...] | None = None
-    instead: dict[str, Instead] | None = None
 
 
 class Gap(NamedTuple):
@@ -104,7 +91,7 @@ class EventLog:
             if known is not None:
                 accepted.append(known)
                 continue
-            line = lines.encode_event(_placed(draft, position, 0), seq, addressed)
+            line = lines.encode_event(draft, seq, addressed)
             accepted.append(_placed(draft, position, len(line)))
             if unique:
                 fresh[draft.id] = accepted[-1]

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from arkcli import times
-from arkcli.model import Attempt, Event, Instead, Outcome, State, state_after
+from arkcli.model import Attempt, Draft, Event, Instead, Outcome, State, state_after
 
 Kind = TypeVar("Kind")
 
@@ -151,7 +151,7 @@ _drops: Final = msgspec.json.Decoder(DropLine)
 _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 
 
-def encode_event(event: Event, seq: int, addressed: int) -> bytes:
+def encode_event(event: Draft | Event, seq: int, addressed: int) -> bytes:
     """An event line, with its newline. The body goes in verbatim, as the last key, unless it holds a newline."""
     head = f'"seq":{seq},"addressed":{addressed},"id":"{event.id}","at":"{event.at}","event":"{event.name}"'.encode()
     if event.to is not None:

@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 from arkcli import files
 from arkcli.errors import ArkError, NotRecorded, Unreadable
-from arkcli.model import Attempt, Event
+from arkcli.model import Attempt, Draft, Event
 from arkcli.queue.check import Check, Checked
 from arkcli.queue.claim import Claim
 from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import Draft, EventLog
+from arkcli.queue.eventlog import EventLog
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine
 from arkcli.queue.segments import SEGMENT_SIZE

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from arkcli import times
-from arkcli.model import Answer
-from arkcli.queue.eventlog import Draft
+from arkcli.model import Answer, Draft
 from tests.world import START, World, receiver
 
 #: Were the bodies held in memory, that alone would be more than the limit.

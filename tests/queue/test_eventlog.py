@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from arkcli import contract, times
 from arkcli.errors import NotAccepted
-from arkcli.model import Event
+from arkcli.model import Draft, Event
 from arkcli.queue import lines
-from arkcli.queue.eventlog import Draft, EventLog, Gap
+from arkcli.queue.eventlog import EventLog, Gap
 from tests.queue.machine import filled, in_processes, listened, small_disk
 from tests.world import START
 
@@ -725,7 +725,8 @@ FAIL_TO_SYNC: Final = """
 import sys
 from pathlib import Path
 from arkcli.errors import NotAccepted
-from arkcli.queue.eventlog import Draft, EventLog
+from arkcli.model import Draft
+from arkcli.queue.eventlog import EventLog
 log = EventLog(Path(sys.argv[1]))
 drafts = [Draft("evt_1", "ping", "2026-11-18T00:00:00.000Z", b"{}")]
 try:

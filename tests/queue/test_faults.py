@@ -13,8 +13,7 @@ import pytest
 
 from arkcli import schedule, times
 from arkcli.errors import ArkError
-from arkcli.model import Answer, State
-from arkcli.queue.eventlog import Draft
+from arkcli.model import Answer, Draft, State
 from arkcli.queue.local import LocalQueue
 from tests.queue.faults import Recorder, count_steps, failing_at, hooked, killed_at, short_at
 from tests.world import START

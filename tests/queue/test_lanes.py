@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.model import Delivery, Event, Outcome
+from arkcli.model import Delivery, Draft, Event, Outcome
 from arkcli.queue import lines
-from arkcli.queue.eventlog import Draft, EventLog
+from arkcli.queue.eventlog import EventLog
 from arkcli.queue.journal import Journal
 from arkcli.queue.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.lines import AttemptLine, DropLine

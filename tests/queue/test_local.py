@@ -17,11 +17,10 @@ import pytest
 
 from arkcli import times
 from arkcli.errors import ArkError, NotAccepted, NotRecorded, Unreadable
-from arkcli.model import Answer, Delivery, Event, State
+from arkcli.model import Answer, Delivery, Draft, Event, State
 from arkcli.queue import lines
 from arkcli.queue.claim import Claim
 from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import Draft
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local import LocalQueue

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arkcli import times
-from arkcli.model import Answer, Delivery, Event, Outcome, State
+from arkcli.model import Answer, Delivery, Draft, Event, Outcome, State
 from arkcli.queue.claim import Claim
 from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import Draft
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import DropLine
 from arkcli.queue.local import LocalQueue

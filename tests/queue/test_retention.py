@@ -4,8 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from arkcli import schedule, times
-from arkcli.model import Answer
-from arkcli.queue.eventlog import Draft
+from arkcli.model import Answer, Draft
 from arkcli.queue.local import LocalQueue
 from tests.world import START
 
