@@ -34,7 +34,7 @@ class Lane(Protocol):
     def pop(self, most: int) -> list[Delivery]:
         """Takes off the head, and perhaps what is behind it: at most so many deliveries, which are under way then.
 
-        None of them when there is nothing to attempt: then the journal says why.
+        There may be none of them, though the head was due: then the journal says why.
         """
 
 
@@ -264,7 +264,7 @@ class Retries:
         return self._read.popleft()
 
     def pop(self, most: int) -> list[Delivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
-        """The next attempt of the head. None when its event cannot be read: then it is given up in the journal."""
+        """The next attempt of the head; nothing when its event cannot be read: then it is given up in the journal."""
         start, end, entry, _ = self._read.popleft()
         event = self._log.event_at(entry.pos, entry.len)
         after = (start, end - start)
