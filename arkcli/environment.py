@@ -200,6 +200,13 @@ class Environment:
         signal.signal(_STOP_FOLLOWER, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
 
+    def let_go_of_streams(self) -> None:
+        """Puts /dev/null in the place of standard input and output: whoever is at their other ends sees them end."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1):
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
     @contextmanager
     def signals_held(self) -> Iterator[None]:
         """Signals that ask to stop wait for the end of the block; in a process begun in it, for `follow`."""

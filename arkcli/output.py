@@ -190,7 +190,7 @@ class Output:
         return Rows(self, columns, drawn=drawn)
 
     def lines(self, texts: Iterable[str]) -> None:
-        """Lines of data as they come, JSON or text already; left out when quiet."""
+        """Lines of data, JSON or text already, written many at a time; left out when quiet."""
         if self.as_json or not self.quiet:
             with self._bar_aside():
                 remaining = iter(texts)

@@ -48,6 +48,10 @@ class _Batch:
         return self.size >= _BATCH_SIZE or len(self.receipts) >= _BATCH
 
 
+class _Broken(Exception):
+    """The stream cannot be read any further; the message says why."""
+
+
 class Intake:
     """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read.
 
@@ -74,7 +78,7 @@ class Intake:
         Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
         """
         try:
-            for batch in self._batches(lines):
+            for batch in self._arriving(lines):
                 yield from self._finished()
                 if batch is not None:
                     self._under_way = batch
@@ -83,9 +87,9 @@ class Intake:
                     if not self._committer.is_busy:
                         yield from self._finished()
             yield from self._finished()
-        except OSError as error:
+        except _Broken as broken:
             yield from self._finished()
-            raise NotAccepted(f"the stream cannot be read ({error.strerror})", self._so_far()) from error
+            raise NotAccepted(str(broken), self._so_far()) from broken
         finally:
             # Nobody may be left to tell, but what is under way counts.
             with contextlib.suppress(NotAccepted):
@@ -110,6 +114,12 @@ class Intake:
         if self._environment.stopping():
             raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
 
+    def _arriving(self, lines: Lines) -> Iterator[_Batch | None]:
+        try:
+            yield from self._batches(lines)
+        except OSError as error:
+            raise _Broken(f"the stream cannot be read ({error.strerror})") from error
+
     def _batches(self, lines: Lines) -> Iterator[_Batch | None]:
         """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
         batch = _Batch(0.0)
@@ -119,10 +129,12 @@ class Intake:
             is_lull = lines.taken == before
             if not batch.receipts:
                 batch.begun = self._clock.monotonic()
-            if arrived.texts:
-                self._add(batch, arrived)
-            waited = is_lull or self._clock.monotonic() - batch.begun >= _PATIENCE
-            if batch.receipts and (waited or batch.is_full()):
+            for begin in range(0, len(arrived.texts), _BATCH):
+                self._add(batch, Arrived(arrived.number + begin, arrived.texts[begin : begin + _BATCH]))
+                if batch.is_full():
+                    yield batch
+                    batch = _Batch(self._clock.monotonic())
+            if batch.receipts and (is_lull or self._clock.monotonic() - batch.begun >= _PATIENCE):
                 yield batch
                 batch = _Batch(0.0)
             elif is_lull:

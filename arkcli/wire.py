@@ -213,6 +213,7 @@ class Transfer:
         """
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
         status = read_status(self.head)
+        self.head.clear()
         duration = self.duration
         if status:
             error = None if 200 <= status <= 299 else _not_delivered(status)

@@ -81,12 +81,13 @@ def test_every_kind_of_draft_arrives_as_it_is(environment: Environment, committe
         Draft("evt_2", "ping", AT, b"{}", ("dst_a", "dst_b")),
         Draft("evt_3", "ping", AT, b"{}", ()),
         Draft("evt_4", "ping", AT, b'{\n"raw": 1}'),
+        Draft("evt_5", "ping", AT, b"{}", ("dst_a",), {"dst_a": (3, 812, 240)}),
     ]
     committer.submit(given, aside=True)
     assert committer.finish() is None
     environment.queue.look()
-    found = [Draft(event.id, event.name, event.at, event.body, event.to) for event in environment.queue.events()]
-    assert found == given
+    found = environment.queue.events()
+    assert [Draft(one.id, one.name, one.at, one.body, one.to, one.instead) for one in found] == given
 
 
 def test_a_batch_that_the_shared_memory_cannot_hold_is_accepted_all_the_same(
@@ -112,6 +113,30 @@ def test_no_process_is_started_before_it_is_needed_and_none_is_left(environment:
     assert children() == before
     # What was under way when it was closed is accepted.
     assert len(accepted(environment)) == 3
+
+
+def test_a_batch_of_nothing_needs_no_process(committer: Committer) -> None:
+    before = children()
+    committer.submit([], aside=True)
+    assert committer.finish() is None
+    assert children() == before
+
+
+def test_nothing_is_accepted_before_it_was_submitted(committer: Committer) -> None:
+    assert committer.finish() == "it was not begun"
+
+
+def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
+    world: World, environment: Environment, committer: Committer
+) -> None:
+    committer.submit(drafts(1), aside=False)
+    (world.queue_directory / "VERSION").write_text("2\n")
+    before = children()
+    committer.submit(drafts(2), aside=True)
+    assert not committer.is_busy
+    assert committer.finish() is None
+    assert children() == before
+    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2"]
 
 
 @pytest.mark.parametrize("aside", [False, True])

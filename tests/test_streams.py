@@ -182,6 +182,41 @@ def test_killed_where_it_writes_it_stops_and_says_what_is_certain(world: World, 
     assert [receipt["event_id"] for receipt in receipts] == ids[: len(receipts)]
 
 
+@pytest.mark.parametrize("descriptors", range(5, 16))
+def test_short_of_descriptors_it_claims_no_more_than_it_wrote(
+    world: World, crm: TestReceiver, descriptors: int
+) -> None:
+    limited = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh", *ARK, "--queue", "--no-validate", "--json"]
+    variables = {**os.environ, **world.variables}
+    lines = b'{"a":1}\n' * 5_000
+    done = subprocess.run(limited, cwd=ROOT, env=variables, input=lines, capture_output=True, check=False)
+    receipts = [json.loads(line) for line in done.stdout.splitlines()]
+    ids = [receipt["event_id"] for receipt in receipts if "event_id" in receipt]
+    assert [json.loads(line)["id"] for line in world.event_lines] == ids
+    assert b"Traceback" not in done.stderr
+    assert (done.returncode == 0) is (len(ids) == 5_000)
+
+
+def test_killed_while_the_log_is_locked_its_streams_end_all_the_same(
+    world: World, opened: Callable[..., Stream]
+) -> None:
+    stream = opened("--queue")
+    block = b"\n".join(payload(number, SIZE) for number in range(1_200))
+    reader = threading.Thread(target=stream.stdout.read)
+    reader.start()
+    while not _children(stream.process.pid):
+        stream.write(block)
+    with (world.queue_directory / "events" / "lock").open() as lock:
+        # Whoever writes has to wait from now on.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stream.process.kill()
+        stream.process.wait()
+        reader.join(20)
+        assert not reader.is_alive()
+        with pytest.raises(BrokenPipeError):
+            os.write(stream.stdin.fileno(), b"{}\n")
+
+
 def _children(process: int) -> list[int]:
     return [int(found) for found in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
