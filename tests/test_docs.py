@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from arkcli.contract import PURPOSES
+from arkcli.schedule import DOCUMENTED
 from arkcli.signing import sign
+from arkcli.times import describe_duration
 from tests.world import PAYLOAD, TestReceiver, World
 
 ROOT = Path(__file__).parent.parent
@@ -100,3 +103,14 @@ def test_every_option_in_the_readme_exists(world: World, helps: list[str]) -> No
     shown = "".join(world.ark(*words.split(), "--help").out for words in helps)
     for option in re.findall(r"`(--[a-z-]+)", row):
         assert option in shown
+
+
+def test_what_the_code_cites_of_the_contract_stands_in_it() -> None:
+    page = (ROOT / "docs" / "contract.md").read_text()
+    headings = set(re.findall(r"^## (.+)$", page, re.MULTILINE))
+    code = "".join(path.read_text() for path in (ROOT / "arkcli").rglob("*.py"))
+    cited = set(re.findall(r'\(contract,\s+"([^"]+)"', code))
+    assert {"Requests", "Events", "Delivery and retries"} <= cited <= headings
+    assert {row[0]: row[1] for row in re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", page, re.MULTILINE)} == PURPOSES
+    assert [describe_duration(delay / 1000) for delay in DOCUMENTED.delays] == ["30 s", "5 min", "30 min", "2 h"]
+    assert "30 seconds, 5 minutes, 30 minutes and 2 hours after the attempt before it: five" in page
