@@ -67,7 +67,7 @@ class Lines:
     def _split(self, piece: bytes) -> Arrived:
         texts: list[bytes | None] = []
         begin = 0
-        # Four times as fast as bytes.split, which looks at every single byte.
+        # Not bytes.split: that looks at every single byte, and find uses the processor's own search.
         while (end := piece.find(b"\n", begin)) >= 0:
             if self._size:
                 self._add(piece[begin:end])

@@ -181,5 +181,6 @@ class Intake:
         following = f"{self.last_line + 1:,}"
         accepted = f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}"
         if uncertain is not None:
-            return f"{accepted}; of lines {following} to {uncertain.last_line:,} some may be accepted, too"
+            some = f"of lines {following} to {uncertain.last_line:,} some may be accepted, too"
+            return f"{accepted}; {some}; compare them with `ark queue list` before you send from there on again"
         return f"{accepted}, and nothing from line {following} on" if self.last_line else "nothing was accepted"

@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.errors import ExitCode
+from tests.queue.machine import MEMORY
 from tests.world import PAYLOAD, World, receiver
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 READING: Final = (
     ("dest", "list"),
     ("queue",),

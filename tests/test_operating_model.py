@@ -21,10 +21,9 @@ from arkcli.environment import Environment
 from arkcli.queue.local import LocalQueue
 from arkcli.schedule import DOCUMENTED
 from tests.queue.faults import failing_at, hooked, killed_at
+from tests.queue.machine import MEMORY
 from tests.world import PAYLOAD, Request, Result, TestReceiver, World, answer
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 NAMES: Final = ("crm", "lake", "wiki")
 SECOND, HOUR, YEAR = 1.0, 3_600.0, 366 * 86_400.0
 KEPT: Final = 7 * 86_400_000

@@ -110,7 +110,7 @@ def _tell_what_is_next(environment: Environment, output: Output, job: Job) -> No
     if due:
         count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
         seconds = (min(due) - environment.clock.now()) / 1000
-        output.note(f"nothing is due yet: {count} to retry, the next in {times.describe_duration(max(seconds, 0))}")
+        output.note(f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}")
 
 
 def _exit_code(environment: Environment, job: Job, *, failed: bool, strict: bool) -> ExitCode:

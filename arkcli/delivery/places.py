@@ -39,14 +39,10 @@ class Share:
 
     def ended(self, timed_out: Sequence[bool]) -> None:
         """Takes in that attempts came to their ends, in order: a refused connection is an answer, too."""
-        answers = len(timed_out)
-        self.in_flight -= answers
-        if True in timed_out:
-            answers = timed_out[::-1].index(True)
-            self.size = 1
-        self.answering = answers > 0
-        # Doubled with each answer since.
-        self.size = min(self.size << answers, self._most)
+        self.in_flight -= len(timed_out)
+        for silent in timed_out:
+            self.answering = not silent
+            self.size = 1 if silent else min(self.size * 2, self._most)
 
     def room(self, limits: Limits, active: int) -> int:
         """How many more attempts may begin while so many destinations have work: never above an equal part in all."""

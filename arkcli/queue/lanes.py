@@ -112,7 +112,8 @@ class Arrivals:
             is_news = self._position >= progress.end
             for event in events:
                 position = event.position
-                if position in self._under_way.events or not (is_news or progress.passed(position) is None):
+                is_done = not is_news and progress.passed(position) is not None
+                if is_done or position in self._under_way.events:
                     continue
                 if isinstance(event, Event) and is_for(event, self._destination_id):
                     self._read.append(event)

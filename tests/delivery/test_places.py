@@ -48,18 +48,6 @@ def test_nobody_gets_more_than_an_equal_part_of_all_places_and_everybody_gets_on
     assert share.room(Limits(64, 64), active) == 0
 
 
-@given(most=st.integers(1, 900), endings=st.lists(st.lists(st.booleans(), min_size=1, max_size=40), max_size=9))
-def test_endings_that_come_together_count_as_if_they_came_one_by_one(most: int, endings: list[list[bool]]) -> None:
-    one_by_one, together = Share(most), Share(most)
-    for each in endings:
-        for timed_out in each:
-            answers(one_by_one, 1, timed_out=timed_out)
-        together.in_flight += len(each)
-        together.ended(each)
-        assert (together.size, together.answering) == (one_by_one.size, one_by_one.answering)
-        assert together.in_flight == one_by_one.in_flight == 0
-
-
 @given(most=st.integers(1, 900), endings=st.lists(st.booleans(), max_size=50))
 def test_whatever_happens_a_share_has_at_least_one_place_and_at_most_what_is_allowed(
     most: int, endings: list[bool]

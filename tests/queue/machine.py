@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+#: A file system in memory, where there is one: waiting for a disk is seldom what is tested.
+MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 #: Children are forked from a server that has imported what takes long.
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])

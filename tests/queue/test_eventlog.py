@@ -23,11 +23,9 @@ from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
 from arkcli.queue import lines
 from arkcli.queue.eventlog import EventLog, Gap
-from tests.queue.machine import filled, in_processes, listened, small_disk
+from tests.queue.machine import MEMORY, filled, in_processes, listened, small_disk
 from tests.world import START
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 AT: Final = times.to_text(START)
 
 

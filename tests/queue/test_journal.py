@@ -20,11 +20,9 @@ from arkcli.queue import lines
 from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
 from arkcli.queue.state import joined
-from tests.queue.machine import FORKS, filled, listened, small_disk
+from tests.queue.machine import FORKS, MEMORY, filled, listened, small_disk
 from tests.world import START
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 AT: Final = times.to_text(START)
 OK: Final = Outcome.DELIVERED
 BAD: Final = Outcome.FAILED

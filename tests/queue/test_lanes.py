@@ -1,11 +1,9 @@
 """Lanes: what is due for a destination, in order, at the cost of what is due and not of what waits."""
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import pytest
@@ -19,10 +17,9 @@ from arkcli.queue.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.lines import AttemptLine, DropLine
 from arkcli.queue.state import joined
 from arkcli.schedule import DOCUMENTED
+from tests.queue.machine import MEMORY, listened
 from tests.world import START
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 ME: Final = "dst_me"
 OTHER: Final = "dst_other"
 SIZES: Final = pytest.mark.parametrize("size", [1, 700, 1 << 26], ids=["segment-each", "some-segments", "one-segment"])
@@ -110,22 +107,6 @@ def a_place(segment_size: int = 1 << 26) -> Iterator[Place]:
 def place() -> Iterator[Place]:
     with a_place() as made:
         yield made
-
-
-@contextmanager
-def listened() -> Iterator[list[str]]:
-    """The names of the system calls that Python makes meanwhile, in order."""
-    calls: list[str] = []
-
-    def listen(_frame: FrameType, event: str, function: object) -> None:
-        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-            calls.append(getattr(function, "__name__", ""))
-
-    sys.setprofile(listen)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 def take_all(lane: Arrivals | Retries, now: int) -> list[Delivery]:

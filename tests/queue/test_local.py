@@ -25,11 +25,8 @@ from arkcli.queue.journal import Journal
 from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local import LocalQueue
 from arkcli.schedule import RetrySchedule
-from tests.queue.machine import FORKS, filled, in_processes, small_disk
+from tests.queue.machine import FORKS, MEMORY, filled, in_processes, small_disk
 from tests.world import START
-
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 SHORT: Final = RetrySchedule((1_000, 2_000, 4_000, 8_000))
 LATER: Final = 10_000

@@ -22,10 +22,9 @@ from arkcli.queue.lines import DropLine
 from arkcli.queue.local import LocalQueue
 from arkcli.queue.view import Pending
 from arkcli.schedule import RetrySchedule
+from tests.queue.machine import MEMORY
 from tests.world import START
 
-#: A file system in memory, where there is one: waiting for a disk is not what is tested here.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 SCHEDULE: Final = RetrySchedule((1_000, 2_500, 4_000, 9_000))
 NAMES: Final = ("dst_a", "dst_b", "dst_c")
 OK: Final = Answer(200, None, 3)
