@@ -90,7 +90,7 @@ def _play(environment: Environment, url: str, received: "list[Received]", say: C
     same = "the same" if story.same_bytes else "NOT the same"
     say("5. ark verify")
     say(f"   Every signature was {verdict}, and bytes, signature and delivery id were {same} on both attempts:")
-    say(f"   X-SignalArk-Signature: {story.signature}\n")
+    say(f"   {signing.SIGNATURE_HEADER}: {story.signature}\n")
     say("Nothing was lost, and nothing is left of this. Next: ark dest add URL")
     return story
 

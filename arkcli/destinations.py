@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arkcli import contract, guard, times
+from arkcli import contract, times
 from arkcli.delivery.drain import SEND_HOLDS_FOR
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
 from arkcli.environment import Environment
-from arkcli.errors import Busy, DeliveryFailed, UsageError
+from arkcli.errors import AddressRefused, Busy, DeliveryFailed, UsageError
 from arkcli.headers import with_header
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
 from arkcli.store import NAME, NAME_RULE, Contents
+from arkcli.url import parse_url, split_userinfo
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint
+    from arkcli.wire.wire import Endpoint
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -66,10 +67,10 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
 
 def unsaved(environment: Environment, wanted: Wanted) -> Destination:
     """A fresh destination as it is wanted, which stands nowhere yet. Raises UsageError."""
-    url, _ = guard.split_userinfo(wanted.url or "")
-    guard.check_url(url, allow_local=bool(wanted.allow_local))
+    url, _ = split_userinfo(wanted.url or "")
+    parsed = parse_url(url, allow_local=bool(wanted.allow_local))
     now = times.to_text(environment.clock.now())
-    return _with(Destination(id=environment.new_id("dst"), name=guard.default_name(url), url=url, added_at=now), wanted)
+    return _with(Destination(id=environment.new_id("dst"), name=parsed.default_name, url=url, added_at=now), wanted)
 
 
 def change(environment: Environment, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:
@@ -78,7 +79,7 @@ def change(environment: Environment, destination: Destination, wanted: Wanted, *
     changed = _with(destination, wanted)
     _check_free(contents, changed)
     if _address(changed) != _address(destination):
-        guard.check_url(changed.url, allow_local=changed.allow_local)
+        parse_url(changed.url, allow_local=changed.allow_local)
         if ping:
             _ping(environment, changed, contents, "nothing was changed")
     with environment.store.change() as current:
@@ -164,7 +165,7 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
         raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
     secret = None if wanted.workspace_secret else wanted.secret or destination.secret
-    url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else guard.split_userinfo(wanted.url)
+    url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else split_userinfo(wanted.url)
     headers = destination.headers
     for name, value in wanted.headers.items():
         headers = with_header(headers, name, value)
@@ -188,12 +189,21 @@ def _address(destination: Destination) -> tuple[object, ...]:
     return destination.url, destination.userinfo, destination.allow_local
 
 
+def _place(url: str) -> object:
+    """Where a URL leads, however it is spelled; the URL itself where it leads nowhere."""
+    try:
+        return parse_url(url, allow_local=True).place
+    except AddressRefused:
+        return url
+
+
 def _check_free(contents: Contents, destination: Destination) -> None:
+    place = _place(destination.url)
     for known in contents.destinations:
         if known.id == destination.id:
             continue
-        if known.url == destination.url:
-            raise UsageError(f"{destination.url} is there already, as {known.name}")
+        if known.url == destination.url or _place(known.url) == place:
+            raise UsageError(f"{known.url} already exists, as {known.name}")
         if destination.name in (known.name, known.id):
             raise UsageError(f"the name {destination.name!r} is taken, by {known.url}; choose another with --name")
 

@@ -21,7 +21,7 @@ from arkcli.times import describe_duration
 from arkcli.words import counted
 
 if TYPE_CHECKING:
-    from arkcli.reach import Reached
+    from arkcli.wire.reach import Reached
 
 #: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
 _LOW_BYTES: Final = 100 * 1024 * 1024
@@ -70,8 +70,8 @@ class Space(NamedTuple):
 
 def examine(environment: Environment) -> list[Check]:
     """Every check, in the order in which to mend what they find."""
-    from arkcli.reach import reach
-    from arkcli.wire import ca_bundle
+    from arkcli.wire.reach import reach
+    from arkcli.wire.transfer import ca_bundle
 
     store, contents = check_store(environment)
     checks = [

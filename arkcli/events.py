@@ -15,7 +15,7 @@ from arkcli.shaping import Setting
 from arkcli.store import Contents
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint
+    from arkcli.wire.wire import Endpoint
 
 
 class Order(msgspec.Struct, kw_only=True):

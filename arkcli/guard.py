@@ -1,19 +1,13 @@
-"""Which URLs may be destinations, and which addresses may be dialled. Pure: it resolves and dials nothing itself.
+"""Which addresses may be dialled. Pure: it resolves and dials nothing itself.
 
 The ranges are those of IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890 and its successors), every row,
 and what clouds keep their machines' credentials behind.
 """
 
 import ipaddress
-import re
-import socket
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
-
-from arkcli.errors import AddressRefused
-from arkcli.signing import Concealed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -59,16 +53,9 @@ def _table(rows: tuple[tuple[str, tuple[str, ...]], ...]) -> Ranges:
 _never: Final = _table(_NEVER)
 _local: Final = _table(_LOCAL)
 _special: Final = _table(_SPECIAL)
-_USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
 _global_unicast: Final = ipaddress.ip_network("2000::/3")
 _nat64: Final = ipaddress.ip_network("64:ff9b::/96")
 _compatible: Final = ipaddress.ip_network("::/96")
-_HOST: Final = re.compile(r"[a-z0-9._-]+")
-#: Decimal, octal or hexadecimal, as resolvers read it.
-_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-#: They shape letters in the host names of some scripts (IDNA 2008, CONTEXTJ).
-_JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-_ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @lru_cache(maxsize=1024)
@@ -121,109 +108,3 @@ def _verdict(judged: Address, *, allow_local: bool) -> tuple[str | None, str]:
     if judged.version == 6 and judged not in _global_unicast:
         return "not global unicast", never
     return None, ""
-
-
-def check_url(url: str, *, allow_local: bool) -> str:
-    """Returns the URL as it is dialled: in ASCII, an international host name as its A-labels.
-
-    Raises AddressRefused unless it can be a destination: https, or http too with `allow_local`. Which address the host
-    stands for, however it is spelled, is judged when it is dialled.
-    """
-    shown = repr(_without_secrets(url))
-    if "\\" in url or any(
-        character.isspace() or not (character.isprintable() or character in _JOINERS) for character in url
-    ):
-        raise AddressRefused(f"{shown} is not a URL: it holds white space, a control character or a backslash")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise AddressRefused(f"{shown} is not a URL: its host or port cannot be read") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise AddressRefused(f"{shown} is not a URL that can receive webhooks: write it like https://host/path")
-    if parts.username is not None or parts.password is not None:
-        raise AddressRefused(
-            "a URL with a user name or password would be shown; use --header 'Authorization: …' instead"
-        )
-    if parts.scheme == "http" and not allow_local:
-        raise AddressRefused(
-            f"{shown} is not https; --allow-local permits http, for a receiver on this machine or network"
-        )
-    if port == 0:
-        raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
-    if parts.fragment:
-        raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out the # and what follows it")
-    host = parts.hostname if parts.hostname.isascii() else _a_labels(parts.hostname, shown)
-    _check_host(host, shown)
-    if url.isascii():
-        return url
-    scheme, _, rest = url.partition("://")
-    authority = parts.netloc if parts.netloc.isascii() else host + (f":{port}" if port else "")
-    return f"{scheme}://{authority}{quote(rest[len(parts.netloc) :], safe=_ASCII)}"
-
-
-def _without_secrets(url: str) -> str:
-    """A URL, mistyped perhaps, fit to be shown: whatever stands before an @ or after a # may be a password."""
-    masked = re.sub(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", r"\g<scheme>***@", url, count=1, flags=re.DOTALL)
-    return re.sub(r"#.+", "#…", masked, flags=re.DOTALL)
-
-
-def _a_labels(host: str, shown: str) -> str:
-    """The host as the DNS knows it (IDNA 2008, mapped as UTS 46 says: small letters, full-width digits to digits)."""
-    import idna
-
-    try:
-        return idna.encode(host, uts46=True).decode()
-    except idna.IDNAError as error:
-        raise AddressRefused(f"{shown} is not a URL: its host is not an international domain name: {error}") from None
-
-
-def _check_host(host: str, shown: str) -> None:
-    if ":" in host and "%" not in host:
-        return
-    if not _HOST.fullmatch(host):
-        raise AddressRefused(f"{shown} is not a URL: a host is letters, digits, '-', '_' and '.', or [an IPv6 address]")
-    name = host.removesuffix(".")
-    if _ends_in_a_number(name):
-        # No top-level domain is a number: this is an IPv4 address, or nothing that all resolvers read alike.
-        try:
-            socket.inet_aton(name)
-        except OSError:
-            raise AddressRefused(f"{shown} is not a URL: its host ends in a number, but is no address") from None
-
-
-def split_userinfo(url: str) -> tuple[str, Concealed | None]:
-    """A URL without what stands before an @ in its host's place, and that: a user name and a password.
-
-    So that they are kept apart and never shown. Raises AddressRefused when they cannot be sent (RFC 7617, 2).
-    """
-    match = _USERINFO.match(url)
-    if match is None:
-        return url, None
-    user, colon, password = match["userinfo"].partition(":")
-    plain = unquote(user) + colon + unquote(password)
-    if ":" in unquote(user) or not plain.isprintable():
-        raise AddressRefused("the user name in the URL holds a colon, or it or the password a control character")
-    return match["scheme"] + match["rest"], Concealed(plain) if plain else None
-
-
-def name_to_look_up(url: str) -> tuple[str, int] | None:
-    """The host name and the port of a URL that `check_url` returned; None where no resolver has to be asked."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    name = host.removesuffix(".")
-    # What is at home needs no look-up (RFC 6761): libcurl knows it to be loopback.
-    if ":" in host or _ends_in_a_number(name) or name == "localhost" or name.endswith(".localhost"):
-        return None
-    return host, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _ends_in_a_number(name: str) -> bool:
-    return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
-
-
-def default_name(url: str) -> str:
-    """A destination's name made from its URL's host: small letters, digits, `.`, `_` and `-`, at most 64."""
-    host = (urlsplit(url).hostname or "").lower()
-    name = re.sub(r"[^a-z0-9._-]+", "-", host).strip("-._")
-    return name[:64] or "destination"

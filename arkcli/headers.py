@@ -7,6 +7,12 @@ from typing import Final
 from arkcli.errors import UsageError
 from arkcli.signing import Concealed
 
+#: What `ark` tells a receiver beside the signature (contract, "What tells a repetition").
+EVENT_HEADER: Final = "X-SignalArk-Event"
+DELIVERY_HEADER: Final = "X-SignalArk-Delivery"
+ATTEMPT_HEADER: Final = "X-SignalArk-Attempt"
+_OURS: Final = "x-signalark-"
+
 #: RFC 9110, 5.6.2: a header's name is a token.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: RFC 9110, 5.5: what may stand in a value; bytes beyond ASCII mean something else to everybody.
@@ -44,5 +50,5 @@ def check_header(name: str, value: str) -> None:
         raise UsageError(f"{name!r} is not a header's name; write a header like 'Name: value'")
     if not _VALUE.fullmatch(value):
         raise UsageError(f"the value of {name} holds what HTTP forbids: only printable ASCII may stand in a header")
-    if name.lower() in _RESERVED or name.lower().startswith("x-signalark-"):
+    if name.lower() in _RESERVED or name.lower().startswith(_OURS):
         raise UsageError(f"{name} is set by ark itself and cannot be changed")

@@ -1,14 +1,17 @@
 """The requests that an event would make, to be looked at: `ark send --dry-run` and `--curl`. Nothing is sent."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from arkcli import curl
 from arkcli.model import Delivery, Destination, Event
 from arkcli.screen import clean, clean_lines
-from arkcli.signing import SIGNATURE_HEADER, Secret
-from arkcli.wire import Endpoint
+from arkcli.wire import request
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
 
 _MASK = "***"
 
@@ -27,16 +30,16 @@ class Request(msgspec.Struct, frozen=True):
         return f"{self.method} {self.url}\n{headers}\n{clean_lines(self.body)}\n"
 
 
-def requests(event: Event, endpoints: Iterable[Endpoint]) -> list[Request]:
-    """The first attempt at every endpoint, signed."""
+def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Request]:
+    """The first attempt at every endpoint, signed at a time (seconds since 1970, UTC)."""
     return [
         Request(
             destination=endpoint.destination.name,
-            method="POST",
+            method=request.METHOD,
             url=endpoint.destination.url,
             headers={
                 name: _MASK if name in _set_by_user(endpoint.destination) else value
-                for name, value in _headers(endpoint, event).items()
+                for name, value in endpoint.requests.request(Delivery(event, 1), at).headers
             },
             body=event.body.decode(),
         )
@@ -50,22 +53,12 @@ def commands(event: Event, destinations: Iterable[Destination]) -> list[tuple[De
 
 
 def _command(event: Event, destination: Destination) -> str:
-    # The command signs for itself, so that whatever signs here does not matter.
-    headers = _headers(Endpoint(destination, Secret("unused")), event)
-    del headers[SIGNATURE_HEADER]
+    # The command signs for itself when it is run.
+    first = Delivery(event, 1)
+    told = request.attempt_headers(first, request.delivery_id(first, destination))
     own = _set_by_user(destination)
-    shown = {name: None if name in own else value for name, value in headers.items()}
+    shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}
     return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)
-
-
-def _headers(endpoint: Endpoint, event: Event) -> dict[str, str]:
-    found = {}
-    for line in endpoint.headers_for(Delivery(event, 1)):
-        name, colon, value = line.partition(":")
-        # `Name:` is how libcurl is told to leave a header out, `Name;` how it is told to send an empty one.
-        if value or not colon:
-            found[name.removesuffix(";")] = value.strip()
-    return found
 
 
 def _set_by_user(destination: Destination) -> set[str]:

@@ -10,7 +10,7 @@ from arkcli.model import Destination
 from arkcli.store import Contents
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint
+    from arkcli.wire.wire import Endpoint
 
 
 class Roster:

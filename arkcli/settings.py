@@ -23,7 +23,7 @@ class Setting(NamedTuple):
 
 def every(environment: Environment) -> list[Setting]:
     """All of them; a secret is masked. Raises Unreadable."""
-    from arkcli.wire import ca_bundle
+    from arkcli.wire.transfer import ca_bundle
 
     contents, variables = environment.store.read(), environment.variables
     file, limits, keep = str(environment.store.path), Limits(), contents.queue.keep

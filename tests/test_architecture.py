@@ -15,11 +15,11 @@ ROOT = Path(arkcli.__file__).parent
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
     ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson", "words"),
-    ("model", "contract", "headers", "secretsource", "explain", "curl"),
+    ("model", "contract", "headers", "secretsource", "explain", "curl", "url"),
     ("samples", "schemas", "paths", "files", "shaping", "stats"),
-    ("guard", "lookup", "statusline", "tlswords"),
+    ("guard",),
     ("queue", "store", "wire", "receiver", "output"),
-    ("delivery", "metrics", "reach"),
+    ("delivery", "metrics"),
     ("environment",),
     ("committer", "destinations", "doctor", "events", "operating", "preview", "roster", "settings"),
     ("demo", "draining", "streaming"),
@@ -31,12 +31,12 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS, start=1) for part 
 #: What is imported in one place only, so that it can be replaced or delayed there.
 ONLY_IN = [
     ("rich", "output"),
-    ("pycurl", "wire reach"),
+    ("pycurl", "wire"),
     ("certifi", "wire"),
     ("h11", "receiver"),
     ("httpx", "receiver"),
     ("asyncio", "receiver"),
-    ("idna", "guard"),
+    ("idna", "url"),
     ("platformdirs", "paths"),
     ("tomllib", "store"),
     ("tomli_w", "store"),

@@ -132,7 +132,7 @@ def send(
     if curl:
         show_commands(environment, output, order, receivers)
     elif contents is None:
-        from arkcli.wire import Endpoint
+        from arkcli.wire.wire import Endpoint
 
         endpoint = Endpoint(receivers[0], _given_secret(environment, secret_file))
         if dry_run:

@@ -18,7 +18,7 @@ from arkcli.screen import is_harmless
 from arkcli.store import Contents
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint
+    from arkcli.wire.wire import Endpoint
 
 
 def send_event(
@@ -84,7 +84,7 @@ def show_requests(environment: Environment, output: Output, order: Order, endpoi
     from arkcli import preview
 
     event = events.unsaved(environment, order)
-    found = preview.requests(event, endpoints)
+    found = preview.requests(event, endpoints, environment.clock.now() // 1000)
     document = [
         {
             "destination": request.destination,

@@ -13,7 +13,7 @@ from arkcli.queue.local import Holder, LocalQueue
 from arkcli.times import Clock
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint, Wire
+    from arkcli.wire.wire import Endpoint, Wire
 
 #: While idle, how long until the next look, in seconds.
 _IDLE: Final = 0.1

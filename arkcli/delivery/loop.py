@@ -14,7 +14,7 @@ from arkcli.model import Answer, Delivery
 from arkcli.times import Clock
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint, Wire
+    from arkcli.wire.wire import Endpoint, Wire
 
 #: How often new work is looked for while attempts are under way, in seconds.
 _LOOK_EVERY: Final = 0.1

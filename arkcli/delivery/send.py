@@ -15,7 +15,7 @@ from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
 
 if TYPE_CHECKING:
-    from arkcli.wire import Endpoint, Wire
+    from arkcli.wire.wire import Endpoint, Wire
 
 #: While another process delivers, how long until the next look for the outcome, in seconds.
 _WAIT = 0.02

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from arkcli.explain.rules import Looks, Rules
+from arkcli.signing import SIGNATURE_HEADER
 
 RULES: Final = Rules()
 LOOKS: Final = Looks()
@@ -160,7 +161,7 @@ def sha256(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, "sha256")
 
 
-_AGREED: Final = "X-SignalArk-Signature is HMAC-SHA256 with the secret as the key and the raw body as the message"
+_AGREED: Final = f"{SIGNATURE_HEADER} is HMAC-SHA256 with the secret as the key and the raw body as the message"
 
 
 def _hmac_with(name: str) -> Digest:

@@ -6,9 +6,9 @@ from typing import Final
 
 import httpx
 
-from arkcli import guard
 from arkcli.errors import AddressRefused
 from arkcli.receiver.record import Header, Reply, Request
+from arkcli.url import parse_url, split_userinfo
 
 #: How long an application may take for its whole answer, in seconds. The sender waits for 10.
 DEADLINE: Final = 30.0
@@ -32,8 +32,8 @@ class Forwarder:
         Raises AddressRefused where the URL is none.
         """
         try:
-            plain, userinfo = guard.split_userinfo(url)
-            guard.check_url(plain, allow_local=True)
+            plain, userinfo = split_userinfo(url)
+            parse_url(plain, allow_local=True)
             self._url = httpx.URL(plain)
         except (AddressRefused, httpx.InvalidURL) as error:
             raise AddressRefused(f"--forward-to: {error}") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from arkcli import files, signing
+from arkcli.headers import ATTEMPT_HEADER, DELIVERY_HEADER
 from arkcli.receiver.clients import Callbacks, Limits
 from arkcli.receiver.plan import Plan, Silence
 from arkcli.receiver.record import Deliveries, Received, Reply, Request
@@ -158,7 +159,7 @@ class Receiver:
             signature = request.header(signing.SIGNATURE_HEADER)
             verdict = judge(self._orders.secrets, request.body, signature)
             explanation = self._explainer.explain(verdict, request.body, signature)
-        delivery, attempt = request.header("X-SignalArk-Delivery"), request.header("X-SignalArk-Attempt") or ""
+        delivery, attempt = request.header(DELIVERY_HEADER), request.header(ATTEMPT_HEADER) or ""
         received = Received(
             at=self._clock.now(),
             request=request,

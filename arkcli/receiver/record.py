@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from arkcli import times
+from arkcli.headers import EVENT_HEADER
 from arkcli.receiver.verdict import Verdict
 
 #: So many deliveries are remembered, the newest ones, in 20 MB or so.
@@ -37,7 +38,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             if named := msgspec.json.decode(self.body or b"", type=_Named).event:
                 return named
-        return self.header("X-SignalArk-Event")
+        return self.header(EVENT_HEADER)
 
 
 class _Named(msgspec.Struct):

@@ -77,17 +77,6 @@ def _bomb() -> bytes:
     return head.encode() + packed
 
 
-def _early(talk: Talk) -> None:
-    talk.say(GOOD)
-    talk.read()
-
-
-def _early_and_gone(talk: Talk) -> None:
-    talk.say(GOOD)
-    talk.connection.shutdown(1)
-    talk.hang()
-
-
 def _greeted_and_reset(talk: Talk) -> None:
     talk.connection.recv(9999)
     talk.reset()
@@ -97,7 +86,6 @@ SLOW = [
     Row("accepts-and-says-nothing", Talk.hang, None, NOTHING, slow=True),
     Row("reads-and-says-nothing", _after_reading(Talk.hang), None, NOTHING, slow=True),
     Row("status-line-dripped", _after_reading(lambda talk: talk.drip(HEAD, 2.0)), None, NOTHING, slow=True),
-    Row("dripped-from-the-start", lambda talk: talk.drip(HEAD, 1.0), None, NOTHING, slow=True),
     Row(
         "headers-dripped",
         _after_reading(_with(lambda talk: talk.say(HEAD), lambda talk: talk.drip(HEAD[17:], 0.5))),
@@ -290,8 +278,6 @@ FAST = [
     broken("closes-before-the-blank-line", b"HTTP/1.1 200 OK\r\nX: y\r\n", BROKE),
     Row("resets-when-asked", _after_reading(Talk.reset), None, BROKE),
     Row("resets-at-once", Talk.reset, None, ("the connection broke", "no connection: connection reset by peer")),
-    Row("answers-before-the-request-is-read", _early, 200, None),
-    Row("answers-unasked-and-never-reads", _early_and_gone, 200, None),
 ]
 
 

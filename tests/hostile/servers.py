@@ -68,7 +68,8 @@ Handler = Callable[[Talk], None]
 class Hostile:
     """A server that runs its handler once per connection."""
 
-    def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narrow: bool = False) -> None:
+        """`narrow` has so small a buffer that a large request has not been sent before it is read."""
         self.requests: list[tuple[float, Request]] = []
         self.connections = 0
         self.closing = threading.Event()
@@ -76,6 +77,8 @@ class Hostile:
         self._listener = socket.create_server(
             (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=512
         )
+        if narrow:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -92,6 +95,8 @@ class Hostile:
             except OSError:
                 return
             self.connections += 1
+            # Each piece leaves when it is said, not when the one before it has been acknowledged.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
@@ -106,9 +111,9 @@ class Hostile:
 
 
 @contextmanager
-def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0) -> Iterator[Hostile]:
+def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narrow: bool = False) -> Iterator[Hostile]:
     """A server for the length of a block."""
-    made = Hostile(handle, address, port)
+    made = Hostile(handle, address, port, narrow=narrow)
     try:
         yield made
     finally:

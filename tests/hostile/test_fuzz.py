@@ -11,7 +11,7 @@ from arkcli.model import Answer, Outcome
 from arkcli.screen import clean
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Hostile, Talk, hostile
-from tests.test_wire import endpoint, post
+from tests.wire.test_wire import endpoint, post
 
 GOODS = [
     GOOD,

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from arkcli.environment import SystemClock
 from arkcli.errors import AddressRefused
-from arkcli.guard import check_url
 from arkcli.model import Answer, Delivery, Outcome
-from arkcli.wire import Transfer, Wire
+from arkcli.url import parse_url
+from arkcli.wire.sockets import Sockets
+from arkcli.wire.transfer import Transfer
+from arkcli.wire.wire import Wire
 from tests.hostile.servers import Hostile, answers, hostile
-from tests.test_wire import EVENT, endpoint, post
+from tests.wire.test_wire import EVENT, endpoint, post
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 #: With the port in place of P. Some of these reach loopback in one client, some in another, and some in none.
@@ -259,9 +261,9 @@ def test_a_zone_never_gets_an_ipv6_address_through(address: IPv6Address, form: s
     url = f"https://{form.format(address)}/"
     if "%" in url:
         with pytest.raises(AddressRefused):
-            check_url(url, allow_local=True)
+            parse_url(url, allow_local=True)
     else:
-        assert check_url(url, allow_local=True) == url
+        assert parse_url(url, allow_local=True).dialled == url
 
 
 @pytest.mark.parametrize(
@@ -289,8 +291,8 @@ def test_of_several_addresses_each_is_judged_when_it_is_dialled(listeners: tuple
     port = listeners[0].port
     target = endpoint(f"https://mixed.example:{port}/", allow_local=False)
     wire: Wire[int] = Wire("", SystemClock())
-    transfer = Transfer(target.destination, "")
-    transfer.found(("127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"), 0)
+    transfer = Transfer(target.destination, "", target.alias, Sockets())
+    transfer.found(("127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"))
     transfer.name = None
     target.idle.append(transfer)
     before = _visits(listeners)

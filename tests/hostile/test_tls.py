@@ -15,10 +15,10 @@ import trustme
 import arkcli
 from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Outcome
-from arkcli.wire import Endpoint, Wire
+from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
-from tests.test_wire import EVENT, endpoint
+from tests.wire.test_wire import EVENT, endpoint
 from tests.world import World
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,7 +7,8 @@ import pycurl
 
 from arkcli.model import Destination
 from arkcli.screen import clean
-from arkcli.wire import Transfer
+from arkcli.wire.sockets import Sockets
+from arkcli.wire.transfer import Transfer
 
 
 class Reached(NamedTuple):
@@ -26,7 +27,8 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
     delivery. No request is sent.
     """
     multi = pycurl.CurlMulti()
-    transfers = [Transfer(destination, ca_file) for destination in destinations]
+    sockets = Sockets()
+    transfers = [Transfer(destination, ca_file, f"{destination.id}.invalid", sockets) for destination in destinations]
     for transfer in transfers:
         transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
         transfer.curl.setopt(pycurl.OPT_CERTINFO, 1)

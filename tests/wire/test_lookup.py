@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkcli.lookup import Addresses, Lookups
+from arkcli.wire.lookup import Addresses, Lookups
 from tests.world import FakeClock
 
 

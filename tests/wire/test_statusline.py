@@ -2,7 +2,7 @@
 
 import pytest
 
-from arkcli.statusline import read_status
+from arkcli.wire.statusline import read_status
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ import pytest
 from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
-from arkcli.wire import Endpoint, Transfer, Wire
+from arkcli.wire.sockets import Sockets
+from arkcli.wire.transfer import Transfer
+from arkcli.wire.wire import Endpoint, Wire
 from tests.world import Certificates, Request, TestReceiver, answer, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
@@ -142,7 +144,7 @@ def test_an_answers_control_characters_do_not_reach_the_excerpt(receive: Receive
 @pytest.mark.parametrize("headers_come", [False, True])
 def test_the_deadline_is_told_as_such_even_when_only_the_body_ran_into_it(headers_come: bool) -> None:
     """So that a destination that answers and then stalls earns no more places; test_answers.py has the real ones."""
-    transfer = Transfer(endpoint("http://127.0.0.1:1/").destination, "")
+    transfer = Transfer(endpoint("http://127.0.0.1:1/").destination, "", "1.invalid", Sockets())
     if headers_come:
         transfer.head += b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
     found = transfer.answer(pycurl.E_OPERATION_TIMEDOUT, "")

@@ -1,0 +1,41 @@
+"""Signature schemes: which headers show a receiver that a request is from us. A scheme is one object with a name."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from arkcli.signing import SIGNATURE_HEADER, Secret, Signer
+
+Headers = tuple[tuple[str, str], ...]
+#: Makes the headers of one attempt from the delivery's id, the time of the attempt (seconds since 1970, UTC) and the
+#: body's exact bytes.
+Sign = Callable[[str, int, bytes], Headers]
+
+
+class Scheme(Protocol):
+    """A way to sign requests."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The names of the headers that it sets."""
+
+    def signer(self, secret: Secret) -> Sign:
+        """Signs under a secret; what depends on the secret alone is done once."""
+
+
+class _Body:
+    """HMAC-SHA256 of the body alone, in hex (contract, "Requests")."""
+
+    name: Final = "signalark"
+    headers: Final = (SIGNATURE_HEADER,)
+
+    def signer(self, secret: Secret) -> Sign:
+        sign = Signer(secret).sign
+        return lambda _id, _at, body: ((SIGNATURE_HEADER, sign(body)),)
+
+
+#: The documented scheme.
+BODY: Final[Scheme] = _Body()

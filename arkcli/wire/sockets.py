@@ -1,0 +1,51 @@
+"""The sockets behind libcurl's connections: which is which, and whether something has come on one unasked."""
+
+import select
+import socket
+from collections.abc import Callable, Iterable
+
+#: What it returns, given 0, is true when bytes wait to be read on a connection, or the other side has ended it.
+Look = Callable[[int], list[tuple[int, int]]]
+
+
+class _Borrowed(socket.socket):
+    """A socket that libcurl owns, and closes."""
+
+    def __del__(self) -> None:
+        pass
+
+
+class Sockets:
+    """The sockets of kept connections, by their local ends.
+
+    libcurl says of a connection only its two ends. It looks itself for what has come on it, but once a second at most:
+    an answer that nobody asked for would be taken for the answer to the next request.
+    """
+
+    def __init__(self) -> None:
+        #: How to look at a connection, by its local address and port.
+        self.looks: dict[tuple[str, int], Look] = {}
+        #: The ends by descriptor: one that was closed and opened again forgets the connection before.
+        self._ends: dict[int, tuple[str, int]] = {}
+
+    def connected(self, address: str, port: int, opened: Iterable[int]) -> bool:
+        """Takes in that a connection with this local end is there, and tells whether it is one of those just opened."""
+        for descriptor in opened:
+            if _local_port(descriptor) == port:
+                before = self._ends.pop(descriptor, None)
+                if before is not None:
+                    self.looks.pop(before, None)
+                self._ends[descriptor] = address, port
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                self.looks[address, port] = poll.poll
+                return True
+        return False
+
+
+def _local_port(descriptor: int) -> int | None:
+    """The local port of a socket; None when it has been closed since, as the slower one of two is."""
+    try:
+        return int(_Borrowed(fileno=descriptor).getsockname()[1])
+    except OSError:
+        return None

@@ -1,0 +1,309 @@
+"""One POST through libcurl: the handle that makes it, and what its answer means."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import certifi
+import pycurl
+
+from arkcli import guard
+from arkcli.errors import AddressRefused
+from arkcli.model import Answer, Destination
+from arkcli.screen import clean
+from arkcli.url import parse_url
+from arkcli.wire import tlswords
+from arkcli.wire.lookup import Addresses
+from arkcli.wire.sockets import Sockets
+from arkcli.wire.statusline import read_status
+
+#: Everything together, from name look-up to the end of the response's headers (contract, "Delivery and retries").
+DEADLINE_MS: Final = 10_000
+#: How many bytes of an answer's body are kept.
+EXCERPT: Final = 2048
+#: An answer's body that is longer than this is cut off; its status counts all the same.
+_LONGEST_BODY: Final = 64 * 1024
+_NOT_HTTP: Final = "what came back is not HTTP/1.1"
+_CA_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+#: Without these libcurl would add headers of its own, and wait for a "100 Continue".
+_NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
+NO_NAME: Final = "the name cannot be looked up"
+_TOO_EARLY: Final = "the server answered before the request had been sent"
+#: A request with a shorter body leaves in one piece, so no answer can come while it is being sent. Bytes.
+_ONE_PIECE: Final = 8 * 1024
+_GO_ON: Final = pycurl.PREREQFUNC_OK
+_ABORT: Final = pycurl.PREREQFUNC_ABORT
+#: libcurl before 8.10 does not tell when the request had been sent.
+_REQUEST_SENT: Final[int | None] = getattr(pycurl, "POSTTRANSFER_TIME_T", None)
+#: CURLE_TOO_LARGE, for which pycurl has no name.
+_TOO_LARGE: Final = 100
+#: A broken name look-up and a refused connection differ in what to do about them; so do the words.
+_WORDS: Final = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
+    pycurl.E_COULDNT_RESOLVE_HOST: NO_NAME,
+    pycurl.E_COULDNT_CONNECT: "no connection",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken",
+    pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
+    pycurl.E_PEER_FAILED_VERIFICATION: "the certificate does not verify",
+    pycurl.E_SSL_CACERT_BADFILE: "the CA file cannot be used",
+    pycurl.E_GOT_NOTHING: "the connection was closed without an answer",
+    pycurl.E_SEND_ERROR: "the connection broke while the request was sent",
+    pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
+    pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
+    pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
+    _TOO_LARGE: "the answer's header lines are too many or too long",
+}
+_DETAILED: Final = (
+    pycurl.E_SSL_CONNECT_ERROR,
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_FTP_WEIRD_SERVER_REPLY,
+    pycurl.E_BAD_CONTENT_ENCODING,
+)
+
+
+def ca_bundle(variables: Mapping[str, str]) -> str:
+    """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
+    given = variables.get("SSL_CERT_FILE")
+    return given or next((path for path in _CA_BUNDLES if Path(path).is_file()), certifi.where())
+
+
+class _Dialled(socket.socket):
+    """A socket that libcurl duplicates: it closes when pycurl lets go of it, which is at once."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Transfer:
+    """A libcurl handle for one destination, and what the answer under way has brought so far.
+
+    The handle dials `alias`, a name of the endpoint's own that stands for the addresses of the URL's host. libcurl
+    shares connections by the name that is dialled, so no endpoint is given another's. The `Host` header, SNI and the
+    certificate's name are the URL's.
+    """
+
+    __slots__ = (
+        *("addresses", "alias", "allow_local", "began", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray"),
+        *(
+            "bytes_before",
+            "kept",
+            "sent_in",
+            "name",
+            "opened",
+            "port",
+            "received",
+            "refusal",
+            "secure",
+            "sockets",
+            "spent_ms",
+            "unfit",
+        ),
+    )
+
+    def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
+        """`found` has to be called before it is dialled, unless libcurl itself is to look the host up."""
+        self.alias = alias
+        self.allow_local = destination.allow_local
+        self.sockets = sockets
+        #: Sockets that were opened for the request and have not connected yet, as far as is known.
+        self.opened: list[int] = []
+        #: The status line and the headers, as far as they have come.
+        self.head = bytearray()
+        self.excerpt = b""
+        self.received = 0
+        self.refusal: str | None = None
+        self.unfit: str | None = None
+        #: Whether the request may only go out on a new connection; bytes came on the last one before it was sent.
+        self.is_fresh = False
+        self.is_stray = False
+        self.is_large = False
+        try:
+            url = parse_url(destination.url, allow_local=self.allow_local)
+        except AddressRefused as refused:
+            # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
+            self.unfit = str(refused)
+            url = parse_url("https://0.0.0.0/", allow_local=False)
+        self.secure = url.is_secure
+        self.port = url.port
+        #: What to look up; None where the URL names an address itself.
+        self.name: str | None = None if url.addresses else url.host
+        self.addresses: Addresses = ()
+        self.began = 0.0
+        #: How much of the attempt's time was over when libcurl's clock began.
+        self.spent_ms = 0
+        curl = self.curl = pycurl.Curl()
+        curl.setopt(pycurl.URL, url.dialled.encode())
+        curl.setopt(pycurl.POST, 1)
+        curl.setopt(pycurl.TIMEOUT_MS, DEADLINE_MS)
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.PATH_AS_IS, 1)
+        curl.setopt(pycurl.FOLLOWLOCATION, 0)
+        curl.setopt(pycurl.PROXY, "")
+        curl.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
+        http = pycurl.PROTO_HTTP if destination.allow_local else 0
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | http)
+        curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        curl.setopt(pycurl.SSL_VERIFYPEER, 1)
+        curl.setopt(pycurl.SSL_VERIFYHOST, 2)
+        curl.setopt(pycurl.CAINFO, os.fsencode(destination.ca_file or ca_file))
+        # A method of Python's own: one of ours, called for every line, would cost twice as much.
+        curl.setopt(pycurl.HEADERFUNCTION, self.head.extend)
+        curl.setopt(pycurl.WRITEFUNCTION, self._receive)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
+        curl.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
+        curl.setopt(pycurl.PREREQFUNCTION, self._before_request)
+        if url.addresses:
+            self.found(url.addresses)
+
+    def prepare(self, head: str, body: bytes) -> None:
+        """Forgets the answer before, and takes the next request: the lines of its headers, and its body."""
+        self.is_large = len(body) > _ONE_PIECE
+        self.curl.setopt(pycurl.HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
+        self.curl.setopt(pycurl.POSTFIELDS, body)
+        if self.is_fresh or self.spent_ms:
+            self._begin(spent_ms=0, is_fresh=False)
+        self._forget()
+
+    def again(self) -> bool:
+        """Makes the same request ready for a new connection; False when it had one, or when its time is over."""
+        spent = self.duration
+        if self.is_fresh or spent >= DEADLINE_MS:
+            return False
+        self._begin(spent_ms=spent, is_fresh=True)
+        self._forget()
+        return True
+
+    def _begin(self, *, spent_ms: int, is_fresh: bool) -> None:
+        self.spent_ms, self.is_fresh = spent_ms, is_fresh
+        self.curl.setopt(pycurl.FRESH_CONNECT, is_fresh)
+        self.curl.setopt(pycurl.TIMEOUT_MS, max(DEADLINE_MS - spent_ms, 1))
+
+    def _forget(self) -> None:
+        self.head.clear()
+        self.opened.clear()
+        self.excerpt = b""
+        self.received = 0
+        self.refusal = None
+        self.is_stray = False
+
+    def found(self, addresses: Addresses) -> None:
+        """Takes in which addresses the URL's host has."""
+        if addresses != self.addresses:
+            self.addresses = addresses
+            self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
+            self.curl.setopt(pycurl.RESOLVE, [f"{self.alias}:{self.port}:{','.join(addresses)}"])
+
+    def named(self, addresses: Addresses, milliseconds: int) -> None:
+        """Takes in which addresses the URL's host was found to have, and how long that took."""
+        self.found(addresses)
+        self._begin(spent_ms=milliseconds, is_fresh=self.is_fresh)
+
+    def _receive(self, data: bytes) -> int | None:
+        self.received += len(data)
+        if len(self.excerpt) < EXCERPT:
+            self.excerpt += data[: EXCERPT - len(self.excerpt)]
+        return None if self.received <= _LONGEST_BODY else 0
+
+    def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
+        family, kind, protocol, (host, *_) = address
+        self.refusal = self.unfit or guard.refusal(host, allow_local=self.allow_local)
+        if self.refusal is not None:
+            return pycurl.SOCKET_BAD
+        return _Dialled(family, kind, protocol)
+
+    def _opened(self, descriptor: int, _purpose: int) -> int:
+        self.opened.append(descriptor)
+        return 0
+
+    def _before_request(self, peer: str, local: str, _: int, port: int) -> int:
+        """Called when a connection is there, just before the request goes out on it."""
+        if not self.allow_local:
+            # A connection that is used again may have been opened when the destination allowed local addresses.
+            self.refusal = guard.refusal(peer, allow_local=False)
+            if self.refusal is not None:
+                return _ABORT
+        # On a new TLS connection session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
+        if self.opened and self.sockets.connected(local, port, self.opened) and self.secure:
+            return _GO_ON
+        look = self.sockets.looks.get((local, port))
+        if look is not None and not look(0):
+            return _GO_ON
+        self.is_stray = True
+        return _ABORT
+
+    def came_early(self) -> bool:
+        """Whether bytes of the answer came before the request had been sent, so that they answer something else."""
+        if not self.is_large or self.is_stray or _REQUEST_SENT is None:
+            return self.is_stray
+        sent = self.curl.getinfo(_REQUEST_SENT)
+        return bool(self.head) and not 0 < sent <= self.curl.getinfo(pycurl.STARTTRANSFER_TIME_T)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the request went out on a connection that had been used before."""
+        return not self.curl.getinfo(pycurl.NUM_CONNECTS)
+
+    def answer(self, code: int = 0, message: str = "", *, early: bool = False) -> Answer:
+        """What a transfer brought that ended with libcurl's code, 0 when it ran to its end.
+
+        Its status counts once its headers are complete, whatever became of its body; but no 2xx does that came early.
+        """
+        timed_out = code == pycurl.E_OPERATION_TIMEDOUT
+        status = read_status(self.head)
+        self.head.clear()
+        duration = self.duration
+        if early and (status is None or 200 <= status <= 299):
+            return Answer(None, _TOO_EARLY, duration, timed_out=timed_out)
+        if status:
+            error = None if 200 <= status <= 299 else _not_delivered(status)
+            excerpt = clean(self.excerpt.decode("utf-8", "replace")) if self.excerpt else ""
+            return Answer(status, error, duration, excerpt, timed_out)
+        if status == 0:
+            return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
+        # libcurl takes a connection that is closed amid the headers for the end of a short answer.
+        why = self.why(code or pycurl.E_RECV_ERROR, clean(message))
+        return Answer(None, why, duration, timed_out=timed_out)
+
+    @property
+    def duration(self) -> int:
+        """Milliseconds in all."""
+        return self.spent_ms + int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
+
+    def why(self, code: int, message: str) -> str:
+        """What a libcurl code and its message mean here, in words."""
+        if self.unfit or self.refusal:
+            return self.unfit or self.refusal or ""
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return f"{self._waiting_for()} within {DEADLINE_MS // 1000} s"
+        if code == pycurl.E_RECV_ERROR and message.startswith("Too large response headers"):
+            code = _TOO_LARGE
+        errno = self.curl.getinfo(pycurl.OS_ERRNO)
+        if code == pycurl.E_COULDNT_CONNECT and errno:
+            return f"no connection: {os.strerror(errno).lower()}"
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            message = tlswords.certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
+        elif code == pycurl.E_SSL_CONNECT_ERROR:
+            message = tlswords.handshake(message)
+        words = _WORDS.get(code, f"libcurl's error {code}")
+        return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
+
+    def _waiting_for(self) -> str:
+        if not self.curl.getinfo(pycurl.CONNECT_TIME):
+            return "no connection"
+        if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
+            return "the TLS handshake was not done"
+        return "no answer"
+
+
+def _not_delivered(status: int) -> str:
+    words = f"answered {status}, not a 2xx"
+    return words + "; redirects are never followed" if 300 <= status <= 399 and status != 304 else words
