@@ -28,8 +28,8 @@ class Sockets:
         #: The ends by descriptor: one that was closed and opened again forgets the connection before.
         self._ends: dict[int, tuple[str, int]] = {}
 
-    def connected(self, address: str, port: int, opened: Iterable[int]) -> bool:
-        """Takes in that a connection with this local end is there, and tells whether it is one of those just opened."""
+    def connected(self, address: str, port: int, opened: Iterable[int]) -> int | None:
+        """Takes in that a connection with this local end is there; its descriptor if it is one of those just opened."""
         for descriptor in opened:
             if _local_port(descriptor) == port:
                 before = self._ends.pop(descriptor, None)
@@ -39,7 +39,15 @@ class Sockets:
                 poll = select.poll()
                 poll.register(descriptor, select.POLLIN)
                 self.looks[address, port] = poll.poll
-                return True
+                return descriptor
+        return None
+
+
+def has_bytes(descriptor: int) -> bool:
+    """Whether bytes have come that nobody has read. The end of a connection is none."""
+    try:
+        return bool(_Borrowed(fileno=descriptor).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
         return False
 
 

@@ -16,7 +16,7 @@ from arkcli.screen import clean
 from arkcli.url import parse_url
 from arkcli.wire import tlswords
 from arkcli.wire.lookup import Addresses
-from arkcli.wire.sockets import Sockets
+from arkcli.wire.sockets import Sockets, has_bytes
 from arkcli.wire.statusline import read_status
 
 #: Everything together, from name look-up to the end of the response's headers (contract, "Delivery and retries").
@@ -231,9 +231,10 @@ class Transfer:
             self.refusal = guard.refusal(peer, allow_local=False)
             if self.refusal is not None:
                 return _ABORT
-        # On a new TLS connection session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
-        if self.opened and self.sockets.connected(local, port, self.opened) and self.secure:
-            return _GO_ON
+        if self.opened and (new := self.sockets.connected(local, port, self.opened)) is not None:
+            # Over TLS session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
+            self.is_stray = not self.secure and has_bytes(new)
+            return _ABORT if self.is_stray else _GO_ON
         look = self.sockets.looks.get((local, port))
         if look is not None and not look(0):
             return _GO_ON

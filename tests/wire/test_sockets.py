@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from arkcli.wire.sockets import Sockets
+from arkcli.wire.sockets import Sockets, has_bytes
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -32,10 +32,10 @@ def test_a_new_connection_is_known_by_its_local_end(connect: Callable[[], Ends])
     sockets = Sockets()
     (first, _), (second, _) = connect(), connect()
     address, port = second.getsockname()
-    assert sockets.connected(address, port, [first.fileno(), second.fileno()])
+    assert sockets.connected(address, port, [first.fileno(), second.fileno()]) == second.fileno()
     assert sockets.looks.keys() == {(address, port)}
-    assert not sockets.connected(address, port, [first.fileno()]), "this is another one"
-    assert not sockets.connected(address, port, []), "none was opened"
+    assert sockets.connected(address, port, [first.fileno()]) is None, "this is another one"
+    assert sockets.connected(address, port, []) is None, "none was opened"
 
 
 def test_nothing_has_happened_until_bytes_have_come_or_the_other_side_is_gone(connect: Callable[[], Ends]) -> None:
@@ -60,7 +60,7 @@ def test_a_descriptor_that_is_used_again_forgets_the_connection_before(connect: 
     sockets.connected(address, port, [first.fileno()])
     os.dup2(second.fileno(), first.fileno())
     address, port = second.getsockname()
-    assert sockets.connected(address, port, [first.fileno()])
+    assert sockets.connected(address, port, [first.fileno()]) == first.fileno()
     assert sockets.looks.keys() == {(address, port)}
 
 
@@ -76,4 +76,15 @@ def test_a_socket_that_has_been_closed_since_is_passed_over(connect: Callable[[]
     ours, _ = connect()
     (address, port), descriptor = ours.getsockname(), ours.fileno()
     ours.close()
-    assert not Sockets().connected(address, port, [descriptor])
+    assert Sockets().connected(address, port, [descriptor]) is None
+    assert not has_bytes(descriptor)
+
+
+def test_bytes_that_came_are_told_from_the_end_of_the_connection(connect: Callable[[], Ends]) -> None:
+    (ours, theirs), (other, ending) = connect(), connect()
+    assert not has_bytes(ours.fileno())
+    theirs.sendall(b"x")
+    assert has_bytes(ours.fileno())
+    assert ours.recv(9) == b"x", "it is still there"
+    ending.close()
+    assert not has_bytes(other.fileno())
