@@ -25,17 +25,21 @@ START = 1_795_000_000_000
 
 
 class FakeClock:
-    """A clock that stands still until it is moved. Sleeping moves it."""
+    """A clock that stands still until it is moved. Sleeping moves it.
+
+    Only the deadlines of attempts go by real time as well: what waits for a real socket waits for real.
+    """
 
     def __init__(self, now: int = START) -> None:
         self.milliseconds = now
         self.seconds = 0.0
+        self._began = time.monotonic()
 
     def now(self) -> int:
         return self.milliseconds
 
     def monotonic(self) -> float:
-        return self.seconds
+        return self.seconds + time.monotonic() - self._began
 
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)

@@ -1,6 +1,6 @@
 """Reaching destinations without sending them anything: for `ark doctor`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pycurl
@@ -8,7 +8,7 @@ import pycurl
 from arkcli.model import Destination
 from arkcli.screen import clean
 from arkcli.wire.sockets import Sockets
-from arkcli.wire.transfer import Transfer
+from arkcli.wire.transfer import DEADLINE, Transfer
 
 
 class Reached(NamedTuple):
@@ -31,6 +31,7 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
     transfers = [Transfer(destination, ca_file, f"{destination.id}.invalid", sockets) for destination in destinations]
     for transfer in transfers:
         transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
+        transfer.curl.setopt(pycurl.TIMEOUT_MS, int(DEADLINE * 1000))
         transfer.curl.setopt(pycurl.OPT_CERTINFO, 1)
         multi.add_handle(transfer.curl)
     problems: dict[pycurl.Curl, str] = {}
@@ -42,14 +43,17 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
         problems |= {curl: by_handle[curl].why(code, clean(message)) for curl, code, message in failed}
         if left and multi.select(0.1) < 0:
             sleep(0.01)
-    found = [
-        Reached(destination, problems.get(made.curl), made.duration, [] if made.curl in problems else _expires(made))
-        for destination, made in zip(destinations, transfers, strict=True)
-    ]
+    found = [_reached(*each, problems) for each in zip(destinations, transfers, strict=True)]
     for transfer in transfers:
         multi.remove_handle(transfer.curl)
     multi.close()
     return found
+
+
+def _reached(destination: Destination, made: Transfer, problems: Mapping[pycurl.Curl, str]) -> Reached:
+    took = int(made.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
+    error = problems.get(made.curl)
+    return Reached(destination, error, took, _expires(made) if error is None else [])
 
 
 def _expires(transfer: Transfer) -> list[str]:

@@ -43,6 +43,14 @@ class Sockets:
         return None
 
 
+def is_connected(descriptor: int) -> bool:
+    """Whether the other side has taken the connection."""
+    try:
+        return bool(_Borrowed(fileno=descriptor).getpeername())
+    except OSError:
+        return False
+
+
 def has_bytes(descriptor: int) -> bool:
     """Whether bytes have come that nobody has read. The end of a connection is none."""
     try:

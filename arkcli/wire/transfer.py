@@ -16,11 +16,12 @@ from arkcli.screen import clean
 from arkcli.url import parse_url
 from arkcli.wire import tlswords
 from arkcli.wire.lookup import Addresses
-from arkcli.wire.sockets import Sockets, has_bytes
+from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.statusline import read_status
 
-#: Everything together, from name look-up to the end of the response's headers (contract, "Delivery and retries").
-DEADLINE_MS: Final = 10_000
+#: Seconds for everything together: name look-up, connection, TLS, the request and the answer's headers
+#: (contract, "Delivery and retries").
+DEADLINE: Final = 10.0
 #: How many bytes of an answer's body are kept.
 EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
@@ -91,21 +92,8 @@ class Transfer:
     """
 
     __slots__ = (
-        *("addresses", "alias", "allow_local", "began", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray"),
-        *(
-            "bytes_before",
-            "kept",
-            "sent_in",
-            "name",
-            "opened",
-            "port",
-            "received",
-            "refusal",
-            "secure",
-            "sockets",
-            "spent_ms",
-            "unfit",
-        ),
+        *("addresses", "alias", "allow_local", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray", "name"),
+        *("opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
     )
 
     def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
@@ -136,13 +124,9 @@ class Transfer:
         #: What to look up; None where the URL names an address itself.
         self.name: str | None = None if url.addresses else url.host
         self.addresses: Addresses = ()
-        self.began = 0.0
-        #: How much of the attempt's time was over when libcurl's clock began.
-        self.spent_ms = 0
         curl = self.curl = pycurl.Curl()
         curl.setopt(pycurl.URL, url.dialled.encode())
         curl.setopt(pycurl.POST, 1)
-        curl.setopt(pycurl.TIMEOUT_MS, DEADLINE_MS)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PATH_AS_IS, 1)
@@ -169,23 +153,16 @@ class Transfer:
         self.is_large = len(body) > _ONE_PIECE
         self.curl.setopt(pycurl.HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
         self.curl.setopt(pycurl.POSTFIELDS, body)
-        if self.is_fresh or self.spent_ms:
-            self._begin(spent_ms=0, is_fresh=False)
+        if self.is_fresh:
+            self.is_fresh = False
+            self.curl.setopt(pycurl.FRESH_CONNECT, 0)
         self._forget()
 
-    def again(self) -> bool:
-        """Makes the same request ready for a new connection; False when it had one, or when its time is over."""
-        spent = self.duration
-        if self.is_fresh or spent >= DEADLINE_MS:
-            return False
-        self._begin(spent_ms=spent, is_fresh=True)
+    def again(self) -> None:
+        """Makes the same request ready for a new connection."""
+        self.is_fresh = True
+        self.curl.setopt(pycurl.FRESH_CONNECT, 1)
         self._forget()
-        return True
-
-    def _begin(self, *, spent_ms: int, is_fresh: bool) -> None:
-        self.spent_ms, self.is_fresh = spent_ms, is_fresh
-        self.curl.setopt(pycurl.FRESH_CONNECT, is_fresh)
-        self.curl.setopt(pycurl.TIMEOUT_MS, max(DEADLINE_MS - spent_ms, 1))
 
     def _forget(self) -> None:
         self.head.clear()
@@ -201,11 +178,6 @@ class Transfer:
             self.addresses = addresses
             self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
             self.curl.setopt(pycurl.RESOLVE, [f"{self.alias}:{self.port}:{','.join(addresses)}"])
-
-    def named(self, addresses: Addresses, milliseconds: int) -> None:
-        """Takes in which addresses the URL's host was found to have, and how long that took."""
-        self.found(addresses)
-        self._begin(spent_ms=milliseconds, is_fresh=self.is_fresh)
 
     def _receive(self, data: bytes) -> int | None:
         self.received += len(data)
@@ -253,15 +225,15 @@ class Transfer:
         """Whether the request went out on a connection that had been used before."""
         return not self.curl.getinfo(pycurl.NUM_CONNECTS)
 
-    def answer(self, code: int = 0, message: str = "", *, early: bool = False) -> Answer:
-        """What a transfer brought that ended with libcurl's code, 0 when it ran to its end.
+    def answer(self, duration: int, code: int = 0, message: str = "") -> Answer:
+        """What a transfer brought that took so many milliseconds and ended with libcurl's code: 0 for no error.
 
         Its status counts once its headers are complete, whatever became of its body; but no 2xx does that came early.
         """
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
+        early = (self.is_large or self.is_stray) and self.came_early()
         status = read_status(self.head)
         self.head.clear()
-        duration = self.duration
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY, duration, timed_out=timed_out)
         if status:
@@ -274,17 +246,12 @@ class Transfer:
         why = self.why(code or pycurl.E_RECV_ERROR, clean(message))
         return Answer(None, why, duration, timed_out=timed_out)
 
-    @property
-    def duration(self) -> int:
-        """Milliseconds in all."""
-        return self.spent_ms + int(self.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
-
     def why(self, code: int, message: str) -> str:
         """What a libcurl code and its message mean here, in words."""
         if self.unfit or self.refusal:
             return self.unfit or self.refusal or ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return f"{self._waiting_for()} within {DEADLINE_MS // 1000} s"
+            return f"{self._waiting_for()} within {DEADLINE:.0f} s"
         if code == pycurl.E_RECV_ERROR and message.startswith("Too large response headers"):
             code = _TOO_LARGE
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
@@ -298,7 +265,9 @@ class Transfer:
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
 
     def _waiting_for(self) -> str:
-        if not self.curl.getinfo(pycurl.CONNECT_TIME):
+        if not self.opened:
+            return "no answer"
+        if not any(map(is_connected, self.opened)):
             return "no connection"
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"

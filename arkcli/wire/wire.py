@@ -4,7 +4,7 @@ It signs at the moment of sending, so that no signature is ever kept.
 """
 
 import itertools
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import pycurl
 
@@ -14,11 +14,14 @@ from arkcli.times import Clock
 from arkcli.wire.lookup import Lookups
 from arkcli.wire.request import Requests
 from arkcli.wire.sockets import Sockets
-from arkcli.wire.transfer import DEADLINE_MS, NO_NAME, Transfer
+from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
 
 Token = TypeVar("Token")
 
 _MAX_CONNECTIONS: Final = 256
+#: What lies between two looks at the connections counts as so many seconds at most: whoever waits looks ten times a
+#: second, so more than this is a stall.
+_LONGEST_STEP: Final = 0.5
 _numbers: Final = itertools.count()
 
 
@@ -42,8 +45,21 @@ class Endpoint:
         return self._fixed + "\r\n".join([f"{name}: {value}" for name, value in self.requests.varying(delivery, at)])
 
 
+class _UnderWay(NamedTuple, Generic[Token]):
+    transfer: Transfer
+    endpoint: Endpoint
+    token: Token
+    #: When the attempt began, by the wire's own time.
+    began: float
+
+
 class Wire(Generic[Token]):
-    """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`."""
+    """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`.
+
+    The deadline is kept here and not by libcurl, which after a stop (SIGSTOP, a stalled disk, a suspended laptop)
+    reports a time-out before it reads an answer that is there. Time in which `wait` was not called does not count, and
+    what can be read when it is called again came in time: a stall is nobody's failure.
+    """
 
     def __init__(self, ca_file: str, clock: Clock) -> None:
         """`ca_file` names the CA certificates to trust where a destination names none of its own."""
@@ -53,121 +69,153 @@ class Wire(Generic[Token]):
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_CONNECTIONS)
         self._sockets = Sockets()
         self._lookups = Lookups(clock.monotonic)
-        self._under_way: dict[pycurl.Curl, tuple[Transfer, Endpoint, Token]] = {}
-        #: What waits for a name, oldest first.
-        self._nameless: list[tuple[Transfer, Endpoint, Token]] = []
+        self._seen = clock.monotonic()
+        self._lost = 0.0
+        #: Every attempt under way, oldest first.
+        self._under_way: dict[pycurl.Curl, _UnderWay[Token]] = {}
+        #: Those of them that wait for a name, oldest first.
+        self._nameless: list[Transfer] = []
 
     @property
     def in_flight(self) -> int:
         """How many attempts are under way."""
-        return len(self._under_way) + len(self._nameless)
+        return len(self._under_way)
+
+    def _time(self) -> float:
+        """Seconds in which this wire was at work: a clock that stands still while it is not."""
+        now = self._clock.monotonic()
+        self._lost += max(now - self._seen - _LONGEST_STEP, 0.0)
+        self._seen = now
+        return now - self._lost
 
     def start(self, endpoint: Endpoint, delivery: Delivery, token: Token) -> None:
         """Begins an attempt; `wait` will return the token with what came of it."""
         transfer = endpoint.idle.pop() if endpoint.idle else self._transfer(endpoint)
         transfer.prepare(endpoint.head(delivery, self._clock.now() // 1000), delivery.event.body)
+        self._under_way[transfer.curl] = _UnderWay(transfer, endpoint, token, self._clock.monotonic() - self._lost)
         if transfer.name is not None:
             if not self._nameless:
                 # What ended after its attempt had been given up says nothing of this one.
                 self._lookups.finished()
             addresses = self._lookups.addresses(transfer.name)
             if addresses is None:
-                transfer.began = self._clock.monotonic()
-                self._nameless.append((transfer, endpoint, token))
+                self._nameless.append(transfer)
                 return
             transfer.found(addresses)
-        self._dial(transfer, endpoint, token)
+        self._multi.add_handle(transfer.curl)
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
         return Transfer(endpoint.destination, self._ca_file, endpoint.alias, self._sockets)
 
-    def _dial(self, transfer: Transfer, endpoint: Endpoint, token: Token) -> None:
-        self._under_way[transfer.curl] = transfer, endpoint, token
-        self._multi.add_handle(transfer.curl)
-
     def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
         """What has come back; when nothing has, waits for it up to so many seconds, or until a signal."""
-        done = self._take_names()
-        self._multi.perform()
-        done += self._collect()
-        if done or not self.in_flight:
+        done = self._go_on()
+        if done or not self._under_way:
             return done
+        left = next(iter(self._under_way.values())).began + DEADLINE - (self._seen - self._lost)
+        seconds = max(min(seconds, left), 0.0)
         timeout = self._multi.timeout()
         if timeout >= 0:
             seconds = min(seconds, timeout / 1000)
         if self._nameless:
-            self._lookups.wait(max(seconds, 0), *self._multi.fdset())
-            done = self._take_names()
+            self._lookups.wait(seconds, *self._multi.fdset())
         elif seconds > 0:
             try:
                 if self._multi.select(seconds) < 0:
                     self._clock.sleep(min(seconds, 0.01))
             except InterruptedError:
                 return []
+        return self._go_on()
+
+    def _go_on(self) -> list[tuple[Token, Answer]]:
+        """Reads and writes what can be, and returns what has ended by it, or by the deadline."""
+        done = self._take_names()
         self._multi.perform()
-        return done + self._collect()
+        now = self._time()
+        self._collect(done, now)
+        for attempt in self._late(now):
+            # Only now: what could be read has been.
+            done.append(self._end(attempt, now, pycurl.E_OPERATION_TIMEDOUT))
+        return done
+
+    def _late(self, now: float) -> "list[_UnderWay[Token]]":
+        late = []
+        for attempt in self._under_way.values():
+            if now - attempt.began < DEADLINE:
+                break
+            late.append(attempt)
+        return late
+
+    def _end(self, attempt: "_UnderWay[Token]", now: float, code: int, message: str = "") -> tuple[Token, Answer]:
+        """Takes an attempt off that libcurl has not ended, or has ended with an error."""
+        transfer, endpoint, token, began = attempt
+        del self._under_way[transfer.curl]
+        if transfer in self._nameless:
+            self._nameless.remove(transfer)
+            late = code == pycurl.E_OPERATION_TIMEDOUT
+            error = f"the name was not looked up within {DEADLINE:.0f} s" if late else NO_NAME
+            answer = Answer(None, error, int((now - began) * 1000), timed_out=late)
+        else:
+            answer = transfer.answer(int((now - began) * 1000), code, message)
+            self._multi.remove_handle(transfer.curl)
+        endpoint.idle.append(transfer)
+        return token, answer
 
     def _take_names(self) -> list[tuple[Token, Answer]]:
-        """Dials what has a name's address now; what has waited for it until the deadline has failed."""
+        """Dials what has a name's address now; a name that has none is a failure."""
         if not self._nameless:
             return []
         done: list[tuple[Token, Answer]] = []
         found = dict(self._lookups.finished())
-        now = self._clock.monotonic()
-        waiting, self._nameless = self._nameless, []
-        for transfer, endpoint, token in waiting:
-            took = int((now - transfer.began) * 1000)
+        for transfer in list(self._nameless):
             addresses = found.get(transfer.name or "")
             if addresses:
-                transfer.named(addresses, took)
-                self._dial(transfer, endpoint, token)
-            elif addresses is None and took < DEADLINE_MS:
-                self._nameless.append((transfer, endpoint, token))
-            else:
-                late = addresses is None
-                error = f"the name was not looked up within {DEADLINE_MS // 1000} s" if late else NO_NAME
-                done.append((token, Answer(None, error, took, timed_out=late)))
-                endpoint.idle.append(transfer)
+                self._nameless.remove(transfer)
+                transfer.found(addresses)
+                self._multi.add_handle(transfer.curl)
+            elif addresses is not None:
+                done.append(self._end(self._under_way[transfer.curl], self._time(), pycurl.E_COULDNT_RESOLVE_HOST))
         return done
 
-    def _collect(self) -> list[tuple[Token, Answer]]:
-        done: list[tuple[Token, Answer]] = []
+    def _collect(self, done: list[tuple[Token, Answer]], now: float) -> None:
+        """Adds what libcurl has ended."""
         while True:
             remaining, succeeded, failed = self._multi.info_read()
             for curl in succeeded:
-                under_way = transfer, endpoint, token = self._under_way.pop(curl)
-                self._multi.remove_handle(curl)
+                attempt = transfer, endpoint, token, began = self._under_way[curl]
                 if transfer.is_large and transfer.came_early():
-                    done += self._too_early(under_way)
-                else:
-                    done.append((token, transfer.answer()))
-                    endpoint.idle.append(transfer)
-            for curl, code, message in failed:
-                under_way = transfer, endpoint, token = self._under_way.pop(curl)
+                    self._too_early(attempt, now, 0, "", done)
+                    continue
+                del self._under_way[curl]
+                done.append((token, transfer.answer(int((now - began) * 1000))))
                 self._multi.remove_handle(curl)
-                if transfer.came_early():
-                    done += self._too_early(under_way, code, message)
+                endpoint.idle.append(transfer)
+            for curl, code, message in failed:
+                attempt = self._under_way[curl]
+                if attempt.transfer.came_early():
+                    self._too_early(attempt, now, code, message, done)
                 else:
-                    done.append((token, transfer.answer(code, message)))
-                    endpoint.idle.append(transfer)
+                    done.append(self._end(attempt, now, code, message))
             if not remaining:
-                return done
+                return
 
     def _too_early(
-        self, under_way: tuple[Transfer, Endpoint, Token], code: int = 0, message: str = ""
-    ) -> list[tuple[Token, Answer]]:
+        self, attempt: "_UnderWay[Token]", now: float, code: int, message: str, done: list[tuple[Token, Answer]]
+    ) -> None:
         """Sends a request on a new connection where something came too early on a kept one; else it has failed."""
-        transfer, endpoint, token = under_way
-        if transfer.is_kept and transfer.again():
-            self._dial(*under_way)
-            return []
-        endpoint.idle.append(transfer)
-        return [(token, transfer.answer(code, message, early=True))]
+        transfer = attempt.transfer
+        if transfer.is_kept and not transfer.is_fresh:
+            self._multi.remove_handle(transfer.curl)
+            transfer.again()
+            self._multi.add_handle(transfer.curl)
+            return
+        done.append(self._end(attempt, now, code, message))
 
     def abandon(self) -> None:
         """Drops every attempt under way; nothing will be known of them."""
-        for curl in self._under_way:
-            self._multi.remove_handle(curl)
+        for attempt in self._under_way.values():
+            if attempt.transfer not in self._nameless:
+                self._multi.remove_handle(attempt.transfer.curl)
         self._under_way.clear()
         self._nameless.clear()
 

@@ -147,7 +147,7 @@ def test_the_deadline_is_told_as_such_even_when_only_the_body_ran_into_it(header
     transfer = Transfer(endpoint("http://127.0.0.1:1/").destination, "", "1.invalid", Sockets())
     if headers_come:
         transfer.head += b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
-    found = transfer.answer(pycurl.E_OPERATION_TIMEDOUT, "")
+    found = transfer.answer(10_000, pycurl.E_OPERATION_TIMEDOUT)
     assert found.outcome is (Outcome.DELIVERED if headers_come else Outcome.FAILED)
     assert found.timed_out
 
