@@ -1,10 +1,7 @@
-"""destinations.toml: the destinations and the signing secret. The only module that reads or writes it."""
+"""destinations.toml: the destinations and the signing secret. What it says; `shelf` keeps it."""
 
 import contextlib
-import os
 import re
-import shlex
-import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +10,15 @@ from typing import Final
 import msgspec
 import tomli_w
 
-from arkcli import files, times
+from arkcli import times
 from arkcli.errors import Unreadable, UsageError
 from arkcli.headers import check_header
 from arkcli.model import Destination
+from arkcli.shelf import FileShelf, Shelf
 from arkcli.signing import Concealed, Secret
 
 VERSION: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-#: Whoever is not the owner: nobody but the owner may read or write what holds secrets.
-_OTHERS: Final = 0o077
 _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 
 
@@ -56,56 +52,32 @@ class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
 
 
 class Store:
-    """The store in one directory. Reading takes no lock: the file is only ever replaced as a whole."""
+    """The store on a shelf. Reading takes no lock: what is kept there is only ever replaced as a whole."""
 
-    def __init__(self, directory: Path) -> None:
-        """Nothing is opened or made before it is needed."""
-        self._directory = directory
+    def __init__(self, directory: Path, shelf: Shelf | None = None) -> None:
+        """Keeps destinations.toml in a directory, unless there is another shelf for it."""
         self.path = directory / "destinations.toml"
+        self._shelf = shelf or FileShelf(self.path)
 
     def read(self) -> Contents:
-        """What the file says; empty where there is none. Raises Unreadable, naming the place."""
-        try:
-            with self.path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                data = file.read()
-        except FileNotFoundError:
-            return Contents(version=VERSION)
-        except OSError as error:
-            raise Unreadable(f"{self.path} cannot be read: {error.strerror}") from error
-        if mode & _OTHERS:
-            raise Unreadable(
-                f"{self.path} holds secrets and is open to others (mode {mode:04o}); "
-                f"close it with `chmod 600 {shlex.quote(str(self.path))}`, and rotate the secret if others were there"
-            )
-        return self._parse(data)
+        """What is kept; empty where nothing is. Raises Unreadable, naming the place."""
+        kept = self._shelf.read()
+        return Contents(version=VERSION) if kept is None else self._parse(kept.data)
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Contents]:
-        """Holds the store's lock for a block; what the block leaves in the contents is then saved in one step.
+        """Holds the store for a block; what the block leaves in the contents is then saved in one step.
 
         A block that raises saves nothing.
         """
-        try:
-            files.make_directory(self._directory)
-            lock = files.Lock(self._directory / "destinations.toml.lock")
-        except OSError as error:
-            raise Unreadable(f"{self._directory} cannot be written: {error.strerror}") from error
-        try:
-            with lock.held():
-                contents = self.read()
-                yield contents
-                self._save(contents)
-        finally:
-            lock.close()
+        with self._shelf.held():
+            contents = self.read()
+            yield contents
+            self._save(contents)
 
-    def stamp(self) -> tuple[int, int] | None:
-        """Something that differs once the file has been replaced."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+    def stamp(self) -> object:
+        """Something that differs once the store has been changed."""
+        return self._shelf.stamp()
 
     def _save(self, contents: Contents) -> None:
         try:
@@ -117,10 +89,7 @@ class Store:
                 "a secret that is no UTF-8 text cannot be saved; keep it in a file, as file:PATH"
             ) from None
         self._parse(data)
-        try:
-            files.replace(self.path, data)
-        except OSError as error:
-            raise Unreadable(f"{self.path} cannot be written: {error.strerror}; it is as it was") from error
+        self._shelf.replace(data)
 
     def _parse(self, data: bytes) -> Contents:
         try:
@@ -172,7 +141,7 @@ class Store:
                     raise self._wrong(str(error), f"{place}.headers") from None
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
-        where = f"{self.path}: {place}" if place else str(self.path)
+        where = f"{self._shelf.name}: {place}" if place else self._shelf.name
         return Unreadable(f"{where}: {problem}. The file is untouched; mend it and try again")
 
 
