@@ -12,7 +12,7 @@ import msgspec
 
 from arkcli.environment import Environment
 from arkcli.errors import ArkError, NotAccepted
-from arkcli.model import Draft, Instead
+from arkcli.model import Draft
 from arkcli.words import process_ending
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _ROOM: Final = 4 * 1024 * 1024
 _NOT_BEGUN: Final = "it was not begun"
 
-#: A draft whose body stands in the shared memory: id, name, time, the body's length, and the rest of it.
-_Head = tuple[str, str, str, int, tuple[str, ...] | None, dict[str, Instead] | None]
+#: A draft whose body stands in the shared memory: id, name, time, the body's length, and whom it is for.
+_Head = tuple[str, str, str, int, tuple[str, ...] | None]
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[_Head])
 
@@ -69,8 +69,7 @@ class Committer:
         for draft in drafts:
             writer.room.write(draft.body)
         heads: list[_Head] = [
-            (draft.id, draft.name, draft.at, size, draft.to, draft.instead)
-            for draft, size in zip(drafts, sizes, strict=True)
+            (draft.id, draft.name, draft.at, size, draft.to) for draft, size in zip(drafts, sizes, strict=True)
         ]
         try:
             writer.connection.send_bytes(_encoder.encode(heads))
@@ -162,13 +161,11 @@ def _serve(environment: Environment, leader: int, room: mmap.mmap, theirs: "Conn
         theirs.close()
         environment.let_go_of_streams()
         environment.follow(leader)
-        mine.send(environment.queue.end)
+        mine.send(bool(environment.queue))
         while True:
             heads = _decoder.decode(mine.recv_bytes())
             room.seek(0)
-            drafts = [
-                Draft(found, name, at, room.read(size), to, instead) for found, name, at, size, to, instead in heads
-            ]
+            drafts = [Draft(found, name, at, room.read(size), to) for found, name, at, size, to in heads]
             mine.send(_accept(environment, drafts))
     except (ArkError, EOFError, OSError):
         status = 0

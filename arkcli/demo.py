@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from arkcli import destinations, events, signing
-from arkcli.delivery.drain import Drain, Plan
-from arkcli.delivery.places import Limits
+from arkcli.delivery.drain import Plan
 from arkcli.destinations import Wanted
+from arkcli.draining import Job, drain
 from arkcli.environment import Environment
-from arkcli.roster import Roster
 from arkcli.schedule import RetrySchedule
 
 if TYPE_CHECKING:
@@ -101,15 +100,10 @@ def _signature(received: "Received") -> str:
 
 def _drain(environment: Environment, received: "list[Received]") -> tuple[bool, int]:
     """Drains until the event is delivered, or for 8 seconds."""
-    wire = environment.wire()
-    try:
-        roster = Roster(environment, lambda contents: contents.destinations, lambda _: None)
 
-        def done() -> bool:
-            return received[-1].event == _EVENT and received[-1].status == 200
+    def done() -> bool:
+        return received[-1].event == _EVENT and received[-1].status == 200
 
-        drain = Drain(environment.queue, wire, environment.clock, Limits(), roster.read, done, roster.tidy)
-        drained = drain.run(Plan(watch=True, seconds=8.0))
-    finally:
-        wire.close()
+    job = Job(lambda contents: contents.destinations, Plan(watch=True, seconds=8.0))
+    drained = drain(environment, job, lambda _: None, done)
     return drained.total("delivered") == 1, received[-1].attempt or 0

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arkcli import contract, times
-from arkcli.delivery.drain import SEND_HOLDS_FOR
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
 from arkcli.environment import Environment
-from arkcli.errors import AddressRefused, Busy, DeliveryFailed, UsageError
+from arkcli.errors import AddressRefused, DeliveryFailed, Held, UsageError
 from arkcli.headers import with_header
 from arkcli.model import Answer, Destination, Event, Outcome
+from arkcli.queue.patience import patiently
 from arkcli.signing import Concealed, Secret
 from arkcli.store import NAME, NAME_RULE, Contents
 from arkcli.url import parse_url, split_userinfo
@@ -60,7 +60,7 @@ def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destin
             current.workspace.secret = contents.workspace.secret
         else:
             fresh = False
-        environment.queue.join([destination.id])
+        environment.joined([destination])
         current.destinations.append(destination)
     return destination, answer, fresh
 
@@ -103,23 +103,15 @@ def set_paused(environment: Environment, name: str, *, paused: bool) -> None:
 
 
 def remove(environment: Environment, destination: Destination) -> int:
-    """Removes a destination and gives up what waits for it; returns how many deliveries that were. Raises Busy."""
-    queue = environment.queue
-    queue.join([destination.id])
+    """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy."""
+    environment.joined([destination])
     with environment.store.change() as contents:
         contents.destinations = [known for known in contents.destinations if known.id != destination.id]
-    until = environment.clock.monotonic() + SEND_HOLDS_FOR
-    while (claim := queue.claim(destination.id, "remove")) is None:
-        if environment.clock.monotonic() > until:
-            raise Busy(
-                f"{destination.name} is removed, but {queue.holder(destination.id)} still delivers to it; "
-                f"what waits for it stays on disk"
-            )
-        environment.clock.sleep(0.05)
-    standing = queue.standing(destination.id)
-    queue.leave(destination.id)
-    claim.release()
-    return standing.waiting + sum(standing.retrying) + standing.dead
+
+    def busy(held: Held) -> str:
+        return f"{destination.name} is removed, but {held.holder} still delivers to it; what waits for it stays on disk"
+
+    return patiently(environment.clock, lambda: environment.queue.leave(destination.id), busy)
 
 
 def new_secret(environment: Environment) -> Secret:
@@ -131,7 +123,7 @@ def ping_event(environment: Environment) -> Event:
     """A fresh `ping`, which is never in the queue."""
     now = times.to_text(environment.clock.now())
     body = contract.make_body(contract.PING, b"{}", contract.Filling(timestamp=now, batch_id=""))
-    return Event(0, 0, environment.new_id("evt"), contract.PING, now, body)
+    return Event(environment.new_id("evt"), contract.PING, now, body)
 
 
 def ping_all(environment: Environment, endpoints: "Sequence[Endpoint]") -> list[tuple[Destination, Answer]]:

@@ -14,8 +14,7 @@ from arkcli.environment import Environment
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.files import DIRECTORY_MODE, FILE_MODE
 from arkcli.model import Destination
-from arkcli.queue.local import Holder, LocalQueue
-from arkcli.queue.view import Standing
+from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store import Contents
 from arkcli.times import describe_duration
 from arkcli.words import counted
@@ -102,11 +101,11 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
     queue = environment.queue
     events, size = queue.totals
-    joined = [found for found in destinations if queue.has_place(found.id)]
-    standings = [(found, queue.standing(found.id)) for found in joined]
+    known = queue.standings(found.id for found in destinations)
+    standings = [(found, known[found.id]) for found in destinations if found.id in known]
     newest += [standing.last.at for _, standing in standings if standing.last]
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
-    holders = {found.name: queue.holder(found.id) for found in joined if queue.is_held(found.id)}
+    holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
     return [
         _passed("queue", f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"),
         check_damage(queue),
@@ -180,9 +179,9 @@ def check_place(directory: Path) -> Check:
     return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
 
 
-def check_damage(queue: LocalQueue) -> Check:
+def check_damage(queue: Queue) -> Check:
     """Whether the newest part of each file in the queue can be read."""
-    damaged = queue.check_tails(_TAIL).damaged
+    damaged = queue.check_recent(_TAIL).damaged
     if damaged:
         said = f"{counted(len(damaged), 'damaged line')}, the first in {damaged[0].file}: {damaged[0].problem}"
         return Check("damage", Status.FAIL, said, "all others are safe; `ark queue check` reads everything")

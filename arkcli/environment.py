@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
-from arkcli import schedule
 from arkcli.errors import ArkError, ExitCode, UsageError
 from arkcli.signing import Secret
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from arkcli.delivery.loop import Token
     from arkcli.model import Destination
     from arkcli.output import Output
-    from arkcli.queue.local import LocalQueue
+    from arkcli.queue.engine import Queue
     from arkcli.schedule import RetrySchedule
     from arkcli.store import Contents, Store
     from arkcli.times import Clock
@@ -44,9 +43,8 @@ class SystemClock:
         """Milliseconds since 1970, UTC."""
         return time.time_ns() // 1_000_000
 
-    def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
-        return time.monotonic()
+    #: Seconds on a clock that never goes back. Python's own function: the delivery loop asks it all the time.
+    monotonic = staticmethod(time.monotonic)
 
     def sleep(self, seconds: float) -> None:
         """Waits so many seconds."""
@@ -64,20 +62,22 @@ class Environment:
         stderr: TextIO,
         clock: "Clock | None" = None,
         randomness: Callable[[int], bytes] = os.urandom,
-        retries: "RetrySchedule" = schedule.DOCUMENTED,
+        retries: "RetrySchedule | None" = None,
     ) -> None:
-        """`randomness` returns so many random bytes. `color` may be set to always or never afterwards."""
+        """`randomness` returns so many random bytes; without `retries` the documented schedule holds.
+
+        `color` may be set to always or never afterwards.
+        """
         self.variables = variables
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         self.clock: Clock = clock or SystemClock()
         self.randomness = randomness
-        self.schedule = retries
+        self._retries = retries
         self.color = "auto"
         self.stop_signal: int | None = None
         self._on_stop: Callable[[], None] = _nothing
-        self._tell: Callable[[], None] = _nothing
         self._leader: int | None = None
 
     @classmethod
@@ -99,6 +99,13 @@ class Environment:
         return Output(self.stdout, self.stderr, self.variables, as_json=as_json, quiet=quiet, color=self.color)
 
     @cached_property
+    def schedule(self) -> "RetrySchedule":
+        """When a failed delivery is tried again."""
+        from arkcli.schedule import DOCUMENTED
+
+        return self._retries or DOCUMENTED
+
+    @cached_property
     def store(self) -> "Store":
         """The destinations and the secret."""
         from arkcli.paths import config_directory
@@ -107,11 +114,18 @@ class Environment:
         return Store(config_directory(self.variables))
 
     @cached_property
-    def queue(self) -> "LocalQueue":
-        """The queue, opened; made where there is none. Raises Unreadable."""
-        from arkcli.queue.local import LocalQueue
+    def queue(self) -> "Queue":
+        """The queue, opened; made where there is none. Raises Unreadable. No other module knows which engine it is."""
+        from arkcli.queue.local.queue import LocalQueue
 
         return LocalQueue(self.queue_directory, self.schedule)
+
+    def joined(self, destinations: "Iterable[Destination]") -> "list[Destination]":
+        """Destinations that have their place in the queue: whoever asks the queue about some gets them here."""
+        found = list(destinations)
+        if found:
+            self.queue.join(destination.id for destination in found)
+        return found
 
     @property
     def queue_directory(self) -> "Path":
@@ -129,12 +143,12 @@ class Environment:
         files.make_directory(directory)
         return files.nameless(directory)
 
-    def wire(self) -> "Wire[Token]":
-        """A way out to the network."""
+    def wire(self, connections: int = 256) -> "Wire[Token]":
+        """A way out to the network, which keeps so many connections at most."""
         from arkcli.wire.transfer import ca_bundle
         from arkcli.wire.wire import Wire
 
-        return Wire(ca_bundle(self.variables), self.clock)
+        return Wire(ca_bundle(self.variables), self.clock, connections)
 
     def new_id(self, prefix: str) -> str:
         """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
@@ -182,12 +196,12 @@ class Environment:
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
 
-    def stop_on_signals(self, then: Callable[[], None] | None = None, tell: Callable[[], None] | None = None) -> None:
+    def stop_on_signals(self, then: Callable[[], None] | None = None) -> None:
         """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once.
 
-        `then` is called at the first, wherever the process is; `tell` at each, to pass it on.
+        `then` is called at the first, wherever the process is.
         """
-        self._on_stop, self._tell = then or _nothing, tell or _nothing
+        self._on_stop = then or _nothing
         for number in _STOPS:
             signal.signal(number, self._stop)
 
@@ -196,7 +210,7 @@ class Environment:
 
         Ctrl-C reaches a whole group of processes, and so does a service manager: what the leader passes on counts once.
         """
-        self._leader, self._tell = leader, _nothing
+        self._leader = leader
         # What it opens from now on is its own: locks are shared with whoever opened them.
         self.__dict__.pop("queue", None)
         for number in _STOPS:
@@ -220,18 +234,11 @@ class Environment:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
 
-    def stop_followers(self, processes: Iterable[int]) -> None:
-        """Passes a signal to stop on to processes that follow this one."""
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, _STOP_FOLLOWER)
-
     def stopping(self) -> bool:
         """Whether a clean stop has been asked for."""
         return self.stop_signal is not None or (self._leader is not None and os.getppid() != self._leader)
 
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
-        self._tell()
         if self.stop_signal is not None:
             # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)

@@ -8,6 +8,7 @@ ArkError
 ├── NotAccepted           1   the event could not be made durable; nothing was accepted
 ├── NotRecorded           1   an outcome could not be written down, so delivering stopped
 ├── Busy                  1   another process holds what this one needs
+│   └── Held                  another process has claimed a destination
 ├── Unreadable           78   the store or the queue cannot be read
 └── Interrupted         130   told to stop
 """
@@ -85,6 +86,18 @@ class Busy(ArkError):
     """Another process holds what this one needs."""
 
     code = "busy"
+
+
+class Held(Busy):
+    """Another process has claimed a destination."""
+
+    code = "held"
+
+    def __init__(self, destination_id: str, holder: object) -> None:
+        """`holder` says in words who has it."""
+        super().__init__(f"{holder} is delivering to {destination_id}")
+        self.destination_id = destination_id
+        self.holder = holder
 
 
 class Unreadable(ArkError):

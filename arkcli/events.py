@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arkcli import contract, samples, shaping, times
+from arkcli import contract, files, samples, shaping, times
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Report, Sender, Sending
 from arkcli.environment import Environment
@@ -82,25 +82,23 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     been accepted, NotRecorded.
     """
     drafted = draft(environment, order)
+    environment.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
-    queue = environment.queue
-    queue.join(destination.id for destination in contents.destinations)
-
-    def accept() -> Event:
-        (event,) = queue.accept([drafted], unique=order.event_id is not None)
-        if event.body is not drafted.body:
-            _check_same(event, order)
-            raise Repeated(event)
-        return event
-
     active = [destination for destination in receivers if not destination.paused] if now else []
+    # A secret that cannot be had is told before anything is accepted.
+    endpoints = environment.endpoints(active, contents) if active else []
+    (event,) = environment.queue.accept([drafted], unique=order.event_id is not None)
+    if event.body is not drafted.body:
+        _check_same(event, order)
+        raise Repeated(event)
     if not active:
-        return Sending(accept(), _in_order(receivers, []))
-    endpoints = environment.endpoints(active, contents)
-    wire = environment.wire()
+        return Sending(event, _in_order(receivers, []))
+    descriptors = files.free_descriptors()
+    limits = Limits().within(descriptors)
+    wire = environment.wire(limits.connections(descriptors))
     try:
-        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
-        sending = sender.send(queue, endpoints, accept)
+        sender = Sender(wire, environment.clock, limits, environment.schedule, environment.stopping)
+        sending = sender.send(environment.queue, endpoints, event, limits.claims(descriptors))
     finally:
         wire.close()
     return Sending(sending.event, _in_order(receivers, sending.reports))
@@ -122,7 +120,7 @@ def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> t
 def unsaved(environment: Environment, order: Order) -> Event:
     """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
     drafted = draft(environment, order)
-    return Event(0, 0, drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
+    return Event(drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
 
 
 def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:

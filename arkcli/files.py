@@ -22,6 +22,9 @@ PUBLIC_MODE: Final = 0o644
 #: Descriptors that are kept open stay above this: select(2), which libcurl waits with, reaches 1,023 only.
 _HIGH_DESCRIPTOR: Final = 1024
 
+#: How many files a process of ours has open before it delivers.
+_OPEN_AT_FIRST: Final = 16
+
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.glusterfs", "fuse.sshfs")
 )
@@ -232,6 +235,16 @@ def raise_descriptor_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def free_descriptors() -> int:
+    """How many more files this process may open."""
+    limit = raise_descriptor_limit()
+    try:
+        return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path for each would open as many again
+    except OSError:
+        # Nobody can tell here: then it is taken for a young process.
+        return limit - _OPEN_AT_FIRST
 
 
 def network_file_system(path: Path, mounts: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from arkcli.model import Destination
-from arkcli.queue.view import Standing
+from arkcli.queue.engine import Standing, Totals
 
 _HELP: Final = {
     "ark_deliveries": "Deliveries that are not done, by destination and state.",
@@ -23,9 +23,10 @@ class _Sample(NamedTuple):
     value: float
 
 
-def exposition(standings: Sequence[tuple[Destination, Standing]], events: int, size: int, now: int) -> bytes:
+def exposition(standings: Sequence[tuple[Destination, Standing]], totals: Totals, now: int) -> bytes:
     """All metrics as of a time (milliseconds, UTC)."""
-    samples = [*_samples(standings, now), _Sample("ark_log_events", {}, events), _Sample("ark_log_bytes", {}, size)]
+    log = [_Sample("ark_log_events", {}, totals.events), _Sample("ark_log_bytes", {}, totals.size)]
+    samples = [*_samples(standings, now), *log]
     lines = []
     for metric, meaning in _HELP.items():
         lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]

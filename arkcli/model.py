@@ -7,11 +7,6 @@ import msgspec
 
 from arkcli.signing import Concealed, Secret
 
-#: A delivery has this many attempts at most (contract, "Delivery and retries").
-MAX_ATTEMPTS: Final = 5
-#: The attempt that a dead delivery would be waiting for, were there one more.
-DEAD: Final = MAX_ATTEMPTS + 1
-
 
 class Outcome(StrEnum):
     """How an attempt ended."""
@@ -35,9 +30,6 @@ class State(StrEnum):
     DROPPED = "dropped"
 
 
-_IS_DELIVERED: Final = State.DELIVERED
-
-
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A URL that receives every event. These are its keys in destinations.toml.
 
@@ -57,51 +49,36 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     headers: dict[str, Concealed] = {}
 
 
-#: What an event may take the place of at a destination: the attempt that would have been next there (2 to 5; 6 for a
-#: dead delivery), and position and length of the journal line, or of the dead event's line, that it stands on.
-Instead = tuple[int, int, int]
-
-
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An accepted event. `position` and `length` say where its line stands in the event log (bytes).
-
-    `to` are the ids of the destinations it is for, None for all. `instead` says for some of them which delivery it
-    takes the place of: that is how a delivery is retried now, and a dead one revived. It is None for an event that is
-    sent for the first time, and empty for one that is sent again beside nothing that waits.
+    """An accepted event. `at` is when it was accepted: ISO 8601, UTC. `to` are the ids of the destinations it is for,
+    None for all.
     """
 
-    position: int
-    length: int
     id: str
     name: str
     at: str
     body: bytes
     to: tuple[str, ...] | None = None
-    instead: dict[str, Instead] | None = None
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way into the log. `at` is ISO 8601 text; the rest is as in `Event`."""
+    """An event on its way into the queue. The fields are those of `Event`."""
 
     id: str
     name: str
     at: str
     body: bytes
     to: tuple[str, ...] | None = None
-    instead: dict[str, Instead] | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One attempt that is due: an event for a destination.
 
-    `after` is the position and length of the journal line that this attempt is the retry of; None for the first.
-    `instead` is what a first attempt takes the place of.
+    A queue's engine hands out a subclass of its own, which also says which delivery that is; nobody else looks there.
     """
 
     event: Event
     attempt: int
-    after: tuple[int, int] | None = None
-    instead: Instead | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -132,14 +109,17 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     duration_ms: int
     excerpt: str
 
-    @property
-    def state(self) -> State:
-        """Where this attempt leaves its delivery."""
-        return state_after(self.attempt, self.outcome)
 
-
-def state_after(attempt: int, outcome: Outcome) -> State:
-    """Where an attempt leaves its delivery: after the fifth failure it is dead (contract)."""
-    if outcome is _DELIVERED:
-        return _IS_DELIVERED
-    return State.RETRYING if attempt < MAX_ATTEMPTS else State.DEAD
+def attempt_of(delivery: Delivery, answer: Answer, at: int) -> Attempt:
+    """The attempt that a delivery and its answer make, recorded at a time (milliseconds, UTC)."""
+    return Attempt(
+        event_id=delivery.event.id,
+        event=delivery.event.name,
+        attempt=delivery.attempt,
+        at=at,
+        outcome=answer.outcome,
+        status=answer.status,
+        error=answer.error,
+        duration_ms=answer.duration_ms,
+        excerpt=answer.excerpt,
+    )

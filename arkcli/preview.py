@@ -39,7 +39,7 @@ def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Req
             url=endpoint.destination.url,
             headers={
                 name: _MASK if name in _set_by_user(endpoint.destination) else value
-                for name, value in endpoint.requests.request(Delivery(event, 1), at).headers
+                for name, value in endpoint.requests.headers(Delivery(event, 1), at)
             },
             body=event.body.decode(),
         )
@@ -54,8 +54,7 @@ def commands(event: Event, destinations: Iterable[Destination]) -> list[tuple[De
 
 def _command(event: Event, destination: Destination) -> str:
     # The command signs for itself when it is run.
-    first = Delivery(event, 1)
-    told = request.attempt_headers(first, request.delivery_id(first, destination))
+    told = request.attempt_headers(Delivery(event, 1), destination)
     own = _set_by_user(destination)
     shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}
     return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)

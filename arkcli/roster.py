@@ -35,8 +35,7 @@ class Roster:
         stamp = self._environment.store.stamp()
         if stamp != self._stamp or not self._endpoints:
             contents = self._environment.store.read()
-            chosen = [found for found in self._choose(contents) if not found.paused]
-            self._environment.queue.join(found.id for found in chosen)
+            chosen = self._environment.joined(found for found in self._choose(contents) if not found.paused)
             self._endpoints = {
                 found.id: endpoint for found in chosen if (endpoint := self._endpoint(found, contents)) is not None
             }
@@ -52,9 +51,8 @@ class Roster:
         """Removes from the queue what nobody needs and what is older than the store says to keep."""
         contents = self._environment.store.read()
         keep = round(times.parse_duration(contents.queue.keep) * 1000)
-        everybody = [found.id for found in contents.destinations]
-        self._environment.queue.join(everybody)
-        self._environment.queue.expire(everybody, self._environment.clock.now() - keep)
+        everybody = [found.id for found in self._environment.joined(contents.destinations)]
+        self._environment.queue.tidy(everybody, self._environment.clock.now() - keep)
 
     def _endpoint(self, found: Destination, contents: Contents) -> "Endpoint | None":
         try:

@@ -2,6 +2,12 @@
 
 from typing import Final, NamedTuple
 
+from arkcli.model import Outcome, State
+
+# Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
+_DELIVERED: Final = Outcome.DELIVERED
+_IS_DELIVERED: Final = State.DELIVERED
+
 
 class RetrySchedule(NamedTuple):
     """The delays, in milliseconds, between an attempt's outcome and the attempt after it."""
@@ -24,6 +30,12 @@ class RetrySchedule(NamedTuple):
         """
         due_at = self.next_attempt_at(attempt, failed_at)
         return due_at is not None and (now >= due_at or failed_at > now)
+
+    def state_after(self, attempt: int, outcome: Outcome) -> State:
+        """Where an attempt leaves its delivery: after the last failure it is dead."""
+        if outcome is _DELIVERED:
+            return _IS_DELIVERED
+        return State.RETRYING if attempt < self.attempts else State.DEAD
 
 
 #: 30 seconds, 5 minutes, 30 minutes, 2 hours: five attempts in all. Documented; never changes.

@@ -16,8 +16,8 @@ with atheris.instrument_imports(include=["arkcli"]):
     from arkcli import contract, screen, shaping, signing
     from arkcli.errors import PayloadError, Unreadable, UsageError
     from arkcli.explain.search import explain
-    from arkcli.queue import lines
-    from arkcli.queue.lines import Damaged
+    from arkcli.queue.local import lines
+    from arkcli.queue.local.lines import Damaged
     from arkcli.receiver import plan
     from arkcli.store import Store
 

@@ -14,15 +14,16 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "schedule", "times", "complaints", "ndjson", "words"),
+    ("errors", "screen", "signing", "times", "complaints", "ndjson", "words"),
     ("model", "contract", "headers", "secretsource", "explain", "curl", "url"),
-    ("samples", "schemas", "paths", "files", "shaping", "stats"),
-    ("guard",),
+    ("samples", "schedule", "schemas", "paths", "files", "shaping", "stats"),
+    ("guard", "shelf"),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery", "metrics"),
     ("environment",),
     ("committer", "destinations", "doctor", "events", "operating", "preview", "roster", "settings"),
-    ("demo", "draining", "streaming"),
+    ("draining", "streaming"),
+    ("demo",),
     ("cli",),
     ("__main__",),
 )
@@ -132,6 +133,26 @@ def test_a_module_imports_only_from_floors_below_its_own() -> None:
         }
 
     assert offenders(too_high) == {}
+
+
+def test_one_module_alone_knows_which_engine_keeps_the_queue() -> None:
+    def engines(module: str) -> set[str]:
+        inside = module.startswith(("arkcli.queue.local", "arkcli.environment"))
+        return set() if inside else {found for found in imports_of(module) if found.startswith("arkcli.queue.local")}
+
+    assert offenders(engines) == {}
+
+
+def test_nothing_above_the_seam_knows_where_an_engine_keeps_a_delivery() -> None:
+    tickets = {"position", "instead", "after", "segments", "journal"}
+
+    def known(module: str) -> set[str]:
+        if module.startswith("arkcli.queue.local"):
+            return set()
+        attributes = {node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute)}
+        return attributes & tickets
+
+    assert offenders(known) == {}
 
 
 def test_the_document_draws_the_same_floors() -> None:

@@ -17,8 +17,7 @@ import pytest
 from arkcli import doctor
 from arkcli.doctor import Space, Status
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.queue.local import Holder
-from arkcli.queue.view import Standing
+from arkcli.queue.engine import Holder, Standing
 from tests.world import START, Certificates, TestReceiver, World, receiver
 
 MB = 1024 * 1024
@@ -250,7 +249,7 @@ def test_a_stopped_holder_of_a_lock_is_named(world: World, receive: Callable[...
     code = """
 import os, signal, sys
 from pathlib import Path
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import DOCUMENTED
 queue = LocalQueue(Path(sys.argv[1]), DOCUMENTED)
 claim = queue.claim(sys.argv[2], "drain")

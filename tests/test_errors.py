@@ -17,6 +17,7 @@ ERRORS = [
     (errors.NotAccepted, "not_accepted", 1),
     (errors.NotRecorded, "not_recorded", 1),
     (errors.Busy, "busy", 1),
+    (errors.Held, "held", 1),
     (errors.Unreadable, "unreadable", 78),
     (errors.Interrupted, "interrupted", 130),
 ]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.errors import ExitCode
-from tests.queue.machine import MEMORY
+from tests.queue.local.machine import MEMORY
 from tests.world import PAYLOAD, World, receiver
 
 READING: Final = (

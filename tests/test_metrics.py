@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arkcli.metrics import exposition
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.queue.view import Standing
+from arkcli.queue.engine import Standing, Totals
 from tests.world import START, TestReceiver, World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -32,7 +32,7 @@ def test_every_count_and_age_can_be_read_back() -> None:
         (crm, Standing(3, (1, 0, 2, 0), 4, START - 30_000, START - 90_000, last)),
         (odd, Standing(0, (0, 0, 0, 0), 0, START + 30_000, None, None)),
     ]
-    found = read(exposition(standings, 12, 3_456, START).decode())
+    found = read(exposition(standings, Totals(12, 3_456), START).decode())
     assert value(found, "ark_deliveries", destination="crm", state="waiting") == 3
     assert value(found, "ark_deliveries", destination="crm", state="retrying") == 3
     assert value(found, "ark_deliveries", destination="crm", state="dead") == 4

@@ -1,10 +1,9 @@
-"""The words: what counts as delivered, and where an attempt leaves a delivery."""
+"""The words: what counts as delivered."""
 
 import msgspec
 import pytest
 
-from arkcli.model import MAX_ATTEMPTS, Answer, Attempt, Destination, Outcome, State, state_after
-from arkcli.schedule import DOCUMENTED
+from arkcli.model import Answer, Destination, Outcome, State
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 226, 299])
@@ -20,26 +19,6 @@ def test_nothing_else_is_delivered(status: int | None) -> None:
 @pytest.mark.parametrize("status", [200, 204, 500, None])
 def test_nothing_with_an_error_is_delivered(status: int | None) -> None:
     assert Answer(status, "the connection broke", 1).outcome is Outcome.FAILED
-
-
-@pytest.mark.parametrize(
-    ("attempt", "outcome", "state"),
-    [
-        *((attempt, Outcome.DELIVERED, State.DELIVERED) for attempt in range(1, 6)),
-        *((attempt, Outcome.FAILED, State.RETRYING) for attempt in range(1, 5)),
-        (5, Outcome.FAILED, State.DEAD),
-    ],
-)
-def test_a_delivery_is_retried_until_its_fifth_failure_makes_it_dead(
-    attempt: int, outcome: Outcome, state: State
-) -> None:
-    assert state_after(attempt, outcome) is state
-    made = Attempt("evt_1", "signal.promoted", attempt, 0, outcome, None, None, 1, "")
-    assert made.state is state
-
-
-def test_as_many_attempts_are_made_as_the_schedule_has() -> None:
-    assert MAX_ATTEMPTS == DOCUMENTED.attempts == 5
 
 
 def test_a_destination_is_written_without_what_it_leaves_at_its_default() -> None:

@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from arkcli import times
 from arkcli.environment import Environment
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import DOCUMENTED
-from tests.queue.faults import failing_at, hooked, killed_at
-from tests.queue.machine import MEMORY
+from tests.queue.local.faults import failing_at, hooked, killed_at
+from tests.queue.local.machine import MEMORY
 from tests.world import PAYLOAD, Request, Result, TestReceiver, World, answer
 
 NAMES: Final = ("crm", "lake", "wiki")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.schedule import DOCUMENTED
+from arkcli.model import Outcome, State
+from arkcli.schedule import DOCUMENTED, RetrySchedule
 from tests.world import START
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
@@ -50,3 +51,18 @@ def test_while_the_clock_runs_forward_a_retry_is_due_exactly_when_its_time_has_c
     due_at = DOCUMENTED.next_attempt_at(attempt, failed_at)
     assert due_at is not None
     assert DOCUMENTED.is_due(attempt, failed_at, failed_at + passed) is (failed_at + passed >= due_at)
+
+
+@pytest.mark.parametrize("retries", [1, 2, 4, 8])
+def test_a_delivery_is_retried_until_its_last_failure_makes_it_dead(retries: int) -> None:
+    schedule = RetrySchedule((1_000,) * retries)
+    for attempt in range(1, retries + 2):
+        assert schedule.state_after(attempt, Outcome.DELIVERED) is State.DELIVERED
+        last = State.DEAD if attempt == retries + 1 else State.RETRYING
+        assert schedule.state_after(attempt, Outcome.FAILED) is last
+        assert (schedule.next_attempt_at(attempt, START) is None) == (last is State.DEAD)
+
+
+def test_the_documented_schedule_makes_five_attempts() -> None:
+    states = [DOCUMENTED.state_after(attempt, Outcome.FAILED) for attempt in range(1, 6)]
+    assert states == [State.RETRYING] * 4 + [State.DEAD]

@@ -14,7 +14,7 @@ SECRET, BODY = "s3cret", b'{"event":"ping"}'
 #: Expensive, and of no use to a signature.
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
-    *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local"),
+    *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
     "arkcli.explain.search",
 }
 

@@ -19,6 +19,8 @@ import trustme
 from arkcli import schedule
 from arkcli.cli.app import run
 from arkcli.environment import Environment
+from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import RetrySchedule
 
 START = 1_795_000_000_000
@@ -112,6 +114,20 @@ class World:
         """Adds a receiver as a destination, without a ping."""
         result = self.ark("dest", "add", receiver.url, "--name", name, "--allow-local", "--no-ping", *options)
         assert result.status == 0, result
+
+    @contextmanager
+    def held(self, name: str, purpose: str = "drain") -> Iterator[Claim]:
+        """Holds a destination as another process would."""
+        destination = self.environment().store.read().find(name)
+        assert destination is not None
+        other = LocalQueue(self.queue_directory, self.retries)
+        claim = other.claim(destination.id, purpose)
+        assert claim is not None
+        try:
+            yield claim
+        finally:
+            claim.release()
+            other.close()
 
     @property
     def store_file(self) -> Path:

@@ -33,7 +33,7 @@ from arkcli.signing import Secret
 from arkcli.words import counted
 
 if TYPE_CHECKING:
-    from arkcli.queue.view import Standing
+    from arkcli.queue.engine import Standing
 
 app = App("Keep the destinations: URLs that receive every event.")
 
@@ -272,8 +272,8 @@ def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secre
 def _standings(environment: Environment, found: "list[Destination]") -> "list[Standing]":
     if not found:
         return []
-    environment.queue.join(known.id for known in found)
-    return [environment.queue.standing(known.id) for known in found]
+    standings = environment.queue.standings(known.id for known in environment.joined(found))
+    return [standings[known.id] for known in found]
 
 
 def _yes_or_no(value: object) -> object:

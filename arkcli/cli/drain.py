@@ -46,9 +46,6 @@ def drain(
     ] = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, max=64, help="Processes that share the work, by destination.")
-    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
@@ -57,7 +54,7 @@ def drain(
 ) -> None:
     """Attempt everything that is due, oldest first per destination.
 
-    Exit status: 0 the work is done, 1 a delivery or a worker died or a destination has no usable secret, 130
+    Exit status: 0 the work is done, 1 a delivery died or a destination has no usable secret, 130
     interrupted; with --strict also 75 something is left.
 
     Example: ark drain --for 55s --quiet
@@ -76,14 +73,13 @@ def drain(
     if dry_run:
         now = environment.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
-        chosen = [found for found in choose(environment.store.read()) if not found.paused]
-        environment.queue.join(found.id for found in chosen)
+        chosen = environment.joined(found for found in choose(environment.store.read()) if not found.paused)
         due = operating.due(environment, chosen, moment)
         show_deliveries(context, due, "nothing would be attempted", as_json=as_json, quiet=quiet)
         return
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
-    job = Job(choose, plan, limits, workers)
-    drained, died = draining.drain(environment, job, output.warn)
+    job = Job(choose, plan, limits)
+    drained = draining.drain(environment, job, output.warn)
     for held in drained.held:
         output.note(f"{held.name} was left to {held.by}, which is delivering to it")
     if not (drained.total("attempted") or drained.held or drained.left_out):
@@ -92,7 +88,7 @@ def drain(
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    failed = bool(died or drained.left_out or drained.total("dead"))
+    failed = bool(drained.left_out or drained.total("dead"))
     status = _exit_code(environment, job, failed=failed, strict=strict)
     output.result(
         _json(drained, totals),

@@ -13,7 +13,7 @@ _TOGETHER: Final = {
         *("--dead", "--all-dead", "-n"),
     ),
     "Signing secret": ("--secret", "--secret-file", "--own-secret", "--workspace-secret"),
-    "Limits": ("--concurrency", "--per-destination", "--workers"),
+    "Limits": ("--concurrency", "--per-destination"),
     "Output": ("--json", "--quiet", "--color", "--version", "--help"),
 }
 _SECTION_OF: Final = {name: section for section, names in _TOGETHER.items() for name in names}

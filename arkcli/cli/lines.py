@@ -12,7 +12,6 @@ import typer
 from arkcli import draining
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
-from arkcli.delivery.places import Limits
 from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
@@ -45,7 +44,7 @@ def send_lines(
         # A secret that cannot be had is told before anything is accepted, as for a single event.
         environment.endpoints([found for found in receivers if not found.paused], contents)
     environment.stop_on_signals()
-    environment.queue.join(found.id for found in receivers)
+    environment.joined(receivers)
     intake = Intake(environment, order)
     with _opened(environment, file) as stream:
         if strict:
@@ -60,7 +59,7 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
-        drained, _ = draining.drain(environment, Job(_these(receivers), Plan(), Limits()), output.warn)
+        drained = draining.drain(environment, Job(_these(receivers), Plan()), output.warn)
         _show_drained(output, drained, receivers)
         status = _exit_code(environment, drained)
     raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)

@@ -81,14 +81,12 @@ def log(
     wanted = _wanted(environment, event, outcome, status, since)
     output = output_of(context, as_json=as_json, quiet=quiet)
     contents = environment.store.read()
-    destinations = choose_destinations(contents, to) if to or contents.destinations else []
-    environment.queue.join(found.id for found in destinations)
+    destinations = environment.joined(choose_destinations(contents, to) if to or contents.destinations else [])
     if follow:
         environment.stop_on_signals()
     with ExitStack() as stack:
         views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
-        told = [(found, *view.follow()) for found, view in views]
-        past = merge(*(_named(found, before) for found, before, _ in told), key=lambda named: named[1].at)
+        past = merge(*(_named(found, view.attempts()) for found, view in views), key=lambda named: named[1].at)
         until_stopped = takewhile(lambda _: not environment.stopping(), past)
         matching = (named for named in until_stopped if wanted(named[1]))
         chosen = matching if number is None else deque(matching, maxlen=number)
@@ -101,8 +99,8 @@ def log(
                 break
             _print(rows, found, attempt)
         while follow and not environment.stopping():
-            for found, _, new in told:
-                for attempt in filter(wanted, new()):
+            for found, view in views:
+                for attempt in filter(wanted, view.new_attempts()):
                     _print(rows, found, attempt)
             environment.clock.sleep(_POLL)
     if follow:

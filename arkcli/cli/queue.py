@@ -31,9 +31,8 @@ from arkcli.cli.records import answer_cell, attempt_json, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Destination, State
-from arkcli.operating import Selection
 from arkcli.output import Table
-from arkcli.queue.view import Pending
+from arkcli.queue.engine import Pending, Selection
 from arkcli.screen import clean_lines
 from arkcli.words import counted
 
@@ -72,7 +71,8 @@ def summary(
     environment = environment_of(context)
     found = _joined(environment)
     queue = environment.queue
-    standings = [(known, queue.standing(known.id)) for known in found]
+    held_by_id = queue.standings(known.id for known in found)
+    standings = [(known, held_by_id[known.id]) for known in found if known.id in held_by_id]
     events, size = queue.totals
     if prometheus is not None:
         operating.write_metrics(environment, prometheus, standings)
@@ -86,7 +86,7 @@ def summary(
         for known, held in standings
     ]
     if output.on_a_terminal:
-        rows = [(*row, last_hour(environment, known)) for row, known in zip(rows, found, strict=True)]
+        rows = [(*row, last_hour(environment, known)) for row, (known, _) in zip(rows, standings, strict=True)]
     output.result(
         {
             "destinations": [
@@ -214,7 +214,7 @@ def retry(
     environment = environment_of(context)
     chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
     _check_found(environment, chosen, selection, [State.RETRYING, State.DEAD])
-    count = operating.retry(environment, chosen, selection, dry=dry_run)
+    count = operating.retry(environment, selection, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     output_of(context, as_json=as_json, quiet=quiet).result(
@@ -268,14 +268,14 @@ def check(
     environment = environment_of(context)
     result = environment.queue.check(repair_at=times.to_text(environment.clock.now()) if repair else None)
     output = output_of(context, as_json=as_json, quiet=quiet)
-    rows = [(str(found.file), found.line, found.problem) for found in result.damaged]
+    rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
         "ok": not rows,
         "lines": result.lines,
         "damaged": [{"file": file, "line": line, "problem": problem} for file, line, problem in rows],
     }
     if result.set_aside is not None:
-        document["set_aside"] = str(result.set_aside)
+        document["set_aside"] = result.set_aside
     said = f"{counted(result.lines, 'line')} read, {len(rows):,} damaged"
     if rows and result.set_aside is None:
         said += "; all others are safe and go on being delivered. --repair sets the damaged ones aside"
@@ -302,8 +302,7 @@ def show_deliveries(
 def _joined(environment: Environment, names: list[str] | None = None) -> list[Destination]:
     contents = environment.store.read()
     found = choose_destinations(contents, names) if names or contents.destinations else []
-    environment.queue.join(known.id for known in found)
-    return found
+    return environment.joined(found)
 
 
 def _selection(
@@ -313,7 +312,9 @@ def _selection(
         raise UsageError("--dead needs --to NAME; --all-dead means every destination")
     if not (event_ids or dead or all_dead):
         raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
-    return _joined(environment, to), Selection(frozenset(event_ids or ()), dead=dead or all_dead)
+    chosen = _joined(environment, to)
+    ids = tuple(known.id for known in chosen)
+    return chosen, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
 
 
 def _check_found(

@@ -21,7 +21,7 @@ from arkcli.cli.options import (
     parse_time,
 )
 from arkcli.errors import UsageError
-from arkcli.operating import Replay
+from arkcli.queue.engine import Replay
 from arkcli.words import counted
 
 app = App()
@@ -59,21 +59,23 @@ def replay(
     if event is not None:
         check_event(event)
     now = environment.clock.now()
+    contents = environment.store.read()
+    destinations = choose_destinations(contents, to)
+    environment.joined(contents.destinations)
     chosen = Replay(
+        destination_ids=tuple(found.id for found in destinations),
+        everybody=to is None,
         event_ids=frozenset(event_ids or ()),
         since=None if since is None else parse_time(since, now, "--since"),
         until=None if until is None else parse_time(until, now, "--until"),
         event=event,
         failed=failed,
     )
-    contents = environment.store.read()
-    destinations = choose_destinations(contents, to)
-    environment.queue.join(found.id for found in contents.destinations)
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
-        count = operating.replay(environment, destinations, to is None, chosen, dry=True)
+        count = operating.replay(environment, chosen, dry=True)
         if count > 1:
             ask(environment, f"Send {counted(count, 'event')} again?")
-    count = operating.replay(environment, destinations, to is None, chosen, dry=dry_run)
+    count = operating.replay(environment, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     output_of(context, as_json=as_json, quiet=quiet).result(

@@ -1,16 +1,17 @@
 """The one loop that makes attempts. `send`, `drain` and `ping` are this loop over different work.
 
-It knows no files and no network: it asks sources for what is due, starts it on the wire, and hands back what came of
-it.
+It asks sources for what is due, starts it on the wire, and has written down what came of it: once in a round, for all
+destinations together.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from arkcli.delivery.places import Limits, Share
 from arkcli.errors import NotRecorded
 from arkcli.model import Answer, Delivery
+from arkcli.queue.engine import Result
 from arkcli.times import Clock
 
 if TYPE_CHECKING:
@@ -21,34 +22,47 @@ _LOOK_EVERY: Final = 0.1
 
 
 class Source(Protocol):
-    """Where a destination's deliveries come from, and where their outcomes go."""
+    """Where a destination's deliveries come from, and who is told what became of them."""
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due now (milliseconds, UTC), at most so many; none when nothing is."""
-
-    def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> None:
-        """Writes down what came of attempts. Raises NotRecorded."""
 
     def finish(self) -> None:
         """Told once nothing is due and nothing is under way any more, or the loop ends."""
 
 
-class Course:
+Kind = TypeVar("Kind", bound=Source)
+
+
+class Supply(Protocol[Kind]):
+    """Where the loop's courses come from."""
+
+    def courses(self) -> "Iterable[Course[Kind]]":
+        """Those that have joined since this was asked last. Asked ten times a second, and when nothing is left."""
+
+    def is_waiting(self) -> bool:
+        """Whether there would be more at once. Asked all the time."""
+
+    def record(self, done: "Sequence[tuple[Course[Kind], Sequence[Result]]]", now: int) -> str | None:
+        """Writes down what came of attempts at a time (milliseconds, UTC); returns what went wrong with that."""
+
+
+class Course(Generic[Kind]):
     """One destination's part in a run of the loop."""
 
     __slots__ = ("endpoint", "in_line", "results", "share", "source", "stopped")
 
-    def __init__(self, endpoint: "Endpoint", source: Source, share: Share) -> None:
+    def __init__(self, endpoint: "Endpoint", source: Kind, share: Share) -> None:
         """Set `stopped` to let it begin no more attempts."""
         self.endpoint = endpoint
         self.source = source
         self.share = share
-        self.results: list[tuple[Delivery, Answer]] = []
+        self.results: list[Result] = []
         self.in_line = False
         self.stopped = False
 
 
-Token = tuple[Course, Delivery]
+Token = tuple[Course[Any], Delivery]
 
 
 class Loop:
@@ -60,21 +74,20 @@ class Loop:
         self._clock = clock
         self._limits = limits
         self._stopping = stopping
-        self._answering: deque[Course] = deque()
-        self._silent: deque[Course] = deque()
-        self._active: set[Course] = set()
+        self._answering: deque[Course[Any]] = deque()
+        self._silent: deque[Course[Any]] = deque()
+        self._active: set[Course[Any]] = set()
         self._silent_in_flight = 0
-        self._failure: NotRecorded | None = None
+        self._failure: str | None = None
 
-    def run(self, supply: Callable[[], Iterable[Course]]) -> None:
-        """Makes attempts until `supply` has no more courses to give. It is asked again and again.
-
-        Raises NotRecorded when an outcome could not be written down; nothing more was attempted after that.
+    def run(self, supply: Supply[Any]) -> None:
+        """Makes attempts until there are no more courses. Raises NotRecorded when an outcome could not be written down;
+        nothing more was attempted after that.
         """
         try:
             look_at = self._clock.monotonic()
             while True:
-                if self._clock.monotonic() >= look_at:
+                if self._clock.monotonic() >= look_at or supply.is_waiting():
                     look_at = self._clock.monotonic() + _LOOK_EVERY
                     self._add(supply)
                 self._begin()
@@ -83,25 +96,25 @@ class Loop:
                     if not self._active:
                         break
                     continue
-                self._record(self._wire.wait(_LOOK_EVERY))
+                self._record(self._wire.wait(_LOOK_EVERY), supply)
         finally:
             self._wire.abandon()
             for course in list(self._active):
                 self._leave(course)
         if self._failure is not None:
-            raise self._failure
+            raise NotRecorded(self._failure)
 
     def _halted(self) -> bool:
         return self._failure is not None or self._stopping()
 
-    def _add(self, supply: Callable[[], Iterable[Course]]) -> None:
+    def _add(self, supply: Supply[Any]) -> None:
         if self._halted():
             return
-        for course in supply():
+        for course in supply.courses():
             self._active.add(course)
             self._line_up(course)
 
-    def _line_up(self, course: Course) -> None:
+    def _line_up(self, course: Course[Any]) -> None:
         if not course.in_line:
             course.in_line = True
             (self._answering if course.share.answering else self._silent).append(course)
@@ -128,48 +141,44 @@ class Loop:
                 places -= self._start(course, min(part, room), now)
             # Else it lines up again when one of its own attempts has come to an end.
 
-    def _start(self, course: Course, most: int, now: int) -> int:
+    def _start(self, course: Course[Any], most: int, now: int) -> int:
         """Starts so many of a destination's deliveries, if as many are due; how many that were."""
         deliveries = course.source.take(now, most)
         if not deliveries:
             self._leave_if_idle(course)
             return 0
-        for delivery in deliveries:
-            self._wire.start(course.endpoint, delivery, (course, delivery))
+        self._wire.start(course.endpoint, [(delivery, (course, delivery)) for delivery in deliveries])
         course.share.in_flight += len(deliveries)
         if not course.share.answering:
             self._silent_in_flight += len(deliveries)
         self._line_up(course)
         return len(deliveries)
 
-    def _record(self, done: list[tuple[Token, Answer]]) -> None:
-        """Writes down what came back, one append per destination, before anything new begins."""
+    def _record(self, done: list[tuple[Token, Answer]], supply: Supply[Any]) -> None:
+        """Writes down what came back, of all destinations at once, before anything new begins."""
         if not done:
             return
-        courses: dict[Course, None] = {}
+        courses: dict[Course[Any], None] = {}
         for (course, delivery), answer in done:
             course.results.append((delivery, answer))
             courses[course] = None
-        now = self._clock.now()
+        error = supply.record([(course, course.results) for course in courses], self._clock.now())
+        self._failure = self._failure or error
         for course in courses:
             results, course.results = course.results, []
-            try:
-                course.source.record(results, now)
-            except NotRecorded as error:
-                self._failure = self._failure or error
             self._take_in(course, results)
 
-    def _take_in(self, course: Course, results: Sequence[tuple[Delivery, Answer]]) -> None:
+    def _take_in(self, course: Course[Any], results: Sequence[Result]) -> None:
         share = course.share
         silent_before = 0 if share.answering else share.in_flight
         share.ended([answer.timed_out for _, answer in results])
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
 
-    def _leave_if_idle(self, course: Course) -> None:
+    def _leave_if_idle(self, course: Course[Any]) -> None:
         if not course.share.in_flight:
             self._leave(course)
 
-    def _leave(self, course: Course) -> None:
+    def _leave(self, course: Course[Any]) -> None:
         self._active.discard(course)
         course.source.finish()

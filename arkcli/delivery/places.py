@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _FIRST_SHARE: Final = 2
+#: How many descriptors are left for whatever else is opened.
+_SPARE: Final = 8
+#: How many descriptors a claimed destination takes at most: its lock, and the segments of its journal.
+_OF_A_CLAIM: Final = 4
 
 
 class Limits(NamedTuple):
@@ -20,10 +24,23 @@ class Limits(NamedTuple):
         """How many of all places destinations may fill that have not answered yet."""
         return max(1, self.total * 3 // 4)
 
-    def shared(self, number: int, of: int) -> "Limits":
-        """The part of process `number` (from 0) of so many: together they have what one would have, but at least 1."""
-        total = max(1, self.total // of + (number < self.total % of))
+    def within(self, descriptors: int) -> "Limits":
+        """What so many file descriptors are enough for: each attempt takes a connection, and may leave one behind."""
+        total = max(1, min(self.total, (descriptors - _SPARE) // 6))
         return Limits(total, min(self.per_destination, total))
+
+    def connections(self, descriptors: int) -> int:
+        """How many connections to keep at most, with so many file descriptors; 0 when each is one too many."""
+        left = descriptors - _SPARE - _OF_A_CLAIM * self.claims(descriptors) - self.total
+        return min(max(256, self.total), left) if left >= self.total else 0
+
+    def claims(self, descriptors: int) -> int:
+        """How many destinations to hold at once: so many that those which do not answer leave room for others.
+
+        Each takes a lock and a few files, out of what the attempts leave of so many descriptors.
+        """
+        left = descriptors - _SPARE - 2 * self.total
+        return max(1, min(2 * self.total, left // _OF_A_CLAIM))
 
 
 class Share:

@@ -1,1 +1,1 @@
-"""The queue on disk: docs/internals.md describes it."""
+"""The queue: what every engine can do is in `engine`; each engine is a folder beside it."""

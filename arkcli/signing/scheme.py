@@ -5,10 +5,9 @@ from typing import Final, Protocol
 
 from arkcli.signing import SIGNATURE_HEADER, Secret, Signer
 
-Headers = tuple[tuple[str, str], ...]
-#: Makes the headers of one attempt from the delivery's id, the time of the attempt (seconds since 1970, UTC) and the
-#: body's exact bytes.
-Sign = Callable[[str, int, bytes], Headers]
+#: Makes the values of a scheme's headers for one attempt, in their order, from the delivery's id, the time of the
+#: attempt (seconds since 1970, UTC) and the body's exact bytes.
+Sign = Callable[[str, int, bytes], tuple[str, ...]]
 
 
 class Scheme(Protocol):
@@ -20,7 +19,7 @@ class Scheme(Protocol):
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """The names of the headers that it sets."""
+        """The names of the headers that it sets, in order."""
 
     def signer(self, secret: Secret) -> Sign:
         """Signs under a secret; what depends on the secret alone is done once."""
@@ -34,7 +33,7 @@ class _Body:
 
     def signer(self, secret: Secret) -> Sign:
         sign = Signer(secret).sign
-        return lambda _id, _at, body: ((SIGNATURE_HEADER, sign(body)),)
+        return lambda _id, _at, body: (sign(body),)
 
 
 #: The documented scheme.

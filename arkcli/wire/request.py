@@ -1,22 +1,17 @@
 """What a request is: method, headers and body of one attempt (contract, "Requests"). Pure: it sends nothing."""
 
 import base64
-from typing import Final, NamedTuple
+from typing import Final
 
 from arkcli import __version__
 from arkcli.headers import ATTEMPT_HEADER, DELIVERY_HEADER, EVENT_HEADER
 from arkcli.model import Delivery, Destination
 from arkcli.signing import Secret
-from arkcli.signing.scheme import BODY, Headers, Scheme
+from arkcli.signing.scheme import BODY, Scheme
 
 METHOD: Final = "POST"
-
-
-class Request(NamedTuple):
-    """One attempt as it is sent. `headers` are those that `ark` sets, in order: not `Host`, not the length."""
-
-    headers: Headers
-    body: bytes
+Headers = tuple[tuple[str, str], ...]
+_ATTEMPT: Final = (EVENT_HEADER, DELIVERY_HEADER, ATTEMPT_HEADER)
 
 
 def fixed_headers(destination: Destination) -> Headers:
@@ -29,18 +24,13 @@ def fixed_headers(destination: Destination) -> Headers:
     return (*fixed, ("Authorization", f"Basic {base64.b64encode(destination.userinfo.reveal()).decode()}"))
 
 
-def attempt_headers(delivery: Delivery, delivery_id: str) -> Headers:
+def attempt_headers(delivery: Delivery, destination: Destination) -> Headers:
     """The headers that tell a receiver which attempt this is (contract, "What tells a repetition")."""
-    return (
-        (EVENT_HEADER, delivery.event.name),
-        (DELIVERY_HEADER, delivery_id),
-        (ATTEMPT_HEADER, str(delivery.attempt)),
-    )
+    return tuple(zip(_ATTEMPT, _attempt(delivery, f"{delivery.event.id}.{destination.id}"), strict=True))
 
 
-def delivery_id(delivery: Delivery, destination: Destination) -> str:
-    """One value for an event and a destination, the same on every attempt (contract, "What tells a repetition")."""
-    return f"{delivery.event.id}.{destination.id}"
+def _attempt(delivery: Delivery, delivery_id: str) -> tuple[str, ...]:
+    return delivery.event.name, delivery_id, str(delivery.attempt)
 
 
 class Requests:
@@ -48,16 +38,26 @@ class Requests:
 
     def __init__(self, destination: Destination, secret: Secret, scheme: Scheme = BODY) -> None:
         """`secret` signs them as `scheme` says."""
-        self._destination = destination
+        self._destination_id = destination.id
         self._sign = scheme.signer(secret)
-        #: The headers that every request has, in order.
-        self.fixed = fixed_headers(destination)
+        self._fixed = fixed_headers(destination)
+        self._varying = (*scheme.headers, *_ATTEMPT)
+        fixed = "".join(f"{name}: {value}\r\n" for name, value in self._fixed).replace("%", "%%")
+        self._lines = fixed + "\r\n".join(f"{name}: %s" for name in self._varying)
 
-    def varying(self, delivery: Delivery, at: int) -> Headers:
-        """The headers of one attempt at a time (seconds since 1970, UTC), beside the fixed ones."""
-        found = delivery_id(delivery, self._destination)
-        return self._sign(found, at, delivery.event.body) + attempt_headers(delivery, found)
+    def _values(self, delivery: Delivery, at: int) -> tuple[str, ...]:
+        """The values of the headers that differ from one attempt to the next."""
+        event = delivery.event
+        delivery_id = f"{event.id}.{self._destination_id}"
+        return self._sign(delivery_id, at, event.body) + _attempt(delivery, delivery_id)
 
-    def request(self, delivery: Delivery, at: int) -> Request:
-        """One attempt at a time (seconds since 1970, UTC)."""
-        return Request(self.fixed + self.varying(delivery, at), delivery.event.body)
+    def headers(self, delivery: Delivery, at: int) -> Headers:
+        """The headers that `ark` sets on one attempt at a time (seconds since 1970, UTC), in order.
+
+        `Host` and the length are not among them: they come with the URL and the body.
+        """
+        return self._fixed + tuple(zip(self._varying, self._values(delivery, at), strict=True))
+
+    def lines(self, delivery: Delivery, at: int) -> str:
+        """The same as lines, with CRLF between them: as they are sent."""
+        return self._lines % self._values(delivery, at)

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
+_USUAL: Final = b"HTTP/1.1 200 "
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 _END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 
@@ -16,6 +17,9 @@ def read_status(head: bytes | bytearray) -> int | None:
 
     Interim answers, which have a status of 1xx, are passed over (RFC 9110, 15.2).
     """
+    if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
+        # Nearly always.
+        return 200
     begin = 0
     while begin < len(head):
         found = _STATUS_LINE.match(head, begin)
@@ -23,7 +27,7 @@ def read_status(head: bytes | bytearray) -> int | None:
             return 0
         status = int(found[1])
         if status >= 200 and head.endswith(_BLANK_LINES):
-            # Nearly always; looking for the first blank line takes longer.
+            # Looking for the first blank line takes longer.
             return status
         end = _END_OF_HEADERS.search(head, found.end())
         if end is None:

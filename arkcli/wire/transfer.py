@@ -33,6 +33,8 @@ _CA_BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_HTTPHEADER: Final = pycurl.HTTPHEADER
+_POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these libcurl would add headers of its own, and wait for a "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
 NO_NAME: Final = "the name cannot be looked up"
@@ -92,15 +94,15 @@ class Transfer:
     """
 
     __slots__ = (
-        *("addresses", "alias", "allow_local", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray", "name"),
-        *("opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
+        *("addresses", "alias", "allow_local", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray"),
+        *("looks", "name", "opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
     )
 
     def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
         """`found` has to be called before it is dialled, unless libcurl itself is to look the host up."""
         self.alias = alias
         self.allow_local = destination.allow_local
-        self.sockets = sockets
+        self.sockets, self.looks = sockets, sockets.looks
         #: Sockets that were opened for the request and have not connected yet, as far as is known.
         self.opened: list[int] = []
         #: The status line and the headers, as far as they have come.
@@ -151,11 +153,13 @@ class Transfer:
     def prepare(self, head: str, body: bytes) -> None:
         """Forgets the answer before, and takes the next request: the lines of its headers, and its body."""
         self.is_large = len(body) > _ONE_PIECE
-        self.curl.setopt(pycurl.HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
-        self.curl.setopt(pycurl.POSTFIELDS, body)
+        setopt = self.curl.setopt
+        # libcurl sends an entry of the list as it is, so that one is enough for all of them, and faster.
+        setopt(_HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
+        setopt(_POSTFIELDS, body)
         if self.is_fresh:
             self.is_fresh = False
-            self.curl.setopt(pycurl.FRESH_CONNECT, 0)
+            setopt(pycurl.FRESH_CONNECT, 0)
         self._forget()
 
     def again(self) -> None:
@@ -190,7 +194,11 @@ class Transfer:
         self.refusal = self.unfit or guard.refusal(host, allow_local=self.allow_local)
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
-        return _Dialled(family, kind, protocol)
+        try:
+            return _Dialled(family, kind, protocol)
+        except OSError as error:
+            self.refusal = f"no connection can be opened: {error.strerror}"
+            return pycurl.SOCKET_BAD
 
     def _opened(self, descriptor: int, _purpose: int) -> int:
         self.opened.append(descriptor)
@@ -207,7 +215,7 @@ class Transfer:
             # Over TLS session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
             self.is_stray = not self.secure and has_bytes(new)
             return _ABORT if self.is_stray else _GO_ON
-        look = self.sockets.looks.get((local, port))
+        look = self.looks.get((local, port))
         if look is not None and not look(0):
             return _GO_ON
         self.is_stray = True

@@ -4,7 +4,8 @@ It signs at the moment of sending, so that no signature is ever kept.
 """
 
 import itertools
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
 
 import pycurl
 
@@ -18,7 +19,6 @@ from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
 
 Token = TypeVar("Token")
 
-_MAX_CONNECTIONS: Final = 256
 #: What lies between two looks at the connections counts as so many seconds at most: whoever waits looks ten times a
 #: second, so more than this is a stall.
 _LONGEST_STEP: Final = 0.5
@@ -35,22 +35,10 @@ class Endpoint:
         self.idle: list[Transfer] = []
         # RFC 2606: nobody can own a name in this domain.
         self.alias = f"{next(_numbers)}.invalid"
-        self._fixed = "".join(f"{name}: {value}\r\n" for name, value in self.requests.fixed)
-
-    def head(self, delivery: Delivery, at: int) -> str:
-        """The lines of the headers of one attempt at a time (seconds since 1970, UTC), as they are sent.
-
-        libcurl takes them as one header, and sends it as it is: that is faster than a list of them.
-        """
-        return self._fixed + "\r\n".join([f"{name}: {value}" for name, value in self.requests.varying(delivery, at)])
 
 
-class _UnderWay(NamedTuple, Generic[Token]):
-    transfer: Transfer
-    endpoint: Endpoint
-    token: Token
-    #: When the attempt began, by the wire's own time.
-    began: float
+#: An attempt under way: its transfer, endpoint and token, and when it began by the wire's own time.
+_UnderWay = tuple[Transfer, Endpoint, Token, float]
 
 
 class Wire(Generic[Token]):
@@ -61,12 +49,15 @@ class Wire(Generic[Token]):
     what can be read when it is called again came in time: a stall is nobody's failure.
     """
 
-    def __init__(self, ca_file: str, clock: Clock) -> None:
-        """`ca_file` names the CA certificates to trust where a destination names none of its own."""
+    def __init__(self, ca_file: str, clock: Clock, connections: int = 256) -> None:
+        """`ca_file` names the CA certificates to trust where a destination names none of its own; `connections` is how
+        many are kept at most, 0 for none.
+        """
         self._ca_file = ca_file
         self._clock = clock
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_CONNECTIONS)
+        self._keeps = connections > 0
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max(connections, 1))
         self._sockets = Sockets()
         self._lookups = Lookups(clock.monotonic)
         self._seen = clock.monotonic()
@@ -84,35 +75,47 @@ class Wire(Generic[Token]):
     def _time(self) -> float:
         """Seconds in which this wire was at work: a clock that stands still while it is not."""
         now = self._clock.monotonic()
-        self._lost += max(now - self._seen - _LONGEST_STEP, 0.0)
+        if now - self._seen > _LONGEST_STEP:
+            self._lost += now - self._seen - _LONGEST_STEP
         self._seen = now
         return now - self._lost
 
-    def start(self, endpoint: Endpoint, delivery: Delivery, token: Token) -> None:
-        """Begins an attempt; `wait` will return the token with what came of it."""
-        transfer = endpoint.idle.pop() if endpoint.idle else self._transfer(endpoint)
-        transfer.prepare(endpoint.head(delivery, self._clock.now() // 1000), delivery.event.body)
-        self._under_way[transfer.curl] = _UnderWay(transfer, endpoint, token, self._clock.monotonic() - self._lost)
-        if transfer.name is not None:
-            if not self._nameless:
-                # What ended after its attempt had been given up says nothing of this one.
-                self._lookups.finished()
-            addresses = self._lookups.addresses(transfer.name)
-            if addresses is None:
-                self._nameless.append(transfer)
-                return
-            transfer.found(addresses)
-        self._multi.add_handle(transfer.curl)
+    def start(self, endpoint: Endpoint, attempts: Iterable[tuple[Delivery, Token]]) -> None:
+        """Begins attempts at one endpoint; `wait` will return each token with what came of it."""
+        at, began, lines = self._clock.now() // 1000, self._time(), endpoint.requests.lines
+        idle, under_way, add_handle = endpoint.idle, self._under_way, self._multi.add_handle
+        for delivery, token in attempts:
+            transfer = idle.pop() if idle else self._transfer(endpoint)
+            transfer.prepare(lines(delivery, at), delivery.event.body)
+            curl = transfer.curl
+            under_way[curl] = transfer, endpoint, token, began
+            if transfer.name is None or self._has_name(transfer, transfer.name):
+                add_handle(curl)
+
+    def _has_name(self, transfer: Transfer, name: str) -> bool:
+        """Whether the addresses of a transfer's host are known; else they are being looked up."""
+        if not self._nameless:
+            # What ended after its attempt had been given up says nothing of this one.
+            self._lookups.finished()
+        addresses = self._lookups.addresses(name)
+        if addresses is None:
+            self._nameless.append(transfer)
+            return False
+        transfer.found(addresses)
+        return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
-        return Transfer(endpoint.destination, self._ca_file, endpoint.alias, self._sockets)
+        transfer = Transfer(endpoint.destination, self._ca_file, endpoint.alias, self._sockets)
+        if not self._keeps:
+            transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
+        return transfer
 
     def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
         """What has come back; when nothing has, waits for it up to so many seconds, or until a signal."""
         done = self._go_on()
         if done or not self._under_way:
             return done
-        left = next(iter(self._under_way.values())).began + DEADLINE - (self._seen - self._lost)
+        left = next(iter(self._under_way.values()))[3] + DEADLINE - (self._seen - self._lost)
         seconds = max(min(seconds, left), 0.0)
         timeout = self._multi.timeout()
         if timeout >= 0:
@@ -129,24 +132,16 @@ class Wire(Generic[Token]):
 
     def _go_on(self) -> list[tuple[Token, Answer]]:
         """Reads and writes what can be, and returns what has ended by it, or by the deadline."""
-        done = self._take_names()
+        done = self._take_names() if self._nameless else []
         self._multi.perform()
         now = self._time()
         self._collect(done, now)
-        for attempt in self._late(now):
-            # Only now: what could be read has been.
-            done.append(self._end(attempt, now, pycurl.E_OPERATION_TIMEDOUT))
+        # Only now: what could be read has been. The oldest comes first.
+        while self._under_way and now - next(iter(self._under_way.values()))[3] >= DEADLINE:
+            done.append(self._end(next(iter(self._under_way.values())), now, pycurl.E_OPERATION_TIMEDOUT))
         return done
 
-    def _late(self, now: float) -> "list[_UnderWay[Token]]":
-        late = []
-        for attempt in self._under_way.values():
-            if now - attempt.began < DEADLINE:
-                break
-            late.append(attempt)
-        return late
-
-    def _end(self, attempt: "_UnderWay[Token]", now: float, code: int, message: str = "") -> tuple[Token, Answer]:
+    def _end(self, attempt: _UnderWay[Token], now: float, code: int, message: str = "") -> tuple[Token, Answer]:
         """Takes an attempt off that libcurl has not ended, or has ended with an error."""
         transfer, endpoint, token, began = attempt
         del self._under_way[transfer.curl]
@@ -163,8 +158,6 @@ class Wire(Generic[Token]):
 
     def _take_names(self) -> list[tuple[Token, Answer]]:
         """Dials what has a name's address now; a name that has none is a failure."""
-        if not self._nameless:
-            return []
         done: list[tuple[Token, Answer]] = []
         found = dict(self._lookups.finished())
         for transfer in list(self._nameless):
@@ -179,20 +172,21 @@ class Wire(Generic[Token]):
 
     def _collect(self, done: list[tuple[Token, Answer]], now: float) -> None:
         """Adds what libcurl has ended."""
+        under_way, remove_handle = self._under_way, self._multi.remove_handle
         while True:
             remaining, succeeded, failed = self._multi.info_read()
             for curl in succeeded:
-                attempt = transfer, endpoint, token, began = self._under_way[curl]
+                transfer, endpoint, token, began = under_way[curl]
                 if transfer.is_large and transfer.came_early():
-                    self._too_early(attempt, now, 0, "", done)
+                    self._too_early(under_way[curl], now, 0, "", done)
                     continue
-                del self._under_way[curl]
+                del under_way[curl]
                 done.append((token, transfer.answer(int((now - began) * 1000))))
-                self._multi.remove_handle(curl)
+                remove_handle(curl)
                 endpoint.idle.append(transfer)
             for curl, code, message in failed:
                 attempt = self._under_way[curl]
-                if attempt.transfer.came_early():
+                if attempt[0].came_early():
                     self._too_early(attempt, now, code, message, done)
                 else:
                     done.append(self._end(attempt, now, code, message))
@@ -200,10 +194,10 @@ class Wire(Generic[Token]):
                 return
 
     def _too_early(
-        self, attempt: "_UnderWay[Token]", now: float, code: int, message: str, done: list[tuple[Token, Answer]]
+        self, attempt: _UnderWay[Token], now: float, code: int, message: str, done: list[tuple[Token, Answer]]
     ) -> None:
         """Sends a request on a new connection where something came too early on a kept one; else it has failed."""
-        transfer = attempt.transfer
+        transfer = attempt[0]
         if transfer.is_kept and not transfer.is_fresh:
             self._multi.remove_handle(transfer.curl)
             transfer.again()
@@ -213,9 +207,9 @@ class Wire(Generic[Token]):
 
     def abandon(self) -> None:
         """Drops every attempt under way; nothing will be known of them."""
-        for attempt in self._under_way.values():
-            if attempt.transfer not in self._nameless:
-                self._multi.remove_handle(attempt.transfer.curl)
+        for curl, (transfer, *_) in self._under_way.items():
+            if transfer not in self._nameless:
+                self._multi.remove_handle(curl)
         self._under_way.clear()
         self._nameless.clear()
 

@@ -156,14 +156,10 @@ def test_what_is_told_of_one_thing_is_told_in_the_singular(world: World, receive
 def test_drop_leaves_alone_what_another_process_delivers_to(world: World, receive: Receive) -> None:
     world.add(receive(200), "d")
     send(world, "--queue")
-    other = world.environment().queue
-    claim = other.claim(world.ark("dest", "show", "d", "--json").json["destination"]["id"], "drain")
-    assert claim is not None
-    result = world.ark("queue", "drop", "evt-1", "--yes")
-    assert result.status == 1
-    assert "ark dest pause d" in result.err
-    claim.release()
-    other.close()
+    with world.held("d"):
+        result = world.ark("queue", "drop", "evt-1", "--yes")
+        assert result.status == 1
+        assert "ark dest pause d" in result.err
     assert len(states(world)) == 1
 
 

@@ -32,15 +32,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with receiver() as one:
         world.add(one, "crm")
     queue = world.environment().queue
-    (place,) = (world.queue_directory / "destinations").iterdir()
     for start in range(0, EVENTS, 1_000):
         queue.accept([draft(number) for number in range(start, start + 1_000)])
-    claim = queue.claim(place.name, "test")
-    assert claim is not None
-    for _ in range(0, EVENTS // 2, 1_000):
-        taken = claim.take(START, 1_000)
-        claim.record([(delivery, Answer(503, "HTTP 503", 3)) for delivery in taken], START)
-    claim.release()
+    with world.held("crm") as claim:
+        for _ in range(0, EVENTS // 2, 1_000):
+            taken = claim.take(START, 1_000)
+            claim.record([(delivery, Answer(503, "HTTP 503", 3)) for delivery in taken], START)
     queue.close()
     yield world
 

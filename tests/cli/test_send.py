@@ -177,20 +177,15 @@ def test_a_large_body_is_warned_about_and_a_huge_one_refused(world: World, recei
 def test_a_destination_held_by_another_process_is_left_to_it(world: World, receive: Receive) -> None:
     server = receive(200)
     world.add(server, "d")
-    other = world.environment().queue
-    destination = world.ark("dest", "show", "d", "--json").json["destination"]["id"]
-    claim = other.claim(destination, "drain")
-    assert claim is not None
-    result = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
-    assert (result.status, result.json["deliveries"][0]["outcome"]) == (75, "waiting")
-    said = world.ark("send", "signal.promoted", stdin=PAYLOAD)
-    assert f"d is left to process {os.getpid()} (drain)" in said.err
-    drained = world.ark("drain", "--json")
-    assert (drained.json["attempted"], drained.json["skipped"]) == (0, 1)
-    assert drained.json["held"] == [{"name": "d", "process": os.getpid(), "purpose": "drain"}]
-    assert f"d was left to process {os.getpid()} (drain)" in world.ark("drain").err
-    claim.release()
-    other.close()
+    with world.held("d"):
+        result = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
+        assert (result.status, result.json["deliveries"][0]["outcome"]) == (75, "waiting")
+        said = world.ark("send", "signal.promoted", stdin=PAYLOAD)
+        assert f"d is left to process {os.getpid()} (drain)" in said.err
+        drained = world.ark("drain", "--json")
+        assert (drained.json["attempted"], drained.json["skipped"]) == (0, 1)
+        assert drained.json["held"] == [{"name": "d", "process": os.getpid(), "purpose": "drain"}]
+        assert f"d was left to process {os.getpid()} (drain)" in world.ark("drain").err
     assert world.ark("drain", "--json").json["delivered"] == 2
 
 

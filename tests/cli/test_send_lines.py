@@ -11,7 +11,7 @@ import pytest
 
 from arkcli.cli.app import run
 from arkcli.streaming import LONGEST_LINE
-from tests.queue.faults import hooked
+from tests.queue.local.faults import hooked
 from tests.world import PAYLOAD, SIGNAL, Result, TestReceiver, World, answer, in_turn
 
 Receive = Callable[..., TestReceiver]
@@ -209,12 +209,8 @@ def test_what_another_process_holds_or_what_is_paused_waits(world: World, receiv
     world.ark("dest", "pause", "paused")
     paused = world.ark(*SEND, "--to", "paused", stdin=stream(2))
     assert (paused.status, paused.err.splitlines()[-1]) == (0, "paused is paused: its events wait")
-    other = world.environment().queue
-    claim = other.claim(world.ark("dest", "show", "held", "--json").json["destination"]["id"], "drain")
-    assert claim is not None
-    result = world.ark(*SEND, stdin=stream(2))
-    claim.release()
-    other.close()
+    with world.held("held"):
+        result = world.ark(*SEND, stdin=stream(2))
     assert result.status == 75
     assert "held is left to process" in result.err
 

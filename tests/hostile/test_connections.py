@@ -55,7 +55,7 @@ def in_turn(server: Hostile, count: int) -> list[Answer]:
     target = endpoint(url(server))
     done = []
     for number in range(count):
-        wire.start(target, Delivery(EVENT, 1), number)
+        wire.start(target, [(Delivery(EVENT, 1), number)])
         while wire.in_flight:
             done += [found for _, found in wire.wait(0.5)]
     wire.close()

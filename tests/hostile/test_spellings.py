@@ -296,7 +296,7 @@ def test_of_several_addresses_each_is_judged_when_it_is_dialled(listeners: tuple
     transfer.name = None
     target.idle.append(transfer)
     before = _visits(listeners)
-    wire.start(target, Delivery(EVENT, 1), 1)
+    wire.start(target, [(Delivery(EVENT, 1), 1)])
     done: list[tuple[int, Answer]] = []
     while not done:
         done = wire.wait(0.5)

@@ -27,7 +27,7 @@ from tests.wire.test_wire import EVENT, endpoint
 
 REFUSAL = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 TOO_EARLY = "the server answered before the request had been sent"
-LARGE = Event(0, 0, "evt_2", "signal.promoted", EVENT.at, b'{"event":"signal.promoted","x":"' + b"x" * 2**24 + b'"}')
+LARGE = Event("evt_2", "signal.promoted", EVENT.at, b'{"event":"signal.promoted","x":"' + b"x" * 2**24 + b'"}')
 #: What a server may say on a connection without being asked.
 STRAYS = {
     "a second answer": GOOD,
@@ -73,7 +73,7 @@ def side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def one(wire: "Wire[int]", target: Endpoint, event: Event = EVENT, attempt: int = 1) -> Answer:
     """One attempt, to its end."""
-    wire.start(target, Delivery(event, attempt), 0)
+    wire.start(target, [(Delivery(event, attempt), 0)])
     while True:
         for _, answer in wire.wait(0.5):
             return answer
@@ -180,7 +180,7 @@ def test_a_second_answer_at_any_moment_is_none_to_another_destination(side: Side
         while left or wire.in_flight:
             while left and wire.in_flight < 8:
                 token = left.pop()
-                wire.start(targets[named[token]], Delivery(EVENT, 1), token)
+                wire.start(targets[named[token]], [(Delivery(EVENT, 1), token)])
             for token, answer in wire.wait(0.1):
                 found[named[token]].add(answer.status)
     assert found == {"evil": {200}, "good": {500}}
@@ -289,7 +289,7 @@ def test_connections_are_kept_and_no_more_are_made_than_attempts_at_once(side: S
         target = side.endpoint(server)
         for _ in range(20):
             for _ in range(8):
-                wire.start(target, Delivery(EVENT, 1), 0)
+                wire.start(target, [(Delivery(EVENT, 1), 0)])
             done: list[object] = []
             while len(done) < 8:
                 done += wire.wait(0.5)

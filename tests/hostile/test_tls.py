@@ -64,7 +64,7 @@ def in_turn(*targets: Endpoint) -> list[Answer]:
     wire: Wire[int] = Wire("/etc/ssl/certs/ca-certificates.crt", SystemClock())
     found = []
     for number, target in enumerate(targets):
-        wire.start(target, Delivery(EVENT, 1), number)
+        wire.start(target, [(Delivery(EVENT, 1), number)])
         while wire.in_flight:
             found += [answer for _, answer in wire.wait(0.5)]
     wire.close()
@@ -99,7 +99,7 @@ def test_a_ca_file_replaces_the_systems_authorities_and_is_not_added_to_them(ca_
         wire: Wire[int] = Wire(str(tmp_path / "system.pem"), SystemClock())
         url = f"https://127.0.0.1:{server.port}/"
         for number, target in enumerate((endpoint(url), endpoint(f"{url}b", ca_file=ca_file))):
-            wire.start(target, Delivery(EVENT, 1), number)
+            wire.start(target, [(Delivery(EVENT, 1), number)])
         found: dict[int, Answer] = {}
         while wire.in_flight:
             found.update(wire.wait(0.5))

@@ -19,11 +19,11 @@ from arkcli.signing import Concealed, Secret
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import Transfer
 from arkcli.wire.wire import Endpoint, Wire
-from tests.world import Certificates, Request, TestReceiver, answer, receiver, then_close
+from tests.world import Certificates, Request, TestReceiver, answer, hang, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
 BODY = b'{"event":"signal.promoted","n":1.50}'
-EVENT = Event(0, 0, "evt_1", "signal.promoted", "2026-11-23T00:00:00.000Z", BODY)
+EVENT = Event("evt_1", "signal.promoted", "2026-11-23T00:00:00.000Z", BODY)
 
 
 def endpoint(
@@ -40,7 +40,7 @@ def post(*endpoints: Endpoint, attempt: int = 1) -> list[Answer]:
     wire: Wire[int] = Wire(certifi.where(), SystemClock())
     found: dict[int, Answer] = {}
     for index, target in enumerate(endpoints):
-        wire.start(target, Delivery(EVENT, attempt), index)
+        wire.start(target, [(Delivery(EVENT, attempt), index)])
     while wire.in_flight:
         found.update(wire.wait(0.5))
     wire.close()
@@ -157,7 +157,7 @@ def test_connections_are_used_again(receive: Receive) -> None:
     wire: Wire[int] = Wire("", SystemClock())
     target = endpoint(server.url)
     for number in range(20):
-        wire.start(target, Delivery(EVENT, 1), number)
+        wire.start(target, [(Delivery(EVENT, 1), number)])
         while wire.in_flight:
             wire.wait(0.5)
     wire.close()
@@ -171,7 +171,7 @@ def test_a_connection_that_the_receiver_closed_while_idle_costs_nothing(receive:
     target = endpoint(server.url)
     outcomes = []
     for number in range(5):
-        wire.start(target, Delivery(EVENT, 1), number)
+        wire.start(target, [(Delivery(EVENT, 1), number)])
         while wire.in_flight:
             outcomes += [found.outcome for _, found in wire.wait(0.5)]
     wire.close()
@@ -235,7 +235,7 @@ def test_connections_over_tls_are_used_again(certificates: Certificates) -> None
         wire: Wire[int] = Wire("", SystemClock())
         target = endpoint(server.url, ca_file=certificates.ca_file)
         for number in range(5):
-            wire.start(target, Delivery(EVENT, 1), number)
+            wire.start(target, [(Delivery(EVENT, 1), number)])
             while wire.in_flight:
                 wire.wait(0.5)
         wire.close()
@@ -281,7 +281,7 @@ def test_a_connection_opened_for_a_local_destination_serves_no_other(certificate
         answers: dict[str, Answer] = {}
         for name, allow_local in (("local", True), ("public", False)):
             target = endpoint(server.url, allow_local=allow_local, ca_file=certificates.ca_file)
-            wire.start(target, Delivery(EVENT, 1), name)
+            wire.start(target, [(Delivery(EVENT, 1), name)])
             while wire.in_flight:
                 answers.update(wire.wait(0.5))
         wire.close()
@@ -293,7 +293,7 @@ def test_a_connection_opened_for_a_local_destination_serves_no_other(certificate
 def test_a_connection_that_is_reset_is_a_failure(receive: Receive) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire: Wire[int] = Wire("", SystemClock())
-        wire.start(endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/"), Delivery(EVENT, 1), 1)
+        wire.start(endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/"), [(Delivery(EVENT, 1), 1)])
         assert wire.wait(0.1) == []
         connection, _ = listener.accept()
         wire.wait(0.1)
@@ -313,3 +313,43 @@ def test_descriptors_are_given_back(receive: Receive) -> None:
         post(endpoint(server.url), endpoint("http://127.0.0.1:1/"))
     # The receiver's own connections close a little later, in its threads.
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 8
+
+
+class Steps(SystemClock):
+    """A clock whose seconds pass as a test says."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    ("idle", "stall"),
+    [(0.0, 0.0), (3_600.0, 0.0), (0.0, 11.0), (3_600.0, 86_400.0)],
+    ids=["-", "idle", "stall", "both"],
+)
+def test_an_attempt_has_ten_seconds_of_the_time_in_which_anybody_looks(
+    receive: Receive, idle: float, stall: float
+) -> None:
+    """Neither does time before it count, when the wire had nothing to do, nor a stall in the middle."""
+    clock = Steps()
+    wire: Wire[int] = Wire("", clock)
+    clock.seconds += idle
+    wire.start(endpoint(receive(hang).url), [(Delivery(EVENT, 1), 1)])
+    looks = 0
+    done: list[tuple[int, Answer]] = []
+    while not done and looks < 100:
+        done = wire.wait(0)
+        looks += 1
+        clock.seconds += 0.25
+        if looks == 20:
+            clock.seconds += stall
+    wire.close()
+    ((_, found),) = done
+    assert found.error == "no answer within 10 s"
+    assert found.timed_out
+    assert 9_900 <= found.duration_ms <= 10_600
+    # A stall counts as half a second, which is two looks.
+    assert 39 <= looks <= 42

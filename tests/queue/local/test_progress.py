@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.queue.progress import Progress, Range
+from arkcli.queue.local.progress import Progress, Range
 
 
 class Marks:

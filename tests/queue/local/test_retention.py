@@ -5,7 +5,7 @@ from pathlib import Path
 
 from arkcli import schedule, times
 from arkcli.model import Answer, Draft
-from arkcli.queue.local import LocalQueue
+from arkcli.queue.local.queue import LocalQueue
 from tests.world import START
 
 A, B = "dst_a", "dst_b"
@@ -41,7 +41,7 @@ def test_a_year_of_events_keeps_a_bounded_directory(tmp_path: Path) -> None:
             now = START + day * DAY
             accept(queue, now, *range(10 * day, 10 * day + 10))
             assert len(deliver(queue, A, now)) == len(deliver(queue, B, now)) == 10
-            queue.expire([A, B], now - KEEP)
+            queue.tidy([A, B], now - KEEP)
             sizes.append(bytes_on_disk(tmp_path))
     assert max(sizes[30:]) <= max(sizes[:30]) + 3_000
 
@@ -52,7 +52,7 @@ def test_what_is_younger_than_the_retention_can_still_be_found(tmp_path: Path) -
         for day in range(10):
             accept(queue, START + day * DAY, day)
             deliver(queue, A, START + day * DAY)
-        queue.expire([A], START + 9 * DAY - KEEP)
+        queue.tidy([A], START + 9 * DAY - KEEP)
         kept = [event.id for event in queue.events()]
         assert kept[-8:] == [f"evt_{day}" for day in range(2, 10)]
         assert "evt_0" not in kept
@@ -65,7 +65,7 @@ def test_a_destination_that_has_not_passed_an_event_holds_it(tmp_path: Path) -> 
         for number in range(5):
             accept(queue, START, number)
         deliver(queue, A, START)
-        queue.expire([A, B], START + 365 * DAY)
+        queue.tidy([A, B], START + 365 * DAY)
         assert deliver(queue, B, START + 365 * DAY) == [f"evt_{number}" for number in range(5)]
 
 
@@ -77,7 +77,7 @@ def test_an_event_whose_retry_waits_is_held(tmp_path: Path) -> None:
         for number in range(1, 5):
             accept(queue, START, number)
             deliver(queue, A, START)
-        queue.expire([A], START + 365 * DAY)
+        queue.tidy([A], START + 365 * DAY)
         assert deliver(queue, A, START + 365 * DAY) == ["evt_0"]
 
 
@@ -93,7 +93,7 @@ def test_a_dead_letter_outlives_its_event(tmp_path: Path) -> None:
         deliver(queue, A, now)
         accept(queue, now, 3)
         deliver(queue, A, now)
-        queue.expire([A], now + 365 * DAY)
+        queue.tidy([A], now + 365 * DAY)
         assert queue.find("evt_0") is None
         with closing(queue.view(A)) as view:
             (dead,) = view.deliveries()
@@ -111,7 +111,7 @@ def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_p
         while deliveries := claim.take(START, 1):
             claim.record([(deliveries[0], Answer(200, None, 1))], START)
         claim.release()
-        queue.expire(["dst_gone", "dst_stays"], START + 1)
+        queue.tidy(["dst_gone", "dst_stays"], START + 1)
         assert queue.find("evt_0") is None
 
 
@@ -127,6 +127,6 @@ def test_what_was_sent_out_of_turn_and_removed_is_not_taken_off_what_waits(tmp_p
         claim.record([(first, OK)], START)
         claim.release()
         queue.accept([Draft("evt_2", "ping", times.to_text(START), b"{}")])
-        queue.expire(["dst_a"], START + 1)
+        queue.tidy(["dst_a"], START + 1)
         assert queue.find("evt_1") is None
         assert queue.standing("dst_a").waiting == 1

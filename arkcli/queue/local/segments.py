@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from arkcli import files
-from arkcli.queue import lines
+from arkcli.queue.local import lines
 
 #: A segment that has reached this many bytes is followed by a new one.
 SEGMENT_SIZE: Final = 64 * 1024 * 1024

@@ -9,15 +9,16 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.model import Delivery, Draft, Event, Outcome
-from arkcli.queue import lines
-from arkcli.queue.eventlog import EventLog
-from arkcli.queue.journal import Journal
-from arkcli.queue.lanes import Arrivals, Retries, UnderWay
-from arkcli.queue.lines import AttemptLine, DropLine
-from arkcli.queue.state import joined
+from arkcli.model import Draft, Outcome
+from arkcli.queue.local import lines
+from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
+from arkcli.queue.local.lines import AttemptLine, DropLine
+from arkcli.queue.local.state import joined
+from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.schedule import DOCUMENTED
-from tests.queue.machine import MEMORY, listened
+from tests.queue.local.machine import MEMORY, listened
 from tests.world import START
 
 ME: Final = "dst_me"
@@ -31,17 +32,17 @@ class Place:
     def __init__(self, path: Path, segment_size: int) -> None:
         self.path = path
         (path / "events").mkdir()
-        Journal.create(path / ME, joined(0))
+        Journal.create(path / ME, joined(0, 4))
         self.log = EventLog(path / "events", segment_size)
-        self.journal = Journal(path / ME, segment_size)
+        self.journal = Journal(path / ME, 4, segment_size)
         self.journal.load_to_append()
 
-    def accept(self, *numbers: int, to: tuple[str, ...] | None = None, at: int = START) -> list[Event]:
+    def accept(self, *numbers: int, to: tuple[str, ...] | None = None, at: int = START) -> list[StoredEvent]:
         return self.log.accept(
             [Draft(f"evt_{number}", "ping", times.to_text(at + number), b'{"n":%d}' % number, to) for number in numbers]
         )
 
-    def record(self, delivery: Delivery, outcome: Outcome, at: int) -> tuple[int, int]:
+    def record(self, delivery: StoredDelivery, outcome: Outcome, at: int) -> tuple[int, int]:
         """Writes an outcome down, and tells where its line stands."""
         event = delivery.event
         entry = AttemptLine(
@@ -59,28 +60,28 @@ class Place:
         length = len(lines.encode_attempt(entry))
         return self.journal.state.journal - length, length
 
-    def fail(self, event: Event, attempts: int, at: int) -> tuple[int, int]:
+    def fail(self, event: StoredEvent, attempts: int, at: int) -> tuple[int, int]:
         """So many failed attempts in a row; tells where the line of the last one stands."""
-        after = self.record(Delivery(event, 1), Outcome.FAILED, at)
+        after = self.record(StoredDelivery(event, 1), Outcome.FAILED, at)
         for number in range(2, attempts + 1):
-            after = self.record(Delivery(event, number, after), Outcome.FAILED, at)
+            after = self.record(StoredDelivery(event, number, after), Outcome.FAILED, at)
         return after
 
     @property
     def arrivals(self) -> Arrivals:
-        return Arrivals(ME, self.log, self.journal, UnderWay(), lambda position: False)
+        return Arrivals(ME, self.log, self.journal, UnderWay(6), lambda position: False)
 
     def retries(self, attempt: int) -> Retries:
         """The lane of what waits after so many failures."""
-        return Retries(attempt, self.log, self.journal, DOCUMENTED, UnderWay())
+        return Retries(attempt, self.log, self.journal, DOCUMENTED, UnderWay(6))
 
     def reopen(self) -> None:
         """As another process finds it."""
         self.journal.close()
-        self.journal = Journal(self.path / ME, 700)
+        self.journal = Journal(self.path / ME, 4, 700)
         self.journal.load_to_append()
 
-    def spoil(self, event: Event) -> None:
+    def spoil(self, event: StoredEvent) -> None:
         """Damages the line of an event."""
         for start, file in ((int(name.stem), name) for name in sorted((self.path / "events").glob("*.jsonl"))):
             data = bytearray(file.read_bytes())
@@ -109,7 +110,7 @@ def place() -> Iterator[Place]:
         yield made
 
 
-def take_all(lane: Arrivals | Retries, now: int) -> list[Delivery]:
+def take_all(lane: Arrivals | Retries, now: int) -> list[StoredDelivery]:
     taken = []
     while lane.is_due(now):
         taken += lane.pop(3)
@@ -123,7 +124,7 @@ def take_all(lane: Arrivals | Retries, now: int) -> list[Delivery]:
 def test_first_attempts_are_the_events_from_the_cursor_on_oldest_first(size: int) -> None:
     with a_place(size) as place:
         events = [place.accept(number)[0] for number in range(20)]
-        assert take_all(place.arrivals, START) == [Delivery(event, 1) for event in events]
+        assert take_all(place.arrivals, START) == [StoredDelivery(event, 1) for event in events]
 
 
 @pytest.mark.parametrize("now", [0, START - 1, START, START + 10**12])
@@ -152,7 +153,7 @@ def test_what_is_addressed_to_others_is_passed_over_and_what_is_addressed_to_me_
         assert [delivery.event for delivery in take_all(arrivals, START)] == mine
 
         for event in mine:
-            place.record(Delivery(event, 1), Outcome.DELIVERED, START)
+            place.record(StoredDelivery(event, 1), Outcome.DELIVERED, START)
         assert place.journal.state.first.cursor == place.log.end
         assert place.journal.state.first.ranges == []
 
@@ -166,7 +167,7 @@ def test_a_damaged_event_is_passed_over_and_its_neighbours_are_delivered(size: i
         arrivals = place.arrivals
         assert [delivery.event for delivery in take_all(arrivals, START)] == [events[1], events[2], events[4]]
         for event in (events[1], events[2], events[4]):
-            place.record(Delivery(event, 1), Outcome.DELIVERED, START)
+            place.record(StoredDelivery(event, 1), Outcome.DELIVERED, START)
         assert place.journal.state.first.cursor == place.log.end
 
 
@@ -175,16 +176,16 @@ def test_what_was_finished_out_of_order_is_not_attempted_again(size: int) -> Non
     with a_place(size) as place:
         events = [place.accept(number)[0] for number in range(9)]
         for number in (8, 1, 5, 4):
-            place.record(Delivery(events[number], 1), Outcome.DELIVERED, START)
+            place.record(StoredDelivery(events[number], 1), Outcome.DELIVERED, START)
         place.reopen()
-        left = [Delivery(events[number], 1) for number in (0, 2, 3, 6, 7)]
+        left = [StoredDelivery(events[number], 1) for number in (0, 2, 3, 6, 7)]
         assert take_all(place.arrivals, START) == left
 
 
 def test_what_was_taken_and_not_recorded_comes_again(place: Place) -> None:
     events = place.accept(1, 2, 3)
     assert [found.event for found in take_all(place.arrivals, START)] == events
-    place.record(Delivery(events[1], 1), Outcome.DELIVERED, START)
+    place.record(StoredDelivery(events[1], 1), Outcome.DELIVERED, START)
     assert [found.event for found in take_all(place.arrivals, START)] == [events[0], events[2]]
 
 
@@ -192,7 +193,7 @@ def test_what_arrives_while_a_run_goes_on_is_taken_too(place: Place) -> None:
     arrivals = place.arrivals
     assert take_all(arrivals, START) == []
     (event,) = place.accept(1)
-    assert take_all(arrivals, START) == [Delivery(event, 1)]
+    assert take_all(arrivals, START) == [StoredDelivery(event, 1)]
 
 
 def test_events_that_are_gone_from_the_log_are_passed() -> None:
@@ -238,7 +239,7 @@ def test_a_retry_is_due_when_its_delay_is_over_or_the_clock_was_set_back_behind_
     assert lane.due_at() == START + delay
     assert lane.oldest_at() == START
     if due:
-        assert lane.pop(9) == [Delivery(event, failures + 1, after)]
+        assert lane.pop(9) == [StoredDelivery(event, failures + 1, after)]
         assert not lane.is_due(now)
         assert lane.due_at() is None
 
@@ -267,9 +268,9 @@ def test_a_lane_is_first_in_first_out_among_the_lines_of_all_lanes(size: int, fa
         expected = []
         for number, event in enumerate(events):
             if number % 3 == 0:
-                place.record(Delivery(event, 1), Outcome.DELIVERED, START)
+                place.record(StoredDelivery(event, 1), Outcome.DELIVERED, START)
             elif number % 3 == 1:
-                expected.append(Delivery(event, failures + 1, place.fail(event, failures, START + number)))
+                expected.append(StoredDelivery(event, failures + 1, place.fail(event, failures, START + number)))
             else:
                 place.fail(event, 2, START + number)
         for reopened in (False, True):
@@ -328,7 +329,7 @@ def test_a_retry_whose_event_cannot_be_read_is_given_up_in_the_journal(size: int
 
 def test_a_retry_is_given_up_rather_than_made_with_the_body_of_another_event(place: Place) -> None:
     first, second = place.accept(0, 1)
-    mistaken = Event(second.position, second.length, first.id, first.name, first.at, first.body)
+    mistaken = StoredEvent(first.id, first.name, first.at, first.body, None, second.position, second.length)
     place.fail(mistaken, 1, START)
     lane = place.retries(1)
     assert lane.is_due(START + 30_000)

@@ -11,14 +11,15 @@ import msgspec
 
 from arkcli import files
 from arkcli.errors import Busy
-from arkcli.queue import lines
-from arkcli.queue.lines import Damaged
+from arkcli.queue.engine import Checked, Damage
+from arkcli.queue.local import lines
+from arkcli.queue.local.lines import Damaged
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 
 
-class Damage(NamedTuple):
+class DamagedLine(NamedTuple):
     """A damaged line: its file, its number from 1, where it begins there, its bytes, and what is wrong with it."""
 
     file: Path
@@ -26,6 +27,11 @@ class Damage(NamedTuple):
     offset: int
     text: bytes
     problem: str
+
+    @property
+    def damage(self) -> Damage:
+        """The same for everybody."""
+        return Damage(str(self.file), self.line, self.problem)
 
 
 class _Row(msgspec.Struct):
@@ -36,14 +42,6 @@ class _Row(msgspec.Struct):
     offset: int
     problem: str
     bytes: bytes
-
-
-class Checked(NamedTuple):
-    """What a check found. `set_aside` has copies of the damaged lines; None when they were left as they are."""
-
-    lines: int
-    damaged: list[Damage]
-    set_aside: Path | None
 
 
 class Check:
@@ -58,11 +56,12 @@ class Check:
     def run(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything. With `repair_at`, which names the time, sets damaged lines aside. Raises Busy."""
         damaged = [*self._event_log(), *self._destinations()]
+        told = [found.damage for found in damaged]
         if not damaged or repair_at is None:
-            return Checked(self._lines, damaged, None)
-        return Checked(self._lines, damaged, self._set_aside(damaged, repair_at))
+            return Checked(self._lines, told, None)
+        return Checked(self._lines, told, str(self._set_aside(damaged, repair_at)))
 
-    def _event_log(self) -> Iterator[Damage]:
+    def _event_log(self) -> Iterator[DamagedLine]:
         expected: int | None = None
         for path, is_last in _segments(self._directory / "events"):
             expected = expected if self._tail is None else None
@@ -73,11 +72,11 @@ class Check:
                 except Damaged as error:
                     expected = None if expected is None else expected + 1
                     if not _is_blank(text):
-                        yield Damage(path, number, offset, text, str(error))
+                        yield DamagedLine(path, number, offset, text, str(error))
                     continue
                 if expected is not None and following != expected + 1 and (path.name, offset) not in self._known_gaps:
                     problem = f"lines are missing before this one: it counts {following - 1}, not {expected}"
-                    yield Damage(path, number, offset, b"", problem)
+                    yield DamagedLine(path, number, offset, b"", problem)
                 expected = following
 
     @cached_property
@@ -91,20 +90,20 @@ class Check:
                     noted |= {(Path(row.file).name, row.offset)} if not row.bytes else set()
         return noted
 
-    def _destinations(self) -> Iterator[Damage]:
+    def _destinations(self) -> Iterator[DamagedLine]:
         for place in sorted((self._directory / "destinations").glob("[!.]*")):
             for path, is_last in _segments(place / "journal"):
                 yield from self._each(path, lines.decode_journal, is_last=is_last)
             yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
             yield from self._each(place / "dead.jsonl", lines.decode_dead, is_last=True)
 
-    def _each(self, path: Path, decode: Callable[[bytes], object], *, is_last: bool) -> Iterator[Damage]:
+    def _each(self, path: Path, decode: Callable[[bytes], object], *, is_last: bool) -> Iterator[DamagedLine]:
         for number, offset, text in self._read(path, is_last=is_last):
             try:
                 decode(text)
             except Damaged as error:
                 if not _is_blank(text):
-                    yield Damage(path, number, offset, text, str(error))
+                    yield DamagedLine(path, number, offset, text, str(error))
 
     def _read(self, path: Path, *, is_last: bool) -> Iterator[tuple[int, int, bytes]]:
         """A file's lines, without newlines. What stands behind the last newline of a growing file is no damage yet."""
@@ -131,7 +130,7 @@ class Check:
         file.readline(_LONGEST_LINE)
         return file.tell()
 
-    def _set_aside(self, damaged: list[Damage], now: str) -> Path:
+    def _set_aside(self, damaged: list[DamagedLine], now: str) -> Path:
         """Copies the damaged lines into a file of their own, then blanks them where they stood: positions stay."""
         keeping = self._directory / "damaged"
         files.make_directory(keeping)
@@ -173,7 +172,7 @@ def _is_blank(text: bytes) -> bool:
     return not text.strip(b" ")
 
 
-def _blank(found: Damage) -> None:
+def _blank(found: DamagedLine) -> None:
     descriptor = files.open_private(found.file, os.O_RDWR)
     try:
         # Somebody may have cut or rewritten the file since it was read: then this line is not there any more.

@@ -6,10 +6,10 @@ from typing import Final
 
 from arkcli import files, times
 from arkcli.errors import NotRecorded
-from arkcli.queue import lines
-from arkcli.queue.lines import AttemptLine, Damaged, DropLine, Snapshot
-from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
-from arkcli.queue.state import DestinationState, joined
+from arkcli.queue.local import lines
+from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
+from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.local.state import DestinationState, joined
 
 #: How many lines may be read or written before the state is worth saving.
 _WORTH_SAVING: Final = 1_000
@@ -23,11 +23,12 @@ class Journal:
     Reading needs no lock. `append` and `save` are for whoever holds the destination's lock.
     """
 
-    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the journal of a destination that has joined."""
+    def __init__(self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE) -> None:
+        """Opens the journal of a destination that has joined; a delivery has so many retries."""
+        self._retries = retries
         self._checkpoint = directory / "checkpoint.json"
         self._segments = Segments(directory / "journal", segment_size)
-        self.state = DestinationState(joined(0))
+        self.state = DestinationState(joined(0, retries))
         self._unsaved = 0
         self._loaded = False
         self._rebuilt: set[int] = set()
@@ -105,7 +106,7 @@ class Journal:
             found = self.decode(block[0]) if block else None
             if isinstance(found, Snapshot):
                 return found
-        return joined(0)
+        return joined(0, self._retries)
 
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
         """What a line says; None when it is damaged."""

@@ -16,11 +16,11 @@ import pytest
 from arkcli import times
 from arkcli.errors import NotRecorded
 from arkcli.model import Outcome
-from arkcli.queue import lines
-from arkcli.queue.journal import Journal
-from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
-from arkcli.queue.state import joined
-from tests.queue.machine import FORKS, MEMORY, filled, listened, small_disk
+from arkcli.queue.local import lines
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import AttemptLine, DropLine, Snapshot
+from arkcli.queue.local.state import joined
+from tests.queue.local.machine import FORKS, MEMORY, filled, listened, small_disk
 from tests.world import START
 
 AT: Final = times.to_text(START)
@@ -38,13 +38,13 @@ def directory() -> Iterator[Path]:
 def place() -> Iterator[Path]:
     """The directory of a destination that joined at position 1000 of the event log."""
     with directory() as path:
-        Journal.create(path / "dst_1", joined(1000))
+        Journal.create(path / "dst_1", joined(1000, 4))
         yield path / "dst_1"
 
 
 @contextmanager
 def journal_in(place: Path, segment_size: int = 1 << 26, *, to_append: bool = True) -> Iterator[Journal]:
-    journal = Journal(place, segment_size)
+    journal = Journal(place, 4, segment_size)
     if to_append:
         journal.load_to_append()
     else:
@@ -474,7 +474,7 @@ def test_wherever_recording_is_killed_both_attempts_are_known_or_neither(events:
     for step in range(1, 60):
         with directory() as path:
             place = path / "dst_1"
-            Journal.create(place, joined(1000))
+            Journal.create(place, joined(1000, 4))
             with journal_in(place, 400) as journal:
                 for event in range(events):
                     append(journal, attempt(event))
@@ -511,7 +511,7 @@ def test_on_a_full_disk_nothing_is_recorded_and_the_journal_is_as_it_was(
     disk = tmp_path / "disk"
     with small_disk(disk, "size=256k"):
         place = disk / "dst_1"
-        Journal.create(place, joined(1000))
+        Journal.create(place, joined(1000, 4))
         with journal_in(place, size) as journal:
             while journal.state.journal < 400:
                 append(journal, attempt(journal.state.journal, 1, BAD))
@@ -534,7 +534,7 @@ def test_a_disk_too_full_for_a_checkpoint_costs_only_time(tmp_path: Path) -> Non
     disk = tmp_path / "disk"
     with small_disk(disk, "size=256k"):
         place = disk / "dst_1"
-        Journal.create(place, joined(1000))
+        Journal.create(place, joined(1000, 4))
         with journal_in(place) as journal:
             journal.save()
             old = (place / "checkpoint.json").read_bytes()

@@ -1,46 +1,20 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import msgspec
 
 from arkcli import times
-from arkcli.model import DEAD, Attempt, Event, Instead, State
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import EventLog, is_for
-from arkcli.queue.journal import Journal
-from arkcli.queue.lanes import Arrivals, Retries, UnderWay
-from arkcli.queue.lines import AttemptLine
-from arkcli.queue.state import LANES, DestinationState
+from arkcli.model import Attempt, Event, State
+from arkcli.queue.engine import Standing
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.eventlog import EventLog, is_for
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
+from arkcli.queue.local.lines import AttemptLine
+from arkcli.queue.local.state import DestinationState
+from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
 from arkcli.schedule import RetrySchedule
-
-
-class Standing(NamedTuple):
-    """What waits for a destination. Times are milliseconds, UTC."""
-
-    waiting: int
-    retrying: tuple[int, ...]
-    dead: int
-    next_due_at: int | None
-    oldest_at: int | None
-    last: Attempt | None
-
-
-class Pending(NamedTuple):
-    """A delivery that is not done: waiting, retrying or dead. `attempt` is the last one made, 0 for none.
-
-    `key` says which one it is, for an event that is to take its place: see `Instead`. It begins with 1 for a delivery
-    that waits for its first attempt.
-    """
-
-    event: Event
-    state: State
-    attempt: int
-    next_attempt_at: int | None
-    last_status: int | None
-    last_error: str | None
-    key: Instead
 
 
 class View:
@@ -55,6 +29,9 @@ class View:
         self._journal = journal
         self._dead = dead
         self._schedule = schedule
+        self._followed = 0
+        self._watched: StoredEvent | None = None
+        self._outcome: Attempt | None = None
 
     def standing(self) -> Standing:
         """The counts, and what is due next."""
@@ -69,14 +46,16 @@ class View:
         else:
             waiting, taken_over = self._count(self._lanes()[0])
             for attempt, _, _ in taken_over:
-                if attempt == DEAD:
+                if attempt == state.beyond:
                     dead -= 1
                 else:
                     retrying[attempt - 2] -= 1
         # Only now: finding the event of a retry may look at the log once more, and the counts are as of one moment.
         lanes = self._lanes()
-        due = [at for lane in lanes if (at := lane.due_at()) is not None]
-        oldest = [at for lane in lanes if (at := lane.oldest_at()) is not None]
+        # Where nothing waits, what arrived was to take the place of deliveries that went on.
+        counted = lanes if waiting else lanes[1:]
+        due = [at for lane in counted if (at := lane.due_at()) is not None]
+        oldest = [at for lane in counted if (at := lane.oldest_at()) is not None]
         if state is not self._journal.state:
             # Damage made the lanes fold the state anew.
             return self.standing()
@@ -90,7 +69,7 @@ class View:
         taken_over: set[Instead] = set()
         return sum(1 for _ in self._arriving(arrivals, taken_over)), taken_over
 
-    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[Event]:
+    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[StoredEvent]:
         """The events that wait for their first attempt; the deliveries whose place they take are put into the set."""
         while arrivals.head() is not None:
             event = arrivals.skip()
@@ -101,7 +80,7 @@ class View:
                 taken_over.add(instead)
                 yield event
 
-    def deliveries(self) -> Iterator[Pending]:
+    def deliveries(self) -> Iterator[StoredPending]:
         """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
         self._load()
         arrivals, *retries = self._lanes()
@@ -112,11 +91,12 @@ class View:
             yield from self._retrying(lane, taken_over)
         for event in self._arriving(self._lanes()[0], set()):
             key = (1, event.position, event.length)
-            yield Pending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+            yield StoredPending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+        beyond = self._journal.state.beyond
         for letter in self._dead:
-            key = (DEAD, letter.pos, letter.len)
+            key = (beyond, letter.pos, letter.len)
             if letter.pos not in self._journal.state.gone and key not in taken_over:
-                yield Pending(letter.to_event(), State.DEAD, DEAD - 1, None, letter.status, letter.error, key)
+                yield StoredPending(letter.to_event(), State.DEAD, beyond - 1, None, letter.status, letter.error, key)
 
     def needed_from(self) -> int:
         """The position of the oldest event that this destination still needs."""
@@ -132,25 +112,42 @@ class View:
 
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
-        return is_for(event, self._destination_id) and self._journal.load().first.passed(event.position) is None
+        if not isinstance(event, StoredEvent) or not is_for(event, self._destination_id):
+            return False
+        return self._journal.load().first.passed(event.position) is None
 
-    def attempts(self, until: int | None = None) -> Iterator[Attempt]:
-        """Every attempt that the journal still tells of, oldest first; or only those before a position in it."""
-        for entry in self._journal.entries(until=until):
-            if isinstance(entry, AttemptLine):
-                yield entry.to_attempt()
+    def attempts(self) -> Iterator[Attempt]:
+        """Every attempt that the journal still tells of, oldest first, up to now. `new_attempts` goes on from there."""
+        self._followed = end = self._journal.end
+        entries = self._journal.entries(until=end)
+        return (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine))
 
-    def follow(self) -> tuple[Iterator[Attempt], Callable[[], list[Attempt]]]:
-        """Every attempt up to now, oldest first, and a function that gives those made since, or since the last call."""
-        begin = position = self._journal.end
+    def new_attempts(self) -> list[Attempt]:
+        """The attempts made since `attempts` was called, or since this was called last."""
+        found, self._followed = self._journal.since(self._followed)
+        entries = map(self._journal.decode, found)
+        return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
 
-        def new() -> list[Attempt]:
-            nonlocal position
-            found, position = self._journal.since(position)
-            entries = map(self._journal.decode, found)
-            return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
+    def watch(self, event: StoredEvent) -> None:
+        """Looks for what has been made of an event here; `outcome` goes on looking."""
+        if self._watched is event:
+            return
+        self._watched, self._outcome = event, None
+        self._followed = end = self._journal.end
+        needle = b'"pos":%d,' % event.position
+        for entry in self._journal.entries(needle, until=end):
+            if isinstance(entry, AttemptLine) and entry.pos == event.position:
+                self._outcome = entry.to_attempt()
 
-        return self.attempts(begin), new
+    def outcome(self) -> Attempt | None:
+        """The newest attempt at the event that is watched; None when none has been made."""
+        if self._watched is not None:
+            found, self._followed = self._journal.since(self._followed)
+            for line in found:
+                entry = self._journal.decode(line)
+                if isinstance(entry, AttemptLine) and entry.pos == self._watched.position:
+                    self._outcome = entry.to_attempt()
+        return self._outcome
 
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
         """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""
@@ -161,7 +158,7 @@ class View:
                 continue
             if isinstance(entry, AttemptLine):
                 attempts.append(entry.to_attempt())
-                state = entry.state
+                state = self._schedule.state_after(entry.attempt, entry.outcome)
             elif entry.action != "void":
                 state = State.DROPPED
         return state, attempts
@@ -171,17 +168,17 @@ class View:
         entries, complete = self._journal.tail(size)
         return [entry.to_attempt() for entry in entries], complete
 
-    def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[Pending]:
+    def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[StoredPending]:
         while lane.head() is not None:
             start, end, entry, failed_at = lane.skip()
             event = self._log.event_at(entry.pos, entry.len)
             key = (entry.attempt + 1, start, end - start)
             if event is not None and key not in taken_over:
                 following = self._schedule.next_attempt_at(entry.attempt, failed_at)
-                yield Pending(event, State.RETRYING, entry.attempt, following, entry.status, entry.error, key)
+                yield StoredPending(event, State.RETRYING, entry.attempt, following, entry.status, entry.error, key)
 
     def _lanes(self) -> tuple[Arrivals, *tuple[Retries, ...]]:
-        nothing = UnderWay()
+        nothing = UnderWay(self._journal.state.beyond)
         dead: set[int] | None = None
 
         def is_dead(position: int) -> bool:
@@ -191,7 +188,8 @@ class View:
             return position in dead and position not in self._journal.state.gone
 
         retries = (
-            Retries(attempt, self._log, self._journal, self._schedule, nothing) for attempt in range(1, LANES + 1)
+            Retries(attempt, self._log, self._journal, self._schedule, nothing)
+            for attempt in range(1, self._schedule.attempts)
         )
         return (Arrivals(self._destination_id, self._log, self._journal, nothing, is_dead), *retries)
 

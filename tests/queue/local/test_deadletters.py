@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli import times
-from arkcli.queue import lines
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.lines import DeadLine
-from tests.queue.machine import listened
+from arkcli.queue.local import lines
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.lines import DeadLine
+from tests.queue.local.machine import listened
 from tests.world import START
 
 AT: Final = times.to_text(START)
@@ -145,8 +145,8 @@ def test_on_a_full_disk_no_letter_is_kept_and_the_file_is_as_it_was(tmp_path: Pa
 REFUSE: Final = """
 import resource, sys
 from pathlib import Path
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.lines import DeadLine
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.lines import DeadLine
 resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))
 try:
     body = b'{"x":"%b"}' % (b"x" * 500)

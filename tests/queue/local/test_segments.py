@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.queue import lines
-from arkcli.queue.segments import BLOCK_SIZE, Line, Segments
-from tests.queue.machine import MEMORY
+from arkcli.queue.local import lines
+from arkcli.queue.local.segments import BLOCK_SIZE, Line, Segments
+from tests.queue.local.machine import MEMORY
 
 
 @contextmanager
@@ -358,7 +358,7 @@ def test_a_segment_is_for_its_user_alone_whatever_the_umask(tmp_path: Path, umas
 APPEND_TOO_MUCH = """
 import resource, sys
 from pathlib import Path
-from arkcli.queue.segments import Segments
+from arkcli.queue.local.segments import Segments
 segments = Segments(Path(sys.argv[1]))
 end = segments.look()
 resource.setrlimit(resource.RLIMIT_FSIZE, (end + 100, resource.RLIM_INFINITY))

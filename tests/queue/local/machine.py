@@ -16,7 +16,7 @@ import pytest
 MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 #: Children are forked from a server that has imported what takes long.
 FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local", "tests.world"])
+FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local.queue", "tests.world"])
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
-from arkcli.model import DEAD, Delivery, Event, Instead, Outcome
-from arkcli.queue.eventlog import EventLog, is_for
-from arkcli.queue.journal import Journal
-from arkcli.queue.lines import AttemptLine, DropLine
-from arkcli.queue.segments import Line
-from arkcli.queue.state import LANES
+from arkcli.model import Outcome
+from arkcli.queue.local.eventlog import EventLog, is_for
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import AttemptLine, DropLine
+from arkcli.queue.local.segments import Line
+from arkcli.queue.local.stored import Instead, StoredDelivery, StoredEvent
 from arkcli.schedule import RetrySchedule
 
 _FAILED: Final = b'"outcome":"failed"'
@@ -31,7 +31,7 @@ class Lane(Protocol):
     def oldest_at(self) -> int | None:
         """When the head's event was accepted (milliseconds, UTC)."""
 
-    def pop(self, most: int) -> list[Delivery]:
+    def pop(self, most: int) -> list[StoredDelivery]:
         """Takes off the head, and perhaps what is behind it: at most so many deliveries, which are under way then.
 
         There may be none of them, though the head was due: then the journal says why.
@@ -45,28 +45,32 @@ class UnderWay:
     under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beyond: int) -> None:
+        """`beyond` is the attempt that a dead delivery would be waiting for."""
+        self._beyond = beyond
         self.events: set[int] = set()
         self.lines: set[int] = set()
 
-    def begin(self, delivery: Delivery) -> None:
+    def begin(self, delivery: StoredDelivery) -> None:
         """Takes in what is being attempted."""
         if delivery.after is None:
             self.events.add(delivery.event.position)
         else:
             self.lines.add(delivery.after[0])
-        if delivery.instead is not None and delivery.instead[0] != DEAD:
-            self.lines.add(delivery.instead[1])
+        instead = delivery.instead
+        if instead is not None and instead[0] != self._beyond:
+            self.lines.add(instead[1])
 
-    def end(self, deliveries: Iterable[Delivery]) -> None:
+    def end(self, deliveries: Iterable[StoredDelivery]) -> None:
         """Forgets them: the journal tells of them now."""
         for delivery in deliveries:
-            if delivery.after is None:
+            after, instead = delivery.after, delivery.instead
+            if after is None:
                 self.events.discard(delivery.event.position)
             else:
-                self.lines.discard(delivery.after[0])
-            if delivery.instead is not None and delivery.instead[0] != DEAD:
-                self.lines.discard(delivery.instead[1])
+                self.lines.discard(after[0])
+            if instead is not None and instead[0] != self._beyond:
+                self.lines.discard(instead[1])
 
 
 class Arrivals:
@@ -83,9 +87,9 @@ class Arrivals:
         self._is_dead = is_dead
         self._state = journal.state
         self._position = journal.state.first.cursor
-        self._read: deque[Event] = deque()
+        self._read: deque[StoredEvent] = deque()
 
-    def head(self) -> Event | None:
+    def head(self) -> StoredEvent | None:
         """The next event, left where it is."""
         if self._state is not self._journal.state:
             self._state = self._journal.state
@@ -115,7 +119,7 @@ class Arrivals:
                 is_done = not is_news and progress.passed(position) is not None
                 if is_done or position in self._under_way.events:
                     continue
-                if isinstance(event, Event) and is_for(event, self._destination_id):
+                if isinstance(event, StoredEvent) and is_for(event, self._destination_id):
                     self._read.append(event)
                 else:
                     progress.finish(position, position + event.length, 0)
@@ -134,35 +138,46 @@ class Arrivals:
         """Whether there is one."""
         return bool(self._read) or self.head() is not None
 
-    def skip(self) -> Event:
+    def skip(self) -> StoredEvent:
         """Takes the head off, and does nothing about it."""
         return self._read.popleft()
 
-    def pop(self, most: int) -> list[Delivery]:
+    def pop(self, most: int) -> list[StoredDelivery]:
         """The first attempts of the oldest events that have been read.
 
         One that was to take the place of a delivery that went on is left out.
         """
-        found: list[Delivery] = []
+        found: list[StoredDelivery] = []
         while self._read and len(found) < most:
             event = self._read.popleft()
             instead = event.instead.get(self._destination_id) if event.instead else None
             if instead is None or self.may_replace(event, instead):
-                delivery = Delivery(event, 1, None, instead)
+                delivery = StoredDelivery(event, 1, None, instead)
                 # At once, since the next one may want the same place.
                 self._under_way.begin(delivery)
                 found.append(delivery)
             else:
-                void = DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)
-                self._journal.append([void])
+                self._void(event)
         return found
 
-    def may_replace(self, event: Event, instead: Instead) -> bool:
+    def settle(self) -> None:
+        """Takes off the heads that were to take the place of a delivery that went on: nothing is due by them."""
+        while (event := self.head()) is not None and event.instead:
+            instead = event.instead.get(self._destination_id)
+            if instead is None or self.may_replace(event, instead):
+                return
+            self._read.popleft()
+            self._void(event)
+
+    def _void(self, event: StoredEvent) -> None:
+        self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
+
+    def may_replace(self, event: StoredEvent, instead: Instead) -> bool:
         """Whether that delivery of the event still waits, and is not being attempted at this moment."""
         attempt, start, length = instead
-        if attempt == DEAD:
+        if attempt == self._journal.state.beyond:
             return self._is_dead(start)
-        if not 2 <= attempt <= LANES + 1 or start in self._under_way.lines:
+        if not 2 <= attempt < self._journal.state.beyond or start in self._under_way.lines:
             return False
         if self._journal.state.lanes[attempt - 2].passed(start) is not None:
             return False
@@ -192,7 +207,7 @@ class Retries:
         self._journal = journal
         self._under_way = under_way
         self._state = journal.state
-        self._delay = schedule.delays[attempt - 1]
+        self._schedule = schedule
         self._position = self._state.lanes[attempt - 1].cursor
         self._read: deque[Waiting] = deque()
 
@@ -247,7 +262,7 @@ class Retries:
     def due_at(self) -> int | None:
         """When the head is due (milliseconds, UTC)."""
         head = self.head()
-        return None if head is None else head.failed_at + self._delay
+        return None if head is None else self._schedule.next_attempt_at(self._attempt, head.failed_at)
 
     def oldest_at(self) -> int | None:
         """When the event of the head was accepted; None when the lane is empty or its event cannot be read."""
@@ -258,19 +273,19 @@ class Retries:
     def is_due(self, now: int) -> bool:
         """Whether the head's time has come, or the clock was set back behind its failure."""
         head = self.head()
-        return head is not None and (now >= head.failed_at + self._delay or head.failed_at > now)
+        return head is not None and self._schedule.is_due(self._attempt, head.failed_at, now)
 
     def skip(self) -> Waiting:
         """Takes the head off, and does nothing about it."""
         return self._read.popleft()
 
-    def pop(self, most: int) -> list[Delivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
+    def pop(self, most: int) -> list[StoredDelivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
         """The next attempt of the head; nothing when its event cannot be read: then it is given up in the journal."""
         start, end, entry, _ = self._read.popleft()
         event = self._log.event_at(entry.pos, entry.len)
         after = (start, end - start)
         if event is not None and event.id == entry.id:
-            delivery = Delivery(event, entry.attempt + 1, after)
+            delivery = StoredDelivery(event, entry.attempt + 1, after)
             self._under_way.begin(delivery)
             return [delivery]
         self._journal.append(

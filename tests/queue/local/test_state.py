@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli import times
-from arkcli.model import MAX_ATTEMPTS, Outcome
-from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
-from arkcli.queue.state import LANES, DestinationState, joined
+from arkcli.model import Outcome
+from arkcli.queue.local.lines import AttemptLine, DropLine, Snapshot
+from arkcli.queue.local.state import DestinationState, joined
 from tests.world import START
 
 #: The attempt that a dropped dead delivery is said to have been waiting for.
-DEAD: Final = MAX_ATTEMPTS + 1
+DEAD: Final = 5 + 1
 AT: Final = times.to_text(START)
 OK: Final = Outcome.DELIVERED
 BAD: Final = Outcome.FAILED
@@ -33,7 +33,7 @@ class Fold:
     """A journal of lines of ten bytes each, and the state after them."""
 
     def __init__(self) -> None:
-        self.state = DestinationState(joined(0))
+        self.state = DestinationState(joined(0, 4))
 
     def add(self, *entries: Entry) -> "Fold":
         for entry in entries:
@@ -47,10 +47,10 @@ class Fold:
 
 
 def test_a_destination_joins_with_nothing_done_and_nothing_waiting_before_its_place() -> None:
-    state = DestinationState(joined(88_210))
+    state = DestinationState(joined(88_210, 4))
     assert (state.first.cursor, state.first.ranges) == (88_210, [])
     assert (state.retrying, state.dead, state.last, len(state.newly_dead)) == ([0, 0, 0, 0], 0, None, 0)
-    assert len(state.lanes) == LANES == MAX_ATTEMPTS - 1
+    assert len(state.lanes) == 4
 
 
 CHAIN: Final = [attempt(0, 1, BAD)] + [attempt(0, number, BAD, ((number - 2) * 10, 10)) for number in range(2, 6)]
@@ -112,7 +112,7 @@ def test_a_line_that_finishes_what_is_finished_is_ignored_and_so_is_the_retry_it
 def test_a_damaged_line_and_a_snapshot_change_nothing_but_the_position(before: list[Entry]) -> None:
     once, again = Fold().add(*before), Fold().add(*before)
     again.state.apply(None, again.state.journal, again.state.journal + 7)
-    again.state.apply(joined(5), again.state.journal, again.state.journal + 9)
+    again.state.apply(joined(5, 4), again.state.journal, again.state.journal + 9)
 
     assert again.counts == once.counts
     assert again.state.journal == once.state.journal + 16
@@ -185,7 +185,7 @@ def lives(draw: st.DrawFn) -> Life:
     """Attempts in any order, with repetitions, drops, damage that hides nothing, and lines of all lengths."""
     events = draw(st.integers(1, 5))
     waiting = set(range(events))
-    retrying: list[set[tuple[int, int]]] = [set() for _ in range(LANES)]
+    retrying: list[set[tuple[int, int]]] = [set() for _ in range(4)]
     caused: dict[tuple[int, int], int] = {}
     dead: set[int] = set()
     written: list[Placed] = []
@@ -219,7 +219,7 @@ def lives(draw: st.DrawFn) -> Life:
             if after is not None:
                 retrying[number - 2].discard(after)
             if deed == "attempt" and outcome is BAD:
-                if number == MAX_ATTEMPTS:
+                if number == 5:
                     dead.add(event)
                 else:
                     retrying[number - 1].add(place)
@@ -241,7 +241,7 @@ def check(state: DestinationState, life: Life) -> None:
 @settings(deadline=None, max_examples=150)
 @given(lives())
 def test_a_delivery_waits_retries_or_is_dead_exactly_as_its_lines_say(life: Life) -> None:
-    state = DestinationState(joined(0))
+    state = DestinationState(joined(0, 4))
     for line in life.lines:
         state.apply(*line)
     check(state, life)
@@ -251,7 +251,7 @@ def test_a_delivery_waits_retries_or_is_dead_exactly_as_its_lines_say(life: Life
 @settings(deadline=None, max_examples=150)
 @given(lives(), st.lists(st.integers(0, 40), max_size=4))
 def test_folding_from_any_snapshot_on_is_folding_from_the_beginning(life: Life, snapshots: list[int]) -> None:
-    whole, pieced = DestinationState(joined(0)), DestinationState(joined(0))
+    whole, pieced = DestinationState(joined(0, 4)), DestinationState(joined(0, 4))
     for number, line in enumerate(life.lines):
         if number in snapshots:
             pieced = DestinationState(pieced.snapshot())
@@ -266,7 +266,7 @@ def test_folding_from_any_snapshot_on_is_folding_from_the_beginning(life: Life, 
 @settings(deadline=None)
 @given(lives())
 def test_taking_a_snapshot_does_not_change_what_the_state_says(life: Life) -> None:
-    state = DestinationState(joined(0))
+    state = DestinationState(joined(0, 4))
     for line in life.lines:
         state.apply(*line)
         taken: Snapshot = state.snapshot()

@@ -14,8 +14,9 @@ import pytest
 from arkcli import schedule, times
 from arkcli.errors import ArkError
 from arkcli.model import Answer, Draft, State
-from arkcli.queue.local import LocalQueue
-from tests.queue.faults import Recorder, count_steps, failing_at, hooked, killed_at, short_at
+from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.local.stored import StoredDraft
+from tests.queue.local.faults import Recorder, count_steps, failing_at, hooked, killed_at, short_at
 from tests.world import START
 
 GOOD, FLAKY, BAD = "dst_good", "dst_flaky", "dst_bad"
@@ -83,7 +84,7 @@ class Script:
         for destination in (FLAKY, BAD):
             view = queue.view(destination)
             drafts = [
-                Draft(
+                StoredDraft(
                     found.event.id,
                     "ping",
                     times.to_text(self._now),
@@ -102,7 +103,7 @@ class Script:
                 queue.accept(drafts)
 
     def _drain(self, queue: LocalQueue) -> None:
-        queue.look()
+        queue.look([], 0)
         for destination in DESTINATIONS:
             claim = queue.claim(destination, "test")
             assert claim is not None

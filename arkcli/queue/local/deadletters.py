@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from arkcli import files
-from arkcli.queue import lines
-from arkcli.queue.lines import Damaged, DeadLine
+from arkcli.queue.local import lines
+from arkcli.queue.local.lines import Damaged, DeadLine
 
 
 class DeadLetters:

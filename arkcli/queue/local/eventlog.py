@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
-from arkcli.queue import lines
-from arkcli.queue.lines import Damaged
-from arkcli.queue.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.local import lines
+from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.local.stored import StoredDraft, StoredEvent
 
 _CACHED_BLOCKS: Final = 16
 #: How much of a segment is searched before its pages are given back, in bytes.
@@ -37,7 +38,7 @@ class EventLog:
         self._lock = files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
-        self._blocks: OrderedDict[int, tuple[list[Event | Gap], int]] = OrderedDict()
+        self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
         self.look()
 
     @property
@@ -64,7 +65,7 @@ class EventLog:
         self._end = last
         return last
 
-    def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[Event]:
+    def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[StoredEvent]:
         """Makes events durable, all or none, with one sync; returns them in order.
 
         With `unique`, a draft whose id is in the log already is not written: the event that has it is returned instead.
@@ -76,16 +77,16 @@ class EventLog:
             except OSError as error:
                 raise _not_accepted(error) from error
 
-    def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[Event]:
+    def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[StoredEvent]:
         self._segments.look()
         before = position = self._segments.mend_tail(keep_damaged=True)
         seq, addressed = self._count(position)
-        accepted: list[Event] = []
+        accepted: list[StoredEvent] = []
         written: list[bytes] = []
         if unique:
             # Whoever wrote what is found may have been killed before it was synced.
             self._segments.sync()
-        fresh: dict[str, Event] = {}
+        fresh: dict[str, StoredEvent] = {}
         for draft in drafts:
             known = fresh.get(draft.id) or self._find(draft.id, before) if unique else None
             if known is not None:
@@ -132,7 +133,7 @@ class EventLog:
             position = line.start
         return behind, 0
 
-    def block(self, position: int) -> tuple[Sequence[Event | Gap], int]:
+    def block(self, position: int) -> tuple[Sequence[StoredEvent | Gap], int]:
         """The next events from a position, and the position behind them; none when the end is reached.
 
         Destinations that are equally far share one reading.
@@ -149,7 +150,7 @@ class EventLog:
                 self._blocks.popitem(last=False)
         return events, following
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[StoredEvent]:
         """Every event that can be read, oldest first."""
         position = self.start
         while position < self._end:
@@ -157,14 +158,14 @@ class EventLog:
             if following == position:
                 return
             position = following
-            yield from (event for line in found if isinstance(event := _decode(line), Event))
+            yield from (event for line in found if isinstance(event := _decode(line), StoredEvent))
 
-    def tail(self, size: int) -> list[Event]:
+    def tail(self, size: int) -> list[StoredEvent]:
         """The events within the last so many bytes of the log, oldest first."""
         found = (_decode(line) for line in self._segments.tail(self._end, size))
-        return [event for event in found if isinstance(event, Event)]
+        return [event for event in found if isinstance(event, StoredEvent)]
 
-    def event_at(self, position: int, length: int) -> Event | None:
+    def event_at(self, position: int, length: int) -> StoredEvent | None:
         """The event whose line stands there; None when it cannot be read."""
         if position + length > self._end:
             # Whoever knows of it has looked later.
@@ -176,11 +177,11 @@ class EventLog:
             return None
         return _event_in(text[:-1], position)
 
-    def find(self, event_id: str) -> Event | None:
+    def find(self, event_id: str) -> StoredEvent | None:
         """The first event that has an id, among those in the log."""
         return self._find(event_id, self._end)
 
-    def _find(self, event_id: str, end: int) -> Event | None:
+    def _find(self, event_id: str, end: int) -> StoredEvent | None:
         needle = b'"id":"%b","at":"' % event_id.encode()
         for start, path in self._segments.paths():
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
@@ -233,7 +234,7 @@ class EventLog:
         expired = self.start
         for start in self._segments.starts[1:]:
             events, _ = self.block(start)
-            first = next((event for event in events if isinstance(event, Event)), None)
+            first = next((event for event in events if isinstance(event, StoredEvent)), None)
             # What stands before an event was accepted before it.
             if first is None or times.from_text(first.at) >= before:
                 break
@@ -253,8 +254,9 @@ class EventLog:
         self._lock.close()
 
 
-def _placed(draft: Draft, position: int, length: int) -> Event:
-    return Event(position, length, draft.id, draft.name, draft.at, draft.body, draft.to, draft.instead)
+def _placed(draft: Draft, position: int, length: int) -> StoredEvent:
+    instead = draft.instead if isinstance(draft, StoredDraft) else None
+    return StoredEvent(draft.id, draft.name, draft.at, draft.body, draft.to, position, length, instead)
 
 
 def is_for(event: Event, destination_id: str) -> bool:
@@ -273,14 +275,14 @@ def _places(view: mmap.mmap, needle: bytes) -> Iterator[int]:
         view.madvise(mmap.MADV_DONTNEED, begin, min(_WINDOW, len(view) - begin))
 
 
-def _event_in(text: bytes, position: int) -> Event | None:
+def _event_in(text: bytes, position: int) -> StoredEvent | None:
     try:
         return lines.decode_event(text, position)
     except Damaged:
         return None
 
 
-def _decode(line: Line) -> Event | Gap:
+def _decode(line: Line) -> StoredEvent | Gap:
     try:
         if line.is_whole:
             return lines.event_of(line.text, line.start)

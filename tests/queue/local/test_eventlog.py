@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from arkcli import contract, times
 from arkcli.errors import NotAccepted
-from arkcli.model import Draft, Event
-from arkcli.queue import lines
-from arkcli.queue.eventlog import EventLog, Gap
-from tests.queue.machine import MEMORY, filled, in_processes, listened, small_disk
+from arkcli.model import Draft
+from arkcli.queue.local import lines
+from arkcli.queue.local.eventlog import EventLog, Gap
+from arkcli.queue.local.stored import StoredEvent
+from tests.queue.local.machine import MEMORY, filled, in_processes, listened, small_disk
 from tests.world import START
 
 AT: Final = times.to_text(START)
@@ -58,8 +59,8 @@ def drafts(*numbers: int) -> list[Draft]:
     return [draft(number) for number in numbers]
 
 
-def read_all(log: EventLog, position: int = 0) -> list[Event | Gap]:
-    found: list[Event | Gap] = []
+def read_all(log: EventLog, position: int = 0) -> list[StoredEvent | Gap]:
+    found: list[StoredEvent | Gap] = []
     while True:
         block, position = log.block(position)
         if not block:
@@ -68,7 +69,7 @@ def read_all(log: EventLog, position: int = 0) -> list[Event | Gap]:
 
 
 def ids(log: EventLog) -> list[str]:
-    return [event.id for event in read_all(log) if isinstance(event, Event)]
+    return [event.id for event in read_all(log) if isinstance(event, StoredEvent)]
 
 
 def content(path: Path) -> bytes:
@@ -101,7 +102,7 @@ sizes = st.sampled_from([1, 150, 300, 1000, 1 << 26])
 def test_what_is_accepted_is_handed_out_as_it_was_accepted(
     found: list[list[tuple[bytes, tuple[str, ...] | None]]], size: int
 ) -> None:
-    accepted: list[Event] = []
+    accepted: list[StoredEvent] = []
     with directory() as path:
         with log_in(path, size) as log:
             for batch in found:
@@ -221,7 +222,7 @@ def test_a_reader_syncs_what_it_finds_before_it_hands_it_out(tmp_path: Path) -> 
         assert "fdatasync" not in calls
 
 
-WHOLE: Final = lines.encode_event(Event(0, 0, "evt_8", "ping", AT, b'{"torn":1}'), 2, 0)[:-1]
+WHOLE: Final = lines.encode_event(StoredEvent("evt_8", "ping", AT, b'{"torn":1}'), 2, 0)[:-1]
 TORN: Final = [WHOLE[:length] for length in (1, 7, 8, 20, 60, len(WHOLE) - 1)]
 NOT_WHOLE: Final = [*TORN, b"\0" * 500, WHOLE[:30] + b"\0" * 90, b"x" * 300_000]
 
@@ -283,7 +284,7 @@ def test_a_damaged_byte_costs_its_own_line_and_none_of_its_neighbours(tmp_path: 
             file.write_bytes(spoiled)
             with log_in(tmp_path) as reader:
                 found = read_all(reader)
-                assert [event for event in found if isinstance(event, Event)] == [before, behind]
+                assert [event for event in found if isinstance(event, StoredEvent)] == [before, behind]
                 gaps = [gap for gap in found if isinstance(gap, Gap)]
                 assert gaps[0].position == hit.position
                 assert sum(gap.length for gap in gaps) == hit.length
@@ -300,7 +301,7 @@ def test_a_damaged_newline_costs_its_own_line_and_none_of_its_neighbours(tmp_pat
     spoiled[hit.position + hit.length - 1] ^= 0x01
     file.write_bytes(spoiled)
     with log_in(tmp_path) as reader:
-        events = [event for event in read_all(reader) if isinstance(event, Event)]
+        events = [event for event in read_all(reader) if isinstance(event, StoredEvent)]
     assert before in events
     assert behind in events
 
@@ -337,7 +338,7 @@ def test_lines_that_lost_their_newlines_are_not_taken_for_one_that_was_never_ack
     with log_in(tmp_path) as log:
         accepted += log.accept(drafts(3))
     with log_in(tmp_path) as log:
-        assert [event for event in read_all(log) if isinstance(event, Event)] == accepted
+        assert [event for event in read_all(log) if isinstance(event, StoredEvent)] == accepted
 
 
 def test_damaged_lines_at_the_end_are_still_counted_as_lines(tmp_path: Path) -> None:
@@ -368,7 +369,7 @@ def test_a_wiped_line_costs_its_own_event_and_what_else_is_wiped_and_no_more(
     whole = [event for event in events if event.position + event.length <= first or event.position >= last]
     with log_in(tmp_path) as reader:
         found = read_all(reader)
-        assert [event for event in found if isinstance(event, Event)] == whole
+        assert [event for event in found if isinstance(event, StoredEvent)] == whole
         assert [one for one in found if isinstance(one, Gap)]
 
 
@@ -415,7 +416,7 @@ def test_a_reader_passes_over_what_another_process_removes_meanwhile(tmp_path: P
             assert reader.event_at(events[7].position, events[7].length) == events[7]
             assert reader.event_at(events[2].position, events[2].length) in (None, events[2])
             assert reader.count_broadcast(left[0].position) == 3
-            assert [one for one in read_all(reader) if isinstance(one, Event)][-3:] == left
+            assert [one for one in read_all(reader) if isinstance(one, StoredEvent)][-3:] == left
 
 
 def test_an_event_is_none_where_the_whole_log_is_gone(tmp_path: Path) -> None:
@@ -517,7 +518,7 @@ def test_an_id_is_not_called_accepted_before_its_line_is_on_disk(tmp_path: Path)
         log.accept(drafts(0))
         other.look()
         # As another process leaves it that is killed between writing and syncing.
-        tear(tmp_path, lines.encode_event(Event(0, 0, "evt_1", "ping", AT, b"{}"), 1, 0))
+        tear(tmp_path, lines.encode_event(StoredEvent("evt_1", "ping", AT, b"{}"), 1, 0))
         with listened() as calls:
             (event,) = other.accept(drafts(1), unique=True)
         assert event.body == b"{}"
@@ -527,7 +528,7 @@ def test_an_id_is_not_called_accepted_before_its_line_is_on_disk(tmp_path: Path)
 def test_a_torn_line_does_not_make_an_id_known(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         log.accept(drafts(0))
-        tear(tmp_path, lines.encode_event(Event(0, 0, "evt_1", "ping", AT, b"{}"), 1, 0)[:-2])
+        tear(tmp_path, lines.encode_event(StoredEvent("evt_1", "ping", AT, b"{}"), 1, 0)[:-2])
         (event,) = log.accept(drafts(1), unique=True)
         assert event.body == draft(1).body
         assert ids(log) == ["evt_0", "evt_1"]
@@ -724,7 +725,7 @@ import sys
 from pathlib import Path
 from arkcli.errors import NotAccepted
 from arkcli.model import Draft
-from arkcli.queue.eventlog import EventLog
+from arkcli.queue.local.eventlog import EventLog
 log = EventLog(Path(sys.argv[1]))
 drafts = [Draft("evt_1", "ping", "2026-11-18T00:00:00.000Z", b"{}")]
 try:

@@ -17,15 +17,16 @@ import pytest
 
 from arkcli import times
 from arkcli.errors import ArkError, NotAccepted, NotRecorded, Unreadable
-from arkcli.model import Answer, Delivery, Draft, Event, State
-from arkcli.queue import lines
-from arkcli.queue.claim import Claim
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.journal import Journal
-from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
-from arkcli.queue.local import LocalQueue
+from arkcli.model import Answer, Draft, Outcome, State
+from arkcli.queue.local import lines
+from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
+from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.local.stored import StoredDelivery, StoredDraft, StoredEvent
 from arkcli.schedule import RetrySchedule
-from tests.queue.machine import FORKS, MEMORY, filled, in_processes, small_disk
+from tests.queue.local.machine import FORKS, MEMORY, filled, in_processes, small_disk
 from tests.world import START
 
 SHORT: Final = RetrySchedule((1_000, 2_000, 4_000, 8_000))
@@ -73,20 +74,20 @@ def draft(number: int, to: tuple[str, ...] | None = None, size: int = 0) -> Draf
     return Draft(f"evt_{number}", "signal.promoted", times.to_text(START + number), body, to)
 
 
-def accept(queue: LocalQueue, *numbers: int, to: tuple[str, ...] | None = None) -> list[Event]:
+def accept(queue: LocalQueue, *numbers: int, to: tuple[str, ...] | None = None) -> list[StoredEvent]:
     return queue.accept([draft(number, to) for number in numbers])
 
 
-def take_all(claim: Claim, now: int) -> list[Delivery]:
+def take_all(claim: Claim, now: int) -> list[StoredDelivery]:
     taken = []
     while deliveries := claim.take(now, 7):
         taken += deliveries
     return taken
 
 
-def attempt_all(queue: LocalQueue, destination: str, answer: Answer, now: int) -> list[Delivery]:
+def attempt_all(queue: LocalQueue, destination: str, answer: Answer, now: int) -> list[StoredDelivery]:
     """Claims, attempts what is due, writes down the same answer to all of it, and releases."""
-    queue.look()
+    queue.look([], 0)
     with claimed(queue, destination) as claim:
         taken = take_all(claim, now)
         claim.record([(delivery, answer) for delivery in taken], now)
@@ -102,7 +103,7 @@ def finish(queue: LocalQueue, destination: str, answer: Answer, now: int) -> lis
     return attempted
 
 
-def fail_once(queue: LocalQueue, destination: str, now: int = START) -> list[Delivery]:
+def fail_once(queue: LocalQueue, destination: str, now: int = START) -> list[StoredDelivery]:
     return attempt_all(queue, destination, BAD, now)
 
 
@@ -129,7 +130,7 @@ def spoil_line(file: Path, number: int) -> None:
 
 def save_checkpoint(path: Path, destination: str, segment_size: int = 1 << 26) -> None:
     """What a run does that wrote much."""
-    journal = Journal(path / "destinations" / destination, segment_size)
+    journal = Journal(path / "destinations" / destination, 4, segment_size)
     journal.load_to_append()
     journal.save()
     journal.close()
@@ -310,11 +311,11 @@ def test_only_one_has_the_right_to_deliver(path: Path) -> None:
 def test_the_lock_tells_who_holds_it_and_what_for(path: Path, purpose: str) -> None:
     with queue_in(path) as queue:
         queue.join([A])
-        assert queue.holder(A) == (None, "")
-        assert str(queue.holder(A)) == "another process"
+        assert queue.holder(A) is None
         first = queue.claim(A, "a much longer purpose than the next")
         assert first is not None
         first.release()
+        assert queue.holder(A) is None, "what it wrote is still there, and counts for nothing"
         claim = queue.claim(A, purpose)
         assert claim is not None
         assert queue.holder(A) == (os.getpid(), purpose)
@@ -393,14 +394,14 @@ def test_a_claim_lets_go_of_every_file_when_released(path: Path) -> None:
         pytest.skip("this system does not list the files that a process has open")
     with queue_in(path, ROTATING) as queue:
         queue.join([A])
-        accept(queue, *range(20))
+        event, *_ = accept(queue, *range(20))
         fail_once(queue, A)
         before = len(list(listing.iterdir()))
         for _ in range(10):
             with claimed(queue, A) as claim:
                 take_all(claim, START)
             queue.standing(A)
-            queue.watch(A)
+            queue.outcomes(event, [A])
         assert len(list(listing.iterdir())) == before
 
 
@@ -434,11 +435,11 @@ def test_recording_tells_where_it_leaves_a_delivery(path: Path, answer: Answer, 
         with claimed(queue, A) as claim:
             (delivery,) = take_all(claim, now)
             (state,) = claim.record([(delivery, answer)], now)
-            last = claim.last
+        last = queue.standing(A).last
         expected = State.DELIVERED if answer is OK else State.DEAD if attempt == 5 else State.RETRYING
         assert state is expected
         assert last is not None
-        assert (last.event_id, last.attempt, last.at, last.state) == ("evt_1", attempt, now, expected)
+        assert (last.event_id, last.attempt, last.at, last.outcome) == ("evt_1", attempt, now, answer.outcome)
         standing = queue.standing(A)
         assert standing.waiting == 0
         assert standing.dead == (expected is State.DEAD)
@@ -478,7 +479,7 @@ def test_a_first_attempt_out_of_turn_is_not_made_again_in_its_turn(path: Path) -
         old, new = accept(queue, 1, 2)
         with claimed(queue, A) as claim:
             delivery = claim.first_attempt(new)
-            assert delivery == Delivery(new, 1)
+            assert delivery == StoredDelivery(new, 1)
             claim.record([(delivery, OK)], START)
             assert claim.first_attempt(new) is None
         assert queue.standing(A).waiting == 1
@@ -503,7 +504,7 @@ def deliver_with_others(path: Path, said: Path) -> None:
     made = []
     with queue_in(path, 4000) as queue:
         for number in range(400):
-            queue.look()
+            queue.look([], 0)
             destination = (A, B)[number % 2]
             claim = queue.claim(destination, "drain")
             if claim is None:
@@ -543,7 +544,7 @@ def test_the_standing_counts_what_waits_retries_and_is_dead(path: Path) -> None:
         assert standing.next_due_at == min(START + 1, START + 1_000)
         assert standing.oldest_at == START
         assert queue.standing(B).waiting == 12
-        assert queue.totals == (12, queue.end)
+        assert queue.totals == (12, sum(file.stat().st_size for file in (path / "events").glob("*.jsonl")))
 
 
 @pytest.mark.parametrize("size", [1, 1 << 26], ids=["segment-each", "one-segment"])
@@ -580,7 +581,7 @@ def test_looking_at_the_standing_changes_nothing(path: Path) -> None:
             file.write(b'{"crc":"torn')
         before = everything(path)
         queue.standing(A)
-        assert queue.look() > 0
+        queue.look([], 0)
         assert everything(path) == before
 
 
@@ -588,27 +589,26 @@ def test_looking_at_the_standing_changes_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1 << 26], ids=["segment-each", "one-segment"])
-def test_a_watch_tells_what_became_of_an_event_and_nothing_before_that(path: Path, size: int) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["asked-afterwards", "asked-before"])
+def test_what_others_made_of_an_event_is_told_whenever_it_is_asked(path: Path, size: int, early: bool) -> None:
     with queue_in(path, size) as queue, queue_in(path, size) as other:
         queue.join([A])
         accept(queue, 1)
         fail_once(queue, A)
-        watch = queue.watch(A)
         (second,) = accept(queue, 2)
         (third,) = accept(queue, 3)
-        assert watch(second) is None
+        if early:
+            assert queue.outcomes(third, [A]) == {}
         with claimed(other, A) as claim:
-            other.look()
+            other.look([], 0)
             taken = take_all(claim, START)
             claim.record([(taken[1], BAD)], START + 7)
-            assert watch(second) is None
-            found = watch(third)
-            assert found is not None
-            assert (found.event_id, found.attempt, found.state, found.at) == ("evt_3", 1, State.RETRYING, START + 7)
+            found = queue.outcomes(third, [A])[A]
+            assert (found.event_id, found.attempt, found.outcome, found.at) == ("evt_3", 1, Outcome.FAILED, START + 7)
+            assert queue.outcomes(second, [A]) == {}
             claim.record([(taken[0], OK)], START + 8)
-        found = watch(second)
-        assert found is not None
-        assert (found.event_id, found.state) == ("evt_2", State.DELIVERED)
+        found = queue.outcomes(second, [A])[A]
+        assert (found.event_id, found.outcome) == ("evt_2", Outcome.DELIVERED)
 
 
 # --- the dead
@@ -690,7 +690,7 @@ def test_a_dead_letter_that_was_dropped_stays_dropped_when_the_checkpoint_is_los
         queue.join([A])
         (event,) = accept(queue, 1)
         finish(queue, A, BAD, START)
-    journal = Journal(place)
+    journal = Journal(place, 4)
     journal.load_to_append()
     journal.append([DropLine(event.position, event.length, event.id, event.name, "drop", 6, times.to_text(START))])
     journal.save()
@@ -872,9 +872,9 @@ def test_what_everybody_has_and_nobody_retries_is_removed_and_the_rest_goes_on(p
         attempt_all(queue, B, OK, START)
         accept(queue, 9)
         before = event_files(path)
-        queue.expire([A, B], START)
+        queue.tidy([A, B], START)
         assert event_files(path) == before, "nothing is old enough"
-        queue.expire([A, B], EVERYTHING)
+        queue.tidy([A, B], EVERYTHING)
         # The batch, and one each: of those, 6 waits for its retry, and 9 for its first attempt.
         assert event_files(path) == before - 4
     with queue_in(path, 1) as queue:
@@ -893,7 +893,7 @@ def test_when_old_segments_are_gone_the_rest_tells_the_same(path: Path, lost: bo
             now += 1_500
         before = queue.standing(A)
         files = len(list((path / "destinations" / A / "journal").iterdir()))
-        queue.expire([A], EVERYTHING)
+        queue.tidy([A], EVERYTHING)
         assert len(list((path / "destinations" / A / "journal").iterdir())) < files
         assert queue.standing(A) == before
     if lost:
@@ -911,7 +911,7 @@ def test_a_process_that_slept_while_another_delivered_and_removed_repeats_nothin
         for number in range(2, 6):
             accept(other, number)
             assert len(attempt_all(other, A, OK, START)) == 1
-        other.expire([A, B], EVERYTHING)
+        other.tidy([A, B], EVERYTHING)
         assert attempt_all(sleeping, A, OK, START) == []
         assert sleeping.standing(A).waiting == 0
         assert sleeping.standing(B).waiting == 5
@@ -924,7 +924,7 @@ def deliver_and_remove(path: Path) -> None:
             now = START + number * 1_500
             for destination, answer in ((A, OK), (B, OK if number % 3 else BAD)):
                 attempt_all(queue, destination, answer, now)
-            queue.expire([A, B], EVERYTHING)
+            queue.tidy([A, B], EVERYTHING)
 
 
 def test_reading_goes_on_while_another_process_delivers_and_removes(path: Path) -> None:
@@ -959,7 +959,7 @@ def test_an_event_is_not_removed_when_the_line_that_told_of_its_attempt_is_broke
             attempt_all(queue, A, OK, START)
     spoil_line(broken, 1)
     with queue_in(path, 1) as queue:
-        queue.expire([A], EVERYTHING)
+        queue.tidy([A], EVERYTHING)
         assert [event for event, _ in finish(queue, A, OK, START + LATER)] == ["evt_1"]
 
 
@@ -973,7 +973,7 @@ def test_an_event_is_not_removed_before_the_copy_that_a_crash_left_out_is_made(p
     (path / "destinations" / A / "dead.jsonl").unlink()
     (path / "destinations" / A / "checkpoint.json").unlink(missing_ok=True)
     with queue_in(path, 1) as queue:
-        queue.expire([A], EVERYTHING)
+        queue.tidy([A], EVERYTHING)
         with claimed(queue, A):
             pass
         assert dead(path, A) == ["evt_1"]
@@ -991,7 +991,7 @@ def test_a_segment_that_a_crash_left_empty_may_outlive_those_before_it(path: Pat
     with queue_in(path, 300) as queue:
         accept(queue, 4)
         attempt_all(queue, A, OK, START)
-        queue.expire([A, B], EVERYTHING)
+        queue.tidy([A, B], EVERYTHING)
     (path / "destinations" / A / "checkpoint.json").unlink(missing_ok=True)
     with queue_in(path, 300) as queue:
         assert queue.standing(A).waiting == 0
@@ -1001,14 +1001,16 @@ def test_a_segment_that_a_crash_left_empty_may_outlive_those_before_it(path: Pat
 # --- sending again
 
 
-def again(queue: LocalQueue, destination: str, *events: str) -> list[Event]:
+def again(queue: LocalQueue, destination: str, *events: str) -> list[StoredEvent]:
     """Asks for deliveries that are retrying or dead to be sent again at once."""
-    queue.look()
+    queue.look([], 0)
     with closing(queue.view(destination)) as view:
         found = [one for one in view.deliveries() if one.event.id in events and one.state is not State.WAITING]
     return queue.accept(
         [
-            Draft(one.event.id, one.event.name, one.event.at, one.event.body, (destination,), {destination: one.key})
+            StoredDraft(
+                one.event.id, one.event.name, one.event.at, one.event.body, (destination,), {destination: one.key}
+            )
             for one in found
         ]
     )
@@ -1038,7 +1040,7 @@ def test_asking_twice_sends_once_and_lists_once(path: Path) -> None:
         fail_once(queue, A)
         with closing(queue.view(A)) as view:
             (found,) = view.deliveries()
-        draft_again = Draft("evt_1", "ping", times.to_text(START), found.event.body, (A,), {A: found.key})
+        draft_again = StoredDraft("evt_1", "ping", times.to_text(START), found.event.body, (A,), {A: found.key})
         queue.accept([draft_again, draft_again])
         assert queue.standing(A).waiting == 1
         with closing(queue.view(A)) as view:
@@ -1144,7 +1146,7 @@ def test_on_a_full_disk_what_cannot_be_recorded_is_attempted_again_when_there_is
 # --- killed anywhere
 
 
-def outcome(destination: str, delivery: Delivery) -> Answer:
+def outcome(destination: str, delivery: StoredDelivery) -> Answer:
     """What the receivers of this story answer: one refuses everything, the other takes the second attempt."""
     return OK if destination == B and delivery.attempt == 2 else BAD
 
@@ -1187,7 +1189,7 @@ def survive(path: Path, said: list[list[str]]) -> None:
         for day in range(4, 10):
             for destination in (A, B):
                 now = START + day * LATER
-                queue.look()
+                queue.look([], 0)
                 with claimed(queue, destination) as claim:
                     for found in take_all(claim, now):
                         made.setdefault((destination, found.event.id), []).append(found.attempt)
@@ -1244,8 +1246,8 @@ def test_a_thousand_destinations_cost_one_line_an_event_and_may_all_be_claimed_a
         claims = [claim for name in names if (claim := queue.claim(name, "drain")) is not None]
         assert len(claims) == 1000
         for claim in claims:
-            assert claim.take(START, 2) == [Delivery(event, 1) for event in events[:2]]
-            claim.record([(Delivery(events[1], 1), OK)], START)
+            assert claim.take(START, 2) == [StoredDelivery(event, 1) for event in events[:2]]
+            claim.record([(StoredDelivery(events[1], 1), OK)], START)
         for claim in claims:
             claim.release()
         assert queue.standing(names[999]).waiting == 9_999
@@ -1257,7 +1259,7 @@ def take_very_many(path: Path, said: Path) -> None:
         for now, answer in ((START, BAD), (START + LATER, OK)):
             claim = queue.claim(A, "drain")
             assert claim is not None
-            batch: list[tuple[Delivery, Answer]] = []
+            batch: list[tuple[StoredDelivery, Answer]] = []
             while deliveries := claim.take(now, 1):
                 batch.append((deliveries[0], answer))
                 attempts += 1
@@ -1291,9 +1293,9 @@ def test_following_tells_of_each_attempt_once(path: Path) -> None:
         accept(queue, 1)
         attempt_all(queue, A, OK, START)
         with closing(queue.view(A)) as view:
-            before, new = view.follow()
+            before = view.attempts()
             accept(queue, 2)
             attempt_all(queue, A, OK, START)
             assert [attempt.event_id for attempt in before] == ["evt_1"]
-            assert [attempt.event_id for attempt in new()] == ["evt_2"]
-            assert new() == []
+            assert [attempt.event_id for attempt in view.new_attempts()] == ["evt_2"]
+            assert view.new_attempts() == []

@@ -1,19 +1,25 @@
 """The sole right to deliver to one destination: what is due for it, and writing down what came of it."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Final, cast
 
 from arkcli import files, times
 from arkcli.errors import NotRecorded
-from arkcli.model import Answer, Attempt, Delivery, Event, State
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.eventlog import EventLog
-from arkcli.queue.journal import Journal
-from arkcli.queue.lanes import Arrivals, Lane, Retries, UnderWay
-from arkcli.queue.lines import AttemptLine, DeadLine, DropLine
-from arkcli.queue.state import LANES
+from arkcli.model import Answer, Outcome, State
+from arkcli.queue.engine import Result
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lanes import Arrivals, Lane, Retries, UnderWay
+from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
+from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.schedule import RetrySchedule
+
+# Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
+_DELIVERED: Final = Outcome.DELIVERED
+_OK: Final = State.DELIVERED
 
 
 class Claim:
@@ -27,16 +33,26 @@ class Claim:
         journal: Journal,
         dead: DeadLetters,
         schedule: RetrySchedule,
+        released: Callable[[str, int, int | None], None],
     ) -> None:
-        """`lock` is held by now, and `journal` loaded."""
+        """`lock` is held by now, and `journal` loaded.
+
+        `released` is told the destination, the end of the log up to which it was looked through, and when something
+        falls due (milliseconds, UTC; None: never).
+        """
+        self.destination_id = destination_id
+        self._schedule = schedule
+        self._released = released
+        self._end = log.end
         self._lock = lock
         self._log = log
         self._journal = journal
         self._dead = dead
-        self._under_way = UnderWay()
+        self._under_way = UnderWay(journal.state.beyond)
+        self._arrivals = Arrivals(destination_id, log, journal, self._under_way, self._is_dead)
         self._lanes: tuple[Lane, ...] = (
-            Arrivals(destination_id, log, journal, self._under_way, self._is_dead),
-            *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, LANES + 1)),
+            self._arrivals,
+            *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, schedule.attempts)),
         )
         self._keep_dead()
 
@@ -44,17 +60,20 @@ class Claim:
         return position in self._letters and position not in self._journal.state.gone
 
     def is_anything_due(self, now: int) -> bool:
-        """Whether `take` would give something."""
+        """Whether `take` would give something. Raises NotRecorded."""
+        self._arrivals.settle()
         return any(lane.is_due(now) for lane in self._lanes)
 
-    def take(self, now: int, most: int) -> list[Delivery]:
+    def take(self, now: int, most: int) -> list[StoredDelivery]:
         """The next deliveries that are due, those first that have been due longest; at most so many."""
-        taken: list[Delivery] = []
+        taken: list[StoredDelivery] = []
         while len(taken) < most and (ready := self._ready(now)):
             if len(ready) == 1:
                 taken += ready[0].pop(most - len(taken))
             else:
                 taken += min(ready, key=lambda lane: lane.due_at() or 0).pop(1)
+        if not taken:
+            self._end = self._log.end
         return taken
 
     def _ready(self, now: int) -> Sequence[Lane]:
@@ -64,11 +83,11 @@ class Claim:
         # Nothing is retried, as in most runs: there is only one lane to look at.
         return self._lanes[:1] if self._lanes[0].is_due(now) else ()
 
-    def first_attempt(self, event: Event) -> Delivery | None:
+    def first_attempt(self, event: StoredEvent) -> StoredDelivery | None:
         """The first attempt of one event, out of turn; None when it has been made."""
         if self._journal.state.first.passed(event.position) is not None:
             return None
-        delivery = Delivery(event, 1)
+        delivery = StoredDelivery(event, 1)
         self._under_way.begin(delivery)
         return delivery
 
@@ -76,42 +95,45 @@ class Claim:
         """When the next delivery falls due (milliseconds, UTC); None when nothing waits."""
         return min((at for lane in self._lanes if (at := lane.due_at()) is not None), default=None)
 
-    @property
-    def last(self) -> Attempt | None:
-        """The attempt that was recorded last."""
-        last = self._journal.state.last
-        return last.to_attempt() if last else None
-
-    def record(self, results: Sequence[tuple[Delivery, Answer]], now: int) -> list[State]:
+    def record(self, results: Sequence[Result], now: int) -> list[State]:
         """Writes down what came of attempts, at `now` (milliseconds, UTC), and tells where it leaves each delivery.
 
         Raises NotRecorded.
         """
         at = times.to_text(now)
+        ours = cast("Sequence[tuple[StoredDelivery, Answer]]", results)
         entries = [
+            # By place: by name it takes half as long again. The order is that of the class.
             AttemptLine(
-                pos=delivery.event.position,
-                len=delivery.event.length,
-                id=delivery.event.id,
-                event=delivery.event.name,
-                attempt=delivery.attempt,
-                at=at,
-                outcome=answer.outcome,
-                ms=answer.duration_ms,
-                status=answer.status,
-                error=answer.error,
-                excerpt=answer.excerpt,
-                after=delivery.after,
-                instead=delivery.instead,
+                event.position,
+                event.length,
+                event.id,
+                event.name,
+                delivery.attempt,
+                at,
+                answer.outcome,
+                answer.duration_ms,
+                answer.status,
+                answer.error,
+                answer.excerpt,
+                delivery.after,
+                delivery.instead,
             )
-            for delivery, answer in results
+            for delivery, answer in ours
+            for event in (delivery.event,)
         ]
         self._journal.append(entries)
-        self._under_way.end(delivery for delivery, _ in results)
+        self._under_way.end([delivery for delivery, _ in ours])
         self._keep_dead()
         # Only now: a checkpoint forgets who has died, so their copies come first.
         self._journal.save_if_worth_it(going_on=True)
-        return [entry.state for entry in entries]
+        after = self._schedule.state_after
+        return [_OK if entry.outcome is _DELIVERED else after(entry.attempt, entry.outcome) for entry in entries]
+
+    @property
+    def beyond(self) -> int:
+        """The attempt that a dead delivery would be waiting for, were there one more."""
+        return self._journal.state.beyond
 
     def drop(self, entries: Sequence[DropLine]) -> None:
         """Gives deliveries up. Raises NotRecorded."""
@@ -125,6 +147,9 @@ class Claim:
         """Gives the right back."""
         state = self._journal.state
         with contextlib.suppress(OSError, NotRecorded):
+            # What was handed out and not recorded is due again, wherever the log ends.
+            end = -1 if self._under_way.events or self._under_way.lines else self._end
+            self._released(self.destination_id, end, self.next_due_at())
             if not state.newly_dead:
                 if state.gone:
                     self._journal.sync()
@@ -157,6 +182,6 @@ class Claim:
         return self._dead.positions()
 
 
-def _letter(event: Event, entry: AttemptLine) -> DeadLine:
+def _letter(event: StoredEvent, entry: AttemptLine) -> DeadLine:
     position, length = event.position, event.length
     return DeadLine(position, length, event.id, event.at, event.name, entry.at, event.body, entry.status, entry.error)

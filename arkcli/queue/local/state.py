@@ -1,11 +1,9 @@
 """The state of a destination: a fold of its journal. Pure; recording and recovering are the same function."""
 
-from arkcli.model import DEAD, MAX_ATTEMPTS, Outcome
-from arkcli.queue.lines import AttemptLine, DropLine, Snapshot
-from arkcli.queue.progress import Progress
+from arkcli.model import Outcome
+from arkcli.queue.local.lines import AttemptLine, DropLine, Snapshot
+from arkcli.queue.local.progress import Progress
 
-#: Attempts 2 to 5 each have a lane of what waits for them.
-LANES = MAX_ATTEMPTS - 1
 #: Once a line, asking the enumeration for its member would be a tenth of the fold.
 _FAILED = Outcome.FAILED
 
@@ -28,6 +26,8 @@ class DestinationState:
         self.last = snapshot.last
         self.newly_dead: dict[int, AttemptLine] = {}
         self.gone = set(snapshot.gone)
+        #: The attempt that a dead delivery would be waiting for, were there one more.
+        self.beyond = len(self.lanes) + 2
         # Journal lines that do not count: damaged ones, repetitions, and what was built upon them.
         self._void = Progress(-1)
 
@@ -43,7 +43,7 @@ class DestinationState:
             if line.outcome is _FAILED:
                 self._failed(line, start, end, fresh=fresh)
         elif isinstance(line, DropLine):
-            if line.attempt == DEAD:
+            if line.attempt == self.beyond:
                 self._end(line.attempt, line.pos, line.len)
             else:
                 self._finish(line)
@@ -64,7 +64,7 @@ class DestinationState:
 
     def _end(self, attempt: int, start: int, length: int) -> bool:
         """Ends the wait for an attempt after the first; False when it had ended already."""
-        if attempt == DEAD:
+        if attempt == self.beyond:
             if start in self.gone:
                 return False
             self.gone.add(start)
@@ -83,10 +83,10 @@ class DestinationState:
         if not fresh:
             # The retry that it would schedule must not happen: another line has scheduled it, or will.
             self._ignore(start, end)
-            if lane == LANES and line.after is not None and self._void.passed(line.after[0]) is not None:
+            if lane == len(self.lanes) and line.after is not None and self._void.passed(line.after[0]) is not None:
                 # A death that was built upon a line that does not count; a mere repetition changes nothing.
                 self.gone.add(line.pos)
-        elif lane == LANES:
+        elif lane == len(self.lanes):
             self.dead += 1
             self.gone.discard(line.pos)
             self.newly_dead[line.pos] = line
@@ -111,8 +111,11 @@ class DestinationState:
         )
 
 
-def joined(position: int) -> Snapshot:
-    """The state of a destination that joins when the event log ends at a position."""
+def joined(position: int, retries: int) -> Snapshot:
+    """The state of a destination that joins when the event log ends at a position, where so many retries are made.
+
+    Each of the attempts after the first has a lane of what waits for it.
+    """
     return Snapshot(
-        journal=0, first=(position, []), lanes=[(0, []) for _ in range(LANES)], retrying=[0] * LANES, dead=0
+        journal=0, first=(position, []), lanes=[(0, []) for _ in range(retries)], retrying=[0] * retries, dead=0
     )

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arkcli import times
-from arkcli.model import Answer, Delivery, Draft, Event, Outcome, State
-from arkcli.queue.claim import Claim
-from arkcli.queue.deadletters import DeadLetters
-from arkcli.queue.journal import Journal
-from arkcli.queue.lines import DropLine
-from arkcli.queue.local import LocalQueue
-from arkcli.queue.view import Pending
+from arkcli.model import Answer, Draft, Outcome, State
+from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import DropLine
+from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.local.stored import StoredDelivery, StoredDraft, StoredEvent, StoredPending
 from arkcli.schedule import RetrySchedule
-from tests.queue.machine import MEMORY
+from tests.queue.local.machine import MEMORY
 from tests.world import START
 
 SCHEDULE: Final = RetrySchedule((1_000, 2_500, 4_000, 9_000))
@@ -39,7 +39,7 @@ answers = st.sampled_from([OK, BAD, BAD, BAD])
 class Known:
     """One delivery, as the model knows it."""
 
-    def __init__(self, event: Event, instead: "tuple[Known, int] | None" = None) -> None:
+    def __init__(self, event: StoredEvent, instead: "tuple[Known, int] | None" = None) -> None:
         self.event = event
         self.instead = instead
         self.state = State.WAITING
@@ -78,7 +78,7 @@ class Place:
         self.all: dict[int, Known] = {}
         self.last: tuple[str, int, Outcome] | None = None
 
-    def arrive(self, event: Event, instead: tuple[Known, int] | None) -> None:
+    def arrive(self, event: StoredEvent, instead: tuple[Known, int] | None) -> None:
         self.all[event.position] = known = Known(event, instead)
         self.lanes[0].append(known)
 
@@ -117,7 +117,7 @@ class Held(NamedTuple):
 
     claim: Claim
     process: int
-    taken: dict[int, tuple[Delivery, Known]]
+    taken: dict[int, tuple[StoredDelivery, Known]]
 
     @property
     def under_way(self) -> list[Known]:
@@ -172,7 +172,7 @@ class TheQueue(RuleBasedStateMachine):
         self.number += 1
         return Draft(f"evt_{self.number}", "ping", times.to_text(self.now), b'{"n":%d}' % self.number, to)
 
-    def arrive(self, event: Event, instead: dict[str, tuple[Known, int]]) -> None:
+    def arrive(self, event: StoredEvent, instead: dict[str, tuple[Known, int]]) -> None:
         for name, place in self.places.items():
             if event.to is None or name in event.to:
                 place.arrive(event, instead.get(name))
@@ -193,14 +193,14 @@ class TheQueue(RuleBasedStateMachine):
     def take(self, data: st.DataObject, count: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.held)))
         held = self.held[name]
-        self.queues[held.process].look()
+        self.queues[held.process].look([], 0)
         self.taken(name, held, count)
 
-    def taken(self, name: str, held: Held, most: int) -> list[Delivery]:
+    def taken(self, name: str, held: Held, most: int) -> list[StoredDelivery]:
         """Takes so many deliveries, which must be the expected ones, in their right attempts, with their own bytes."""
         expected: list[Known] = []
         while len(expected) < most and (known := self.due(name, held)) is not None:
-            held.taken[known.event.position] = Delivery(known.event, known.attempts + 1), known
+            held.taken[known.event.position] = StoredDelivery(known.event, known.attempts + 1), known
             expected.append(known)
         deliveries = held.claim.take(self.now, most)
         assert len(deliveries) == len(expected)
@@ -255,7 +255,7 @@ class TheQueue(RuleBasedStateMachine):
             return
         self.claim(name, process)
         held = self.held[name]
-        self.queues[process].look()
+        self.queues[process].look([], 0)
         while deliveries := self.taken(name, held, 1):
             _, expected = held.taken.pop(deliveries[0].event.position)
             held.claim.record([(deliveries[0], answer)], self.now)
@@ -272,7 +272,7 @@ class TheQueue(RuleBasedStateMachine):
             assert (claim is None) == (name in self.held)
             if claim is not None:
                 delivery = claim.first_attempt(event)
-                assert delivery == Delivery(event, 1)
+                assert delivery == StoredDelivery(event, 1)
                 claim.record([(delivery, answer)], self.now)
                 assert claim.first_attempt(event) is None
                 claim.release()
@@ -295,7 +295,7 @@ class TheQueue(RuleBasedStateMachine):
             return
         chosen = data.draw(st.lists(st.sampled_from(found), min_size=1, max_size=3))
         drafts = [
-            Draft(one.event.id, "ping", times.to_text(self.now), one.event.body, (name,), {name: one.key})
+            StoredDraft(one.event.id, "ping", times.to_text(self.now), one.event.body, (name,), {name: one.key})
             for one in chosen
         ]
         events = self.queues[process].accept(drafts)
@@ -319,18 +319,18 @@ class TheQueue(RuleBasedStateMachine):
         claim.release()
         self.places[name].leave(known, State.DROPPED)
 
-    def pending(self, name: str, process: int) -> list[Pending]:
+    def pending(self, name: str, process: int) -> list[StoredPending]:
         if name not in self.places:
             return []
-        self.queues[process].look()
+        self.queues[process].look([], 0)
         with contextlib.closing(self.queues[process].view(name)) as view:
             return list(view.deliveries())
 
     @rule(process=processes)
     def expire(self, process: int) -> None:
         """Removes all that nobody needs any more, however young."""
-        self.queues[process].look()
-        self.queues[process].expire(self.places, self.now + 10**12)
+        self.queues[process].look([], 0)
+        self.queues[process].tidy(self.places, self.now + 10**12)
 
     # --- what the world does
 
@@ -348,7 +348,7 @@ class TheQueue(RuleBasedStateMachine):
     def the_checkpoint_is(self, name: str, damage: str, at: int) -> None:
         path = self.place(name) / "checkpoint.json"
         if damage == "saved" and name in self.places and name not in self.held:
-            journal = Journal(self.place(name), self.size)
+            journal = Journal(self.place(name), 4, self.size)
             journal.load_to_append()
             journal.save()
             journal.close()
@@ -386,7 +386,7 @@ class TheQueue(RuleBasedStateMachine):
     def every_process_sees_what_waits(self) -> None:
         for name, place in self.places.items():
             queue = self.queues[self.number % 2]
-            queue.look()
+            queue.look([], 0)
             standing = queue.standing(name)
             waiting, replaced = place.counted()
             retrying = tuple(sum(known not in replaced for known in lane) for lane in place.lanes[1:])
@@ -502,7 +502,7 @@ class TheDamagedQueue(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES[:2]))
     def a_checkpoint_is_saved(self, name: str) -> None:
-        journal = Journal(self.home / "queue" / "destinations" / name, self.size)
+        journal = Journal(self.home / "queue" / "destinations" / name, 4, self.size)
         journal.load_to_append()
         journal.save()
         journal.close()

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from arkcli import times
-from arkcli.model import Attempt, Draft, Event, Instead, Outcome, State, state_after
+from arkcli.model import Attempt, Draft, Event, Outcome
+from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent
 
 Kind = TypeVar("Kind")
 
@@ -73,11 +74,6 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
     after: tuple[int, int] | None = None
     instead: Instead | None = None
 
-    @property
-    def state(self) -> State:
-        """Where this attempt leaves its delivery."""
-        return state_after(self.attempt, self.outcome)
-
     def to_attempt(self) -> Attempt:
         """The attempt, in the words of the model."""
         return Attempt(
@@ -106,13 +102,14 @@ class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
     status: int | None = None
     error: str | None = None
 
-    def to_event(self) -> Event:
+    def to_event(self) -> StoredEvent:
         """The event that is dead."""
-        return Event(self.pos, self.len, self.id, self.event, self.at, self.body)
+        return StoredEvent(self.id, self.event, self.at, self.body, None, self.pos, self.len)
 
 
 class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A journal line that gives a delivery up. `attempt` is the one that will not be made; 6 for a dead delivery.
+    """A journal line that gives a delivery up. `attempt` is the one that will not be made: for a dead
+    delivery one more than there are attempts.
 
     `action` is why: `drop` (the user said so), `damaged` (its event cannot be read), `void` (it was to take the place
     of a delivery that went on meanwhile).
@@ -147,6 +144,9 @@ class _SnapshotLine(msgspec.Struct):
     snapshot: Snapshot
 
 
+#: What a decoder raises.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_STORED: Final = (StoredDraft, StoredEvent)
 _encoder: Final = msgspec.json.Encoder()
 _events: Final = msgspec.json.Decoder(_EventLine)
 _dead: Final = msgspec.json.Decoder(DeadLine)
@@ -160,7 +160,7 @@ def encode_event(event: Draft | Event, seq: int, addressed: int) -> bytes:
     head = f'"seq":{seq},"addressed":{addressed},"id":"{event.id}","at":"{event.at}","event":"{event.name}"'.encode()
     if event.to is not None:
         head += b',"to":%b' % _encoder.encode(event.to)
-    if event.instead is not None:
+    if isinstance(event, _STORED) and event.instead is not None:
         head += b',"instead":%b' % _encoder.encode(event.instead)
     key, body = _embedded(event.body)
     head += key
@@ -169,17 +169,21 @@ def encode_event(event: Draft | Event, seq: int, addressed: int) -> bytes:
     return b"".join((b'{"crc":"%08x",' % crc, head, body, b"}\n"))
 
 
-def decode_event(line: bytes, position: int) -> Event:
+def decode_event(line: bytes, position: int) -> StoredEvent:
     """The event of a line (without its newline) that stands at a position. Raises Damaged."""
     check(line)
     return event_of(line, position)
 
 
-def event_of(line: bytes, position: int) -> Event:
+def event_of(line: bytes, position: int) -> StoredEvent:
     """The same for a line that is known to be whole."""
     header, body = _split_off_body(line)
-    decoded = _decode(_events, header)
-    return Event(position, len(line) + 1, decoded.id, decoded.event, decoded.at, body, decoded.to, decoded.instead)
+    try:
+        decoded = _events.decode(header)
+    except _UNREADABLE as error:
+        raise Damaged(str(error)) from None
+    size = len(line) + 1
+    return StoredEvent(decoded.id, decoded.event, decoded.at, body, decoded.to, position, size, decoded.instead)
 
 
 def event_counts(line: bytes) -> tuple[int, int]:
@@ -246,7 +250,9 @@ def pieces(line: bytes) -> list[bytes]:
 
 def encode_attempt(line: AttemptLine) -> bytes:
     """A journal line, with its newline."""
-    return seal(_encoder.encode(line)[1:])
+    fields = _encoder.encode(line)[1:]
+    # As `seal` does it; this is done for every delivery.
+    return b'{"crc":"%08x",%b\n' % (zlib.crc32(fields), fields)
 
 
 def encode_drop(line: DropLine) -> bytes:
@@ -276,5 +282,5 @@ def entry_of(line: bytes) -> AttemptLine | DropLine | Snapshot:
 def _decode(decoder: msgspec.json.Decoder[Kind], line: bytes) -> Kind:
     try:
         return decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Damaged(str(error)) from None

@@ -1,0 +1,96 @@
+"""Which destinations a drain claims, so that any number of drains share them. Pure; docs/internals.md, section 9.
+
+A drain holds at most its equal part of the destinations that have something due, and gives back what is above it. A
+destination that nobody held in two looks may be taken by anybody: not every drain may have it, such as one with `--to`.
+Where there are more destinations than may be held at once, those that have had a turn make room for those that wait.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+#: How long a destination is left alone that somebody else had when it was tried, in seconds.
+_BUSY_FOR: Final = 0.15
+#: How long a destination is held while others wait for their turn, in seconds.
+_TURN: Final = 1.0
+#: How long one is kept that was taken above the equal part, since nobody else did. Seconds.
+_KEPT: Final = 5.0
+#: In how many looks in a row nobody may have had a destination, until it is taken above the equal part.
+_LOOKS: Final = 2
+
+
+class Shares:
+    """What one drain knows of the destinations and of who has them. Times are seconds of a monotonic clock."""
+
+    def __init__(self, capacity: int) -> None:
+        """`capacity` is how many destinations may be held at once."""
+        self._capacity = capacity
+        #: Since when each of those is held that this drain has, and until when it may keep those above its part.
+        self._held: dict[str, float] = {}
+        self._kept_until: dict[str, float] = {}
+        #: When each destination was tried or held last.
+        self._turns: dict[str, float] = {}
+        self._busy_until: dict[str, float] = {}
+        self._free_looks: dict[str, int] = {}
+        self._part = 0
+        self._waiting: list[str] = []
+
+    def look(self, due: Iterable[str], drains: int) -> None:
+        """Takes in which destinations may have something due, beside those that are held, and how many drains run."""
+        self._waiting = [found for found in due if found not in self._held]
+        self._waiting.sort(key=lambda found: self._turns.get(found, 0.0))
+        self._part = -(-(len(self._held) + len(self._waiting)) // max(drains, 1))
+        for gone in self._free_looks.keys() - set(self._waiting):
+            del self._free_looks[gone]
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """Those that may have something due and are not held, as of the last look; first whose turn is longest ago."""
+        return self._waiting
+
+    def to_claim(self, now: float) -> tuple[list[str], int]:
+        """Which destinations to try, in order, and how many of them to claim at most."""
+        room = min(self._part, self._capacity) - len(self._held)
+        if room <= 0:
+            return [], 0
+        return [found for found in self._waiting if self._busy_until.get(found, 0.0) <= now], room
+
+    def to_ask(self) -> list[str]:
+        """The destinations of which it is worth asking whether anybody has them: a few at a look."""
+        spare = self._capacity - len(self._held)
+        return self._waiting[: min(max(spare, 0), 16)] if len(self._held) >= self._part else []
+
+    def free(self, destination_id: str, *, is_free: bool) -> bool:
+        """Takes in whether somebody has a destination, and tells whether to take it above the equal part."""
+        looks = self._free_looks.get(destination_id, 0) + 1 if is_free else 0
+        self._free_looks[destination_id] = looks
+        return looks >= _LOOKS
+
+    def tried(self, tried: Iterable[str], claimed: Collection[str], now: float, *, above: bool = False) -> None:
+        """Takes in which of the destinations that were tried are held now."""
+        for found in tried:
+            self._turns[found] = now
+            if found in claimed:
+                self._held[found] = now
+                self._busy_until.pop(found, None)
+                self._free_looks.pop(found, None)
+                if above:
+                    self._kept_until[found] = now + _KEPT
+            else:
+                self._busy_until[found] = now + _BUSY_FOR
+        self._waiting = [found for found in self._waiting if found not in claimed]
+
+    def released(self, destination_id: str, now: float) -> None:
+        """Takes in that a destination is not held any more."""
+        self._held.pop(destination_id, None)
+        self._kept_until.pop(destination_id, None)
+        self._turns[destination_id] = now
+
+    def to_release(self, now: float, in_flight: Collection[str]) -> list[str]:
+        """Those held above the equal part, and those whose turn is over while others wait for room."""
+        surplus = len(self._held) - max(self._part, 1)
+        turns = min(len(self._waiting), len(self._held)) if self._capacity < self._part else 0
+        # Those that have nothing under way go first, and of the others those that have been held for the longest time.
+        order = sorted(self._held, key=lambda found: (found in in_flight, self._held[found]))
+        over = [found for found in order if self._held[found] + _TURN <= now][:turns]
+        above = [found for found in order if self._kept_until.get(found, 0.0) <= now][: max(surplus, 0)]
+        return [*dict.fromkeys([*above, *over])]

@@ -1,0 +1,1 @@
+"""The queue on this host: files that anybody can read. docs/internals.md describes every line."""

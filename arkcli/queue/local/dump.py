@@ -1,0 +1,213 @@
+"""Giving everything that a queue holds, in words that every engine understands. `Record` says in which order.
+
+A line that sends an event again is no event there: it is a delivery that waits. Only where the event's own line is gone
+is it given as the event, and so is a dead letter.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import msgspec
+
+from arkcli import times
+from arkcli.model import Event, State
+from arkcli.queue.engine import Pending, Record
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.eventlog import EventLog, is_for
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import AttemptLine, DeadLine
+from arkcli.queue.local.stored import StoredEvent, StoredPending
+from arkcli.queue.local.view import View
+from arkcli.schedule import RetrySchedule
+
+#: Claims a destination, by its id, for a block, and tells others what for. Raises Held.
+Claiming = Callable[[str, str], AbstractContextManager[object]]
+
+
+def dump(held: Claiming, log: EventLog, places: Path, schedule: RetrySchedule) -> Iterator[Record]:
+    """Everything that the queue holds but what is damaged. `places` is the directory of the destinations.
+
+    Every destination stays claimed from the first record to the last, or until the iterator is closed. The first record
+    raises Held where somebody else has one. Memory grows with what is pending and with what was sent again, not with
+    how many events there are; the log is read twice, and once more for each destination from its cursor on.
+    """
+    ids = sorted(found.name for found in places.iterdir() if found.is_dir() and not found.name.startswith("."))
+    with ExitStack() as stack:
+        for destination_id in ids:
+            stack.enter_context(held(destination_id, "dump"))
+        end = log.look()
+        found = [_Place(destination_id, places / destination_id, log, schedule) for destination_id in ids]
+        yield from _Dump(log, end, found, schedule).records()
+
+
+class _Sought(msgspec.Struct):
+    """An event that was sent again or is dead somewhere, so that it must be found by its id.
+
+    `to` is where; `letter` the position that the oldest dead letter of it names; `is_logged` whether its own line is
+    known to be in the log; `given` what was given for it, without its body.
+    """
+
+    to: set[str]
+    letter: int | None = None
+    is_logged: bool = False
+    given: Event | None = None
+
+
+class _Place:
+    """A destination while it is given: what it has passed, in numbers of events."""
+
+    def __init__(self, destination_id: str, directory: Path, log: EventLog, schedule: RetrySchedule) -> None:
+        self.destination_id = destination_id
+        self.journal = Journal(directory, len(schedule.delays))
+        self._letters = DeadLetters(directory / "dead.jsonl")
+        self.view = View(destination_id, log, self.journal, self._letters, schedule)
+        # Finding a damaged line may fold the state anew, so all that is retried is read before the state is used.
+        self.view.needed_from()
+        self.view.close()
+        self.first = self.journal.state.first
+        self.died_at = {letter.pos: times.from_text(letter.died_at) for letter in self.letters()}
+        self.passed = 0
+        self.ahead: list[int] = []
+
+    def letters(self) -> Iterator[DeadLine]:
+        """What is dead now."""
+        return (letter for letter in self._letters if letter.pos not in self.journal.state.gone)
+
+    def see(self, number: int, position: int, event: Event, *, is_done: bool) -> None:
+        """Takes in an event that does not stand before the cursor."""
+        is_done = is_done or self.first.passed(position) is not None
+        is_mine = is_for(event, self.destination_id)
+        if number == self.passed and (is_done or not is_mine):
+            self.passed += 1
+        elif is_done and is_mine:
+            self.ahead.append(number)
+
+
+class _Dump:
+    """One reading of a queue, of which every destination is claimed."""
+
+    def __init__(self, log: EventLog, end: int, places: Sequence[_Place], schedule: RetrySchedule) -> None:
+        self._log = log
+        self._end = end
+        self._places = places
+        self._schedule = schedule
+        self._sought: dict[str, _Sought] = {}
+        self._count = 0
+        #: Those whose cursors have not been reached, the next one last; and those whose have been.
+        self._before = sorted(places, key=lambda place: place.first.cursor, reverse=True)
+        self._reached: list[_Place] = []
+
+    def records(self) -> Iterator[Record]:
+        """All of it, in order."""
+        self._seek()
+        yield from map(_event_record, self._from_letters())
+        yield from map(_event_record, self._from_log())
+        for place in self._before:
+            place.passed = self._count
+        for place in self._places:
+            yield from self._place(place)
+
+    def _events(self) -> Iterator[StoredEvent]:
+        return (event for event in self._log.events() if event.position < self._end)
+
+    def _seek(self) -> None:
+        """Learns of which events something is told that may not stand on their own lines."""
+        for place in self._places:
+            for letter in place.letters():
+                sought = self._sought.setdefault(letter.id, _Sought(set()))
+                sought.to.add(place.destination_id)
+                sought.letter = letter.pos if sought.letter is None else min(sought.letter, letter.pos)
+        for event in self._events():
+            if event.instead is not None:
+                self._sought.setdefault(event.id, _Sought(set())).to.update(event.to or ())
+            elif event.id in self._sought:
+                self._sought[event.id].is_logged = True
+
+    def _from_letters(self) -> Iterator[Event]:
+        """The events that are left only as dead letters: they are older than the log."""
+        for place in self._places:
+            for letter in place.letters():
+                sought = self._sought[letter.id]
+                if sought.given is None and not sought.is_logged and letter.pos == sought.letter:
+                    event = Event(letter.id, letter.event, letter.at, letter.body, tuple(sorted(sought.to)))
+                    sought.given = _without_body(event)
+                    self._count += 1
+                    yield event
+
+    def _from_log(self) -> Iterator[Event]:
+        for event in self._events():
+            sought = self._sought.get(event.id)
+            is_again = event.instead is not None
+            if is_again and sought is not None and sought.given is not None:
+                continue
+            # Nobody knows any more whom an event was for whose own line is gone; those it was sent to again, at least.
+            to = tuple(sorted(sought.to)) if is_again and sought is not None else event.to
+            given = Event(event.id, event.name, event.at, event.body, to)
+            if sought is not None and sought.given is None:
+                sought.given = _without_body(given)
+            # Where it is still to be sent again, that is given as a delivery.
+            self._pass(event.position, given, is_done=is_again)
+            yield given
+
+    def _pass(self, position: int, event: Event, *, is_done: bool) -> None:
+        while self._before and self._before[-1].first.cursor <= position:
+            place = self._before.pop()
+            place.passed = self._count
+            self._reached.append(place)
+        for place in self._reached:
+            place.see(self._count, position, event, is_done=is_done)
+        self._count += 1
+
+    def _place(self, place: _Place) -> Iterator[Record]:
+        to = place.destination_id
+        yield Record(destination_id=to, passed=place.passed, ahead=tuple(place.ahead))
+        given: set[str] = set()
+        for found in place.view.deliveries():
+            event = found.event
+            if found.state is State.WAITING and (event.instead is None or event.position >= self._end):
+                continue
+            if found.state is State.WAITING and event.id in given:
+                # It was asked for twice at the same moment.
+                continue
+            given.add(event.id)
+            yield Record(destination_id=to, pending=self._plain(found), failed_at=self._failed_at(place, found))
+        yield from self._told(place)
+        place.view.close()
+
+    def _plain(self, found: StoredPending) -> Pending:
+        event, sought = found.event, self._sought.get(found.event.id)
+        if sought is not None and sought.given is not None:
+            plain = msgspec.structs.replace(sought.given, body=event.body)
+        else:
+            plain = Event(event.id, event.name, event.at, event.body, event.to)
+        return Pending(plain, found.state, found.attempt, found.next_attempt_at, found.last_status, found.last_error)
+
+    def _failed_at(self, place: _Place, found: StoredPending) -> int | None:
+        if found.state is State.DEAD:
+            return place.died_at[found.event.position]
+        if found.state is State.WAITING or found.next_attempt_at is None:
+            return None
+        return found.next_attempt_at - self._schedule.delays[found.attempt - 1]
+
+    def _told(self, place: _Place) -> Iterator[Record]:
+        """What the journal tells."""
+        to, is_silent = place.destination_id, True
+        for entry in place.journal.entries():
+            if isinstance(entry, AttemptLine):
+                is_silent = False
+                yield Record(destination_id=to, attempt=entry.to_attempt())
+            elif entry.action != "void":
+                yield Record(destination_id=to, dropped=entry.id, failed_at=times.from_text(entry.at))
+        last = place.journal.state.last
+        if is_silent and last is not None:
+            # Its line has been removed by now, but it is still shown.
+            yield Record(destination_id=to, attempt=last.to_attempt())
+
+
+def _event_record(event: Event) -> Record:
+    return Record(event=event)
+
+
+def _without_body(event: Event) -> Event:
+    return msgspec.structs.replace(event, body=b"")

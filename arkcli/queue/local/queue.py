@@ -1,0 +1,365 @@
+"""The local engine: the event log, and a journal for each destination. docs/internals.md describes its files."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from arkcli import files
+from arkcli.errors import ArkError, Held, NotRecorded, Unreadable
+from arkcli.model import Attempt, Delivery, Draft, Event
+from arkcli.queue import engine
+from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.local import dump, requeue, restore
+from arkcli.queue.local.check import Check
+from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.deadletters import DeadLetters
+from arkcli.queue.local.drains import Drains
+from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.memory import Idle
+from arkcli.queue.local.segments import SEGMENT_SIZE
+from arkcli.queue.local.state import joined
+from arkcli.queue.local.stored import StoredEvent
+from arkcli.queue.local.view import View
+from arkcli.schedule import RetrySchedule
+
+VERSION: Final = 1
+
+
+class LocalQueue:
+    """A queue in one directory, shared by any number of processes on this host."""
+
+    def __init__(self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE) -> None:
+        """Opens the queue, and makes it where there is none. Raises Unreadable, and ArkError when the disk is full."""
+        self._directory = directory
+        self._schedule = schedule
+        self._retries = len(schedule.delays)
+        self._segment_size = segment_size
+        self._journals: dict[str, Journal] = {}
+        self._watched: dict[str, View] = {}
+        self._idle = Idle()
+        self._drains = Drains(directory / "drains")
+        try:
+            _check_local(directory)
+            files.make_directory(directory)
+            _check_version(directory / "VERSION")
+            for part in ("events", "destinations"):
+                _check_no_link(directory / part)
+                files.make_directory(directory / part)
+            files.raise_descriptor_limit()
+            self._log = EventLog(directory / "events", segment_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ArkError(
+                    f"the disk is full: the queue in {directory} cannot be opened, so nothing was accepted or "
+                    f"attempted. Free some space and try again"
+                ) from error
+            raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
+
+    def join(self, ids: Iterable[str]) -> None:
+        """Makes sure that each destination has its place; a new one starts at the end of the log."""
+        missing = [found for found in ids if not self._place(found).is_dir()]
+        if not missing:
+            return
+        lock = files.Lock(self._directory / "lock")
+        try:
+            with lock.held():
+                for left in (self._directory / "destinations").glob(".joining-*"):
+                    files.remove_tree(left)
+                for destination_id in missing:
+                    self._join(destination_id)
+        finally:
+            lock.close()
+
+    def _join(self, destination_id: str) -> None:
+        place = self._place(destination_id)
+        if place.is_dir():
+            return
+        made = place.with_name(f".joining-{destination_id}")
+        Journal.create(made, joined(self._log.look(), self._retries))
+        files.rename(made, place)
+
+    def leave(self, destination_id: str) -> int:
+        """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
+        with self.held(destination_id, "remove") as claim:
+            undone = self.standing(destination_id).undone
+            files.remove_tree(self._place(destination_id))
+            self._forget(claim.destination_id)
+        return undone
+
+    def _forget(self, destination_id: str) -> None:
+        self._watched.pop(destination_id, None)
+        journal = self._journals.pop(destination_id, None)
+        if journal is not None:
+            journal.close()
+
+    def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[StoredEvent]:
+        """Makes events durable, all or none. See `EventLog.accept`. Raises NotAccepted."""
+        return self._log.accept(drafts, unique=unique)
+
+    def drains(self) -> int:
+        """How many drains share this queue now. The first call makes this process one of them, until `close`."""
+        return self._drains.count()
+
+    def look(self, ids: Sequence[str], now: int) -> list[str]:
+        """Those of the destinations that may have something due."""
+        return self._idle.others(ids, self._log.look(), now)
+
+    def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:
+        """Claims destinations, in this order, that nobody else has and for which something is due: at most so many.
+
+        Raises NotRecorded.
+        """
+        claims: list[Claim] = []
+        for destination_id in ids:
+            if len(claims) >= most:
+                break
+            claim = self.claim(destination_id, purpose)
+            if claim is None:
+                continue
+            if claim.is_anything_due(now):
+                claims.append(claim)
+            else:
+                claim.release()
+        return claims
+
+    def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
+        """Claims destinations for the first attempt at an event that was just accepted. Raises NotRecorded."""
+        firsts: list[tuple[Claim, Delivery]] = []
+        for destination_id in ids:
+            if len(firsts) >= most:
+                break
+            claim = self.claim(destination_id, "send")
+            if claim is None:
+                continue
+            first = claim.first_attempt(cast("StoredEvent", event))
+            if first is not None:
+                firsts.append((claim, first))
+            else:
+                claim.release()
+        return firsts
+
+    def claim(self, destination_id: str, purpose: str) -> Claim | None:
+        """The sole right to deliver to a destination, until released; None when another process has it.
+
+        `purpose` is what the lock file then says of the holder. Raises NotRecorded.
+        """
+        try:
+            lock = files.Lock(self._place(destination_id) / "lock")
+        except FileNotFoundError:
+            # It was removed a moment ago.
+            return None
+        if not lock.try_acquire():
+            lock.close()
+            return None
+        try:
+            with contextlib.suppress(OSError):
+                # For people to read; a disk too full for it can still be delivered from.
+                lock.sign(f"{os.getpid()} {purpose}\n")
+            journal = self._journal(destination_id)
+            journal.load_to_append()
+            # The journal may tell of events that this process has not seen yet.
+            self._log.look()
+            dead = self._dead_letters(destination_id)
+            return Claim(destination_id, lock, self._log, journal, dead, self._schedule, self._idle.note)
+        except OSError as error:
+            lock.close()
+            raise NotRecorded(f"the journal cannot be mended ({error.strerror}): delivering stopped") from error
+        except BaseException:
+            lock.close()
+            raise
+
+    @contextlib.contextmanager
+    def held(self, destination_id: str, purpose: str) -> Iterator[Claim]:
+        """Claims a destination for a block. Raises Held."""
+        claim = self.claim(destination_id, purpose)
+        if claim is None:
+            raise Held(destination_id, self._signed(destination_id))
+        try:
+            yield claim
+        finally:
+            claim.release()
+
+    def record(self, results: Sequence[tuple[engine.Claim, Sequence[Result]]], now: int) -> list[Recorded]:
+        """Writes down what came of attempts, one append for each claim."""
+        recorded = []
+        for claim, attempts in results:
+            try:
+                recorded.append(Recorded(cast("Claim", claim).record(attempts, now)))
+            except NotRecorded as error:
+                recorded.append(Recorded([None] * len(attempts), str(error)))
+        return recorded
+
+    def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
+        """The first attempts that others have made at an event, by destination."""
+        found = {}
+        for destination_id in ids:
+            view = self._watched.get(destination_id)
+            if view is None:
+                view = self._watched[destination_id] = self.view(destination_id)
+            view.watch(cast("StoredEvent", event))
+            attempt = view.outcome()
+            # What it opened is not kept: there may be a thousand of them.
+            view.close()
+            if attempt is not None:
+                found[destination_id] = attempt
+        return found
+
+    def holder(self, destination_id: str) -> Holder | None:
+        """Who has claimed a destination; None when nobody has."""
+        path = self._place(destination_id) / "lock"
+        if not path.exists():
+            return None
+        lock = files.Lock(path)
+        try:
+            return None if lock.try_acquire(shared=True) else self._signed(destination_id)
+        finally:
+            lock.close()
+
+    def _signed(self, destination_id: str) -> Holder:
+        """Who last held a destination's lock, as it said itself."""
+        process, _, purpose = files.read_holder(self._place(destination_id) / "lock").strip().partition(" ")
+        return Holder(int(process) if process.isdecimal() else None, purpose)
+
+    def view(self, destination_id: str) -> View:
+        """A destination's deliveries, to be read without its lock. Close it after use."""
+        journal = Journal(self._place(destination_id), self._retries, self._segment_size)
+        return View(destination_id, self._log, journal, self._dead_letters(destination_id), self._schedule)
+
+    def standing(self, destination_id: str) -> Standing:
+        """What waits for a destination."""
+        with contextlib.closing(self.view(destination_id)) as view:
+            return view.standing()
+
+    def standings(self, ids: Iterable[str]) -> Mapping[str, Standing]:
+        """What waits for each destination that has a place."""
+        return {found: self.standing(found) for found in ids if self._place(found).is_dir()}
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Every event in the log that can be read, oldest first."""
+        return self._log.events()
+
+    def recent_events(self, size: int) -> list[StoredEvent]:
+        """The events within the last so many bytes of the log, oldest first."""
+        return self._log.tail(size)
+
+    def find(self, event_id: str) -> StoredEvent | None:
+        """The event as it was first accepted under an id; None when the log has none (any more)."""
+        return self._log.find(event_id)
+
+    @property
+    def totals(self) -> Totals:
+        """How many events are in the log, and how many bytes they take."""
+        return Totals(*self._log.totals)
+
+    def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
+        """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
+        return requeue.retry(self, selection, now, dry=dry)
+
+    def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
+        """Discards deliveries; returns how many. Raises Held."""
+        return requeue.drop(self, selection, now, dry=dry)
+
+    def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
+        """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
+        return requeue.replay(self, chosen, now, self._log.look(), dry=dry)
+
+    def dump(self) -> Iterator[Record]:
+        """Everything that the queue holds. Claims every destination until the iterator ends; its start raises Held."""
+        return dump.dump(self.held, self._log, self._directory / "destinations", self._schedule)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError for one that is not."""
+        restore.restore(self._directory, self._log, self._schedule, records)
+
+    def check(self, *, repair_at: str | None = None) -> Checked:
+        """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
+        return Check(self._directory).run(repair_at=repair_at)
+
+    def check_recent(self, size: int) -> Checked:
+        """Reads only the last so many bytes of each file for damage. Line numbers are then unknown."""
+        return Check(self._directory, tail=size).run()
+
+    def tidy(self, ids: Iterable[str], before: int) -> None:
+        """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).
+
+        `ids` are all there are. A destination that another process holds keeps its journal for now.
+        """
+        everybody = list(ids)
+        expired = self._log.expired(before)
+        for destination_id in everybody if expired > self._log.start else ():
+            # One that has been removed meanwhile needs nothing.
+            with contextlib.suppress(FileNotFoundError), contextlib.closing(self.view(destination_id)) as view:
+                expired = min(expired, view.needed_from())
+        if expired > self._log.start:
+            self._log.remove_before(expired)
+        for destination_id in everybody:
+            with contextlib.suppress(FileNotFoundError):
+                self._expire_journal(destination_id, before)
+
+    def _expire_journal(self, destination_id: str, before: int) -> None:
+        if len(list((self._place(destination_id) / "journal").iterdir())) > 1:
+            claim = self.claim(destination_id, "expire")
+            if claim is not None:
+                claim.expire(before)
+                claim.release()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        for journal in self._journals.values():
+            journal.close()
+        for view in self._watched.values():
+            view.close()
+        self._drains.close()
+        self._log.close()
+
+    def _place(self, destination_id: str) -> Path:
+        place = self._directory / "destinations" / destination_id
+        _check_no_link(place)
+        _check_no_link(place / "journal")
+        return place
+
+    def _dead_letters(self, destination_id: str) -> DeadLetters:
+        return DeadLetters(self._place(destination_id) / "dead.jsonl")
+
+    def _journal(self, destination_id: str) -> Journal:
+        journal = self._journals.get(destination_id)
+        if journal is None:
+            place = self._place(destination_id)
+            journal = self._journals[destination_id] = Journal(place, self._retries, self._segment_size)
+        return journal
+
+
+def _check_local(directory: Path) -> None:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
+    except OSError:
+        # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
+        return
+    kind = files.network_file_system(directory.resolve(), mounts)
+    if kind is not None:
+        raise Unreadable(
+            f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
+            f"set ARK_STATE_DIR to a directory on a local disk"
+        )
+
+
+def _check_no_link(path: Path) -> None:
+    """Raises Unreadable for a link: it would lead out of the queue."""
+    if path.is_symlink():
+        raise Unreadable(f"{path} is a link, and no link is followed out of the queue; put the directory itself there")
+
+
+def _check_version(path: Path) -> None:
+    try:
+        found = path.read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        files.replace(path, b"%d\n" % VERSION)
+        return
+    if found != str(VERSION):
+        raise Unreadable(
+            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: it is untouched; update ark to use it"
+        )

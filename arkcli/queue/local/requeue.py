@@ -1,0 +1,177 @@
+"""What an operator does to deliveries: retrying now, dropping, replaying.
+
+To retry now, to revive and to replay are one thing: a fresh line in the event log, with the same id and body, that
+takes the place of the delivery that waits. docs/internals.md, section 2, says why that cannot fork a delivery.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from itertools import chain
+from typing import Final, Protocol, TypeVar
+
+from arkcli import times
+from arkcli.errors import UsageError
+from arkcli.model import Draft, Event, State
+from arkcli.queue.engine import Replay, Selection
+from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.lines import DropLine
+from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent, StoredPending
+from arkcli.queue.local.view import View
+
+#: How many lines are written at once, and of how many bytes.
+_BATCH: Final = 1_000
+_BATCH_SIZE: Final = 4 * 1024 * 1024
+Item = TypeVar("Item")
+
+
+class Places(Protocol):
+    """What is asked of the queue that all of this is done in."""
+
+    def view(self, destination_id: str) -> View:
+        """A destination's deliveries."""
+
+    def held(self, destination_id: str, purpose: str) -> AbstractContextManager[Claim]:
+        """Claims a destination for a block. Raises Held."""
+
+    def accept(self, drafts: Sequence[Draft]) -> Sequence[Event]:
+        """Makes events durable. Raises NotAccepted."""
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Every event, oldest first."""
+
+    def find(self, event_id: str) -> StoredEvent | None:
+        """The event under an id."""
+
+
+def retry(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
+    """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
+    at = times.to_text(now)
+
+    def again() -> Iterator[StoredDraft]:
+        for destination_id in selection.destination_ids:
+            for found in _pending(queue, destination_id):
+                if found.state is not State.WAITING and selection.holds(found):
+                    event, key = found.event, {destination_id: found.key}
+                    yield StoredDraft(event.id, event.name, at, event.body, (destination_id,), key)
+
+    return _accept(queue, again(), dry=dry)
+
+
+def drop(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
+    """Discards deliveries, waiting, retrying or dead; returns how many. Raises Held."""
+    dropped = 0
+    for destination_id in selection.destination_ids:
+        if dry:
+            dropped += sum(map(selection.holds, _pending(queue, destination_id)))
+            continue
+        with queue.held(destination_id, "drop") as claim:
+            chosen = filter(selection.holds, _pending(queue, destination_id))
+            at, beyond = times.to_text(now), claim.beyond
+            lines = (tuple(_drop_lines(found, destination_id, at, beyond)) for found in chosen)
+            for batch in _batches(lines, len):
+                claim.drop(list(chain.from_iterable(batch)))
+                dropped += len(batch)
+    return dropped
+
+
+def _pending(queue: Places, destination_id: str) -> Iterator[StoredPending]:
+    with closing(queue.view(destination_id)) as view:
+        yield from view.deliveries()
+
+
+def _drop_lines(found: StoredPending, destination_id: str, at: str, beyond: int) -> Iterator[DropLine]:
+    event = found.event
+    instead = event.instead.get(destination_id) if event.instead and found.state is State.WAITING else None
+    for attempt, start, length in filter(None, (found.key, instead)):
+        if attempt in (1, beyond):
+            yield DropLine(start, length, event.id, event.name, "drop", attempt, at)
+        else:
+            after = (start, length)
+            yield DropLine(event.position, event.length, event.id, event.name, "drop", attempt, at, after)
+
+
+def replay(queue: Places, chosen: Replay, now: int, end: int, *, dry: bool) -> int:
+    """Sends old events again, those before `end` in the log; returns how many. Raises UsageError and NotAccepted."""
+    at = times.to_text(now)
+    with ExitStack() as stack:
+        views = {found: stack.enter_context(closing(queue.view(found))) for found in chosen.destination_ids}
+        targets = {found: _Target(view) for found, view in views.items()}
+        drafts = (
+            StoredDraft(
+                event.id, event.name, at, event.body, tuple(places), {to: key for to, key in places.items() if key}
+            )
+            for event in _chosen(queue, chosen, end)
+            if (places := _places(event, targets, chosen))
+        )
+        return _accept(queue, drafts, dry=dry)
+
+
+def _chosen(queue: Places, chosen: Replay, end: int) -> Iterator[StoredEvent]:
+    if not chosen.event_ids:
+        # Events that are accepted from here on, by this very replay among others, are not old.
+        yield from (event for event in queue.events() if event.position < end and _holds(chosen, event))
+        return
+    for event_id in sorted(chosen.event_ids):
+        event = queue.find(event_id)
+        if event is None:
+            raise UsageError(f"there is no event {event_id!r} in the log (any more); `ark log` shows what there was")
+        if _holds(chosen, event):
+            yield event
+
+
+def _holds(chosen: Replay, event: StoredEvent) -> bool:
+    """Whether an event is among them. One that was itself sent again is not: its original is."""
+    if event.instead is not None or chosen.event not in (None, event.name):
+        return False
+    if chosen.event_ids:
+        return event.id in chosen.event_ids
+    at = times.from_text(event.at)
+    return (chosen.since is None or at >= chosen.since) and (chosen.until is None or at <= chosen.until)
+
+
+class _Target:
+    """What is pending at a destination, by event id: what a replayed event must take the place of, or leave alone."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.keys: dict[str, Instead] = {}
+        self.waiting: set[str] = set()
+        for found in view.deliveries():
+            if found.state is not State.WAITING:
+                self.keys[found.event.id] = found.key
+            elif found.event.instead is not None:
+                self.waiting.add(found.event.id)
+
+
+def _places(event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
+    """Where an event is to be sent again, and whose place it takes there."""
+    found: dict[str, Instead | None] = {}
+    for to, target in targets.items():
+        if chosen.everybody and event.to is not None and to not in event.to:
+            continue
+        if event.id in target.waiting or target.view.is_waiting(event):
+            continue
+        key = target.keys.get(event.id)
+        if key is not None or not chosen.failed:
+            found[to] = key
+    return found
+
+
+def _accept(queue: Places, drafts: Iterable[StoredDraft], *, dry: bool) -> int:
+    if dry:
+        return sum(1 for _ in drafts)
+    return sum(len(queue.accept(batch)) for batch in _batches(drafts, lambda draft: len(draft.body)))
+
+
+def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items in lists that are neither long nor, by the sum of their sizes, large."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if len(batch) >= _BATCH or total >= _BATCH_SIZE:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,141 @@
+"""Which destinations a drain claims: its equal part, what nobody else has, and turns where there is no room."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arkcli.delivery.places import Limits
+from arkcli.delivery.shares import Shares
+
+NAMES = [f"d{number}" for number in range(12)]
+
+
+def claim(shares: Shares, now: float, names: list[str] | None = None) -> list[str]:
+    """Claims all that it may, and returns that."""
+    ids, most = shares.to_claim(now)
+    chosen = [found for found in ids if names is None or found in names][:most]
+    shares.tried(ids, chosen, now)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("due", "drains", "capacity", "held"),
+    [
+        (4, 1, 64, 4),
+        (4, 2, 64, 2),
+        (5, 2, 64, 3),
+        (4, 3, 64, 2),
+        (1, 4, 64, 1),
+        (12, 1, 5, 5),
+        (12, 2, 5, 5),
+        (0, 2, 64, 0),
+    ],
+)
+def test_a_drain_holds_its_equal_part_and_no_more_than_it_can(due: int, drains: int, capacity: int, held: int) -> None:
+    shares = Shares(capacity)
+    shares.look(NAMES[:due], drains)
+    assert len(claim(shares, 0.0)) == held
+
+
+def test_what_is_above_its_part_is_given_back_when_another_drain_comes() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:4], 1)
+    claim(shares, 0.0)
+    assert shares.to_release(0.1, NAMES) == []
+    shares.look([], 2)
+    assert len(shares.to_release(0.2, NAMES)) == 2
+
+
+def test_those_that_have_nothing_under_way_are_given_back_first() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:4], 1)
+    claim(shares, 0.0)
+    shares.look([], 2)
+    assert set(shares.to_release(0.2, {"d0", "d3"})) == {"d1", "d2"}
+
+
+def test_one_that_somebody_else_has_is_left_alone_for_a_while() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:2], 1)
+    assert claim(shares, 0.0, ["d1"]) == ["d1"]
+    shares.look(["d0"], 1)
+    assert shares.to_claim(0.1)[0] == []
+    assert shares.to_claim(0.2)[0] == ["d0"]
+
+
+def test_what_nobody_had_in_two_looks_is_taken_above_the_part_and_kept_for_a_while() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:2], 2)
+    assert claim(shares, 0.0) == ["d0"]
+    assert shares.to_ask() == ["d1"]
+    assert not shares.free("d1", is_free=True)
+    assert not shares.free("d1", is_free=False), "somebody had it in between"
+    assert not shares.free("d1", is_free=True)
+    assert shares.free("d1", is_free=True)
+    shares.tried(["d1"], {"d1"}, 0.2, above=True)
+    shares.look([], 2)
+    assert shares.to_release(0.3, ["d0"]) == ["d0"], "its own part it gives back, should somebody come for it"
+    shares.released("d0", 0.3)
+    shares.look([], 2)
+    assert shares.to_release(0.4, []) == []
+
+
+def test_where_there_is_no_room_those_that_wait_get_their_turn() -> None:
+    shares = Shares(2)
+    shares.look(NAMES[:4], 1)
+    assert claim(shares, 0.0) == ["d0", "d1"]
+    shares.look(NAMES[:4], 1)
+    assert shares.to_release(0.5, []) == [], "a turn is a second"
+    over = shares.to_release(1.0, [])
+    assert sorted(over) == ["d0", "d1"]
+    for found in over:
+        shares.released(found, 1.0)
+    shares.look(NAMES[:4], 1)
+    assert claim(shares, 1.0) == ["d2", "d3"]
+
+
+def test_nobody_makes_room_while_nobody_waits() -> None:
+    shares = Shares(2)
+    shares.look(NAMES[:2], 1)
+    claim(shares, 0.0)
+    shares.look([], 1)
+    assert shares.to_release(99.0, []) == []
+
+
+@given(st.integers(1, 5), st.integers(1, 12), st.integers(1, 12))
+def test_drains_that_all_look_hold_all_that_they_can_and_each_destination_has_its_turn(
+    count: int, due: int, capacity: int
+) -> None:
+    """As the real ones do: whoever looks first claims first, and a claim excludes the others."""
+    drains = [Shares(capacity) for _ in range(count)]
+    held: dict[str, int] = {}
+    seen: set[str] = set()
+    for step in range(150):
+        now = step * 0.1
+        for number, shares in enumerate(drains):
+            mine = {found for found, owner in held.items() if owner == number}
+            shares.look([found for found in NAMES[:due] if found not in mine], count)
+            for found in shares.to_release(now, mine):
+                shares.released(found, now)
+                del held[found]
+            ids, most = shares.to_claim(now)
+            got = [found for found in ids if found not in held][:most]
+            shares.tried(ids if len(got) < most else ids[: ids.index(got[-1]) + 1] if got else [], got, now)
+            held |= dict.fromkeys(got, number)
+            seen |= set(got)
+    assert seen == set(NAMES[:due])
+    if capacity >= -(-due // count):
+        assert len(held) == due
+
+
+@given(st.integers(0, 5_000), st.integers(1, 900), st.integers(1, 900))
+def test_attempts_connections_and_claims_fit_into_the_descriptors_there_are(
+    descriptors: int, total: int, per_destination: int
+) -> None:
+    limits = Limits(total, per_destination).within(descriptors)
+    assert 1 <= limits.per_destination <= limits.total <= total
+    claims, connections = limits.claims(descriptors), limits.connections(descriptors)
+    assert 1 <= claims <= 2 * limits.total
+    assert connections == 0 or limits.total <= connections <= max(256, limits.total)
+    if descriptors > 40:
+        assert limits.total + connections + 4 * claims <= descriptors
