@@ -1,6 +1,9 @@
 """Those that post bodies: wrk, `ark drain`, and a bare loop over libcurl. Each makes one run and tells its rate."""
 
+import json
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +30,26 @@ def drain(name: str, home: Home, count: int, *options: str) -> Contestant:
             f"{name}, whole process": count / finished.seconds,
             f"{name}, memory": finished.mebibytes,
         }
+
+    return contestant
+
+
+def together(name: str, home: Home, count: int, drains: int) -> Contestant:
+    """Drains what was due with so many drains at once: the rate from the first start to the last end, and the smallest
+    part that one of them made.
+    """
+
+    def contestant() -> Mapping[str, float]:
+        home.rewind()
+        command = [measure.ARK, "drain", "--json"]
+        variables = measure.environment(home.variables)
+        began = time.monotonic()
+        running = [subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) for _ in range(drains)]
+        made = [json.loads(one.communicate(timeout=measure.LONGEST)[0])["attempted"] for one in running]
+        seconds = time.monotonic() - began
+        if sum(made) != count:
+            raise RuntimeError(f"of {count} deliveries {sum(made)} were attempted")
+        return {name: count / seconds, f"{name}, least": min(made) / count}
 
     return contestant
 

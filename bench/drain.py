@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import measure
-from bench.contestants import bare, drain, wrk
+from bench.contestants import bare, drain, together, wrk
 from bench.home import Home, workplace
 from bench.measure import Goal, Options, Result, Samples
 from bench.servers import nginx
@@ -15,9 +15,9 @@ from bench.servers import nginx
 COUNT: Final = 20_000
 _MANY: Final = 1_000_000
 _DESTINATIONS: Final = 4
-_WORKERS: Final = (2, 4)
 _GOALS: Final = (Goal(at_least=25_000, of_value=True), Goal(at_least=0.25))
 _MEMORY: Final = (Goal(at_most=64, of_value=True),)
+_PART: Final = (Goal(at_least=0.35, of_value=True),)
 
 
 def results(options: Options) -> list[Result]:
@@ -38,7 +38,7 @@ def results(options: Options) -> list[Result]:
                 wrk("again", directory, url),
             ],
         )
-        rows = _workers(options, directory / "several", url)
+        rows = _several(options, directory / "several", url)
         rows += _many(directory / "many", url) if options.full else []
     for name, what in (("64", "ark drain --per-destination 64"), ("8", "ark drain")):
         whole, memory = found[f"{name}, whole process"], found[f"{name}, memory"]
@@ -51,19 +51,19 @@ def results(options: Options) -> list[Result]:
     return rows
 
 
-def _workers(options: Options, directory: Path, url: str) -> list[Result]:
-    """The same work for several destinations, in one process and in more."""
+def _several(options: Options, directory: Path, url: str) -> list[Result]:
+    """The same work for several destinations, by one drain and by two at once."""
     home = Home(directory)
     for number in range(_DESTINATIONS):
         home.add(f"nginx-{number}", f"{url}/{number}")
     home.accept(COUNT // _DESTINATIONS)
     home.save()
-    runs = [drain(str(workers), home, COUNT, "--workers", str(workers)) for workers in (1, *_WORKERS)]
-    found = measure.alternate(options.rounds, [*runs, drain("again", home, COUNT)])
-    what = f"ark drain, {_DESTINATIONS} destinations, --workers"
+    runs = [together("one", home, COUNT, 1), together("two", home, COUNT, 2), together("again", home, COUNT, 1)]
+    found = measure.alternate(options.rounds, runs)
+    what = f"two ark drain at once, {_DESTINATIONS} destinations"
     return [
-        Result(f"{what} {workers}", "deliveries/s", found[str(workers)], "one process", found["1"], found["again"])
-        for workers in _WORKERS
+        Result(what, "deliveries/s", found["two"], "one drain", found["one"], found["again"]),
+        Result(f"{what}, part of the one that made fewer", "of all", found["two, least"], goals=_PART),
     ]
 
 

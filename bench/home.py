@@ -82,14 +82,12 @@ class Home:
         """Lets three attempts of every waiting delivery have failed, the third just now: half an hour to the next."""
         failed = Answer(503, "answered 503, not a 2xx", 12)
         with self.environment() as environment:
-            environment.queue.look()
-            claim = environment.queue.claim(destination_id, "bench")
-            assert claim is not None
+            (claim,) = environment.queue.claim_due([destination_id], 1, "bench", environment.clock.now())
             third = environment.clock.now()
             first_delay, second_delay, *_ = environment.schedule.delays
             for now in (third - second_delay - first_delay, third - second_delay, third):
                 while batch := claim.take(now, BATCH):
-                    claim.record([(delivery, failed) for delivery in batch], now)
+                    environment.queue.record([(claim, [(delivery, failed) for delivery in batch])], now)
             claim.release()
 
     def save(self) -> None:
