@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ROOM: Final = 4 * 1024 * 1024
 _NOT_BEGUN: Final = "it was not begun"
 
-#: A draft whose body stands in the shared memory: id, name, time, the body's length, and whom it is for.
+#: A draft whose body stands in the shared memory: id, name, time, the body's length, and the destinations it is for.
 _Head = tuple[str, str, str, int, tuple[str, ...] | None]
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[_Head])

@@ -64,7 +64,7 @@ class Environment:
         randomness: Callable[[int], bytes] = os.urandom,
         retries: "RetrySchedule | None" = None,
     ) -> None:
-        """`randomness` returns so many random bytes; without `retries` the documented schedule holds.
+        """`randomness` returns that number of random bytes; without `retries` the documented schedule holds.
 
         `color` may be set to always or never afterwards.
         """
@@ -121,7 +121,7 @@ class Environment:
         return LocalQueue(self.queue_directory, self.schedule)
 
     def joined(self, destinations: "Iterable[Destination]") -> "list[Destination]":
-        """Destinations that have their place in the queue: whoever asks the queue about some gets them here."""
+        """Destinations that have their place in the queue. Ask here for those that you ask the queue about."""
         found = list(destinations)
         if found:
             self.queue.join(destination.id for destination in found)
@@ -144,7 +144,7 @@ class Environment:
         return files.nameless(directory)
 
     def wire(self, connections: int = 256) -> "Wire[Token]":
-        """A way out to the network, which keeps so many connections at most."""
+        """A way out to the network; `connections` is the most that it keeps."""
         from arkcli.wire.transfer import ca_bundle
         from arkcli.wire.wire import Wire
 

@@ -40,7 +40,7 @@ class Shelf(Protocol):
         """Keeps all others from replacing it for a block. Raises Unreadable."""
 
     def replace(self, data: bytes) -> None:
-        """Replaces it in one step, by whoever holds it. Raises Unreadable, and then it is as it was."""
+        """Replaces it in one step; the caller holds it. Raises Unreadable, and then it is as it was."""
 
 
 class FileShelf:

@@ -158,8 +158,11 @@ class Drain:
             return False
         if now - (busy_since or now) <= _GIVES_BACK_WITHIN and len(waiting) >= self._queue.drains() > 1:
             return True
-        holders = (self._queue.holder(found) for found in waiting)
-        return now - started <= SEND_HOLDS_FOR and any(held is None or held.purpose == "send" for held in holders)
+        holders = [self._queue.holder(found) for found in waiting]
+        if None in holders:
+            # It was free a moment later than it was tried.
+            return True
+        return now - started <= SEND_HOLDS_FOR and any(held and held.purpose == "send" for held in holders)
 
     def courses(self) -> "list[Course[_Due]]":
         """Claims destinations for which something is due."""

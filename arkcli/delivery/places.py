@@ -25,19 +25,19 @@ class Limits(NamedTuple):
         return max(1, self.total * 3 // 4)
 
     def within(self, descriptors: int) -> "Limits":
-        """What so many file descriptors are enough for: each attempt takes a connection, and may leave one behind."""
+        """The limits that this number of descriptors allows: each attempt takes a connection, and may leave one."""
         total = max(1, min(self.total, (descriptors - _SPARE) // 6))
         return Limits(total, min(self.per_destination, total))
 
     def connections(self, descriptors: int) -> int:
-        """How many connections to keep at most, with so many file descriptors; 0 when each is one too many."""
+        """The most connections to keep with this number of file descriptors; 0 when there is none to spare."""
         left = descriptors - _SPARE - _OF_A_CLAIM * self.claims(descriptors) - self.total
         return min(max(256, self.total), left) if left >= self.total else 0
 
     def claims(self, descriptors: int) -> int:
-        """How many destinations to hold at once: so many that those which do not answer leave room for others.
+        """The most destinations to hold at once with this number of file descriptors.
 
-        Each takes a lock and a few files, out of what the attempts leave of so many descriptors.
+        Twice the places in flight where there are enough: destinations that do not answer then leave room for others.
         """
         left = descriptors - _SPARE - 2 * self.total
         return max(1, min(2 * self.total, left // _OF_A_CLAIM))

@@ -2,7 +2,7 @@
 
 A queue is one log of events and, for each destination, a place in that log and a record of what happened. An engine is
 a folder beside this file; `local` is one. Only the module that opens a queue knows which engine it is.
-docs/internals.md has the guide for whoever writes another one; it has to pass tests/queue/test_engine.py.
+docs/internals.md has the guide to writing another one; it has to pass tests/queue/test_engine.py.
 
 Times are milliseconds since 1970, UTC. `now` is the caller's wall clock: the local engine, whose clock that is, decides
 by it what is due. An engine with a clock of its own, such as a database, does not look at it.
@@ -125,7 +125,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pending: Pending | None = None
     failed_at: int | None = None
     attempt: Attempt | None = None
-    #: The id of an event whose delivery was given up, at `failed_at`. Only the history tells of it.
+    #: The id of an event whose delivery was discarded, at `failed_at`. Only the history tells of it.
     dropped: str | None = None
 
 
@@ -137,7 +137,7 @@ class Claim(Protocol):
         """The destination."""
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
-        """The next deliveries that are due, those first that have been due longest; at most so many.
+        """The next deliveries that are due, those first that have been due longest; `most` at most.
 
         What others accept meanwhile is found once the queue has looked.
         """
@@ -168,7 +168,7 @@ class View(Protocol):
         """The attempts made since `attempts` was called, or since this was called last."""
 
     def recent(self, size: int) -> tuple[Sequence[Attempt], bool]:
-        """The newest attempts, about so many bytes of them, oldest first, and whether these are all."""
+        """The newest attempts, about `size` bytes of them, oldest first, and whether these are all."""
 
     def history(self, event_id: str) -> tuple[State | None, Sequence[Attempt]]:
         """Where an event stands here, and its attempts, oldest first. None: nothing is told of it."""
@@ -212,13 +212,13 @@ class Queue(Protocol):
         """
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
-        """Claims destinations, in this order, that nobody else has and for which something is due: at most so many.
+        """Claims destinations, in this order, that nobody else has and for which something is due: `most` at most.
 
         `purpose` is what others are told of it.
         """
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:
-        """Claims destinations for the first attempt at an event that was just accepted: at most so many.
+        """Claims destinations for the first attempt at an event that was just accepted: `most` at most.
 
         Leaves out those that another process has, or whose attempt has been made.
         """
@@ -245,7 +245,7 @@ class Queue(Protocol):
         """Every event in the log, oldest first, as of the last look. One that was sent again may come again."""
 
     def recent_events(self, size: int) -> Sequence[Event]:
-        """The newest events, about so many bytes of them, oldest first."""
+        """The newest events, about `size` bytes of them, oldest first."""
 
     @property
     def totals(self) -> Totals:
@@ -280,7 +280,7 @@ class Queue(Protocol):
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
 
     def check_recent(self, size: int) -> Checked:
-        """Reads only the newest part of everything, about so many bytes of each."""
+        """Reads only the newest part of everything, about `size` bytes of each."""
 
     def close(self) -> None:
         """Closes what is open."""

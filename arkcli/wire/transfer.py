@@ -234,7 +234,7 @@ class Transfer:
         return not self.curl.getinfo(pycurl.NUM_CONNECTS)
 
     def answer(self, duration: int, code: int = 0, message: str = "") -> Answer:
-        """What a transfer brought that took so many milliseconds and ended with libcurl's code: 0 for no error.
+        """What a transfer brought. `duration` is in milliseconds, `code` libcurl's: 0 for no error.
 
         Its status counts once its headers are complete, whatever became of its body; but no 2xx does that came early.
         """
@@ -250,7 +250,7 @@ class Transfer:
             return Answer(status, error, duration, excerpt, timed_out)
         if status == 0:
             return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
-        # libcurl takes a connection that is closed amid the headers for the end of a short answer.
+        # libcurl takes a connection that is closed within the headers for the end of a short answer.
         why = self.why(code or pycurl.E_RECV_ERROR, clean(message))
         return Answer(None, why, duration, timed_out=timed_out)
 

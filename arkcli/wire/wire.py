@@ -19,8 +19,8 @@ from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
 
 Token = TypeVar("Token")
 
-#: What lies between two looks at the connections counts as so many seconds at most: whoever waits looks ten times a
-#: second, so more than this is a stall.
+#: The time between two looks at the connections counts as this many seconds at most. The loop looks ten times a second,
+#: so more than this is a stall.
 _LONGEST_STEP: Final = 0.5
 _numbers: Final = itertools.count()
 
@@ -95,7 +95,7 @@ class Wire(Generic[Token]):
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known; else they are being looked up."""
         if not self._nameless:
-            # What ended after its attempt had been given up says nothing of this one.
+            # A look-up that ended after its attempt did says nothing of this one.
             self._lookups.finished()
         addresses = self._lookups.addresses(name)
         if addresses is None:
@@ -111,7 +111,7 @@ class Wire(Generic[Token]):
         return transfer
 
     def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
-        """What has come back; when nothing has, waits for it up to so many seconds, or until a signal."""
+        """What has come back; when nothing has, waits for it up to `seconds`, or until a signal."""
         done = self._go_on()
         if done or not self._under_way:
             return done

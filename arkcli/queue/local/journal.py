@@ -24,7 +24,7 @@ class Journal:
     """
 
     def __init__(self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the journal of a destination that has joined; a delivery has so many retries."""
+        """Opens the journal of a destination that has joined; `retries` is how many a delivery has."""
         self._retries = retries
         self._checkpoint = directory / "checkpoint.json"
         self._segments = Segments(directory / "journal", segment_size)

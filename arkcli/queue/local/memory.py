@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-#: Every so many milliseconds each destination is looked at, whatever is remembered of it.
+#: How often, in milliseconds, each destination is looked at, whatever is remembered of it.
 _LOOK_AT_ALL_EVERY: Final = 30_000
 
 

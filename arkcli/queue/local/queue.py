@@ -109,7 +109,7 @@ class LocalQueue:
         return self._idle.others(ids, self._log.look(), now)
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:
-        """Claims destinations, in this order, that nobody else has and for which something is due: at most so many.
+        """Claims destinations, in this order, that nobody else has and for which something is due: `most` at most.
 
         Raises NotRecorded.
         """

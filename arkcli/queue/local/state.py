@@ -112,7 +112,7 @@ class DestinationState:
 
 
 def joined(position: int, retries: int) -> Snapshot:
-    """The state of a destination that joins when the event log ends at a position, where so many retries are made.
+    """The state of a destination that joins when the event log ends at a position; a delivery has this many retries.
 
     Each of the attempts after the first has a lane of what waits for it.
     """
