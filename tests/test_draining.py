@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_processes import accept, arrived
-from tests.world import Request, TestReceiver, World, answer
+from tests.world import Request, TestReceiver, World, answer, hang
 
 Receive = Callable[..., TestReceiver]
 ROOT = Path(__file__).parent.parent
@@ -123,6 +123,30 @@ def test_a_destination_that_no_other_drain_may_have_is_not_left_lying(world: Wor
     assert (status, json.loads(out)["attempted"]) == (0, 100)
     for server in others:
         assert arrived(server) == dict.fromkeys(ids, 1)
+
+
+def test_one_that_answers_is_served_all_the_time_where_more_hang_than_can_be_held(
+    world: World, receive: Receive
+) -> None:
+    served: list[float] = []
+
+    def serve(_: Request) -> bytes:
+        served.append(time.monotonic())
+        time.sleep(0.01)
+        return answer(200)
+
+    hanging, good = receive(hang), receive(serve)
+    world.add(good, "good")
+    accept(world, 2_000)
+    for number in range(24):
+        url = f"{hanging.url}/{number}"
+        assert world.ark("dest", "add", url, "--name", f"h{number}", "--allow-local", "--no-ping").status == 0
+    accept(world, 3)
+    started = time.monotonic()
+    status, _, _ = finish(start(world, "--concurrency", "4", "--for", "8s"))
+    assert status == 0
+    by_second = [sum(int(at - started) == second for at in served) for second in range(2, 8)]
+    assert min(by_second) > 10, by_second
 
 
 @pytest.mark.parametrize("options", [[], ["--watch"]])

@@ -175,7 +175,7 @@ class Drain:
         free = [
             found
             for found in self._shares.to_ask()
-            if self._shares.free(found, is_free=self._queue.holder(found) is None)
+            if self._shares.free(found, now, is_free=self._queue.holder(found) is None)
         ]
         return courses + self._claim(free, len(free), now, above=True)
 
@@ -190,7 +190,8 @@ class Drain:
         for gone in self._active.keys() - self._present.keys():
             self._active[gone].stopped = True
         others = [found for found in self._present if found not in self._active]
-        self._shares.look(self._queue.look(others, self._clock.now()), self._queue.drains())
+        answering = {found for found, share in self._places.items() if share.answering}
+        self._shares.look(self._queue.look(others, self._clock.now()), self._queue.drains(), answering)
         in_flight = {found for found, course in self._active.items() if course.share.in_flight}
         for found in self._shares.to_release(now, in_flight):
             self._active[found].stopped = True

@@ -113,6 +113,9 @@ class Loop:
         for course in supply.courses():
             self._active.add(course)
             self._line_up(course)
+        for course in [found for found in self._active if found.stopped and not found.share.in_flight]:
+            # It may stand in a line that does not move.
+            self._leave(course)
 
     def _line_up(self, course: Course[Any]) -> None:
         if not course.in_line:
@@ -135,6 +138,8 @@ class Loop:
             part = max(left // len(line), 1)
             course = line.popleft()
             course.in_line = False
+            if course not in self._active:
+                continue
             if halted or course.stopped:
                 self._leave_if_idle(course)
             elif room := course.share.room(self._limits, len(self._active)):

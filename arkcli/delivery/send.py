@@ -175,7 +175,8 @@ class _Firsts:
             once = _Once(delivery, partial(self._release, claim))
             courses.append(Course(self.left.pop(claim.destination_id), once, Share(1)))
         self._has_more = bool(self.left) and len(firsts) == room
-        if not self._has_more:
+        if not firsts:
+            # Only now: what is this process's own is under way.
             self.look_for_others()
         return courses
 

@@ -214,13 +214,13 @@ class Queue(Protocol):
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
         """Claims destinations, in this order, that nobody else has and for which something is due: `most` at most.
 
-        `purpose` is what others are told of it.
+        `purpose` is what others are told of it. Raises NotRecorded where a record cannot be kept.
         """
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:
         """Claims destinations for the first attempt at an event that was just accepted: `most` at most.
 
-        Leaves out those that another process has, or whose attempt has been made.
+        Leaves out those that another process has, or whose attempt has been made. Raises NotRecorded.
         """
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:

@@ -26,8 +26,9 @@ def claim(shares: Shares, now: float, names: list[str] | None = None) -> list[st
         (5, 2, 64, 3),
         (4, 3, 64, 2),
         (1, 4, 64, 1),
-        (12, 1, 5, 5),
-        (12, 2, 5, 5),
+        (12, 1, 5, 3),
+        (12, 2, 5, 3),
+        (12, 3, 5, 4),
         (0, 2, 64, 0),
     ],
 )
@@ -68,10 +69,10 @@ def test_what_nobody_had_in_two_looks_is_taken_above_the_part_and_kept_for_a_whi
     shares.look(NAMES[:2], 2)
     assert claim(shares, 0.0) == ["d0"]
     assert shares.to_ask() == ["d1"]
-    assert not shares.free("d1", is_free=True)
-    assert not shares.free("d1", is_free=False), "somebody had it in between"
-    assert not shares.free("d1", is_free=True)
-    assert shares.free("d1", is_free=True)
+    assert not shares.free("d1", 0.1, is_free=True)
+    assert not shares.free("d1", 0.1, is_free=False), "somebody had it in between"
+    assert not shares.free("d1", 0.1, is_free=True)
+    assert shares.free("d1", 0.1, is_free=True)
     shares.tried(["d1"], {"d1"}, 0.2, above=True)
     shares.look([], 2)
     assert shares.to_release(0.3, ["d0"]) == ["d0"], "its own part it gives back, should somebody come for it"
@@ -81,17 +82,73 @@ def test_what_nobody_had_in_two_looks_is_taken_above_the_part_and_kept_for_a_whi
 
 
 def test_where_there_is_no_room_those_that_wait_get_their_turn() -> None:
-    shares = Shares(2)
-    shares.look(NAMES[:4], 1)
-    assert claim(shares, 0.0) == ["d0", "d1"]
-    shares.look(NAMES[:4], 1)
+    shares = Shares(4)
+    shares.look(NAMES[:8], 1)
+    assert claim(shares, 0.0) == ["d0", "d1", "d2"], "a quarter is for those that have answered"
+    shares.look(NAMES[:8], 1)
     assert shares.to_release(0.5, []) == [], "a turn is a second"
     over = shares.to_release(1.0, [])
-    assert sorted(over) == ["d0", "d1"]
+    assert sorted(over) == ["d0", "d1", "d2"]
     for found in over:
         shares.released(found, 1.0)
-    shares.look(NAMES[:4], 1)
-    assert claim(shares, 1.0) == ["d2", "d3"]
+    shares.look(NAMES[:8], 1)
+    assert claim(shares, 1.0) == ["d3", "d4", "d5"]
+
+
+def test_one_that_answers_is_not_let_go_for_those_that_hang() -> None:
+    """Eight may be held, six of them silent; twenty hang, and one answers."""
+    shares = Shares(8)
+    names = [f"hanging-{number}" for number in range(20)]
+    held: set[str] = {"good"}
+    shares.look(["good"], 1)
+    shares.tried(["good"], {"good"}, 0.0)
+    for step in range(1, 300):
+        now = step * 0.1
+        shares.look([found for found in names if found not in held], 1, {"good"})
+        # Three hang in flight, and cannot go; the others only wait for a place.
+        for found in shares.to_release(now, {"good", *sorted(held)[:3]}):
+            assert found != "good"
+            held.discard(found)
+            shares.released(found, now)
+        ids, most = shares.to_claim(now)
+        shares.tried(ids[:most], set(ids[:most]), now)
+        held |= set(ids[:most])
+        assert len(held) <= 7
+
+
+def test_those_that_answer_take_turns_too() -> None:
+    shares = Shares(2)
+    shares.look(NAMES[:4], 1, set(NAMES))
+    assert claim(shares, 0.0) == ["d0", "d1"]
+    shares.look(NAMES[:4], 1, set(NAMES))
+    assert sorted(shares.to_release(1.0, [])) == ["d0", "d1"]
+
+
+def test_what_was_told_to_go_is_not_counted_again() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:10], 1)
+    claim(shares, 0.0)
+    shares.look([], 2)
+    hanging = set(NAMES[:5])
+    told = shares.to_release(0.1, set(NAMES))
+    assert len(told) == 5
+    shares.look([], 2)
+    assert shares.to_release(0.2, hanging) == []
+
+
+def test_each_that_waits_is_asked_about_in_its_turn() -> None:
+    """However many others are held by somebody who does not move."""
+    names = [f"d{number}" for number in range(60)]
+    shares = Shares(64)
+    shares.look(names, 60)
+    claim(shares, 0.0, ["d0"])
+    taken: set[str] = set()
+    for step in range(1, 60):
+        shares.look([found for found in names[1:] if found not in taken], 60)
+        for found in shares.to_ask():
+            if shares.free(found, step * 0.1, is_free=int(found[1:]) >= 40):
+                taken.add(found)
+    assert taken == set(names[40:])
 
 
 def test_nobody_makes_room_while_nobody_waits() -> None:

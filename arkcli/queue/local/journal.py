@@ -155,9 +155,9 @@ class Journal:
                 if isinstance(entry, AttemptLine | DropLine):
                     yield entry
 
-    def tail(self, size: int) -> tuple[list[AttemptLine], bool]:
-        """The attempts that the last so many bytes tell of, oldest first, and whether these are all there are."""
-        end = self.end
+    def tail(self, size: int, end: int | None = None) -> tuple[list[AttemptLine], bool]:
+        """The attempts in the last `size` bytes before a position, oldest first, and whether these are all."""
+        end = self.end if end is None else end
         found = (self.decode(line) for line in self._segments.tail(end, size))
         return [entry for entry in found if isinstance(entry, AttemptLine)], end - size <= self._segments.start
 

@@ -197,23 +197,33 @@ class LocalQueue:
         """The first attempts that others have made at an event, by destination."""
         found = {}
         for destination_id in ids:
-            view = self._watched.get(destination_id)
-            if view is None:
-                view = self._watched[destination_id] = self.view(destination_id)
-            view.watch(cast("StoredEvent", event))
-            attempt = view.outcome()
+            # One that was removed a moment ago has none.
+            with contextlib.suppress(FileNotFoundError):
+                attempt = self._outcome(cast("StoredEvent", event), destination_id)
+                if attempt is not None:
+                    found[destination_id] = attempt
+        return found
+
+    def _outcome(self, event: StoredEvent, destination_id: str) -> Attempt | None:
+        view = self._watched.get(destination_id)
+        if view is None:
+            view = self._watched[destination_id] = self.view(destination_id)
+        try:
+            view.watch(event)
+            return view.outcome()
+        finally:
             # What it opened is not kept: there may be a thousand of them.
             view.close()
-            if attempt is not None:
-                found[destination_id] = attempt
-        return found
 
     def holder(self, destination_id: str) -> Holder | None:
         """Who has claimed a destination; None when nobody has."""
         path = self._place(destination_id) / "lock"
         if not path.exists():
             return None
-        lock = files.Lock(path)
+        try:
+            lock = files.Lock(path)
+        except FileNotFoundError:
+            return None
         try:
             return None if lock.try_acquire(shared=True) else self._signed(destination_id)
         finally:
@@ -236,7 +246,11 @@ class LocalQueue:
 
     def standings(self, ids: Iterable[str]) -> Mapping[str, Standing]:
         """What waits for each destination that has a place."""
-        return {found: self.standing(found) for found in ids if self._place(found).is_dir()}
+        standings = {}
+        for found in ids:
+            with contextlib.suppress(FileNotFoundError):
+                standings[found] = self.standing(found)
+        return standings
 
     def events(self) -> Iterator[StoredEvent]:
         """Every event in the log that can be read, oldest first."""

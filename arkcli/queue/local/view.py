@@ -1,6 +1,7 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from arkcli.queue.local.lines import AttemptLine
 from arkcli.queue.local.state import DestinationState
 from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
 from arkcli.schedule import RetrySchedule
+
+#: How much of a journal's end is read first for what others made of an event, in bytes.
+_TAIL: Final = 64 * 1024
 
 
 class View:
@@ -134,10 +138,14 @@ class View:
             return
         self._watched, self._outcome = event, None
         self._followed = end = self._journal.end
-        needle = b'"pos":%d,' % event.position
-        for entry in self._journal.entries(needle, until=end):
-            if isinstance(entry, AttemptLine) and entry.pos == event.position:
-                self._outcome = entry.to_attempt()
+        size, complete = _TAIL, False
+        while not complete:
+            # What was made of the event was recorded after it was accepted.
+            attempts, complete = self._journal.tail(size, end)
+            complete = complete or (bool(attempts) and attempts[0].at < event.at)
+            size *= 8
+        found = [entry for entry in attempts if entry.pos == event.position]
+        self._outcome = found[-1].to_attempt() if found else None
 
     def outcome(self) -> Attempt | None:
         """The newest attempt at the event that is watched; None when none has been made."""
