@@ -98,7 +98,9 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     wire = environment.wire(limits.connections(descriptors))
     try:
         sender = Sender(wire, environment.clock, limits, environment.schedule, environment.stopping)
-        sending = sender.send(environment.queue, endpoints, event, limits.claims(descriptors))
+        # More than can be under way before they have answered are left to others until then.
+        capacity = min(limits.claims(descriptors), limits.silent)
+        sending = sender.send(environment.queue, endpoints, event, capacity)
     finally:
         wire.close()
     return Sending(sending.event, _in_order(receivers, sending.reports))
