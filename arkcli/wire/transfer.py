@@ -160,7 +160,9 @@ class Transfer:
         if self.is_fresh:
             self.is_fresh = False
             setopt(pycurl.FRESH_CONNECT, 0)
-        self._forget()
+        # `answer` took the head; the rest is as it was, but seldom.
+        if self.opened or self.received or self.is_stray or self.refusal is not None:
+            self._forget()
 
     def again(self) -> None:
         """Makes the same request ready for a new connection."""
