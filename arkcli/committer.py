@@ -161,7 +161,9 @@ def _serve(environment: Environment, leader: int, room: mmap.mmap, theirs: "Conn
         theirs.close()
         environment.let_go_of_streams()
         environment.follow(leader)
-        mine.send(bool(environment.queue))
+        # It is opened where it is first asked for; the other process waits to hear of that.
+        _ = environment.queue
+        mine.send(True)
         while True:
             heads = _decoder.decode(mine.recv_bytes())
             room.seek(0)

@@ -35,7 +35,7 @@ def drain(name: str, home: Home, count: int, *options: str) -> Contestant:
 
 
 def together(name: str, home: Home, count: int, drains: int) -> Contestant:
-    """Drains what was due with so many drains at once: the rate from the first start to the last end, and the smallest
+    """Drains what was due with `drains` drains at once: the rate from the first start to the last end, and the smallest
     part that one of them made.
     """
 

@@ -47,11 +47,18 @@ def repeated(servers: list[TestReceiver]) -> int:
     return len(made) - len(set(made))
 
 
-def test_two_drains_started_together_each_make_their_part_and_none_twice(world: World, receive: Receive) -> None:
-    servers = [receive(slow) for _ in range(4)]
+def four_busy(
+    world: World, receive: Receive, behave: Callable[[Request], bytes], count: int
+) -> tuple[list[TestReceiver], list[str]]:
+    """Four destinations with this number of events due at each: their receivers, and the events' ids."""
+    servers = [receive(behave) for _ in range(4)]
     for number, server in enumerate(servers):
         world.add(server, f"d{number}")
-    ids = accept(world, 300)
+    return servers, accept(world, count)
+
+
+def test_two_drains_started_together_each_make_their_part_and_none_twice(world: World, receive: Receive) -> None:
+    servers, ids = four_busy(world, receive, slow, 300)
     drains = [start(world), start(world)]
     ended = [finish(drain) for drain in drains]
     assert [(status, err) for status, _, err in ended] == [(0, "")] * 2
@@ -69,10 +76,7 @@ def test_a_drain_that_comes_later_is_given_its_part(world: World, receive: Recei
         begun.set()
         return slow(request)
 
-    servers = [receive(tell) for _ in range(4)]
-    for number, server in enumerate(servers):
-        world.add(server, f"d{number}")
-    accept(world, 900)
+    servers, _ = four_busy(world, receive, tell, 900)
     first = start(world)
     assert begun.wait(30)
     second = start(world)
@@ -83,10 +87,7 @@ def test_a_drain_that_comes_later_is_given_its_part(world: World, receive: Recei
 
 
 def test_what_a_killed_drain_left_is_done_by_the_other(world: World, receive: Receive) -> None:
-    servers = [receive(slow) for _ in range(4)]
-    for number, server in enumerate(servers):
-        world.add(server, f"d{number}")
-    ids = accept(world, 300)
+    servers, ids = four_busy(world, receive, slow, 300)
     drains = [start(world), start(world)]
     while sum(len(server.requests) for server in servers) < 600:
         time.sleep(0.01)

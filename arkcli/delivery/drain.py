@@ -156,11 +156,11 @@ class Drain:
         waiting = self._shares.waiting
         if not waiting:
             return False
-        if now - (busy_since or now) <= _GIVES_BACK_WITHIN and len(waiting) >= self._queue.drains() > 1:
-            return True
         holders = [self._queue.holder(found) for found in waiting]
-        if None in holders:
-            # It was free a moment later than it was tried.
+        # One that nobody has was free a moment later than it was tried; or it cannot be claimed at all.
+        if now - (busy_since or now) <= _GIVES_BACK_WITHIN and (
+            None in holders or len(waiting) >= self._queue.drains() > 1
+        ):
             return True
         return now - started <= SEND_HOLDS_FOR and any(held and held.purpose == "send" for held in holders)
 

@@ -45,8 +45,8 @@ class Wire(Generic[Token]):
     """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`.
 
     The deadline is kept here and not by libcurl, which after a stop (SIGSTOP, a stalled disk, a suspended laptop)
-    reports a time-out before it reads an answer that is there. Time in which `wait` was not called does not count, and
-    what can be read when it is called again came in time: a stall is nobody's failure.
+    reports a time-out before it reads an answer that is there. Of the time between two looks at the connections half a
+    second counts at most, and what can be read at the next look came in time: a stall is nobody's failure.
     """
 
     def __init__(self, ca_file: str, clock: Clock, connections: int = 256) -> None:

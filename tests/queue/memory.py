@@ -460,6 +460,6 @@ def _is_for(event: Event, destination_id: str) -> bool:
 
 
 def _newest(found: list[Item], size: int, size_of: Callable[[Item], int]) -> list[Item]:
-    """The last of them, of so many bytes together."""
+    """The newest of them, `size` bytes together at most."""
     sizes = list(accumulate(map(size_of, reversed(found))))
     return found[len(found) - bisect_right(sizes, size) :]

@@ -62,7 +62,7 @@ class _Place:
         self.journal = Journal(directory, len(schedule.delays))
         self._letters = DeadLetters(directory / "dead.jsonl")
         self.view = View(destination_id, log, self.journal, self._letters, schedule)
-        # Finding a damaged line may fold the state anew, so all that is retried is read before the state is used.
+        # A damaged line makes the journal fold its state again. So read all retries before using the state.
         self.view.needed_from()
         self.view.close()
         self.first = self.journal.state.first
@@ -141,7 +141,7 @@ class _Dump:
             is_again = event.instead is not None
             if is_again and sought is not None and sought.given is not None:
                 continue
-            # Nobody knows any more whom an event was for whose own line is gone; those it was sent to again, at least.
+            # The event's own line is gone, and with it the list of its destinations. These were sent it again.
             to = tuple(sorted(sought.to)) if is_again and sought is not None else event.to
             given = Event(event.id, event.name, event.at, event.body, to)
             if sought is not None and sought.given is None:

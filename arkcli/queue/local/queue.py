@@ -167,7 +167,10 @@ class LocalQueue:
             return Claim(destination_id, lock, self._log, journal, dead, self._schedule, self._idle.note)
         except OSError as error:
             lock.close()
-            raise NotRecorded(f"the journal cannot be mended ({error.strerror}): delivering stopped") from error
+            raise NotRecorded(
+                f"the journal of {destination_id} cannot be opened ({error.strerror}): delivering stopped; "
+                f"`ark doctor` may tell more"
+            ) from error
         except BaseException:
             lock.close()
             raise
@@ -257,7 +260,7 @@ class LocalQueue:
         return self._log.events()
 
     def recent_events(self, size: int) -> list[StoredEvent]:
-        """The events within the last so many bytes of the log, oldest first."""
+        """The events within the last `size` bytes of the log, oldest first."""
         return self._log.tail(size)
 
     def find(self, event_id: str) -> StoredEvent | None:
@@ -294,7 +297,7 @@ class LocalQueue:
         return Check(self._directory).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
-        """Reads only the last so many bytes of each file for damage. Line numbers are then unknown."""
+        """Reads only the last `size` bytes of each file for damage. Line numbers are then unknown."""
         return Check(self._directory, tail=size).run()
 
     def tidy(self, ids: Iterable[str], before: int) -> None:

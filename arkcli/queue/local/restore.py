@@ -321,7 +321,7 @@ class _Place:
             writer.attempt(attempt, line, waits=True)
         for event_id, (_, at, _, _) in list(writer.failed.items()):
             stands = self._events.line_of(event_id)
-            # What failed and does not wait was given up.
+            # A delivery that failed and does not wait was dropped.
             if event_id not in self._pending and (stands is None or self._first.passed(stands[0]) is not None):
                 writer.drop(event_id, at)
 
