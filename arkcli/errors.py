@@ -7,6 +7,8 @@ ArkError
 ├── DeliveryFailed        1   an endpoint did not take what it was sent
 ├── NotAccepted           1   the event could not be made durable; nothing was accepted
 ├── NotRecorded           1   an outcome could not be written down, so delivering stopped
+├── Broken                1   one destination's part of the queue cannot be used
+│   └── Gone                  1   a destination has no part in the queue (any more)
 ├── Busy                  1   another process holds what this one needs
 │   └── Held                  another process has claimed a destination
 ├── Unreadable           78   the store or the queue cannot be read
@@ -80,6 +82,23 @@ class NotRecorded(ArkError):
     """An outcome could not be written down. Nothing is lost; what was in flight will be sent again."""
 
     code = "not_recorded"
+
+
+class Broken(ArkError):
+    """One destination's part of the queue cannot be used. The others go on."""
+
+    code = "broken"
+
+    def __init__(self, destination_id: str, reason: str) -> None:
+        """`reason` says what is wrong, where, and what to do."""
+        super().__init__(reason)
+        self.destination_id = destination_id
+
+
+class Gone(Broken):
+    """A destination has no part in the queue (any more): it was removed, perhaps a moment ago."""
+
+    code = "gone"
 
 
 class Busy(ArkError):

@@ -82,13 +82,19 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What came of one POST. `error` says in words why there is no status, or why the status does not count."""
+    """What came of one POST. `error` says in words why there is no status, or why the status does not count.
+
+    `unreached` says that no connection could be made, or that it ended before anything of an answer came. `lacking`
+    says what this machine had too little of for the attempt, such as file descriptors: then none was made.
+    """
 
     status: int | None
     error: str | None
     duration_ms: int
     excerpt: str = ""
     timed_out: bool = False
+    unreached: bool = False
+    lacking: str | None = None
 
     @property
     def outcome(self) -> Outcome:

@@ -150,7 +150,11 @@ class Claim(Protocol):
 
 
 class View(Protocol):
-    """The deliveries of one destination, read while others deliver. Close it after use."""
+    """The deliveries of one destination, read while others deliver. Close it after use.
+
+    Its methods raise Gone where the destination has been removed meanwhile, and Broken where its part of the queue
+    cannot be read.
+    """
 
     def standing(self) -> Standing:
         """The counts, and what is due next."""
@@ -228,6 +232,13 @@ class Queue(Protocol):
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
         """The newest attempts that others have made at an event, by destination."""
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """The destinations whose part of the queue could not be used when it was tried last, and why, in words.
+
+        They are left out of whatever was asked; one that can be used again is forgotten here.
+        """
 
     def holder(self, destination_id: str) -> Holder | None:
         """Who has claimed a destination; None when nobody has."""

@@ -241,6 +241,10 @@ class MemoryQueue:
         self.content = content or Content()
         self._schedule = schedule
 
+    @property
+    def broken(self) -> dict[str, str]:
+        return {}
+
     def join(self, ids: Iterable[str]) -> None:
         for destination_id in ids:
             self.content.places.setdefault(destination_id, _Place(self._schedule))

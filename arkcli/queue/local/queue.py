@@ -41,6 +41,7 @@ class LocalQueue:
         self._journals: dict[str, Journal] = {}
         self._watched: dict[str, View] = {}
         self._idle = Idle()
+        self._broken: dict[str, str] = {}
         self._drains = Drains(directory / "drains")
         try:
             _check_local(directory)
@@ -217,6 +218,11 @@ class LocalQueue:
         finally:
             # What it opened is not kept: there may be a thousand of them.
             view.close()
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """The destinations whose part could not be used when it was tried last, and why."""
+        return self._broken
 
     def holder(self, destination_id: str) -> Holder | None:
         """Who has claimed a destination; None when nobody has."""
