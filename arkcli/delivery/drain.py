@@ -225,7 +225,7 @@ class Drain:
         failure = None
         for (course, _), (states, error) in zip(done, recorded, strict=True):
             course.source.tally.add(states)
-            failure = failure or error
+            failure = failure or (None if error is None else str(error))
         return failure
 
 

@@ -201,4 +201,4 @@ class _Firsts:
         for (claim, ((delivery, answer),)), told in zip(parts, recorded, strict=True):
             if told.states[0] is not None:
                 self.attempts[claim.destination_id] = attempt_of(delivery, answer, now)
-        return next((told.error for told in recorded if told.error), None)
+        return next((str(told.error) for told in recorded if told.error), None)

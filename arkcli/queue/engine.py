@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
 
 #: What came of an attempt.
@@ -139,7 +140,8 @@ class Claim(Protocol):
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due, those first that have been due longest; `most` at most.
 
-        What others accept meanwhile is found once the queue has looked.
+        What others accept meanwhile is found once the queue has looked. Raises Broken, and NotRecorded where nobody's
+        outcomes could be written down.
         """
 
     def next_due_at(self) -> int | None:
@@ -184,11 +186,12 @@ class View(Protocol):
 class Recorded(NamedTuple):
     """What became of one claim's part of a record: where each delivery stands now, or why nothing was written down.
 
-    None for a delivery that somebody else has meanwhile.
+    None for a delivery that somebody else has meanwhile. A Broken error is this destination's alone; after NotRecorded
+    the outcomes of others cannot be written down either.
     """
 
     states: Sequence[State | None]
-    error: str | None = None
+    error: Broken | NotRecorded | None = None
 
 
 class Queue(Protocol):
@@ -218,7 +221,7 @@ class Queue(Protocol):
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
         """Claims destinations, in this order, that nobody else has and for which something is due: `most` at most.
 
-        `purpose` is what others are told of it. Raises NotRecorded where a record cannot be kept.
+        `purpose` is what others are told of it. Raises NotRecorded where nobody's outcomes could be written down.
         """
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:

@@ -3,10 +3,11 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Final, cast
 
 from arkcli import files, times
-from arkcli.errors import NotRecorded
+from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, State
 from arkcli.queue.engine import Result
 from arkcli.queue.local.deadletters import DeadLetters
@@ -15,6 +16,7 @@ from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Lane, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
+from arkcli.queue.local.trouble import told, trouble
 from arkcli.schedule import RetrySchedule
 
 # Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
@@ -28,6 +30,7 @@ class Claim:
     def __init__(
         self,
         destination_id: str,
+        place: Path,
         lock: files.Lock,
         log: EventLog,
         journal: Journal,
@@ -35,12 +38,13 @@ class Claim:
         schedule: RetrySchedule,
         released: Callable[[str, int, int | None], None],
     ) -> None:
-        """`lock` is held by now, and `journal` loaded.
+        """`place` is the destination's directory, `lock` is held by now, and `journal` loaded.
 
         `released` is told the destination, the end of the log up to which it was looked through, and when something
         falls due (milliseconds, UTC; None: never).
         """
         self.destination_id = destination_id
+        self.place = place
         self._schedule = schedule
         self._released = released
         self._end = log.end
@@ -59,19 +63,26 @@ class Claim:
     def _is_dead(self, position: int) -> bool:
         return position in self._letters and position not in self._journal.state.gone
 
+    @told
     def is_anything_due(self, now: int) -> bool:
-        """Whether `take` would give something. Raises NotRecorded."""
+        """Whether `take` would give something. Raises Broken and NotRecorded."""
         self._arrivals.settle()
         return any(lane.is_due(now) for lane in self._lanes)
 
     def take(self, now: int, most: int) -> list[StoredDelivery]:
-        """The next deliveries that are due, those first that have been due longest; at most so many."""
+        """The next deliveries that are due, those first that have been due longest; at most so many.
+
+        Raises Broken and NotRecorded.
+        """
         taken: list[StoredDelivery] = []
-        while len(taken) < most and (ready := self._ready(now)):
-            if len(ready) == 1:
-                taken += ready[0].pop(most - len(taken))
-            else:
-                taken += min(ready, key=lambda lane: lane.due_at() or 0).pop(1)
+        try:
+            while len(taken) < most and (ready := self._ready(now)):
+                if len(ready) == 1:
+                    taken += ready[0].pop(most - len(taken))
+                else:
+                    taken += min(ready, key=lambda lane: lane.due_at() or 0).pop(1)
+        except OSError as error:
+            raise trouble(self.destination_id, self.place, error) from error
         if not taken:
             self._end = self._log.end
         return taken
@@ -91,6 +102,7 @@ class Claim:
         self._under_way.begin(delivery)
         return delivery
 
+    @told
     def next_due_at(self) -> int | None:
         """When the next delivery falls due (milliseconds, UTC); None when nothing waits."""
         return min((at for lane in self._lanes if (at := lane.due_at()) is not None), default=None)
@@ -98,7 +110,7 @@ class Claim:
     def record(self, results: Sequence[Result], now: int) -> list[State]:
         """Writes down what came of attempts, at `now` (milliseconds, UTC), and tells where it leaves each delivery.
 
-        Raises NotRecorded.
+        Raises Broken and NotRecorded.
         """
         at = times.to_text(now)
         ours = cast("Sequence[tuple[StoredDelivery, Answer]]", results)
@@ -122,11 +134,14 @@ class Claim:
             for delivery, answer in ours
             for event in (delivery.event,)
         ]
-        self._journal.append(entries)
-        self._under_way.end([delivery for delivery, _ in ours])
-        self._keep_dead()
-        # Only now: a checkpoint forgets who has died, so their copies come first.
-        self._journal.save_if_worth_it(going_on=True)
+        try:
+            self._journal.append(entries)
+            self._under_way.end([delivery for delivery, _ in ours])
+            self._keep_dead()
+            # Only now: a checkpoint forgets who has died, so their copies come first.
+            self._journal.save_if_worth_it(going_on=True)
+        except OSError as error:
+            raise trouble(self.destination_id, self.place, error) from error
         after = self._schedule.state_after
         return [_OK if entry.outcome is _DELIVERED else after(entry.attempt, entry.outcome) for entry in entries]
 
@@ -135,10 +150,12 @@ class Claim:
         """The attempt that a dead delivery would be waiting for, were there one more."""
         return self._journal.state.beyond
 
+    @told
     def drop(self, entries: Sequence[DropLine]) -> None:
-        """Gives deliveries up. Raises NotRecorded."""
+        """Gives deliveries up. Raises Broken and NotRecorded."""
         self._journal.append(entries)
 
+    @told
     def expire(self, before: int) -> None:
         """Removes from the journal what nobody needs and what is older than a time (milliseconds, UTC)."""
         self._journal.expire(before)
@@ -146,7 +163,7 @@ class Claim:
     def release(self) -> None:
         """Gives the right back."""
         state = self._journal.state
-        with contextlib.suppress(OSError, NotRecorded):
+        with contextlib.suppress(OSError, Broken, NotRecorded):
             # What was handed out and not recorded is due again, wherever the log ends.
             end = -1 if self._under_way.events or self._under_way.lines else self._end
             self._released(self.destination_id, end, self.next_due_at())
@@ -167,13 +184,10 @@ class Claim:
             return
         # A letter must never survive a power failure that its journal line does not.
         self._journal.sync()
-        try:
-            missing = [entry for entry in dead.values() if entry.pos not in self._letters]
-            found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
-            letters = [_letter(event, entry) for event, entry in found if event is not None]
-            self._dead.keep(letters)
-        except OSError as error:
-            raise NotRecorded(f"a dead letter cannot be kept ({error.strerror}): delivering stopped") from error
+        missing = [entry for entry in dead.values() if entry.pos not in self._letters]
+        found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
+        letters = [_letter(event, entry) for event, entry in found if event is not None]
+        self._dead.keep(letters)
         self._letters.update(letter.pos for letter in letters)
         dead.clear()
 

@@ -61,7 +61,7 @@ class _Place:
         self.destination_id = destination_id
         self.journal = Journal(directory, len(schedule.delays))
         self._letters = DeadLetters(directory / "dead.jsonl")
-        self.view = View(destination_id, log, self.journal, self._letters, schedule)
+        self.view = View(destination_id, directory, log, self.journal, self._letters, schedule)
         # A damaged line makes the journal fold its state again. So read all retries before using the state.
         self.view.needed_from()
         self.view.close()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 from arkcli import files, times
-from arkcli.errors import NotRecorded
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
@@ -126,11 +125,8 @@ class Journal:
             return None
 
     def sync(self) -> None:
-        """Returns when the journal is on stable storage. Raises NotRecorded."""
-        try:
-            self._segments.sync()
-        except OSError as error:
-            raise NotRecorded(f"the journal cannot be synced ({error.strerror}): delivering stopped") from error
+        """Returns when the journal is on stable storage. Raises OSError."""
+        self._segments.sync()
 
     def block(self, position: int) -> tuple[list[Line], int]:
         """The next lines from a position, up to where the state has come."""
@@ -171,7 +167,7 @@ class Journal:
         return self._segments.block(position, self.end)
 
     def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
-        """Writes lines and takes them into the state, all or none. Raises NotRecorded.
+        """Writes lines and takes them into the state, all or none. Raises OSError.
 
         A delivery that they make dead stands in the state's `newly_dead` until its copy is kept.
         """
@@ -181,13 +177,10 @@ class Journal:
             lines.encode_attempt(entry) if isinstance(entry, AttemptLine) else lines.encode_drop(entry)
             for entry in entries
         ]
-        try:
-            if self._segments.is_full(self.state.journal) or self.state.journal == self._segments.starts[-1]:
-                self._begin_segment()
-            position = self.state.journal
-            self._segments.append(b"".join(encoded), position)
-        except OSError as error:
-            raise NotRecorded(f"the journal cannot be written ({error.strerror}): delivering stopped") from error
+        if self._segments.is_full(self.state.journal) or self.state.journal == self._segments.starts[-1]:
+            self._begin_segment()
+        position = self.state.journal
+        self._segments.append(b"".join(encoded), position)
         for entry, text in zip(entries, encoded, strict=True):
             self.state.apply(entry, position, position + len(text))
             position += len(text)

@@ -5,10 +5,10 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from arkcli import files
-from arkcli.errors import ArkError, Held, NotRecorded, Unreadable
+from arkcli.errors import ArkError, Broken, Gone, Held, NotRecorded, Unreadable
 from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -20,13 +20,13 @@ from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.memory import Idle
+from arkcli.queue.local.opening import is_a_link, prepare
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import StoredEvent
+from arkcli.queue.local.trouble import part_of
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
-
-VERSION: Final = 1
 
 
 class LocalQueue:
@@ -44,12 +44,7 @@ class LocalQueue:
         self._broken: dict[str, str] = {}
         self._drains = Drains(directory / "drains")
         try:
-            _check_local(directory)
-            files.make_directory(directory)
-            _check_version(directory / "VERSION")
-            for part in ("events", "destinations"):
-                _check_no_link(directory / part)
-                files.make_directory(directory / part)
+            prepare(directory)
             files.raise_descriptor_limit()
             self._log = EventLog(directory / "events", segment_size)
         except OSError as error:
@@ -62,7 +57,7 @@ class LocalQueue:
 
     def join(self, ids: Iterable[str]) -> None:
         """Makes sure that each destination has its place; a new one starts at the end of the log."""
-        missing = [found for found in ids if not self._place(found).is_dir()]
+        missing = [found for found in ids if not self._path(found).is_dir()]
         if not missing:
             return
         lock = files.Lock(self._directory / "lock")
@@ -71,12 +66,13 @@ class LocalQueue:
                 for left in (self._directory / "destinations").glob(".joining-*"):
                     files.remove_tree(left)
                 for destination_id in missing:
-                    self._join(destination_id)
+                    with self._noted(destination_id):
+                        self._join(destination_id)
         finally:
             lock.close()
 
     def _join(self, destination_id: str) -> None:
-        place = self._place(destination_id)
+        place = self._path(destination_id)
         if place.is_dir():
             return
         made = place.with_name(f".joining-{destination_id}")
@@ -118,14 +114,35 @@ class LocalQueue:
         for destination_id in ids:
             if len(claims) >= most:
                 break
-            claim = self.claim(destination_id, purpose)
-            if claim is None:
-                continue
-            if claim.is_anything_due(now):
-                claims.append(claim)
-            else:
-                claim.release()
+            with self._noted(destination_id):
+                claim = self.claim(destination_id, purpose)
+                if claim is not None:
+                    claims += [claim] if self._is_worth_it(claim, now) else []
         return claims
+
+    def _is_worth_it(self, claim: Claim, now: int) -> bool:
+        """Whether something is due; else the claim is released."""
+        is_due = False
+        try:
+            is_due = claim.is_anything_due(now)
+        finally:
+            if not is_due:
+                claim.release()
+        return is_due
+
+    @contextlib.contextmanager
+    def _noted(self, destination_id: str) -> Iterator[None]:
+        """One destination's trouble within the block stops nobody else: it stands in `broken` until it is claimed.
+
+        One that was removed a moment ago is none.
+        """
+        try:
+            with part_of(destination_id, self._path(destination_id)):
+                yield
+        except Gone:
+            pass
+        except Broken as broken:
+            self._broken[destination_id] = str(broken)
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
         """Claims destinations for the first attempt at an event that was just accepted. Raises NotRecorded."""
@@ -133,26 +150,28 @@ class LocalQueue:
         for destination_id in ids:
             if len(firsts) >= most:
                 break
-            claim = self.claim(destination_id, "send")
-            if claim is None:
-                continue
-            first = claim.first_attempt(cast("StoredEvent", event))
-            if first is not None:
-                firsts.append((claim, first))
-            else:
-                claim.release()
+            with self._noted(destination_id):
+                claim = self.claim(destination_id, "send")
+                if claim is None:
+                    continue
+                first = claim.first_attempt(cast("StoredEvent", event))
+                if first is not None:
+                    firsts.append((claim, first))
+                else:
+                    claim.release()
         return firsts
 
     def claim(self, destination_id: str, purpose: str) -> Claim | None:
         """The sole right to deliver to a destination, until released; None when another process has it.
 
-        `purpose` is what the lock file then says of the holder. Raises NotRecorded.
+        `purpose` is what the lock file then says of the holder. Raises Gone, Broken and NotRecorded.
         """
-        try:
-            lock = files.Lock(self._place(destination_id) / "lock")
-        except FileNotFoundError:
-            # It was removed a moment ago.
-            return None
+        place = self._place(destination_id)
+        with part_of(destination_id, place):
+            return self._claim(destination_id, place, purpose)
+
+    def _claim(self, destination_id: str, place: Path, purpose: str) -> Claim | None:
+        lock = files.Lock(place / "lock")
         if not lock.try_acquire():
             lock.close()
             return None
@@ -165,20 +184,16 @@ class LocalQueue:
             # The journal may tell of events that this process has not seen yet.
             self._log.look()
             dead = self._dead_letters(destination_id)
-            return Claim(destination_id, lock, self._log, journal, dead, self._schedule, self._idle.note)
-        except OSError as error:
-            lock.close()
-            raise NotRecorded(
-                f"the journal of {destination_id} cannot be opened ({error.strerror}): delivering stopped; "
-                f"`ark doctor` may tell more"
-            ) from error
+            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note)
         except BaseException:
             lock.close()
             raise
+        self._broken.pop(destination_id, None)
+        return claim
 
     @contextlib.contextmanager
     def held(self, destination_id: str, purpose: str) -> Iterator[Claim]:
-        """Claims a destination for a block. Raises Held."""
+        """Claims a destination for a block. Raises Held, Gone, Broken and NotRecorded."""
         claim = self.claim(destination_id, purpose)
         if claim is None:
             raise Held(destination_id, self._signed(destination_id))
@@ -193,16 +208,15 @@ class LocalQueue:
         for claim, attempts in results:
             try:
                 recorded.append(Recorded(cast("Claim", claim).record(attempts, now)))
-            except NotRecorded as error:
-                recorded.append(Recorded([None] * len(attempts), str(error)))
+            except (Broken, NotRecorded) as error:
+                recorded.append(Recorded([None] * len(attempts), error))
         return recorded
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         """The first attempts that others have made at an event, by destination."""
         found = {}
         for destination_id in ids:
-            # One that was removed a moment ago has none.
-            with contextlib.suppress(FileNotFoundError):
+            with self._noted(destination_id):
                 attempt = self._outcome(cast("StoredEvent", event), destination_id)
                 if attempt is not None:
                     found[destination_id] = attempt
@@ -226,12 +240,13 @@ class LocalQueue:
 
     def holder(self, destination_id: str) -> Holder | None:
         """Who has claimed a destination; None when nobody has."""
-        path = self._place(destination_id) / "lock"
+        path = self._path(destination_id) / "lock"
         if not path.exists():
             return None
         try:
             lock = files.Lock(path)
-        except FileNotFoundError:
+        except OSError:
+            # Whoever wants to claim it is told why that cannot be done.
             return None
         try:
             return None if lock.try_acquire(shared=True) else self._signed(destination_id)
@@ -245,8 +260,9 @@ class LocalQueue:
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries, to be read without its lock. Close it after use."""
-        journal = Journal(self._place(destination_id), self._retries, self._segment_size)
-        return View(destination_id, self._log, journal, self._dead_letters(destination_id), self._schedule)
+        place = self._place(destination_id)
+        journal = Journal(place, self._retries, self._segment_size)
+        return View(destination_id, place, self._log, journal, self._dead_letters(destination_id), self._schedule)
 
     def standing(self, destination_id: str) -> Standing:
         """What waits for a destination."""
@@ -257,7 +273,7 @@ class LocalQueue:
         """What waits for each destination that has a place."""
         standings = {}
         for found in ids:
-            with contextlib.suppress(FileNotFoundError):
+            with self._noted(found):
                 standings[found] = self.standing(found)
         return standings
 
@@ -314,13 +330,15 @@ class LocalQueue:
         everybody = list(ids)
         expired = self._log.expired(before)
         for destination_id in everybody if expired > self._log.start else ():
-            # One that has been removed meanwhile needs nothing.
-            with contextlib.suppress(FileNotFoundError), contextlib.closing(self.view(destination_id)) as view:
+            # One that has been removed meanwhile needs nothing; of a broken one, nobody knows what it needs.
+            with self._noted(destination_id), contextlib.closing(self.view(destination_id)) as view:
                 expired = min(expired, view.needed_from())
+            if destination_id in self._broken:
+                expired = self._log.start
         if expired > self._log.start:
             self._log.remove_before(expired)
         for destination_id in everybody:
-            with contextlib.suppress(FileNotFoundError):
+            with self._noted(destination_id):
                 self._expire_journal(destination_id, before)
 
     def _expire_journal(self, destination_id: str, before: int) -> None:
@@ -339,10 +357,15 @@ class LocalQueue:
         self._drains.close()
         self._log.close()
 
+    def _path(self, destination_id: str) -> Path:
+        return self._directory / "destinations" / destination_id
+
     def _place(self, destination_id: str) -> Path:
-        place = self._directory / "destinations" / destination_id
-        _check_no_link(place)
-        _check_no_link(place / "journal")
+        """A destination's directory. Raises Broken where it is a link, which would lead out of the queue."""
+        place = self._path(destination_id)
+        for path in (place, place / "journal"):
+            if path.is_symlink():
+                raise Broken(destination_id, is_a_link(path))
         return place
 
     def _dead_letters(self, destination_id: str) -> DeadLetters:
@@ -354,35 +377,3 @@ class LocalQueue:
             place = self._place(destination_id)
             journal = self._journals[destination_id] = Journal(place, self._retries, self._segment_size)
         return journal
-
-
-def _check_local(directory: Path) -> None:
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
-    except OSError:
-        # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
-        return
-    kind = files.network_file_system(directory.resolve(), mounts)
-    if kind is not None:
-        raise Unreadable(
-            f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
-            f"set ARK_STATE_DIR to a directory on a local disk"
-        )
-
-
-def _check_no_link(path: Path) -> None:
-    """Raises Unreadable for a link: it would lead out of the queue."""
-    if path.is_symlink():
-        raise Unreadable(f"{path} is a link, and no link is followed out of the queue; put the directory itself there")
-
-
-def _check_version(path: Path) -> None:
-    try:
-        found = path.read_text("utf-8", "replace").strip()
-    except FileNotFoundError:
-        files.replace(path, b"%d\n" % VERSION)
-        return
-    if found != str(VERSION):
-        raise Unreadable(
-            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: it is untouched; update ark to use it"
-        )

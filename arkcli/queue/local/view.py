@@ -1,6 +1,7 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine
 from arkcli.queue.local.state import DestinationState
 from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
+from arkcli.queue.local.trouble import told
 from arkcli.schedule import RetrySchedule
 
 #: How much of a journal's end is read first for what others made of an event, in bytes.
@@ -22,13 +24,20 @@ _TAIL: Final = 64 * 1024
 
 
 class View:
-    """The deliveries of one destination as they are when they are read."""
+    """The deliveries of one destination as they are when they are read. Its methods raise Gone and Broken."""
 
     def __init__(
-        self, destination_id: str, log: EventLog, journal: Journal, dead: DeadLetters, schedule: RetrySchedule
+        self,
+        destination_id: str,
+        place: Path,
+        log: EventLog,
+        journal: Journal,
+        dead: DeadLetters,
+        schedule: RetrySchedule,
     ) -> None:
-        """Opens nothing before it is needed."""
-        self._destination_id = destination_id
+        """Opens nothing before it is needed. `place` is the destination's directory."""
+        self.destination_id = destination_id
+        self.place = place
         self._log = log
         self._journal = journal
         self._dead = dead
@@ -37,6 +46,7 @@ class View:
         self._watched: StoredEvent | None = None
         self._outcome: Attempt | None = None
 
+    @told
     def standing(self) -> Standing:
         """The counts, and what is due next."""
         state = self._load()
@@ -77,13 +87,14 @@ class View:
         """The events that wait for their first attempt; the deliveries whose place they take are put into the set."""
         while arrivals.head() is not None:
             event = arrivals.skip()
-            instead = event.instead.get(self._destination_id) if event.instead else None
+            instead = event.instead.get(self.destination_id) if event.instead else None
             if instead is None:
                 yield event
             elif instead not in taken_over and arrivals.may_replace(event, instead):
                 taken_over.add(instead)
                 yield event
 
+    @told
     def deliveries(self) -> Iterator[StoredPending]:
         """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
         self._load()
@@ -102,6 +113,7 @@ class View:
             if letter.pos not in self._journal.state.gone and key not in taken_over:
                 yield StoredPending(letter.to_event(), State.DEAD, beyond - 1, None, letter.status, letter.error, key)
 
+    @told
     def needed_from(self) -> int:
         """The position of the oldest event that this destination still needs."""
         state = self._load()
@@ -114,24 +126,28 @@ class View:
         # Damage makes the lanes fold the state anew; then what it told before is not to be relied on.
         return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from()
 
+    @told
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
-        if not isinstance(event, StoredEvent) or not is_for(event, self._destination_id):
+        if not isinstance(event, StoredEvent) or not is_for(event, self.destination_id):
             return False
         return self._journal.load().first.passed(event.position) is None
 
+    @told
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt that the journal still tells of, oldest first, up to now. `new_attempts` goes on from there."""
         self._followed = end = self._journal.end
         entries = self._journal.entries(until=end)
         return (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine))
 
+    @told
     def new_attempts(self) -> list[Attempt]:
         """The attempts made since `attempts` was called, or since this was called last."""
         found, self._followed = self._journal.since(self._followed)
         entries = map(self._journal.decode, found)
         return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
 
+    @told
     def watch(self, event: StoredEvent) -> None:
         """Looks for what has been made of an event here; `outcome` goes on looking."""
         if self._watched is event:
@@ -147,6 +163,7 @@ class View:
         found = [entry for entry in attempts if entry.pos == event.position]
         self._outcome = found[-1].to_attempt() if found else None
 
+    @told
     def outcome(self) -> Attempt | None:
         """The newest attempt at the event that is watched; None when none has been made."""
         if self._watched is not None:
@@ -157,6 +174,7 @@ class View:
                     self._outcome = entry.to_attempt()
         return self._outcome
 
+    @told
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
         """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""
         state: State | None = None
@@ -171,6 +189,7 @@ class View:
                 state = State.DROPPED
         return state, attempts
 
+    @told
     def recent(self, size: int) -> tuple[list[Attempt], bool]:
         """The attempts that the last so many bytes of the journal tell of, oldest first, and whether these are all."""
         entries, complete = self._journal.tail(size)
@@ -199,7 +218,7 @@ class View:
             Retries(attempt, self._log, self._journal, self._schedule, nothing)
             for attempt in range(1, self._schedule.attempts)
         )
-        return (Arrivals(self._destination_id, self._log, self._journal, nothing, is_dead), *retries)
+        return (Arrivals(self.destination_id, self._log, self._journal, nothing, is_dead), *retries)
 
     def _load(self) -> DestinationState:
         self._log.look()

@@ -1,0 +1,51 @@
+"""Whether a directory can be a queue: its version, its file system, and that nothing leads out of it."""
+
+from pathlib import Path
+from typing import Final
+
+from arkcli import files
+from arkcli.errors import Unreadable
+
+VERSION: Final = 1
+
+
+def prepare(directory: Path) -> None:
+    """Makes the directories of a queue where there are none. Raises Unreadable where it cannot be one, and OSError."""
+    _check_local(directory)
+    files.make_directory(directory)
+    _check_version(directory / "VERSION")
+    for part in ("events", "destinations"):
+        if (directory / part).is_symlink():
+            raise Unreadable(is_a_link(directory / part))
+        files.make_directory(directory / part)
+
+
+def _check_local(directory: Path) -> None:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
+    except OSError:
+        # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
+        return
+    kind = files.network_file_system(directory.resolve(), mounts)
+    if kind is not None:
+        raise Unreadable(
+            f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
+            f"set ARK_STATE_DIR to a directory on a local disk"
+        )
+
+
+def is_a_link(path: Path) -> str:
+    """Why a link is not followed, in words."""
+    return f"{path} is a symbolic link; the queue must not contain links. Replace it with the directory"
+
+
+def _check_version(path: Path) -> None:
+    try:
+        found = path.read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        files.replace(path, b"%d\n" % VERSION)
+        return
+    if found != str(VERSION):
+        raise Unreadable(
+            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: it is untouched; update ark to use it"
+        )

@@ -1,0 +1,66 @@
+"""Whose trouble it is when the system refuses something: one destination's, or everybody's."""
+
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from arkcli.errors import ArkError, Broken, Gone, NotRecorded
+
+#: What the next destination would meet as well: the disk, this process or this machine is short of something.
+_EVERYBODYS: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK)
+)
+
+
+def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
+    """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
+    if error.errno in _EVERYBODYS:
+        return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
+    if not os.path.lexists(place):
+        return Gone(destination_id, f"{place} is not there (any more)")
+    where = error.filename or place
+    return Broken(destination_id, f"{where} cannot be used ({error.strerror}); `ark queue check` tells more")
+
+
+@contextmanager
+def part_of(destination_id: str, place: Path) -> Iterator[None]:
+    """What the system refuses within the block is raised as Gone, Broken or NotRecorded."""
+    try:
+        yield
+    except OSError as error:
+        raise trouble(destination_id, place, error) from error
+
+
+class Placed(Protocol):
+    """What belongs to one destination, and the directory that it is kept in."""
+
+    destination_id: str
+    place: Path
+
+
+Self = TypeVar("Self", bound=Placed)
+Parameters = ParamSpec("Parameters")
+Answered = TypeVar("Answered")
+
+
+def told(
+    method: Callable[Concatenate[Self, Parameters], Answered],
+) -> Callable[Concatenate[Self, Parameters], Answered]:
+    """A method that raises Gone, Broken and NotRecorded instead of OSError; so does the iterator that it returns."""
+
+    @functools.wraps(method)
+    def telling(self: Self, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answered:
+        with part_of(self.destination_id, self.place):
+            found: Any = method(self, *args, **kwargs)
+        return _each(self, found) if isinstance(found, Iterator) else found  # type: ignore[return-value]
+
+    return telling
+
+
+def _each(owner: Placed, found: Iterator[Any]) -> Iterator[Any]:
+    with part_of(owner.destination_id, owner.place):
+        yield from found
