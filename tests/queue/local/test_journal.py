@@ -14,7 +14,6 @@ from typing import Any, Final
 import pytest
 
 from arkcli import times
-from arkcli.errors import NotRecorded
 from arkcli.model import Outcome
 from arkcli.queue.local import lines
 from arkcli.queue.local.journal import Journal
@@ -518,7 +517,7 @@ def test_on_a_full_disk_nothing_is_recorded_and_the_journal_is_as_it_was(
             before, whole = facts(journal), content(place)
             with filled(disk, leaving):
                 for _ in range(2):
-                    with pytest.raises(NotRecorded, match="the journal cannot be written"):
+                    with pytest.raises(OSError, match="No space left"):
                         journal.append([attempt(20, 1, BAD, excerpt="x" * 20_000), attempt(21)])
                     now = facts(journal)
                     assert {**now, "journal": 0} == {**before, "journal": 0}
