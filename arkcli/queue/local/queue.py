@@ -24,7 +24,7 @@ from arkcli.queue.local.opening import is_a_link, prepare
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.queue.local.trouble import part_of
+from arkcli.queue.local.trouble import EVERYBODYS, part_of
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
 
@@ -66,8 +66,15 @@ class LocalQueue:
                 for left in (self._directory / "destinations").glob(".joining-*"):
                     files.remove_tree(left)
                 for destination_id in missing:
-                    with self._noted(destination_id):
+                    try:
                         self._join(destination_id)
+                    except OSError as error:
+                        if error.errno in EVERYBODYS:
+                            raise
+                        path = self._path(destination_id)
+                        self._broken[destination_id] = (
+                            f"{path} cannot be made ({error.strerror}); `ark doctor` tells more"
+                        )
         finally:
             lock.close()
 

@@ -11,14 +11,14 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 from arkcli.errors import ArkError, Broken, Gone, NotRecorded
 
 #: What the next destination would meet as well: the disk, this process or this machine is short of something.
-_EVERYBODYS: Final = frozenset(
+EVERYBODYS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK)
 )
 
 
 def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
-    if error.errno in _EVERYBODYS:
+    if error.errno in EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
     if not os.path.lexists(place):
         return Gone(destination_id, f"{place} is not there (any more)")

@@ -675,7 +675,7 @@ def test_a_dead_letter_that_could_not_be_kept_is_not_forgotten_when_another_outc
         (path / "destinations" / A / "dead.jsonl").mkdir()
         with claimed(queue, A) as claim:
             first, second = take_all(claim, now)
-            with pytest.raises(Broken, match="dead.jsonl"):
+            with pytest.raises(Broken, match=r"dead\.jsonl"):
                 claim.record([(first, BAD)], now)
             (path / "destinations" / A / "dead.jsonl").rmdir()
             claim.record([(second, OK)], now)
