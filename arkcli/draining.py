@@ -38,7 +38,7 @@ def drain(
     wire = environment.wire(limits.connections(descriptors))
     try:
         capacity = limits.claims(descriptors)
-        drain = Drain(queue, wire, environment.clock, limits, capacity, roster.read, stopping, roster.tidy)
+        drain = Drain(queue, wire, environment.clock, limits, capacity, roster.read, stopping, roster.tidy, warn)
         drained = drain.run(job.plan)
     finally:
         wire.close()

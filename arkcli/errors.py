@@ -7,6 +7,7 @@ ArkError
 ├── DeliveryFailed        1   an endpoint did not take what it was sent
 ├── NotAccepted           1   the event could not be made durable; nothing was accepted
 ├── NotRecorded           1   an outcome could not be written down, so delivering stopped
+├── NotAttempted          1   this machine is short of something that every attempt needs
 ├── Broken                1   one destination's part of the queue cannot be used
 │   └── Gone                  1   a destination has no part in the queue (any more)
 ├── Busy                  1   another process holds what this one needs
@@ -82,6 +83,12 @@ class NotRecorded(ArkError):
     """An outcome could not be written down. Nothing is lost; what was in flight will be sent again."""
 
     code = "not_recorded"
+
+
+class NotAttempted(ArkError):
+    """No attempt can be made: this machine is short of file descriptors, say. Nothing is lost."""
+
+    code = "not_attempted"
 
 
 class Broken(ArkError):

@@ -81,6 +81,11 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     attempt: int
 
 
+#: What a gateway says when what stands behind it is away, and within how many milliseconds that is "at once".
+_GATEWAY: Final = frozenset((502, 503, 504))
+_AT_ONCE: Final = 1_000
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What came of one POST. `error` says in words why there is no status, or why the status does not count.
 
@@ -100,6 +105,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     def outcome(self) -> Outcome:
         """Delivered means 2xx, and nothing else does (contract, "Delivery and retries")."""
         return _DELIVERED if self.error is None and 200 <= (self.status or 0) <= 299 else _FAILED
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the receiver was not there: nobody answered, or a gateway in front of it said so at once."""
+        return self.unreached or (self.status in _GATEWAY and self.duration_ms < _AT_ONCE)
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ ERRORS = [
     (errors.DeliveryFailed, "delivery_failed", 1),
     (errors.NotAccepted, "not_accepted", 1),
     (errors.NotRecorded, "not_recorded", 1),
+    (errors.NotAttempted, "not_attempted", 1),
     (errors.Broken, "broken", 1),
     (errors.Gone, "gone", 1),
     (errors.Busy, "busy", 1),

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from arkcli import times
 from arkcli.environment import Environment
+from arkcli.queue.engine import Queue
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import DOCUMENTED
 from tests.queue.local.faults import failing_at, hooked, killed_at
@@ -70,7 +71,7 @@ class SmallSegments(Environment):
     """An environment whose queue begins a new segment every few lines."""
 
     @cached_property
-    def queue(self) -> LocalQueue:
+    def queue(self) -> Queue:
         directory = Path(self.variables["ARK_STATE_DIR"])
         return LocalQueue(directory / "queue", self.schedule, segment_size=1_500)
 

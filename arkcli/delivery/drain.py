@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
-from arkcli.model import Delivery, State
-from arkcli.queue.engine import Claim, Holder, Queue, Result
+from arkcli.errors import Broken, NotRecorded
+from arkcli.model import Answer, Delivery, State
+from arkcli.queue.engine import Absence, Claim, Holder, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.times import Clock
 
@@ -23,6 +25,8 @@ _LOOK_EVERY: Final = 0.1
 #: How long to wait for another drain to give back what is above its part, in seconds.
 _GIVES_BACK_WITHIN: Final = 1.0
 _IS_DELIVERED: Final = State.DELIVERED
+#: How long a destination is left alone whose part of the queue cannot be used, in seconds.
+_BROKEN_FOR: Final = 30.0
 #: How often what nobody needs any more is looked for, in seconds.
 _TIDY_EVERY: Final = 3600.0
 
@@ -62,6 +66,9 @@ class Drained(msgspec.Struct):
     destinations: list[Tally]
     #: The names of those that could not be delivered to, for want of their secret.
     left_out: list[str] = []
+    #: Those whose receiver is away, by name, and those whose part of the queue cannot be used, with the reason.
+    held_back: dict[str, Absence] = {}
+    broken: dict[str, str] = {}
 
     def total(self, what: str) -> int:
         """The sum of one count over all destinations."""
@@ -88,10 +95,12 @@ class Drain:
         roster: "Callable[[], Iterable[Endpoint]]",
         stopping: Callable[[], bool],
         tidy: Callable[[], None],
+        warn: Callable[[str], None],
     ) -> None:
         """`roster` gives the destinations to deliver to as they are now; it is asked often.
 
         `capacity` is how many may be held at once. `tidy` is called when there is nothing to do, at most once an hour.
+        `warn` is told of a destination whose part of the queue cannot be used.
         """
         self._queue = queue
         self._wire = wire
@@ -100,6 +109,7 @@ class Drain:
         self._roster = roster
         self._stopping = stopping
         self._tidy = tidy
+        self._warn = warn
         self._tidy_at = 0.0
         self._look_at = 0.0
         self._capacity = capacity
@@ -108,6 +118,10 @@ class Drain:
         self._active: dict[str, Course[_Due]] = {}
         self._places: dict[str, Share] = {}
         self._tallies: dict[str, Tally] = {}
+        #: Until when destinations are left alone: those that are held back, and those that are broken.
+        self._rest_until: dict[str, float] = {}
+        self._away: dict[str, Absence] = {}
+        self._broken: dict[str, str] = {}
 
     def run(self, plan: Plan) -> Drained:
         """Attempts what is due, oldest first per destination, and returns what was done. Raises NotRecorded."""
@@ -133,7 +147,12 @@ class Drain:
             held=self._left(),
             duration_s=round(self._clock.monotonic() - started, 3),
             destinations=sorted(self._tallies.values(), key=_name),
+            held_back={self._name(found): absence for found, absence in self._away.items()},
+            broken={self._name(found): reason for found, reason in self._broken.items()},
         )
+
+    def _name(self, found: str) -> str:
+        return self._present[found].destination.name if found in self._present else found
 
     def _left(self) -> list[Left]:
         left = []
@@ -149,10 +168,15 @@ class Drain:
             self._tidy()
 
     def _is_awaited(self, started: float, busy_since: float | None) -> bool:
-        """Whether it is worth waiting for what others hold: a `send` will be done within one attempt, and another drain
-        gives back what is above its part.
+        """Whether it is worth waiting: for a receiver that has just gone away, or for what others hold.
+
+        A `send` will be done within one attempt, and another drain gives back what is above its part.
         """
         now = self._clock.monotonic()
+        for found, absence in self._away.items():
+            # Nothing may be due there any more; then no probe is made.
+            if backoff.is_young(absence) and now <= self._rest_until[found] + _GIVES_BACK_WITHIN:
+                return True
         waiting = self._shares.waiting
         if not waiting:
             return False
@@ -189,7 +213,11 @@ class Drain:
         self._present = {endpoint.destination.id: endpoint for endpoint in self._roster()}
         for gone in self._active.keys() - self._present.keys():
             self._active[gone].stopped = True
-        others = [found for found in self._present if found not in self._active]
+        for gone in self._rest_until.keys() - self._present.keys():
+            self._forget(gone)
+        others = [
+            found for found in self._present if found not in self._active and self._rest_until.get(found, 0.0) <= now
+        ]
         answering = {found for found, share in self._places.items() if share.answering}
         self._shares.look(self._queue.look(others, self._clock.now()), self._queue.drains(), answering)
         in_flight = {found for found, course in self._active.items() if course.share.in_flight}
@@ -200,32 +228,80 @@ class Drain:
         if not ids or most <= 0:
             return []
         claims = self._queue.claim_due(ids, most, "drain", self._clock.now())
-        claimed = {claim.destination_id for claim in claims}
+        for found in ids if self._queue.broken else ():
+            if (reason := self._queue.broken.get(found)) is not None:
+                self._broke(found, reason)
+        kept = [claim for claim in claims if not self._is_held_back(claim)]
+        claimed = {claim.destination_id for claim in kept}
         # Those behind the last one were not tried where there was no room for more.
         tried = ids if len(claims) < most else ids[: ids.index(claims[-1].destination_id) + 1]
         self._shares.tried(tried, claimed, now, above=above)
-        return [self._course(claim) for claim in claims]
+        return [self._course(claim) for claim in kept]
+
+    def _is_held_back(self, claim: Claim) -> bool:
+        """Whether it is too early for the next probe at a receiver that is away: then the claim is released."""
+        absence, now = claim.absence, self._clock.now()
+        if absence is None or backoff.is_over(absence, now):
+            return False
+        self._hold_back(claim.destination_id, absence, now)
+        claim.release()
+        return True
+
+    def _hold_back(self, found: str, absence: Absence, now: int) -> None:
+        self._away[found] = absence
+        self._rest_until[found] = self._clock.monotonic() + (absence.until - now) / 1000
+
+    def _broke(self, found: str, reason: str) -> None:
+        self._rest_until[found] = self._clock.monotonic() + _BROKEN_FOR
+        if found not in self._broken:
+            self._broken[found] = reason
+            self._warn(f"{self._name(found)} is left out: {reason}")
+
+    def _forget(self, found: str) -> None:
+        """Takes in that a destination is there again, or not one of this run any more."""
+        self._rest_until.pop(found, None)
+        self._away.pop(found, None)
+        self._broken.pop(found, None)
 
     def _course(self, claim: Claim) -> "Course[_Due]":
         found = claim.destination_id
         endpoint = self._present[found]
         tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
-        course = self._active[found] = Course(endpoint, _Due(claim, tally, self._release), share)
+        if claim.absence is None:
+            self._forget(found)
+        else:
+            share.probe()
+        course = self._active[found] = Course(endpoint, _Due(claim, tally, self._release, self._broke), share)
         return course
 
-    def _release(self, claim: Claim) -> None:
-        del self._active[claim.destination_id]
-        self._shares.released(claim.destination_id, self._clock.monotonic())
+    def _release(self, claim: Claim, error: str) -> None:
+        found = claim.destination_id
+        course = self._active.pop(found)
+        if course.share.is_held_back:
+            now = self._clock.now()
+            absence = backoff.held_back(claim.absence, error, now)
+            claim.note(absence)
+            self._hold_back(found, absence, now)
+        self._shares.released(found, self._clock.monotonic())
         claim.release()
 
-    def record(self, done: "Sequence[tuple[Course[_Due], Sequence[Result]]]", now: int) -> str | None:
-        """Writes down what came of attempts; returns what went wrong with that."""
+    def record(self, done: "Sequence[tuple[Course[_Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
+        """Writes down what came of attempts; returns why nobody's can be written down any more."""
         recorded = self._queue.record([(course.source.claim, results) for course, results in done], now)
         failure = None
-        for (course, _), (states, error) in zip(done, recorded, strict=True):
-            course.source.tally.add(states)
-            failure = failure or (None if error is None else str(error))
+        for (course, results), (states, error) in zip(done, recorded, strict=True):
+            source = course.source
+            source.tally.add(states)
+            source.error = results[-1][1].error
+            if source.claim.absence is not None:
+                backoff.note_answers(source.claim, results)
+                self._forget(source.claim.destination_id)
+            if isinstance(error, Broken):
+                course.stopped = True
+                self._broke(error.destination_id, str(error))
+            else:
+                failure = failure or error
         return failure
 
 
@@ -236,13 +312,29 @@ def _name(found: Tally | Left) -> str:
 class _Due:
     """A claimed destination as a source: everything that is due."""
 
-    def __init__(self, claim: Claim, tally: Tally, release: Callable[[Claim], None]) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        tally: Tally,
+        release: Callable[[Claim, str], None],
+        broke: Callable[[str, str], None],
+    ) -> None:
         self.claim = claim
         self.tally = tally
+        #: How the last attempt failed.
+        self.error: str | None = None
         self._release = release
+        self._broke = broke
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
-        return self.claim.take(now, most)
+        try:
+            return self.claim.take(now, most)
+        except Broken as broken:
+            self._broke(broken.destination_id, str(broken))
+            return ()
+
+    def not_made(self, answer: Answer) -> None:
+        """It is due again once the claim has been released."""
 
     def finish(self) -> None:
-        self._release(self.claim)
+        self._release(self.claim, self.error or "")

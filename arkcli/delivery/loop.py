@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from arkcli.delivery.places import Limits, Share
-from arkcli.errors import NotRecorded
+from arkcli.errors import NotAttempted, NotRecorded
 from arkcli.model import Answer, Delivery
 from arkcli.queue.engine import Result
 from arkcli.times import Clock
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How often new work is looked for while attempts are under way, in seconds.
 _LOOK_EVERY: Final = 0.1
+#: How long nothing is begun after this machine could not make an attempt, in seconds.
+_REST: Final = 0.5
 
 
 class Source(Protocol):
@@ -26,6 +28,9 @@ class Source(Protocol):
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due now (milliseconds, UTC), at most so many; none when nothing is."""
+
+    def not_made(self, answer: Answer) -> None:
+        """Told that one of them could not be attempted, since this machine is short of something."""
 
     def finish(self) -> None:
         """Told once nothing is due and nothing is under way any more, or the loop ends."""
@@ -43,8 +48,11 @@ class Supply(Protocol[Kind]):
     def is_waiting(self) -> bool:
         """Whether there would be more at once. Asked all the time."""
 
-    def record(self, done: "Sequence[tuple[Course[Kind], Sequence[Result]]]", now: int) -> str | None:
-        """Writes down what came of attempts at a time (milliseconds, UTC); returns what went wrong with that."""
+    def record(self, done: "Sequence[tuple[Course[Kind], Sequence[Result]]]", now: int) -> NotRecorded | None:
+        """Writes down what came of attempts at a time (milliseconds, UTC).
+
+        Returns why nobody's outcomes can be written down. A destination whose own cannot be is stopped by its course.
+        """
 
 
 class Course(Generic[Kind]):
@@ -78,12 +86,18 @@ class Loop:
         self._silent: deque[Course[Any]] = deque()
         self._active: set[Course[Any]] = set()
         self._silent_in_flight = 0
-        self._failure: str | None = None
+        self._failure: Exception | None = None
+        #: How many attempts this machine can make at once, and until when none is begun, since it could not.
+        self._total = limits.total
+        self._rests_until = 0.0
 
     def run(self, supply: Supply[Any]) -> None:
-        """Makes attempts until there are no more courses. Raises NotRecorded when an outcome could not be written down;
-        nothing more was attempted after that.
+        """Makes attempts until there are no more courses.
+
+        Raises NotRecorded when an outcome could not be written down, NotAttempted when this machine can make none, and
+        what the supply raises. Nothing more was begun after that, and what was under way has been recorded.
         """
+        self._total = self._limits.total
         try:
             look_at = self._clock.monotonic()
             while True:
@@ -91,7 +105,9 @@ class Loop:
                     look_at = self._clock.monotonic() + _LOOK_EVERY
                     self._add(supply)
                 self._begin()
-                if not self._wire.in_flight and not self._active:
+                if self._rests_until and not self._wire.in_flight:
+                    self._clock.sleep(_LOOK_EVERY)
+                elif not self._wire.in_flight and not self._active:
                     self._add(supply)
                     if not self._active:
                         break
@@ -102,7 +118,7 @@ class Loop:
             for course in list(self._active):
                 self._leave(course)
         if self._failure is not None:
-            raise NotRecorded(self._failure)
+            raise self._failure
 
     def _halted(self) -> bool:
         return self._failure is not None or self._stopping()
@@ -110,8 +126,14 @@ class Loop:
     def _add(self, supply: Supply[Any]) -> None:
         if self._halted():
             return
-        for course in supply.courses():
-            self._active.add(course)
+        try:
+            courses = supply.courses()
+        except Exception as error:
+            self._failure = error
+            return
+        self._active.update(courses)
+        # Also those that had nothing due: something may have come, though none of their attempts has ended.
+        for course in self._active:
             self._line_up(course)
         for course in [found for found in self._active if found.stopped and not found.share.in_flight]:
             # It may stand in a line that does not move.
@@ -126,7 +148,11 @@ class Loop:
         """Starts what is due and has a place. Those that answer come first; the silent ones leave them room."""
         now = self._clock.now()
         halted = self._halted()
-        places = self._limits.total - self._wire.in_flight
+        places = self._total - self._wire.in_flight
+        if self._rests_until and not halted:
+            if self._clock.monotonic() < self._rests_until:
+                return
+            self._rests_until = 0.0
         while places > 0 or halted:
             if self._answering:
                 line, left = self._answering, places
@@ -140,7 +166,7 @@ class Loop:
             course.in_line = False
             if course not in self._active:
                 continue
-            if halted or course.stopped:
+            if halted or course.stopped or course.share.is_held_back:
                 self._leave_if_idle(course)
             elif room := course.share.room(self._limits, len(self._active)):
                 places -= self._start(course, min(part, room), now)
@@ -148,7 +174,11 @@ class Loop:
 
     def _start(self, course: Course[Any], most: int, now: int) -> int:
         """Starts so many of a destination's deliveries, if as many are due; how many that were."""
-        deliveries = course.source.take(now, most)
+        try:
+            deliveries = course.source.take(now, most)
+        except NotRecorded as error:
+            self._failure = error
+            return 0
         if not deliveries:
             self._leave_if_idle(course)
             return 0
@@ -165,6 +195,9 @@ class Loop:
             return
         courses: dict[Course[Any], None] = {}
         for (course, delivery), answer in done:
+            if answer.lacking is not None:
+                self._cannot(course, answer)
+                continue
             course.results.append((delivery, answer))
             courses[course] = None
         error = supply.record([(course, course.results) for course in courses], self._clock.now())
@@ -176,9 +209,27 @@ class Loop:
     def _take_in(self, course: Course[Any], results: Sequence[Result]) -> None:
         share = course.share
         silent_before = 0 if share.answering else share.in_flight
-        share.ended([answer.timed_out for _, answer in results])
+        share.ended([answer for _, answer in results])
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
+
+    def _cannot(self, course: Course[Any], answer: Answer) -> None:
+        """Takes in that this machine could not make an attempt: it is not the receiver's failure, and not recorded.
+
+        The destination is let go of, which makes the delivery due again. From now on there are fewer at once.
+        """
+        share = course.share
+        share.in_flight -= 1
+        if not share.answering:
+            self._silent_in_flight -= 1
+        course.stopped = True
+        course.source.not_made(answer)
+        if self._total == 1:
+            self._failure = self._failure or NotAttempted(
+                f"no attempt can be made: this machine is short of {answer.lacking}. What is due stays due"
+            )
+        self._total = max(1, min(self._total - 1, self._wire.in_flight))
+        self._rests_until = self._clock.monotonic() + _REST
 
     def _leave_if_idle(self, course: Course[Any]) -> None:
         if not course.share.in_flight:

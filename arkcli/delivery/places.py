@@ -6,6 +6,9 @@ Pure. docs/internals.md, section 10, gives the rules in words.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from arkcli.delivery.backoff import MISSES
+from arkcli.model import Answer
+
 _FIRST_SHARE: Final = 2
 #: How many descriptors are left for whatever else is opened.
 _SPARE: Final = 8
@@ -46,20 +49,35 @@ class Limits(NamedTuple):
 class Share:
     """How many attempts at once one destination has earned."""
 
-    __slots__ = ("_most", "answering", "in_flight", "size")
+    __slots__ = ("_misses", "_most", "answering", "in_flight", "size")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, size: int = _FIRST_SHARE) -> None:
         self._most = most
-        self.size = min(_FIRST_SHARE, most)
+        self._misses = 0
+        self.size = min(size, most)
         self.in_flight = 0
         self.answering = False
 
-    def ended(self, timed_out: Sequence[bool]) -> None:
-        """Takes in that attempts came to their ends, in order: a refused connection is an answer, too."""
-        self.in_flight -= len(timed_out)
-        for silent in timed_out:
-            self.answering = not silent
-            self.size = 1 if silent else min(self.size * 2, self._most)
+    def ended(self, answers: Sequence[Answer]) -> None:
+        """Takes in that attempts came to their ends, in order. A refused connection is an answer, but earns nothing."""
+        self.in_flight -= len(answers)
+        for answer in answers:
+            self.answering = not answer.timed_out
+            if answer.error is None or not answer.is_away:
+                self._misses = 0
+                self.size = 1 if answer.timed_out else min(self.size * 2, self._most)
+            else:
+                self._misses += 1
+                self.size = 1
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether nobody answered a few attempts in a row: then nothing more is begun."""
+        return self._misses >= MISSES
+
+    def probe(self) -> None:
+        """Allows one attempt, which decides whether the destination is held back (again)."""
+        self.size, self._misses = 1, MISSES - 1
 
     def room(self, limits: Limits, active: int) -> int:
         """How many more attempts may begin while so many destinations have work: never above an equal part in all."""

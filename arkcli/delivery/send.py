@@ -1,15 +1,17 @@
 """Sending right away: `ark send` and `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from arkcli import times
+from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
+from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Queue, Result
+from arkcli.queue.engine import Absence, Claim, Holder, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
 
 #: While another process delivers, how long until the next look for the outcome, in seconds.
 _WAIT = 0.02
+#: For how long a `send` also makes the first attempts of what others accept, in milliseconds: the last of these still
+#: have to end before it is expected to be done (SEND_HOLDS_FOR).
+_TAKES_OTHERS_FOR = 4_000
 
 
 class Report(msgspec.Struct):
     """What became of one event at one destination. `next_attempt_at` is milliseconds, UTC.
 
-    `held_by` is the process that delivers to the destination, where the event still waits for it.
+    `held_by` is the process that delivers to the destination, where the event still waits for it. `is_broken` says that
+    the destination's part of the queue cannot be used; `error` then says why.
     """
 
     destination: str
@@ -35,6 +41,7 @@ class Report(msgspec.Struct):
     duration_ms: int | None = None
     next_attempt_at: int | None = None
     held_by: Holder | None = None
+    is_broken: bool = False
 
 
 class Sender:
@@ -67,7 +74,7 @@ class Sender:
         At most `capacity` destinations are held at once. Where another process holds one, that one delivers; this one
         waits for its outcome. Raises NotRecorded when an outcome cannot be written down.
         """
-        firsts = _Firsts(queue, endpoints, event, capacity, self._clock)
+        firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
         loop = Loop(self._wire, self._clock, self._limits, self._stopping)
         while True:
@@ -76,16 +83,19 @@ class Sender:
                 break
             self._clock.sleep(_WAIT)
         firsts.look_for_others()
-        reports = [self._report(endpoint, firsts.attempts.get(endpoint.destination.id)) for endpoint in endpoints]
-        for endpoint, report in zip(endpoints, reports, strict=True):
-            if endpoint.destination.id in firsts.left:
-                report.held_by = queue.holder(endpoint.destination.id)
-        return Sending(event, reports)
+        return Sending(event, [self._report(queue, endpoint.destination, firsts) for endpoint in endpoints])
 
-    def _report(self, endpoint: "Endpoint", attempt: Attempt | None) -> Report:
-        name = endpoint.destination.name
+    def _report(self, queue: Queue, destination: Destination, firsts: "_Firsts") -> Report:
+        name, found = destination.name, destination.id
+        attempt = firsts.attempts.get(found)
+        if found in firsts.broken:
+            return Report(name, State.WAITING, error=firsts.broken[found], is_broken=True)
+        if found in firsts.away:
+            absence = firsts.away[found]
+            words = f"held back: nobody has answered since {times.to_text(absence.since)} ({absence.error})"
+            return Report(name, State.WAITING, error=words, next_attempt_at=absence.until)
         if attempt is None:
-            return Report(name, State.WAITING)
+            return Report(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         retrying = state is State.RETRYING
         return Report(
@@ -107,33 +117,34 @@ class Sending(msgspec.Struct):
 
 
 class _Once:
-    """One attempt, which is due at once."""
+    """One ping, which is due at once."""
 
-    def __init__(self, delivery: Delivery, finish: Callable[[], None]) -> None:
+    def __init__(self, delivery: Delivery) -> None:
         self._due: Sequence[Delivery] = (delivery,)
-        self._finish = finish
+        self.answer: Answer | None = None
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
         taken, self._due = self._due, ()
         return taken
 
+    def not_made(self, answer: Answer) -> None:
+        self.answer = answer
+
     def finish(self) -> None:
-        self._finish()
+        pass
 
 
 class _Pings:
     """One attempt at each endpoint, which is recorded nowhere."""
 
     def __init__(self, endpoints: "Iterable[Endpoint]", event: Event) -> None:
-        self._left = [Course(endpoint, _Once(Delivery(event, 1), _nothing), Share(1)) for endpoint in endpoints]
+        self._left = [Course(endpoint, _Once(Delivery(event, 1)), Share(1)) for endpoint in endpoints]
         self._all = list(self._left)
-        self._answers: dict[Course[_Once], Answer] = {}
 
     @property
     def answers(self) -> list[tuple[Destination, Answer]]:
         """What came of each that was made, in the order of the endpoints."""
-        made = [course for course in self._all if course in self._answers]
-        return [(course.endpoint.destination, self._answers[course]) for course in made]
+        return [(course.endpoint.destination, answer) for course in self._all if (answer := course.source.answer)]
 
     def courses(self) -> list[Course[_Once]]:
         given, self._left = self._left, []
@@ -143,42 +154,104 @@ class _Pings:
         return False
 
     def record(self, done: Sequence[tuple[Course[_Once], Sequence[Result]]], now: int) -> None:  # noqa: ARG002 - nowhere
-        self._answers.update((course, answer) for course, ((_, answer),) in done)
+        for course, ((_, answer),) in done:
+            course.source.answer = answer
 
 
-def _nothing() -> None:
-    pass
+class _First:
+    """The first attempt of the event that is sent; and of those that others accept while it is under way.
+
+    They cannot make them, since this process has the destination.
+    """
+
+    def __init__(self, claim: Claim, own: Delivery, share: Share, finish: Callable[["_First"], None]) -> None:
+        self.claim = claim
+        self.own = own
+        self.share = share
+        #: When the own attempt began, and whether it has ended and is written down.
+        self.began: int | None = None
+        self.is_done = False
+        #: How the last attempt failed.
+        self.error = ""
+        self._finish = finish
+
+    def take(self, now: int, most: int) -> Sequence[Delivery]:
+        if self.began is None:
+            self.began = now
+            return (self.own,)
+        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR:
+            return ()
+        return self.claim.take_behind(most)
+
+    def not_made(self, answer: Answer) -> None:
+        """It is tried again once the claim has been released."""
+
+    def finish(self) -> None:
+        self._finish(self)
 
 
 class _Firsts:
     """The first attempts of one event, at as many destinations at once as may be held."""
 
     def __init__(
-        self, queue: Queue, endpoints: "Sequence[Endpoint]", event: Event, capacity: int, clock: Clock
+        self,
+        queue: Queue,
+        endpoints: "Sequence[Endpoint]",
+        event: Event,
+        capacity: int,
+        most: int,
+        clock: Clock,
     ) -> None:
+        """At most `most` attempts are made at once at one destination."""
         self._queue = queue
         self._event = event
         self._capacity = capacity
+        self._most = most
         self._clock = clock
-        self._held: dict[str, Claim] = {}
+        self._endpoints = {endpoint.destination.id: endpoint for endpoint in endpoints}
+        self._held: dict[str, _First] = {}
         self._has_more = False
         #: The endpoints where nothing is known of the attempt yet, and it is not under way here.
-        self.left = {endpoint.destination.id: endpoint for endpoint in endpoints}
+        self.left = dict(self._endpoints)
         self.attempts: dict[str, Attempt] = {}
+        #: Where it is not attempted: since the receiver is away, or that part of the queue cannot be used.
+        self.away: dict[str, Absence] = {}
+        self.broken: dict[str, str] = {}
 
-    def courses(self) -> list[Course[_Once]]:
+    def courses(self) -> list[Course[_First]]:
         room = self._capacity - len(self._held)
         firsts = self._queue.claim_first(self._event, list(self.left), room) if self.left and room > 0 else []
-        courses = []
-        for claim, delivery in firsts:
-            self._held[claim.destination_id] = claim
-            once = _Once(delivery, partial(self._release, claim))
-            courses.append(Course(self.left.pop(claim.destination_id), once, Share(1)))
+        now = self._clock.now()
+        courses = [self._course(claim, own) for claim, own in firsts if not self._is_held_back(claim, now)]
+        for found in self.left.keys() & self._queue.broken.keys():
+            self._broke(found, self._queue.broken[found])
         self._has_more = bool(self.left) and len(firsts) == room
         if not firsts:
             # Only now: what is this process's own is under way.
             self.look_for_others()
+            # What others accept meanwhile.
+            self._queue.look((), now)
         return courses
+
+    def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
+        share = Share(self._most, self._most)
+        if claim.absence is not None:
+            share.probe()
+        first = self._held[claim.destination_id] = _First(claim, own, share, self._release)
+        return Course(self.left.pop(claim.destination_id), first, share)
+
+    def _is_held_back(self, claim: Claim, now: int) -> bool:
+        """Whether it is too early for the next probe at a receiver that is away: then the claim is released."""
+        if claim.absence is None or backoff.is_over(claim.absence, now):
+            return False
+        del self.left[claim.destination_id]
+        self.away[claim.destination_id] = claim.absence
+        claim.release()
+        return True
+
+    def _broke(self, found: str, reason: str) -> None:
+        self.left.pop(found, None)
+        self.broken[found] = reason
 
     def look_for_others(self) -> None:
         """Takes in the attempts that other processes have made."""
@@ -191,14 +264,30 @@ class _Firsts:
     def is_waiting(self) -> bool:
         return self._has_more and len(self._held) * 2 <= self._capacity
 
-    def _release(self, claim: Claim) -> None:
-        del self._held[claim.destination_id]
+    def _release(self, first: _First) -> None:
+        claim = first.claim
+        found = claim.destination_id
+        del self._held[found]
+        if first.share.is_held_back:
+            claim.note(backoff.held_back(claim.absence, first.error, self._clock.now()))
         claim.release()
+        if not first.is_done and found not in self.broken:
+            self.left[found] = self._endpoints[found]
 
-    def record(self, done: Sequence[tuple[Course[_Once], Sequence[Result]]], now: int) -> str | None:
-        parts = [(self._held[course.endpoint.destination.id], results) for course, results in done]
-        recorded = self._queue.record(parts, now)
-        for (claim, ((delivery, answer),)), told in zip(parts, recorded, strict=True):
-            if told.states[0] is not None:
-                self.attempts[claim.destination_id] = attempt_of(delivery, answer, now)
-        return next((str(told.error) for told in recorded if told.error), None)
+    def record(self, done: Sequence[tuple[Course[_First], Sequence[Result]]], now: int) -> NotRecorded | None:
+        recorded = self._queue.record([(course.source.claim, results) for course, results in done], now)
+        failure = None
+        for (course, results), told in zip(done, recorded, strict=True):
+            first, found = course.source, course.source.claim.destination_id
+            first.error = results[-1][1].error or ""
+            backoff.note_answers(first.claim, results)
+            for (delivery, answer), state in zip(results, told.states, strict=True):
+                if delivery is first.own and state is not None:
+                    first.is_done = True
+                    self.attempts[found] = attempt_of(delivery, answer, now)
+            if isinstance(told.error, Broken):
+                course.stopped = True
+                self._broke(found, str(told.error))
+            else:
+                failure = failure or told.error
+        return failure

@@ -30,8 +30,23 @@ class Holder(NamedTuple):
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 
+class Absence(msgspec.Struct, frozen=True, kw_only=True):
+    """A receiver that is away: since when nobody answers there, and how; until when nothing is begun but one probe.
+
+    Times are milliseconds, UTC. `probes` is how many probes have failed.
+    """
+
+    since: int
+    until: int
+    probes: int
+    error: str
+
+
 class Standing(NamedTuple):
-    """What waits for a destination. `retrying` counts what waits for each attempt after the first."""
+    """What waits for a destination. `retrying` counts what waits for each attempt after the first.
+
+    `absence` is set while attempts are held back.
+    """
 
     waiting: int
     retrying: tuple[int, ...]
@@ -39,6 +54,7 @@ class Standing(NamedTuple):
     next_due_at: int | None
     oldest_at: int | None
     last: Attempt | None
+    absence: Absence | None = None
 
     @property
     def undone(self) -> int:
@@ -137,11 +153,24 @@ class Claim(Protocol):
     def destination_id(self) -> str:
         """The destination."""
 
+    @property
+    def absence(self) -> Absence | None:
+        """What whoever held the destination last has noted of a receiver that is away."""
+
+    def note(self, absence: Absence | None) -> None:
+        """Notes it for whoever holds the destination next; None: the receiver is there."""
+
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due, those first that have been due longest; `most` at most.
 
         What others accept meanwhile is found once the queue has looked. Raises Broken, and NotRecorded where nobody's
         outcomes could be written down.
+        """
+
+    def take_behind(self, most: int) -> Sequence[Delivery]:
+        """The first attempts of events that were accepted after the one that `claim_first` was given; `most` at most.
+
+        None where the claim was made by `claim_due`.
         """
 
     def next_due_at(self) -> int | None:

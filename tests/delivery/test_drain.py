@@ -18,6 +18,7 @@ def test_a_drain_ends_though_a_place_was_taken_away_under_it(tmp_path: Path) -> 
     """By hand: `dest remove` takes a destination out of the store first, so that nobody asks for it any more."""
     clock = SystemClock()
     target = endpoint("http://127.0.0.1:9/")
+    told: list[str] = []
     gives_up_at = clock.monotonic() + 20
     with closing(LocalQueue(tmp_path / "queue", DOCUMENTED)) as queue:
         queue.join([target.destination.id])
@@ -27,7 +28,8 @@ def test_a_drain_ends_though_a_place_was_taken_away_under_it(tmp_path: Path) -> 
         def stopping() -> bool:
             return clock.monotonic() > gives_up_at
 
-        drained = Drain(queue, wire, clock, Limits(), 8, lambda: [target], stopping, lambda: None).run(Plan())
+        drain = Drain(queue, wire, clock, Limits(), 8, lambda: [target], stopping, lambda: None, told.append)
+        drained = drain.run(Plan())
         wire.close()
     assert drained.destinations == []
     assert not stopping()

@@ -5,12 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arkcli.delivery.places import Limits, Share
+from arkcli.model import Answer
+
+OK = Answer(200, None, 5)
+SILENT = Answer(None, "no answer within 10 s", 10_000, timed_out=True)
+REFUSED = Answer(None, "no connection: connection refused", 0, unreached=True)
 
 
 def answers(share: Share, count: int, *, timed_out: bool = False) -> None:
     for _ in range(count):
         share.in_flight += 1
-        share.ended([timed_out])
+        share.ended([SILENT if timed_out else OK])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,19 @@ from arkcli import times
 from arkcli.errors import Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State, attempt_of
 from arkcli.queue import engine
-from arkcli.queue.engine import Checked, Holder, Pending, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.engine import (
+    Absence,
+    Checked,
+    Holder,
+    Pending,
+    Record,
+    Recorded,
+    Replay,
+    Result,
+    Selection,
+    Standing,
+    Totals,
+)
 from arkcli.schedule import RetrySchedule
 
 Item = TypeVar("Item")
@@ -81,6 +93,7 @@ class _Place:
         self.told: list[_Told] = []
         self.serial = 0
         self.last: Attempt | None = None
+        self.absence: Absence | None = None
         self.claim: MemoryClaim | None = None
 
     @property
@@ -143,7 +156,28 @@ class MemoryClaim:
         self.destination_id = destination_id
         self.holder = holder
         self._place = place
+        self._behind: int | None = None
         place.claim = self
+
+    @property
+    def absence(self) -> Absence | None:
+        return self._place.absence
+
+    def note(self, absence: Absence | None) -> None:
+        self._place.absence = absence
+
+    def begin_first(self, entry: _Entry) -> _Delivery:
+        """Takes the first attempt of an event; `take_behind` goes on from there."""
+        self._behind = entry.event.number
+        return self.begin(entry)
+
+    def take_behind(self, most: int) -> list[_Delivery]:
+        behind = self._behind
+        free = [entry for entry in self._place.entries if entry.claim is None and entry.state is State.WAITING]
+        return [
+            self.begin(entry)
+            for entry in [one for one in free if behind is not None and one.event.number > behind][:most]
+        ]
 
     def begin(self, entry: _Entry) -> _Delivery:
         """Takes one delivery."""
@@ -203,6 +237,7 @@ class MemoryView:
             next_due_at=min((entry.due_at for entry in alive if entry.due_at is not None), default=None),
             oldest_at=min((times.from_text(entry.event.at) for entry in alive), default=None),
             last=place.last,
+            absence=place.absence,
         )
 
     def deliveries(self) -> Iterator[Pending]:
@@ -291,7 +326,7 @@ class MemoryQueue:
             first = next((entry for entry in place.entries if entry.is_first_of(event)), None)
             if len(firsts) < most and first is not None and place.claim is None:
                 claim = self._claim(destination_id, "send")
-                firsts.append((claim, claim.begin(first)))
+                firsts.append((claim, claim.begin_first(first)))
         return firsts
 
     def record(self, results: Sequence[tuple[engine.Claim, Sequence[Result]]], now: int) -> list[Recorded]:

@@ -9,7 +9,8 @@ from typing import Final, cast
 from arkcli import files, times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, State
-from arkcli.queue.engine import Result
+from arkcli.queue.engine import Absence, Result
+from arkcli.queue.local.away import AwayNote
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
@@ -37,6 +38,7 @@ class Claim:
         dead: DeadLetters,
         schedule: RetrySchedule,
         released: Callable[[str, int, int | None], None],
+        away: AwayNote,
     ) -> None:
         """`place` is the destination's directory, `lock` is held by now, and `journal` loaded.
 
@@ -58,7 +60,16 @@ class Claim:
             self._arrivals,
             *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, schedule.attempts)),
         )
+        self._away = away
+        self.absence = away.read()
+        self._behind: Arrivals | None = None
         self._keep_dead()
+
+    def note(self, absence: Absence | None) -> None:
+        """Notes that the receiver is away, or, with None, that it is there. It only costs time when that fails."""
+        self.absence = absence
+        with contextlib.suppress(OSError):
+            self._away.write(absence)
 
     def _is_dead(self, position: int) -> bool:
         return position in self._letters and position not in self._journal.state.gone
@@ -100,7 +111,15 @@ class Claim:
             return None
         delivery = StoredDelivery(event, 1)
         self._under_way.begin(delivery)
+        self._behind = self._arrivals.behind(event)
         return delivery
+
+    @told
+    def take_behind(self, most: int) -> list[StoredDelivery]:
+        """The first attempts of events that were accepted after the one that `first_attempt` gave; `most` at most."""
+        if self._behind is None or self._behind.head() is None:
+            return []
+        return self._behind.pop(most)
 
     @told
     def next_due_at(self) -> int | None:

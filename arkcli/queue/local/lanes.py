@@ -87,13 +87,20 @@ class Arrivals:
         self._is_dead = is_dead
         self._state = journal.state
         self._position = journal.state.first.cursor
+        self._starts_at = 0
         self._read: deque[StoredEvent] = deque()
+
+    def behind(self, event: StoredEvent) -> "Arrivals":
+        """A reading of what was accepted after an event, which shares with this one what is under way."""
+        found = Arrivals(self._destination_id, self._log, self._journal, self._under_way, self._is_dead)
+        found._starts_at = found._position = event.position + event.length
+        return found
 
     def head(self) -> StoredEvent | None:
         """The next event, left where it is."""
         if self._state is not self._journal.state:
             self._state = self._journal.state
-            self._position = self._state.first.cursor
+            self._position = max(self._state.first.cursor, self._starts_at)
             self._read.clear()
         if not self._read and self._position < self._log.end:
             self._read_on()

@@ -13,6 +13,7 @@ from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.local import dump, requeue, restore
+from arkcli.queue.local.away import AwayNote
 from arkcli.queue.local.check import Check
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -191,7 +192,8 @@ class LocalQueue:
             # The journal may tell of events that this process has not seen yet.
             self._log.look()
             dead = self._dead_letters(destination_id)
-            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note)
+            away = AwayNote(place / "away.json")
+            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note, away)
         except BaseException:
             lock.close()
             raise

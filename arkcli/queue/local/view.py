@@ -8,7 +8,8 @@ import msgspec
 
 from arkcli import times
 from arkcli.model import Attempt, Event, State
-from arkcli.queue.engine import Standing
+from arkcli.queue.engine import Absence, Standing
+from arkcli.queue.local.away import AwayNote
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
@@ -76,7 +77,12 @@ class View:
         # Where lines were moved by hand, the state may count retries that nobody can find.
         retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
-        return Standing(waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last)
+        return Standing(
+            waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last, self._away()
+        )
+
+    def _away(self) -> Absence | None:
+        return AwayNote(self.place / "away.json").read()
 
     def _count(self, arrivals: Arrivals) -> tuple[int, set[Instead]]:
         """How many events wait, read one by one, and the deliveries whose place some of them will take."""
