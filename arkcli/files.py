@@ -60,6 +60,27 @@ def nameless(directory: Path) -> BinaryIO:
     return tempfile.TemporaryFile(dir=directory)
 
 
+def reserve(directory: Path, size: int) -> int:
+    """A descriptor of a file without a name that takes so many bytes of a directory's disk until it is closed."""
+    path = directory / f".reserve-{os.getpid()}"
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+    try:
+        path.unlink(missing_ok=True)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            write_all(descriptor, bytes(size), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def has_inodes(directory: Path) -> bool:
+    """Whether files can still be made on a directory's disk, as far as the number of files goes."""
+    return os.statvfs(directory).f_favail > 0
+
+
 def out_of_selects_way(descriptor: int) -> int:
     """The same open file under a number above 1,023, where the limit on open files allows it."""
     try:

@@ -22,6 +22,7 @@ from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.memory import Idle
 from arkcli.queue.local.opening import is_a_link, prepare
+from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import StoredEvent
@@ -44,6 +45,7 @@ class LocalQueue:
         self._idle = Idle()
         self._broken: dict[str, str] = {}
         self._drains = Drains(directory / "drains")
+        self._reserve = Reserve(directory)
         try:
             prepare(directory)
             files.raise_descriptor_limit()
@@ -118,6 +120,7 @@ class LocalQueue:
 
         Raises NotRecorded.
         """
+        self._reserve.hold()
         claims: list[Claim] = []
         for destination_id in ids:
             if len(claims) >= most:
@@ -154,6 +157,7 @@ class LocalQueue:
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
         """Claims destinations for the first attempt at an event that was just accepted. Raises NotRecorded."""
+        self._reserve.hold()
         firsts: list[tuple[Claim, Delivery]] = []
         for destination_id in ids:
             if len(firsts) >= most:
@@ -216,10 +220,19 @@ class LocalQueue:
         recorded = []
         for claim, attempts in results:
             try:
-                recorded.append(Recorded(cast("Claim", claim).record(attempts, now)))
+                recorded.append(self._record(cast("Claim", claim), attempts, now))
             except (Broken, NotRecorded) as error:
                 recorded.append(Recorded([None] * len(attempts), error))
         return recorded
+
+    def _record(self, claim: Claim, attempts: Sequence[Result], now: int) -> Recorded:
+        try:
+            return Recorded(claim.record(attempts, now))
+        except NotRecorded as error:
+            if not self._reserve.give_up(error.__cause__):
+                raise
+            # What is under way is still written down; but nothing more may be begun.
+            return Recorded(claim.record(attempts, now), error)
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         """The first attempts that others have made at an event, by destination."""
@@ -364,6 +377,7 @@ class LocalQueue:
         for view in self._watched.values():
             view.close()
         self._drains.close()
+        self._reserve.close()
         self._log.close()
 
     def _path(self, destination_id: str) -> Path:
