@@ -21,6 +21,7 @@ from arkcli.cli.options import (
     parse_time,
 )
 from arkcli.cli.queue import show_deliveries
+from arkcli.cli.records import absence_json, absence_note
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.draining import Job
@@ -54,8 +55,8 @@ def drain(
 ) -> None:
     """Attempt everything that is due, oldest first per destination.
 
-    Exit status: 0 the work is done, 1 a delivery died or a destination has no usable secret, 130
-    interrupted; with --strict also 75 something is left.
+    Exit status: 0 the work is done, 1 a delivery died, or a destination has no usable secret or a
+    broken part of the queue, 130 interrupted; with --strict also 75 something is left.
 
     Example: ark drain --for 55s --quiet
     """
@@ -82,13 +83,15 @@ def drain(
     drained = draining.drain(environment, job, output.warn)
     for held in drained.held:
         output.note(f"{held.name} was left to {held.by}, which is delivering to it")
-    if not (drained.total("attempted") or drained.held or drained.left_out):
+    for name, absence in drained.held_back.items():
+        output.note(f"{absence_note(name, absence)}; what was not attempted stays due")
+    if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
         _tell_what_is_next(environment, output, job)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    failed = bool(drained.left_out or drained.total("dead"))
+    failed = bool(drained.left_out or drained.broken or drained.total("dead"))
     status = _exit_code(environment, job, failed=failed, strict=strict)
     output.result(
         _json(drained, totals),
@@ -124,6 +127,8 @@ def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
         "skipped": len(drained.held),
         "left_out": drained.left_out,
         "held": [{"name": held.name, "process": held.by.process, "purpose": held.by.purpose} for held in drained.held],
+        "held_back": [{"name": name, **(absence_json(found) or {})} for name, found in drained.held_back.items()],
+        "broken": [{"name": name, "reason": reason} for name, reason in drained.broken.items()],
         "duration_s": drained.duration_s,
         "destinations": [
             {

@@ -66,3 +66,35 @@ def test_whatever_happens_a_share_has_at_least_one_place_and_at_most_what_is_all
 @pytest.mark.parametrize(("total", "silent"), [(64, 48), (4, 3), (2, 1), (1, 1)])
 def test_those_that_have_not_answered_leave_a_quarter_to_those_that_have(total: int, silent: int) -> None:
     assert Limits(total).silent == silent
+
+
+@pytest.mark.parametrize(
+    ("answers", "held"),
+    [
+        ([REFUSED] * 2, False),
+        ([REFUSED] * 3, True),
+        ([REFUSED, REFUSED, OK, REFUSED, REFUSED], False),
+        ([OK, OK, REFUSED, REFUSED, REFUSED], True),
+        # They say nothing of whether anybody is there.
+        ([SILENT] * 9, False),
+    ],
+)
+def test_after_a_few_attempts_in_a_row_that_nobody_answered_nothing_more_is_begun(
+    answers: list[Answer], held: bool
+) -> None:
+    share = Share(8)
+    share.in_flight = len(answers)
+    share.ended(answers)
+    assert share.is_held_back is held
+
+
+@pytest.mark.parametrize(("answer", "held", "size"), [(OK, False, 2), (REFUSED, True, 1)])
+def test_a_probe_is_one_attempt_and_decides(answer: Answer, held: bool, size: int) -> None:
+    share = Share(8)
+    share.in_flight = 3
+    share.ended([REFUSED] * 3)
+    share.probe()
+    assert (share.is_held_back, share.room(Limits(), 1)) == (False, 1)
+    share.in_flight = 1
+    share.ended([answer])
+    assert (share.is_held_back, share.size) == (held, size)

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from arkcli import times
 from arkcli.errors import Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import Absence, Claim, Holder, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import RetrySchedule
 from tests.queue.memory import Content, MemoryQueue
@@ -750,6 +750,51 @@ def test_a_claim_for_a_first_attempt_does_not_take_it_twice(queue: Queue) -> Non
     queue.record([(found, [(first, BAD)])], START)
     assert take_all(found, START) == []
     assert numbers(take_all(found, START + 1_000)) == [(1, 2)]
+
+
+def test_who_makes_a_first_attempt_takes_what_is_accepted_behind_it_too(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    (event,) = accept(queue, 2)
+    ((found, own),) = queue.claim_first(event, [A], 1)
+    assert numbers([own]) == [(2, 1)]
+    assert numbers(found.take_behind(8)) == []
+    accept(other, 3, 4, 5)
+    queue.look((), START)
+    assert numbers(found.take_behind(2)) == [(3, 1), (4, 1)]
+    taken = list(found.take_behind(8))
+    assert numbers(taken) == [(5, 1)]
+    queue.record([(found, [(own, OK), (taken[0], OK)])], START)
+    found.release()
+    # What was accepted before is left to others, and what was not recorded is due again.
+    assert attempt_all(other, A, OK, START) == [(1, 1), (3, 1), (4, 1)]
+
+
+def test_a_claim_for_what_is_due_has_nothing_behind(queue: Queue) -> None:
+    queue.join([A])
+    accept(queue, 1, 2)
+    found = claim(queue, A)
+    assert numbers(found.take_behind(8)) == []
+    found.release()
+
+
+def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_next(
+    queue: Queue, other: Queue
+) -> None:
+    absence = Absence(since=START, until=START + 500, probes=0, error="refused")
+    queue.join([A, B])
+    accept(queue, 1)
+    found = claim(queue, A)
+    assert (found.absence, standing(other, A).absence) == (None, None)
+    found.note(absence)
+    found.release()
+    assert (standing(other, A).absence, standing(other, B).absence) == (absence, None)
+    found = claim(other, A)
+    assert found.absence == absence
+    found.note(None)
+    assert found.absence is None
+    found.release()
+    assert standing(queue, A).absence is None
 
 
 def test_a_first_attempt_that_was_not_recorded_is_made_again(queue: Queue, other: Queue) -> None:

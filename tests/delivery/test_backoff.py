@@ -1,0 +1,63 @@
+"""Holding back: when the next probe is made at a receiver that is away, and for how long a drain waits for it."""
+
+import pytest
+
+from arkcli.delivery import backoff
+from arkcli.model import Answer
+from arkcli.queue.engine import Absence
+from tests.world import START
+
+
+def after(failures: int) -> Absence:
+    """Where a destination stands that was held back, and then met so many failed probes, each as early as allowed."""
+    absence = backoff.held_back(None, "refused", START)
+    for _ in range(failures):
+        absence = backoff.held_back(absence, "refused", absence.until)
+    return absence
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 0.5), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (6, 10), (1_000, 10)]
+)
+def test_the_delay_doubles_from_half_a_second_to_ten(failures: int, seconds: float) -> None:
+    before, absence = after(failures - 1) if failures else None, after(failures)
+    assert absence.until - (before.until if before else START) == seconds * 1000
+
+
+def test_it_is_remembered_since_when_nobody_answers_and_how_the_last_probe_failed() -> None:
+    absence = backoff.held_back(after(3), "answered 503, not a 2xx", START + 60_000)
+    assert (absence.since, absence.probes, absence.error) == (START, 4, "answered 503, not a 2xx")
+
+
+@pytest.mark.parametrize(("later", "over"), [(0, False), (499, False), (500, True), (10_000, True)])
+def test_the_next_probe_is_made_when_the_delay_is_over(later: int, over: bool) -> None:
+    assert backoff.is_over(after(0), START + later) is over
+
+
+def test_a_time_that_a_wrong_clock_gave_holds_nothing_back() -> None:
+    assert backoff.is_over(backoff.held_back(None, "refused", START + 86_400_000), START)
+
+
+@pytest.mark.parametrize(("failures", "young"), [(0, True), (4, True), (5, False), (50, False)])
+def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_away(failures: int, young: bool) -> None:
+    assert backoff.is_young(after(failures)) is young
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [
+        (Answer(None, "no connection: connection refused", 0, unreached=True), True),
+        (Answer(503, "answered 503, not a 2xx", 4), True),
+        (Answer(502, "answered 502, not a 2xx", 4), True),
+        (Answer(504, "answered 504, not a 2xx", 999), True),
+        # It took its time: so nothing runs through the gap.
+        (Answer(504, "answered 504, not a 2xx", 5_000), False),
+        (Answer(500, "answered 500, not a 2xx", 4), False),
+        (Answer(429, "answered 429, not a 2xx", 4), False),
+        (Answer(None, "no answer within 10 s", 10_000, timed_out=True), False),
+        (Answer(None, "what came back is not HTTP/1.1", 3), False),
+        (Answer(200, None, 3), False),
+    ],
+)
+def test_a_receiver_is_away_where_nobody_answers_or_a_gateway_says_so_at_once(answer: Answer, away: bool) -> None:
+    assert answer.is_away is away
