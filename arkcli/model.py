@@ -81,7 +81,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     attempt: int
 
 
-#: What a gateway says when what stands behind it is away, and within how many milliseconds that is "at once".
+#: What a gateway answers when the server behind it is unreachable, and within how many milliseconds.
 _GATEWAY: Final = frozenset((502, 503, 504))
 _AT_ONCE: Final = 1_000
 
@@ -107,8 +107,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return _DELIVERED if self.error is None and 200 <= (self.status or 0) <= 299 else _FAILED
 
     @property
-    def is_away(self) -> bool:
-        """Whether the receiver was not there: nobody answered, or a gateway in front of it said so at once."""
+    def is_unreachable(self) -> bool:
+        """Whether the receiver was unreachable: nobody answered, or a gateway in front of it said so at once."""
         return self.unreached or (self.status in _GATEWAY and self.duration_ms < _AT_ONCE)
 
 

@@ -21,7 +21,7 @@ from arkcli.cli.options import (
     parse_time,
 )
 from arkcli.cli.queue import show_deliveries
-from arkcli.cli.records import absence_json, absence_note
+from arkcli.cli.records import outage_json, outage_note
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.draining import Job
@@ -83,8 +83,8 @@ def drain(
     drained = draining.drain(environment, job, output.warn)
     for held in drained.held:
         output.note(f"{held.name} was left to {held.by}, which is delivering to it")
-    for name, absence in drained.held_back.items():
-        output.note(f"{absence_note(name, absence)}; what was not attempted stays due")
+    for name, outage in drained.held_back.items():
+        output.note(f"{outage_note(name, outage)}; what was not attempted stays due")
     if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
         _tell_what_is_next(environment, output, job)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
@@ -127,7 +127,7 @@ def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
         "skipped": len(drained.held),
         "left_out": drained.left_out,
         "held": [{"name": held.name, "process": held.by.process, "purpose": held.by.purpose} for held in drained.held],
-        "held_back": [{"name": name, **(absence_json(found) or {})} for name, found in drained.held_back.items()],
+        "held_back": [{"name": name, **(outage_json(found) or {})} for name, found in drained.held_back.items()],
         "broken": [{"name": name, "reason": reason} for name, reason in drained.broken.items()],
         "duration_s": drained.duration_s,
         "destinations": [

@@ -27,7 +27,7 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
-from arkcli.cli.records import absence_json, absence_note, answer_cell, attempt_json, when
+from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_note, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Destination, State
@@ -98,7 +98,7 @@ def summary(
                     "dead": held.dead,
                     "next_due_at": when(held.next_due_at),
                     "oldest_at": when(held.oldest_at),
-                    "held_back": absence_json(held.absence),
+                    "held_back": outage_json(held.outage),
                 }
                 for known, held in standings
             ],
@@ -108,8 +108,8 @@ def summary(
         Table(headings, rows),
     )
     for known, held in standings:
-        if held.absence is not None:
-            output.note(absence_note(known.name, held.absence))
+        if held.outage is not None:
+            output.note(outage_note(known.name, held.outage))
     output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
 
 

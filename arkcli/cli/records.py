@@ -7,19 +7,19 @@ from arkcli import times
 if TYPE_CHECKING:
     from arkcli.delivery.send import Report
     from arkcli.model import Answer, Attempt
-    from arkcli.queue.engine import Absence
+    from arkcli.queue.engine import Outage
 
 
-def absence_json(found: "Absence | None") -> dict[str, Any] | None:
-    """Since when a receiver is away, until when attempts are held back, and how the last one failed, in JSON."""
+def outage_json(found: "Outage | None") -> dict[str, Any] | None:
+    """A receiver's outage in JSON."""
     if found is None:
         return None
     return {"since": when(found.since), "until": when(found.until), "error": found.error}
 
 
-def absence_note(name: str, found: "Absence") -> str:
-    """The same in words."""
-    return f"{name} is held back: nobody has answered since {times.to_text(found.since)} ({found.error})"
+def outage_note(name: str, found: "Outage") -> str:
+    """A receiver's outage in words."""
+    return f"{name} is held back: unreachable since {times.to_text(found.since)} ({found.error})"
 
 
 def answer_json(found: "Answer | Attempt") -> dict[str, Any]:

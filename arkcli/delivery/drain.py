@@ -11,7 +11,7 @@ from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Delivery, State
-from arkcli.queue.engine import Absence, Claim, Holder, Queue, Result
+from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.times import Clock
 
@@ -66,8 +66,8 @@ class Drained(msgspec.Struct):
     destinations: list[Tally]
     #: The names of those that could not be delivered to, for want of their secret.
     left_out: list[str] = []
-    #: Those whose receiver is away, by name, and those whose part of the queue cannot be used, with the reason.
-    held_back: dict[str, Absence] = {}
+    #: By name: destinations whose receiver is unreachable, and those whose part of the queue cannot be used, with why.
+    held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
 
     def total(self, what: str) -> int:
@@ -120,7 +120,7 @@ class Drain:
         self._tallies: dict[str, Tally] = {}
         #: Until when destinations are left alone: those that are held back, and those that are broken.
         self._rest_until: dict[str, float] = {}
-        self._away: dict[str, Absence] = {}
+        self._outages: dict[str, Outage] = {}
         self._broken: dict[str, str] = {}
 
     def run(self, plan: Plan) -> Drained:
@@ -147,7 +147,7 @@ class Drain:
             held=self._left(),
             duration_s=round(self._clock.monotonic() - started, 3),
             destinations=sorted(self._tallies.values(), key=_name),
-            held_back={self._name(found): absence for found, absence in self._away.items()},
+            held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
         )
 
@@ -168,14 +168,14 @@ class Drain:
             self._tidy()
 
     def _is_awaited(self, started: float, busy_since: float | None) -> bool:
-        """Whether it is worth waiting: for a receiver that has just gone away, or for what others hold.
+        """Whether to wait: for a receiver that has just become unreachable, or for what others hold.
 
         A `send` will be done within one attempt, and another drain gives back what is above its part.
         """
         now = self._clock.monotonic()
-        for found, absence in self._away.items():
+        for found, outage in self._outages.items():
             # Nothing may be due there any more; then no probe is made.
-            if backoff.is_young(absence) and now <= self._rest_until[found] + _GIVES_BACK_WITHIN:
+            if backoff.is_young(outage) and now <= self._rest_until[found] + _GIVES_BACK_WITHIN:
                 return True
         waiting = self._shares.waiting
         if not waiting:
@@ -239,17 +239,17 @@ class Drain:
         return [self._course(claim) for claim in kept]
 
     def _is_held_back(self, claim: Claim) -> bool:
-        """Whether it is too early for the next probe at a receiver that is away: then the claim is released."""
-        absence, now = claim.absence, self._clock.now()
-        if absence is None or backoff.is_over(absence, now):
+        """Releases the claim if it is too early for the next probe at an unreachable receiver."""
+        outage, now = claim.outage, self._clock.now()
+        if outage is None or backoff.is_over(outage, now):
             return False
-        self._hold_back(claim.destination_id, absence, now)
+        self._hold_back(claim.destination_id, outage, now)
         claim.release()
         return True
 
-    def _hold_back(self, found: str, absence: Absence, now: int) -> None:
-        self._away[found] = absence
-        self._rest_until[found] = self._clock.monotonic() + (absence.until - now) / 1000
+    def _hold_back(self, found: str, outage: Outage, now: int) -> None:
+        self._outages[found] = outage
+        self._rest_until[found] = self._clock.monotonic() + (outage.until - now) / 1000
 
     def _broke(self, found: str, reason: str) -> None:
         self._rest_until[found] = self._clock.monotonic() + _BROKEN_FOR
@@ -258,9 +258,9 @@ class Drain:
             self._warn(f"{self._name(found)} is left out: {reason}")
 
     def _forget(self, found: str) -> None:
-        """Takes in that a destination is there again, or not one of this run any more."""
+        """Ends whatever kept a destination from being claimed."""
         self._rest_until.pop(found, None)
-        self._away.pop(found, None)
+        self._outages.pop(found, None)
         self._broken.pop(found, None)
 
     def _course(self, claim: Claim) -> "Course[_Due]":
@@ -268,7 +268,7 @@ class Drain:
         endpoint = self._present[found]
         tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
-        if claim.absence is None:
+        if claim.outage is None:
             self._forget(found)
         else:
             share.probe()
@@ -280,9 +280,9 @@ class Drain:
         course = self._active.pop(found)
         if course.share.is_held_back:
             now = self._clock.now()
-            absence = backoff.held_back(claim.absence, error, now)
-            claim.note(absence)
-            self._hold_back(found, absence, now)
+            outage = backoff.held_back(claim.outage, error, now)
+            claim.note(outage)
+            self._hold_back(found, outage, now)
         self._shares.released(found, self._clock.monotonic())
         claim.release()
 
@@ -294,7 +294,7 @@ class Drain:
             source = course.source
             source.tally.add(states)
             source.error = results[-1][1].error
-            if source.claim.absence is not None:
+            if source.claim.outage is not None:
                 backoff.note_answers(source.claim, results)
                 self._forget(source.claim.destination_id)
             if isinstance(error, Broken):

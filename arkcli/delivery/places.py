@@ -63,7 +63,7 @@ class Share:
         self.in_flight -= len(answers)
         for answer in answers:
             self.answering = not answer.timed_out
-            if answer.error is None or not answer.is_away:
+            if answer.error is None or not answer.is_unreachable:
                 self._misses = 0
                 self.size = 1 if answer.timed_out else min(self.size * 2, self._most)
             else:

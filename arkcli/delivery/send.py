@@ -11,7 +11,7 @@ from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State, attempt_of
-from arkcli.queue.engine import Absence, Claim, Holder, Queue, Result
+from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.schedule import RetrySchedule
 from arkcli.times import Clock
@@ -90,10 +90,10 @@ class Sender:
         attempt = firsts.attempts.get(found)
         if found in firsts.broken:
             return Report(name, State.WAITING, error=firsts.broken[found], is_broken=True)
-        if found in firsts.away:
-            absence = firsts.away[found]
-            words = f"held back: nobody has answered since {times.to_text(absence.since)} ({absence.error})"
-            return Report(name, State.WAITING, error=words, next_attempt_at=absence.until)
+        if found in firsts.outages:
+            outage = firsts.outages[found]
+            words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
+            return Report(name, State.WAITING, error=words, next_attempt_at=outage.until)
         if attempt is None:
             return Report(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
@@ -214,8 +214,8 @@ class _Firsts:
         #: The endpoints where nothing is known of the attempt yet, and it is not under way here.
         self.left = dict(self._endpoints)
         self.attempts: dict[str, Attempt] = {}
-        #: Where it is not attempted: since the receiver is away, or that part of the queue cannot be used.
-        self.away: dict[str, Absence] = {}
+        #: Where no attempt is made: the receiver is unreachable, or that part of the queue cannot be used.
+        self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
 
     def courses(self) -> list[Course[_First]]:
@@ -235,17 +235,17 @@ class _Firsts:
 
     def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
         share = Share(self._most, self._most)
-        if claim.absence is not None:
+        if claim.outage is not None:
             share.probe()
         first = self._held[claim.destination_id] = _First(claim, own, share, self._release)
         return Course(self.left.pop(claim.destination_id), first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:
-        """Whether it is too early for the next probe at a receiver that is away: then the claim is released."""
-        if claim.absence is None or backoff.is_over(claim.absence, now):
+        """Releases the claim if it is too early for the next probe at an unreachable receiver."""
+        if claim.outage is None or backoff.is_over(claim.outage, now):
             return False
         del self.left[claim.destination_id]
-        self.away[claim.destination_id] = claim.absence
+        self.outages[claim.destination_id] = claim.outage
         claim.release()
         return True
 
@@ -269,7 +269,7 @@ class _Firsts:
         found = claim.destination_id
         del self._held[found]
         if first.share.is_held_back:
-            claim.note(backoff.held_back(claim.absence, first.error, self._clock.now()))
+            claim.note(backoff.held_back(claim.outage, first.error, self._clock.now()))
         claim.release()
         if not first.is_done and found not in self.broken:
             self.left[found] = self._endpoints[found]

@@ -30,10 +30,10 @@ class Holder(NamedTuple):
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 
-class Absence(msgspec.Struct, frozen=True, kw_only=True):
-    """A receiver that is away: since when nobody answers there, and how; until when nothing is begun but one probe.
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """A receiver that is unreachable: since when, until when no attempt is made, and how the last one failed.
 
-    Times are milliseconds, UTC. `probes` is how many probes have failed.
+    Times are milliseconds, UTC. `probes` counts the failed attempts made since.
     """
 
     since: int
@@ -45,7 +45,7 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(NamedTuple):
     """What waits for a destination. `retrying` counts what waits for each attempt after the first.
 
-    `absence` is set while attempts are held back.
+    `outage` is set while attempts are held back.
     """
 
     waiting: int
@@ -54,7 +54,7 @@ class Standing(NamedTuple):
     next_due_at: int | None
     oldest_at: int | None
     last: Attempt | None
-    absence: Absence | None = None
+    outage: Outage | None = None
 
     @property
     def undone(self) -> int:
@@ -154,11 +154,11 @@ class Claim(Protocol):
         """The destination."""
 
     @property
-    def absence(self) -> Absence | None:
-        """What whoever held the destination last has noted of a receiver that is away."""
+    def outage(self) -> Outage | None:
+        """The receiver's outage, as whichever process held the destination last has stored it."""
 
-    def note(self, absence: Absence | None) -> None:
-        """Notes it for whoever holds the destination next; None: the receiver is there."""
+    def note(self, outage: Outage | None) -> None:
+        """Stores the receiver's outage for whichever process holds the destination next; None ends it."""
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due, those first that have been due longest; `most` at most.

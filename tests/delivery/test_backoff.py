@@ -4,29 +4,29 @@ import pytest
 
 from arkcli.delivery import backoff
 from arkcli.model import Answer
-from arkcli.queue.engine import Absence
+from arkcli.queue.engine import Outage
 from tests.world import START
 
 
-def after(failures: int) -> Absence:
+def after(failures: int) -> Outage:
     """Where a destination stands that was held back, and then met so many failed probes, each as early as allowed."""
-    absence = backoff.held_back(None, "refused", START)
+    outage = backoff.held_back(None, "refused", START)
     for _ in range(failures):
-        absence = backoff.held_back(absence, "refused", absence.until)
-    return absence
+        outage = backoff.held_back(outage, "refused", outage.until)
+    return outage
 
 
 @pytest.mark.parametrize(
     ("failures", "seconds"), [(0, 0.5), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (6, 10), (1_000, 10)]
 )
 def test_the_delay_doubles_from_half_a_second_to_ten(failures: int, seconds: float) -> None:
-    before, absence = after(failures - 1) if failures else None, after(failures)
-    assert absence.until - (before.until if before else START) == seconds * 1000
+    before, outage = after(failures - 1) if failures else None, after(failures)
+    assert outage.until - (before.until if before else START) == seconds * 1000
 
 
 def test_it_is_remembered_since_when_nobody_answers_and_how_the_last_probe_failed() -> None:
-    absence = backoff.held_back(after(3), "answered 503, not a 2xx", START + 60_000)
-    assert (absence.since, absence.probes, absence.error) == (START, 4, "answered 503, not a 2xx")
+    outage = backoff.held_back(after(3), "answered 503, not a 2xx", START + 60_000)
+    assert (outage.since, outage.probes, outage.error) == (START, 4, "answered 503, not a 2xx")
 
 
 @pytest.mark.parametrize(("later", "over"), [(0, False), (499, False), (500, True), (10_000, True)])
@@ -39,7 +39,7 @@ def test_a_time_that_a_wrong_clock_gave_holds_nothing_back() -> None:
 
 
 @pytest.mark.parametrize(("failures", "young"), [(0, True), (4, True), (5, False), (50, False)])
-def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_away(failures: int, young: bool) -> None:
+def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_outage(failures: int, young: bool) -> None:
     assert backoff.is_young(after(failures)) is young
 
 
@@ -60,4 +60,4 @@ def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_away(fail
     ],
 )
 def test_a_receiver_is_away_where_nobody_answers_or_a_gateway_says_so_at_once(answer: Answer, away: bool) -> None:
-    assert answer.is_away is away
+    assert answer.is_unreachable is away

@@ -17,9 +17,9 @@ from arkcli.errors import Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State, attempt_of
 from arkcli.queue import engine
 from arkcli.queue.engine import (
-    Absence,
     Checked,
     Holder,
+    Outage,
     Pending,
     Record,
     Recorded,
@@ -93,7 +93,7 @@ class _Place:
         self.told: list[_Told] = []
         self.serial = 0
         self.last: Attempt | None = None
-        self.absence: Absence | None = None
+        self.outage: Outage | None = None
         self.claim: MemoryClaim | None = None
 
     @property
@@ -160,11 +160,11 @@ class MemoryClaim:
         place.claim = self
 
     @property
-    def absence(self) -> Absence | None:
-        return self._place.absence
+    def outage(self) -> Outage | None:
+        return self._place.outage
 
-    def note(self, absence: Absence | None) -> None:
-        self._place.absence = absence
+    def note(self, outage: Outage | None) -> None:
+        self._place.outage = outage
 
     def begin_first(self, entry: _Entry) -> _Delivery:
         """Takes the first attempt of an event; `take_behind` goes on from there."""
@@ -237,7 +237,7 @@ class MemoryView:
             next_due_at=min((entry.due_at for entry in alive if entry.due_at is not None), default=None),
             oldest_at=min((times.from_text(entry.event.at) for entry in alive), default=None),
             last=place.last,
-            absence=place.absence,
+            outage=place.outage,
         )
 
     def deliveries(self) -> Iterator[Pending]:

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from arkcli import times
 from arkcli.errors import Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, State, attempt_of
-from arkcli.queue.engine import Absence, Claim, Holder, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import RetrySchedule
 from tests.queue.memory import Content, MemoryQueue
@@ -781,20 +781,20 @@ def test_a_claim_for_what_is_due_has_nothing_behind(queue: Queue) -> None:
 def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_next(
     queue: Queue, other: Queue
 ) -> None:
-    absence = Absence(since=START, until=START + 500, probes=0, error="refused")
+    outage = Outage(since=START, until=START + 500, probes=0, error="refused")
     queue.join([A, B])
     accept(queue, 1)
     found = claim(queue, A)
-    assert (found.absence, standing(other, A).absence) == (None, None)
-    found.note(absence)
+    assert (found.outage, standing(other, A).outage) == (None, None)
+    found.note(outage)
     found.release()
-    assert (standing(other, A).absence, standing(other, B).absence) == (absence, None)
+    assert (standing(other, A).outage, standing(other, B).outage) == (outage, None)
     found = claim(other, A)
-    assert found.absence == absence
+    assert found.outage == outage
     found.note(None)
-    assert found.absence is None
+    assert found.outage is None
     found.release()
-    assert standing(queue, A).absence is None
+    assert standing(queue, A).outage is None
 
 
 def test_a_first_attempt_that_was_not_recorded_is_made_again(queue: Queue, other: Queue) -> None:

@@ -9,13 +9,13 @@ from typing import Final, cast
 from arkcli import files, times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, State
-from arkcli.queue.engine import Absence, Result
-from arkcli.queue.local.away import AwayNote
+from arkcli.queue.engine import Outage, Result
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Lane, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
+from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
 from arkcli.schedule import RetrySchedule
@@ -38,7 +38,7 @@ class Claim:
         dead: DeadLetters,
         schedule: RetrySchedule,
         released: Callable[[str, int, int | None], None],
-        away: AwayNote,
+        note: OutageNote,
     ) -> None:
         """`place` is the destination's directory, `lock` is held by now, and `journal` loaded.
 
@@ -60,16 +60,16 @@ class Claim:
             self._arrivals,
             *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, schedule.attempts)),
         )
-        self._away = away
-        self.absence = away.read()
+        self._outage_note = note
+        self.outage = note.read()
         self._behind: Arrivals | None = None
         self._keep_dead()
 
-    def note(self, absence: Absence | None) -> None:
-        """Notes that the receiver is away, or, with None, that it is there. It only costs time when that fails."""
-        self.absence = absence
+    def note(self, outage: Outage | None) -> None:
+        """Stores the receiver's outage, or its end. A failure to store it is ignored: it only costs time."""
+        self.outage = outage
         with contextlib.suppress(OSError):
-            self._away.write(absence)
+            self._outage_note.write(outage)
 
     def _is_dead(self, position: int) -> bool:
         return position in self._letters and position not in self._journal.state.gone

@@ -13,7 +13,6 @@ from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.local import dump, requeue, restore
-from arkcli.queue.local.away import AwayNote
 from arkcli.queue.local.check import Check
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -22,6 +21,7 @@ from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.memory import Idle
 from arkcli.queue.local.opening import is_a_link, prepare
+from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.state import joined
@@ -196,8 +196,8 @@ class LocalQueue:
             # The journal may tell of events that this process has not seen yet.
             self._log.look()
             dead = self._dead_letters(destination_id)
-            away = AwayNote(place / "away.json")
-            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note, away)
+            note = OutageNote(place / "outage.json")
+            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note, note)
         except BaseException:
             lock.close()
             raise

@@ -8,13 +8,13 @@ import msgspec
 
 from arkcli import times
 from arkcli.model import Attempt, Event, State
-from arkcli.queue.engine import Absence, Standing
-from arkcli.queue.local.away import AwayNote
+from arkcli.queue.engine import Outage, Standing
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine
+from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.state import DestinationState
 from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
@@ -78,11 +78,11 @@ class View:
         retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
         return Standing(
-            waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last, self._away()
+            waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last, self._outage()
         )
 
-    def _away(self) -> Absence | None:
-        return AwayNote(self.place / "away.json").read()
+    def _outage(self) -> Outage | None:
+        return OutageNote(self.place / "outage.json").read()
 
     def _count(self, arrivals: Arrivals) -> tuple[int, set[Instead]]:
         """How many events wait, read one by one, and the deliveries whose place some of them will take."""

@@ -31,12 +31,12 @@ class Gateway:
     """What a receiver behind a gateway answers: 503 at once while it is away."""
 
     def __init__(self) -> None:
-        self.is_away = True
+        self.is_unreachable = True
         self.asked: list[float] = []
 
     def __call__(self, _: Request) -> bytes:
         self.asked.append(time.monotonic())
-        return answer(503 if self.is_away else 200)
+        return answer(503 if self.is_unreachable else 200)
 
 
 def standing(world: World, name: str = "d") -> dict[str, object]:
@@ -49,7 +49,7 @@ def test_a_restart_of_half_a_second_costs_a_backlog_nothing(world: World, receiv
     server = receive(gateway)
     world.add(server, "d")
     ids = accept(world, 300)
-    back = threading.Timer(0.4, lambda: setattr(gateway, "is_away", False))
+    back = threading.Timer(0.4, lambda: setattr(gateway, "is_unreachable", False))
     drain = start(world, "drain", "--json")
     back.start()
     status, out, err = finish(drain)
@@ -64,7 +64,7 @@ def test_while_it_is_away_only_probes_are_made_and_ever_less_often(world: World,
     gateway = Gateway()
     world.add(receive(gateway), "d")
     accept(world, 300)
-    _, out, err = finish(start(world, "drain", "--for", "4s", "--json"))
+    _, out, _err = finish(start(world, "drain", "--for", "4s", "--json"))
     probes = gateway.asked[-3:]
     # Two at once at first, and one more that is begun as they come back; then after 0.5, 1 and 2 s.
     assert 6 <= len(gateway.asked) <= 8, gateway.asked
@@ -85,7 +85,7 @@ def test_the_next_run_begins_with_one_probe_and_goes_on_when_that_is_answered(wo
     assert world.ark("drain").status == 0
     # It has been away for longer than a drain waits for.
     assert len(gateway.asked) == asked + 1
-    gateway.is_away = False
+    gateway.is_unreachable = False
     world.clock.advance(60)
     world.ark("drain")
     assert world.ark("queue", "--json").json["destinations"][0]["waiting"] == 0
@@ -103,7 +103,7 @@ def test_it_is_held_back_from_every_process_that_shares_it(world: World, receive
     assert result.status == 75
     (delivery,) = result.json["deliveries"]
     assert (delivery["outcome"], delivery["attempt"]) == ("waiting", 0)
-    assert delivery["error"].startswith("held back: nobody has answered since ")
+    assert delivery["error"].startswith("held back: unreachable since ")
     assert delivery["next_attempt_at"] is not None
     assert len(gateway.asked) == asked
 
@@ -114,7 +114,7 @@ def test_the_queue_shows_since_when_and_why_it_is_held_back(world: World) -> Non
     accept(world, 20)
     world.ark("drain")
     shown = world.ark("queue")
-    assert "d is held back: nobody has answered since 2026-" in shown.err
+    assert "d is held back: unreachable since 2026-" in shown.err
     assert "connection refused" in shown.err
     held = world.ark("queue", "--json").json["destinations"][0]["held_back"]
     assert held.keys() == {"since", "until", "error"}
