@@ -28,7 +28,10 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
     """
     multi = pycurl.CurlMulti()
     sockets = Sockets()
-    transfers = [Transfer(destination, ca_file, f"{destination.id}.invalid", sockets) for destination in destinations]
+    transfers = [
+        Transfer(destination, destination.ca_file or ca_file, f"{destination.id}.invalid", sockets)
+        for destination in destinations
+    ]
     for transfer in transfers:
         transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
         transfer.curl.setopt(pycurl.TIMEOUT_MS, int(DEADLINE * 1000))

@@ -2,15 +2,16 @@
 
 from typing import Final
 
+CLOSED: Final = "the server closed the connection"
 #: What OpenSSL says of a handshake that failed, in words.
 _HANDSHAKE: Final = (
     ("protocol version", "the server offers nothing newer than TLS 1.1"),
     ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
     ("wrong version number", "what answers there does not speak TLS"),
     ("packet length too long", "what answers there does not speak TLS"),
-    ("unexpected eof", "the server closed the connection"),
-    ("reset by peer", "the server closed the connection"),
-    ("broken pipe", "the server closed the connection"),
+    ("unexpected eof", CLOSED),
+    ("reset by peer", CLOSED),
+    ("broken pipe", CLOSED),
 )
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
 _CERTIFICATE: Final = {

@@ -14,7 +14,7 @@ from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Destination
 from arkcli.screen import clean
 from arkcli.url import parse_url
-from arkcli.wire import tlswords
+from arkcli.wire import shortage, tlswords
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.statusline import read_status
@@ -63,6 +63,8 @@ _WORDS: Final = {
     pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
     _TOO_LARGE: "the answer's header lines are too many or too long",
 }
+#: A connection that ended before an answer did.
+_BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
 _DETAILED: Final = (
     pycurl.E_SSL_CONNECT_ERROR,
     pycurl.E_PEER_FAILED_VERIFICATION,
@@ -82,7 +84,9 @@ class _Dialled(socket.socket):
     """A socket that libcurl duplicates: it closes when pycurl lets go of it, which is at once."""
 
     def __del__(self) -> None:
-        self.close()
+        # One that the system refused was never made whole.
+        if self.fileno() >= 0:
+            self.close()
 
 
 class Transfer:
@@ -94,13 +98,17 @@ class Transfer:
     """
 
     __slots__ = (
-        *("addresses", "alias", "allow_local", "curl", "excerpt", "head", "is_fresh", "is_large", "is_stray"),
-        *("looks", "name", "opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
+        *("addresses", "alias", "allow_local", "ca_file", "curl", "excerpt", "head", "is_fresh", "is_large"),
+        *("is_stray", "looks", "name", "opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
+        *("unopened", "was_sent"),
     )
 
     def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
-        """`found` has to be called before it is dialled, unless libcurl itself is to look the host up."""
+        """`ca_file` holds the certificates to trust. `found` has to be called before it is dialled, unless libcurl
+        itself is to look the host up.
+        """
         self.alias = alias
+        self.ca_file = ca_file
         self.allow_local = destination.allow_local
         self.sockets, self.looks = sockets, sockets.looks
         #: Sockets that were opened for the request and have not connected yet, as far as is known.
@@ -111,8 +119,12 @@ class Transfer:
         self.received = 0
         self.refusal: str | None = None
         self.unfit: str | None = None
-        #: Whether the request may only go out on a new connection; bytes came on the last one before it was sent.
+        #: Why the system gave no socket: its error number.
+        self.unopened: int | None = None
+        #: Whether the request may only go out on a new connection, since the kept one was spoilt or has died.
         self.is_fresh = False
+        #: Whether the request has gone out on a kept connection.
+        self.was_sent = False
         self.is_stray = False
         self.is_large = False
         try:
@@ -140,7 +152,7 @@ class Transfer:
         curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
-        curl.setopt(pycurl.CAINFO, os.fsencode(destination.ca_file or ca_file))
+        curl.setopt(pycurl.CAINFO, os.fsencode(ca_file))
         # A method of Python's own: one of ours, called for every line, would cost twice as much.
         curl.setopt(pycurl.HEADERFUNCTION, self.head.extend)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)
@@ -157,16 +169,18 @@ class Transfer:
         # libcurl sends an entry of the list as it is, so that one is enough for all of them, and faster.
         setopt(_HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
         setopt(_POSTFIELDS, body)
-        if self.is_fresh:
-            self.is_fresh = False
-            setopt(pycurl.FRESH_CONNECT, 0)
+        self.was_sent = False
         # `answer` took the head; the rest is as it was, but seldom.
         if self.opened or self.received or self.is_stray or self.refusal is not None:
             self._forget()
+            if self.is_fresh:
+                self.is_fresh = False
+                setopt(pycurl.FRESH_CONNECT, 0)
 
     def again(self) -> None:
         """Makes the same request ready for a new connection."""
         self.is_fresh = True
+        self.was_sent = False
         self.curl.setopt(pycurl.FRESH_CONNECT, 1)
         self._forget()
 
@@ -176,11 +190,14 @@ class Transfer:
         self.excerpt = b""
         self.received = 0
         self.refusal = None
+        self.unopened = None
         self.is_stray = False
 
     def found(self, addresses: Addresses) -> None:
         """Takes in which addresses the URL's host has."""
-        if addresses != self.addresses:
+        # Of equal ones, too, where they were found later: libcurl keeps what it was told last of an alias, be it
+        # another handle that told it.
+        if addresses is not self.addresses:
             self.addresses = addresses
             self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
             self.curl.setopt(pycurl.RESOLVE, [f"{self.alias}:{self.port}:{','.join(addresses)}"])
@@ -197,10 +214,14 @@ class Transfer:
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         try:
-            return _Dialled(family, kind, protocol)
+            made = _Dialled(family, kind, protocol)
+            # pycurl does the same, and says nothing where there is no descriptor for it.
+            os.close(os.dup(made.fileno()))
         except OSError as error:
-            self.refusal = f"no connection can be opened: {error.strerror}"
+            self.unopened = error.errno
+            self.refusal = _unopened(error)
             return pycurl.SOCKET_BAD
+        return made
 
     def _opened(self, descriptor: int, _purpose: int) -> int:
         self.opened.append(descriptor)
@@ -215,10 +236,12 @@ class Transfer:
                 return _ABORT
         if self.opened and (new := self.sockets.connected(local, port, self.opened)) is not None:
             # Over TLS session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
-            self.is_stray = not self.secure and has_bytes(new)
+            self.is_stray = self._is_libcurls_repeat or (not self.secure and has_bytes(new))
             return _ABORT if self.is_stray else _GO_ON
         look = self.looks.get((local, port))
-        if look is not None and not look(0):
+        # libcurl itself would repeat it on up to five kept connections, each as dead as the first, and then give up.
+        if look is not None and not self.was_sent and not look(0):
+            self.was_sent = True
             return _GO_ON
         self.is_stray = True
         return _ABORT
@@ -231,9 +254,20 @@ class Transfer:
         return bool(self.head) and not 0 < sent <= self.curl.getinfo(pycurl.STARTTRANSFER_TIME_T)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the request went out on a connection that had been used before."""
-        return not self.curl.getinfo(pycurl.NUM_CONNECTS)
+    def _is_libcurls_repeat(self) -> bool:
+        """Whether libcurl is about to repeat a large request. It adds up the times of both tries, so that nobody could
+        tell whether the answer came too early.
+        """
+        return self.was_sent and self.is_large
+
+    def is_to_be_repeated(self, code: int) -> bool:
+        """Whether the request, which ended with a libcurl code, is to go out once more, on a new connection.
+
+        It is where a kept connection broke before a line of an answer had come, or brought something too early.
+        """
+        if self.is_fresh or not (self.came_early() or (code in _BROKEN and not self.head)):
+            return False
+        return (self.is_stray and self._is_libcurls_repeat) or not self.curl.getinfo(pycurl.NUM_CONNECTS)
 
     def answer(self, duration: int, code: int = 0, message: str = "") -> Answer:
         """What a transfer brought. `duration` is in milliseconds, `code` libcurl's: 0 for no error.
@@ -243,6 +277,9 @@ class Transfer:
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
         early = (self.is_large or self.is_stray) and self.came_early()
         status = read_status(self.head)
+        if status is None and not early:
+            # libcurl takes a connection that is closed within the headers for the end of a short answer.
+            return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY, duration, timed_out=timed_out)
@@ -250,11 +287,36 @@ class Transfer:
             error = None if 200 <= status <= 299 else _not_delivered(status)
             excerpt = clean(self.excerpt.decode("utf-8", "replace")) if self.excerpt else ""
             return Answer(status, error, duration, excerpt, timed_out)
-        if status == 0:
-            return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
-        # libcurl takes a connection that is closed within the headers for the end of a short answer.
-        why = self.why(code or pycurl.E_RECV_ERROR, clean(message))
-        return Answer(None, why, duration, timed_out=timed_out)
+        return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
+
+    def _no_answer(self, code: int, message: str, duration: int) -> Answer:
+        """What it means that no headers have come to their end."""
+        lacking = self._lacking(code)
+        unreached = not lacking and not self.head and self._is_unreached(code, message)
+        self.head.clear()
+        late = code == pycurl.E_OPERATION_TIMEDOUT
+        why = shortage.words(lacking) if lacking else self.why(code, message)
+        return Answer(None, why, duration, timed_out=late, unreached=unreached, lacking=lacking)
+
+    def _is_unreached(self, code: int, message: str) -> bool:
+        """Whether nobody was there: no connection, or none that lasted until an answer."""
+        if self.unfit or (self.refusal and self.unopened is None):
+            return False
+        if code == pycurl.E_SSL_CONNECT_ERROR:
+            return tlswords.handshake(message) == tlswords.CLOSED
+        return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
+
+    def _lacking(self, code: int) -> str | None:
+        """What this machine had too little of, so that it was its own failure."""
+        if code == pycurl.E_OUT_OF_MEMORY:
+            return shortage.MEMORY
+        if code == pycurl.E_SSL_CACERT_BADFILE:
+            return shortage.of_descriptors_for(self.ca_file)
+        if code != pycurl.E_COULDNT_CONNECT or self.unfit:
+            return None
+        if self.refusal:
+            return shortage.shortage(self.unopened)
+        return shortage.of_ports(self.curl.getinfo(pycurl.OS_ERRNO), self.addresses)
 
     def why(self, code: int, message: str) -> str:
         """What a libcurl code and its message mean here, in words."""
@@ -271,6 +333,9 @@ class Transfer:
             message = tlswords.certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
         elif code == pycurl.E_SSL_CONNECT_ERROR:
             message = tlswords.handshake(message)
+        elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
+            # libcurl passes over IPv6 addresses where the system gives no socket for them.
+            return _without_ipv6()
         words = _WORDS.get(code, f"libcurl's error {code}")
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
 
@@ -282,6 +347,18 @@ class Transfer:
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"
         return "no answer"
+
+
+def _unopened(error: OSError) -> str:
+    return f"no connection can be opened: {os.strerror(error.errno or 0).lower()}"
+
+
+def _without_ipv6() -> str:
+    try:
+        socket.socket(socket.AF_INET6).close()
+    except OSError as error:
+        return _unopened(error)
+    return "no connection can be opened: there was no IPv6 when this command began"
 
 
 def _not_delivered(status: int) -> str:

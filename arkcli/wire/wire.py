@@ -12,16 +12,22 @@ import pycurl
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.signing import Secret
 from arkcli.times import Clock
-from arkcli.wire.lookup import Lookups
+from arkcli.wire import shortage
+from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
+from arkcli.wire.trust import CaFiles
 
 Token = TypeVar("Token")
 
 #: The time between two looks at the connections counts as this many seconds at most. The loop looks ten times a second,
 #: so more than this is a stall.
 _LONGEST_STEP: Final = 0.5
+#: How old a connection may be that takes another request, in seconds. So a name that leads elsewhere is followed within
+#: two minutes, one of them for the look-up; and a connection that idled until a firewall forgot it, which takes four
+#: minutes and more, is not used. A destination's connections are opened again once a minute, which costs next to nothing.
+_LIFETIME: Final = 60
 _numbers: Final = itertools.count()
 
 
@@ -33,12 +39,15 @@ class Endpoint:
         self.secret = secret
         self.requests = Requests(destination, secret)
         self.idle: list[Transfer] = []
+        #: How the file of the certificates it trusts is spelled, and the second in which that was looked at.
+        self.ca_file = ""
+        self.looked_at = -1
         # RFC 2606: nobody can own a name in this domain.
         self.alias = f"{next(_numbers)}.invalid"
 
 
-#: An attempt under way: its transfer, endpoint and token, and when it began by the wire's own time.
-_UnderWay = tuple[Transfer, Endpoint, Token, float]
+#: An attempt under way: its transfer and where to put that afterwards, its token, and its beginning in the wire's time.
+_UnderWay = tuple[Transfer, list[Transfer], Token, float]
 
 
 class Wire(Generic[Token]):
@@ -49,11 +58,13 @@ class Wire(Generic[Token]):
     second counts at most, and what can be read at the next look came in time: a stall is nobody's failure.
     """
 
-    def __init__(self, ca_file: str, clock: Clock, connections: int = 256) -> None:
+    def __init__(self, ca_file: str, clock: Clock, connections: int = 256, lifetime: int = _LIFETIME) -> None:
         """`ca_file` names the CA certificates to trust where a destination names none of its own; `connections` is how
-        many are kept at most, 0 for none.
+        many are kept at most, 0 for none, and `lifetime` for how many seconds.
         """
         self._ca_file = ca_file
+        self._ca_files = CaFiles()
+        self._lifetime = lifetime
         self._clock = clock
         self._multi = pycurl.CurlMulti()
         self._keeps = connections > 0
@@ -83,14 +94,26 @@ class Wire(Generic[Token]):
     def start(self, endpoint: Endpoint, attempts: Iterable[tuple[Delivery, Token]]) -> None:
         """Begins attempts at one endpoint; `wait` will return each token with what came of it."""
         at, began, lines = self._clock.now() // 1000, self._time(), endpoint.requests.lines
+        if at != endpoint.looked_at:
+            self._look(endpoint, at)
         idle, under_way, add_handle = endpoint.idle, self._under_way, self._multi.add_handle
         for delivery, token in attempts:
             transfer = idle.pop() if idle else self._transfer(endpoint)
             transfer.prepare(lines(delivery, at), delivery.event.body)
             curl = transfer.curl
-            under_way[curl] = transfer, endpoint, token, began
+            under_way[curl] = transfer, idle, token, began
             if transfer.name is None or self._has_name(transfer, transfer.name):
                 add_handle(curl)
+
+    def _look(self, endpoint: Endpoint, at: int) -> None:
+        """Takes in, once a second, that the CA certificates have changed: connections made for the old ones, and those
+        that are in use, are not used again.
+        """
+        endpoint.looked_at = at
+        ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
+        if ca_file != endpoint.ca_file:
+            endpoint.ca_file = ca_file
+            endpoint.idle = []
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known; else they are being looked up."""
@@ -105,7 +128,8 @@ class Wire(Generic[Token]):
         return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
-        transfer = Transfer(endpoint.destination, self._ca_file, endpoint.alias, self._sockets)
+        transfer = Transfer(endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets)
+        transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if not self._keeps:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
         return transfer
@@ -143,31 +167,44 @@ class Wire(Generic[Token]):
 
     def _end(self, attempt: _UnderWay[Token], now: float, code: int, message: str = "") -> tuple[Token, Answer]:
         """Takes an attempt off that libcurl has not ended, or has ended with an error."""
-        transfer, endpoint, token, began = attempt
-        del self._under_way[transfer.curl]
+        transfer, idle, token, began = attempt
         if transfer in self._nameless:
-            self._nameless.remove(transfer)
-            late = code == pycurl.E_OPERATION_TIMEDOUT
-            error = f"the name was not looked up within {DEADLINE:.0f} s" if late else NO_NAME
-            answer = Answer(None, error, int((now - began) * 1000), timed_out=late)
-        else:
-            answer = transfer.answer(int((now - began) * 1000), code, message)
-            self._multi.remove_handle(transfer.curl)
-        endpoint.idle.append(transfer)
+            return self._end_nameless(attempt, now)
+        del self._under_way[transfer.curl]
+        answer = transfer.answer(int((now - began) * 1000), code, message)
+        self._multi.remove_handle(transfer.curl)
+        idle.append(transfer)
+        if answer.status is None and transfer.name is not None:
+            self._lookups.doubt(transfer.name, transfer.addresses)
         return token, answer
+
+    def _end_nameless(self, attempt: _UnderWay[Token], now: float, found: Found | None = None) -> tuple[Token, Answer]:
+        """Takes an attempt off whose name has no address: as was found, or because it has waited too long."""
+        transfer, idle, token, began = attempt
+        del self._under_way[transfer.curl]
+        self._nameless.remove(transfer)
+        idle.append(transfer)
+        duration = int((now - began) * 1000)
+        if found is None:
+            late = f"the name was not looked up within {DEADLINE:.0f} s"
+            return token, Answer(None, late, duration, timed_out=True)
+        error = shortage.words(found.lacking) if found.lacking else NO_NAME
+        return token, Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)
 
     def _take_names(self) -> list[tuple[Token, Answer]]:
         """Dials what has a name's address now; a name that has none is a failure."""
         done: list[tuple[Token, Answer]] = []
-        found = dict(self._lookups.finished())
+        by_name = {found.name: found for found in self._lookups.finished()}
         for transfer in list(self._nameless):
-            addresses = found.get(transfer.name or "")
-            if addresses:
-                self._nameless.remove(transfer)
-                transfer.found(addresses)
-                self._multi.add_handle(transfer.curl)
-            elif addresses is not None:
-                done.append(self._end(self._under_way[transfer.curl], self._time(), pycurl.E_COULDNT_RESOLVE_HOST))
+            found = by_name.get(transfer.name or "")
+            if found is None:
+                continue
+            if not found.addresses:
+                done.append(self._end_nameless(self._under_way[transfer.curl], self._time(), found))
+                continue
+            self._nameless.remove(transfer)
+            transfer.found(found.addresses)
+            self._multi.add_handle(transfer.curl)
         return done
 
     def _collect(self, done: list[tuple[Token, Answer]], now: float) -> None:
@@ -176,29 +213,25 @@ class Wire(Generic[Token]):
         while True:
             remaining, succeeded, failed = self._multi.info_read()
             for curl in succeeded:
-                transfer, endpoint, token, began = under_way[curl]
+                transfer, idle, token, began = under_way[curl]
                 if transfer.is_large and transfer.came_early():
-                    self._too_early(under_way[curl], now, 0, "", done)
+                    self._repeat_or_end(under_way[curl], now, 0, "", done)
                     continue
                 del under_way[curl]
                 done.append((token, transfer.answer(int((now - began) * 1000))))
                 remove_handle(curl)
-                endpoint.idle.append(transfer)
+                idle.append(transfer)
             for curl, code, message in failed:
-                attempt = self._under_way[curl]
-                if attempt[0].came_early():
-                    self._too_early(attempt, now, code, message, done)
-                else:
-                    done.append(self._end(attempt, now, code, message))
+                self._repeat_or_end(under_way[curl], now, code, message, done)
             if not remaining:
                 return
 
-    def _too_early(
+    def _repeat_or_end(
         self, attempt: _UnderWay[Token], now: float, code: int, message: str, done: list[tuple[Token, Answer]]
     ) -> None:
-        """Sends a request on a new connection where something came too early on a kept one; else it has failed."""
+        """Sends a request once more, on a new connection, if a kept one was spoilt or has died; else it has failed."""
         transfer = attempt[0]
-        if transfer.is_kept and not transfer.is_fresh:
+        if transfer.is_to_be_repeated(code):
             self._multi.remove_handle(transfer.curl)
             transfer.again()
             self._multi.add_handle(transfer.curl)

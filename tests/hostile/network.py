@@ -20,9 +20,14 @@ from typing import Any
 
 import trustme
 
-from tests.world import PAYLOAD, World, answer, read_request
+from arkcli.model import Answer, Delivery
+from arkcli.wire.wire import Wire
+from tests.wire.test_wire import EVENT, endpoint
+from tests.world import PAYLOAD, FakeClock, World, answer, read_request
 
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::1"
+#: Where names lead that have moved.
+ELSEWHERE = "93.184.216.35"
 PRIVATE, METADATA = "10.0.0.5", "169.254.169.254"
 #: Nothing listens here, and nothing answers either: it is on no device.
 UNREACHABLE = "93.184.216.99"
@@ -42,6 +47,8 @@ NAMES = {
     # The second time it is asked for, it is loopback.
     "rebinding.example": [PUBLIC],
 }
+#: Names that lead elsewhere while they are in use.
+MOVING = ["moved.example", "down.example", "back.example"]
 #: Names that nobody answers for: more than the 20 look-ups that libcurl makes at once.
 SILENT = [f"silent{number}.example" for number in range(30)]
 #: With --allow-local.
@@ -57,7 +64,7 @@ def main(directory: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*NAMES).configure_cert(context)
+    authority.issue_cert(*NAMES, *MOVING).configure_cert(context)
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         listener = socket.socket(family)
         if family == socket.AF_INET6:
@@ -86,6 +93,8 @@ def _try(directory: Path) -> dict[str, Any]:
     said["second"] = _ping(world, "rebinding.example")
     said["reached"] = list(reached)
     reached.clear()
+    said["moving"] = _move(str(directory / "ca.pem"))
+    reached.clear()
     arguments = [option for name in (*SILENT, "public.example") for option in ("--to", name)]
     assert world.ark("send", "signal.promoted", "--queue", *arguments, stdin=PAYLOAD).status == 0
     for _ in range(MANY):
@@ -98,6 +107,54 @@ def _try(directory: Path) -> dict[str, Any]:
     said["well_after"] = max(at for _, _, at in reached) - began
     log = world.ark("log", "-n", "1000", "--json").out.splitlines()
     said["silent"] = [line for line in map(json.loads, log) if line["destination"] in SILENT]
+    return said
+
+
+def _move(ca_file: str) -> dict[str, Any]:
+    """What came of attempts over one wire, as names moved: the addresses that were reached."""
+    clock = FakeClock()
+    wire: Wire[int] = Wire(ca_file, clock, lifetime=1)
+    targets = {name: endpoint(f"https://{name}/", allow_local=False) for name in MOVING}
+    said: dict[str, Any] = {}
+
+    def attempt(name: str, at_once: int = 1) -> list[str | None]:
+        wire.start(targets[name], [(Delivery(EVENT, 1), number) for number in range(at_once)])
+        done: list[Answer] = []
+        while wire.in_flight:
+            done += [found for _, found in wire.wait(0.5)]
+        there: list[str | None] = [address for address, _, _ in reached]
+        reached.clear()
+        return there or [None if found.unreached else found.error for found in done]
+
+    # While connections are kept, and after that; and what was found is good for a minute.
+    NAMES["moved.example"] = [PUBLIC]
+    said["moved"] = [attempt("moved.example")]
+    NAMES["moved.example"] = [ELSEWHERE]
+    time.sleep(1.2)
+    said["moved"].append(attempt("moved.example"))
+    clock.advance(61)
+    time.sleep(1.2)
+    said["moved"].append(attempt("moved.example"))
+    # Where nothing answers, it is looked up again at the next attempt.
+    NAMES["down.example"] = [UNREACHABLE]
+    said["down"] = [attempt("down.example")]
+    NAMES["down.example"] = [PUBLIC]
+    clock.advance(1)
+    said["down"].append(attempt("down.example"))
+    # There and back, while an attempt is under way: each dials what was found for it, not what the other was told.
+    NAMES["back.example"] = [PUBLIC]
+    attempt("back.example", 2)
+    for address in (ELSEWHERE, PUBLIC):
+        NAMES["back.example"] = [address]
+        clock.advance(61)
+        time.sleep(1.2)
+        wire.start(targets["back.example"], [(Delivery(EVENT, 1), 0)])
+        # The look-up ends in this, and the connection begins.
+        wire.wait(5)
+    while wire.in_flight:
+        wire.wait(0.5)
+    said["back"] = [address for address, _, _ in reached]
+    wire.close()
     return said
 
 
@@ -130,7 +187,7 @@ def _set_up(directory: Path) -> None:
     resolver.write_text("nameserver 127.0.0.1\noptions timeout:30\n")
     for command in (
         "ip link set lo up",
-        *(f"ip address add {address} dev lo" for address in (PUBLIC, PUBLIC_6, PRIVATE, METADATA)),
+        *(f"ip address add {address} dev lo" for address in (PUBLIC, PUBLIC_6, ELSEWHERE, PRIVATE, METADATA)),
         f"mount --bind {resolver} /etc/resolv.conf",
     ):
         subprocess.run(command.split(), check=True, capture_output=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.network import MANY, METADATA, PRIVATE, PUBLIC, PUBLIC_6, SILENT
+from tests.hostile.network import ELSEWHERE, MANY, METADATA, PRIVATE, PUBLIC, PUBLIC_6, SILENT
 
 LOOPBACK = "127.0.0.1 is a loopback address; --allow-local permits it for this destination"
 
@@ -74,6 +74,19 @@ def test_nobody_reaches_loopback_or_a_private_address_but_who_is_allowed_to(said
         (PUBLIC, "rebinding.example"),
         (PUBLIC, "xn--bcher-kva.example"),
     ]
+
+
+def test_a_name_that_leads_elsewhere_is_followed_when_its_minute_is_over(said: Any) -> None:
+    assert said["moving"]["moved"] == [[PUBLIC], [PUBLIC], [ELSEWHERE]]
+
+
+def test_a_name_at_which_nothing_answers_is_looked_up_again_for_the_next_attempt(said: Any) -> None:
+    assert said["moving"]["down"] == [[None], [PUBLIC]]
+
+
+def test_what_is_dialled_is_what_was_found_last_whoever_dialled_before(said: Any) -> None:
+    """libcurl keeps the addresses that one handle gave it for all handles of a destination."""
+    assert sorted(said["moving"]["back"]) == [PUBLIC, ELSEWHERE]
 
 
 def test_a_host_name_in_another_script_is_looked_up_greeted_and_verified_by_its_a_label(said: Any) -> None:

@@ -6,7 +6,8 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
 from tests.wire.test_wire import EVENT, endpoint
-from tests.world import World
+from tests.world import FakeClock, World
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -105,6 +106,95 @@ def test_a_ca_file_replaces_the_systems_authorities_and_is_not_added_to_them(ca_
             found.update(wire.wait(0.5))
         wire.close()
     assert [found[number].outcome for number in range(2)] == [Outcome.DELIVERED, Outcome.FAILED]
+
+
+def _rewrite(path: Path, new: Path) -> None:
+    path.write_bytes(new.read_bytes())
+
+
+def _replace(path: Path, new: Path) -> None:
+    shutil.copy(new, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def _repoint(path: Path, new: Path) -> None:
+    """As Kubernetes does it with what it mounts."""
+    path.unlink()
+    path.symlink_to(new)
+
+
+@pytest.mark.parametrize("change", [_rewrite, _replace, _repoint])
+@pytest.mark.parametrize("whose", ["the destination's", "the system's"])
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_ca_file_that_changes_is_in_force_a_second_later(
+    authority: trustme.CA, tmp_path: Path, newest: ssl.TLSVersion, whose: str, change: Callable[[Path, Path], None]
+) -> None:
+    """Also where a connection is kept, and a session could be resumed."""
+    right, wrong, ca_file = tmp_path / "right.pem", tmp_path / "wrong.pem", tmp_path / "in-use.pem"
+    authority.cert_pem.write_to_path(str(right))
+    trustme.CA().cert_pem.write_to_path(str(wrong))
+    shutil.copy(wrong, ca_file)
+    clock = FakeClock()
+    is_its_own = whose == "the destination's"
+    handle, resumed = secure(authority, newest)
+    with hostile(handle) as server:
+        wire: Wire[int] = Wire("/etc/ssl/certs/ca-certificates.crt" if is_its_own else str(ca_file), clock)
+        target = endpoint(f"https://127.0.0.1:{server.port}/", ca_file=str(ca_file) if is_its_own else None)
+
+        def attempt() -> Outcome:
+            wire.start(target, [(Delivery(EVENT, 1), 0)])
+            while True:
+                for _, found in wire.wait(0.5):
+                    return found.outcome
+
+        for now in (right, wrong, right, wrong):
+            assert [attempt(), attempt()] == [Outcome.DELIVERED if now is wrong else Outcome.FAILED] * 2
+            change(ca_file, now)
+            clock.advance(1)
+        assert attempt() is Outcome.FAILED
+        ca_file.unlink()
+        clock.advance(1)
+        assert attempt() is Outcome.FAILED
+        shutil.copy(right, ca_file)
+        clock.advance(1)
+        assert attempt() is Outcome.DELIVERED
+        wire.close()
+    assert len(server.requests) == 5
+    assert not any(resumed)
+
+
+def test_an_attempt_under_way_while_the_ca_file_changes_leaves_nothing_to_those_after_it(
+    authority: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def handle(talk: Talk) -> None:
+        talk.secure(context)
+        while talk.read() is not None:
+            go_on.wait(5)
+            talk.say(GOOD)
+
+    clock = FakeClock()
+    with hostile(handle) as server:
+        wire: Wire[int] = Wire("", clock)
+        target = endpoint(f"https://127.0.0.1:{server.port}/", ca_file=ca_file)
+        wire.start(target, [(Delivery(EVENT, 1), 1)])
+        while not server.requests:
+            assert wire.wait(0.1) == []
+        trustme.CA().cert_pem.write_to_path(ca_file)
+        clock.advance(1)
+        wire.start(target, [(Delivery(EVENT, 1), 2)])
+        go_on.set()
+        found: dict[int, Answer] = {}
+        while wire.in_flight:
+            found.update(wire.wait(0.5))
+        wire.start(target, [(Delivery(EVENT, 1), 3)])
+        while wire.in_flight:
+            found.update(wire.wait(0.5))
+        wire.close()
+    assert [found[number].outcome for number in (1, 2, 3)] == [Outcome.DELIVERED, Outcome.FAILED, Outcome.FAILED]
 
 
 def test_nothing_in_the_code_turns_verification_off() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkcli.wire.lookup import Addresses, Lookups
+from arkcli.wire.lookup import Found, Lookups
 from tests.world import FakeClock
 
 
@@ -22,7 +22,7 @@ def lookups(clock: FakeClock) -> Iterator[Lookups]:
     made.close()
 
 
-def ended(lookups: Lookups) -> list[tuple[str, Addresses]]:
+def ended(lookups: Lookups) -> list[Found]:
     """The look-ups that end next."""
     for _ in range(100):
         lookups.wait(0.1, [], [], [])
@@ -33,8 +33,8 @@ def ended(lookups: Lookups) -> list[tuple[str, Addresses]]:
 
 def test_a_name_is_looked_up_meanwhile_and_known_then(lookups: Lookups) -> None:
     assert lookups.addresses("localhost") is None
-    ((name, found),) = ended(lookups)
-    assert name == "localhost"
+    ((name, found, lacking),) = ended(lookups)
+    assert (name, lacking) == ("localhost", None)
     assert "127.0.0.1" in found or "::1" in found
     assert len(set(found)) == len(found)
     assert lookups.addresses("localhost") == found
@@ -47,13 +47,34 @@ def test_what_was_found_is_good_for_a_minute(lookups: Lookups, clock: FakeClock)
     assert lookups.addresses("localhost") is not None
     clock.advance(2)
     assert lookups.addresses("localhost") is None
-    assert ended(lookups)[0][1]
+    assert ended(lookups)[0].addresses
+
+
+def test_what_was_found_is_looked_up_again_when_nothing_answered_there_but_once_a_second(
+    lookups: Lookups, clock: FakeClock
+) -> None:
+    lookups.addresses("localhost")
+    found = ended(lookups)[0].addresses
+    for _ in range(3):
+        lookups.doubt("localhost", found)
+        assert lookups.addresses("localhost") is found
+    clock.advance(1)
+    assert lookups.addresses("localhost") is None
+    ((_, again, _),) = ended(lookups)
+    assert again == found
+    assert again is not found, "so that whoever has the old one can tell"
+    # An attempt that began before has found out nothing about it.
+    lookups.doubt("localhost", found)
+    clock.advance(58)
+    assert lookups.addresses("localhost") is again
+    lookups.doubt("localhost", again)
+    assert lookups.addresses("localhost") is None
 
 
 def test_a_name_that_does_not_exist_has_no_addresses_and_is_looked_up_again(lookups: Lookups) -> None:
     for _ in range(2):
         assert lookups.addresses("no-such-name.invalid") is None
-        assert ended(lookups) == [("no-such-name.invalid", ())]
+        assert ended(lookups) == [Found("no-such-name.invalid", ())]
 
 
 def test_a_name_is_looked_up_once_however_many_ask(lookups: Lookups) -> None:
@@ -87,4 +108,4 @@ def test_closing_leaves_a_look_up_to_itself(clock: FakeClock) -> None:
 @pytest.mark.parametrize("name", ["a" * 64 + ".example", "a..example", "x" * 300])
 def test_a_name_that_cannot_exist_is_no_accident(lookups: Lookups, name: str) -> None:
     lookups.addresses(name)
-    assert ended(lookups) == [(name, ())]
+    assert ended(lookups) == [Found(name, ())]

@@ -1,0 +1,235 @@
+"""Failures that say nothing about the event: nobody was reached, or this machine had too little of something."""
+
+import errno
+import os
+import resource
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from arkcli.environment import SystemClock
+from arkcli.model import Answer, Delivery
+from arkcli.wire import shortage
+from arkcli.wire.wire import Endpoint, Wire
+from tests.hostile.rows import GOOD, HEAD
+from tests.hostile.servers import Handler, Talk, answers, hostile, says
+from tests.wire.test_wire import EVENT, endpoint, post
+from tests.world import Certificates
+
+ROOT = Path(__file__).parent.parent.parent
+DESCRIPTORS = "file descriptors (EMFILE)"
+
+
+def _nowhere() -> str:
+    """A URL of this machine at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}/"
+
+
+def reset(talk: Talk) -> None:
+    talk.read()
+    talk.reset()
+
+
+def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
+    """Ends the connection within the TLS handshake."""
+    talk.connection.recv(1)
+    end(talk)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "unreached"),
+    [
+        (_nowhere(), "no connection: connection refused", True),
+        ("https://no-such-host.invalid/", "the name cannot be looked up", True),
+        # What the guard refuses is not dialled at all.
+        ("http://169.254.169.254/", "169.254.169.254 is link-local", False),
+    ],
+)
+def test_where_no_connection_can_be_made_nobody_was_reached(url: str, error: str, unreached: bool) -> None:
+    (found,) = post(endpoint(url))
+    assert str(found.error).startswith(error)
+    assert (found.unreached, found.lacking) == (unreached, None)
+
+
+@pytest.mark.parametrize(
+    ("handle", "unreached"),
+    [
+        (lambda talk: None, True),
+        (Talk.reset, True),
+        (says(), True),
+        (reset, True),
+        (says(HEAD), False),
+        (says(b"HTTP/1.1 100 Continue\r\n\r\n"), False),
+        (says(b"SSH-2.0-OpenSSH_9.6\r\n"), False),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), False),
+        (says(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"), False),
+        (says(GOOD), False),
+    ],
+    ids=["closed", "reset", "closed later", "reset later", "half", "interim", "ssh", "broken", "503", "200"],
+)
+def test_a_connection_that_ended_before_an_answer_began_reached_nobody(handle: Handler, unreached: bool) -> None:
+    with hostile(handle) as server:
+        (found,) = post(endpoint(f"http://127.0.0.1:{server.port}/"))
+    assert (found.unreached, found.lacking) == (unreached, None), found
+
+
+@pytest.mark.parametrize(
+    ("handle", "unreached"),
+    [
+        (lambda talk: hello(talk, Talk.close), True),
+        (lambda talk: hello(talk, Talk.reset), True),
+        (lambda talk: talk.say(b"HTTP/1.1 400 Plain\r\n\r\n"), False),
+    ],
+    ids=["closed", "reset", "no TLS"],
+)
+def test_a_handshake_that_the_server_cuts_off_reached_nobody(handle: Handler, unreached: bool) -> None:
+    with hostile(handle) as server:
+        (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/"))
+    assert (found.unreached, found.lacking) == (unreached, None), found
+
+
+def test_a_certificate_that_does_not_verify_was_shown_by_somebody(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    Certificates(tmp_path).authority.issue_cert("127.0.0.1").configure_cert(context)
+    with hostile(lambda talk: talk.secure(context)) as server:
+        (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/"))
+    assert "does not verify" in str(found.error)
+    assert not found.unreached
+
+
+def test_an_answer_that_does_not_come_within_ten_seconds_is_another_matter() -> None:
+    with hostile(Talk.hang) as server:
+        (found,) = post(endpoint(f"http://127.0.0.1:{server.port}/"))
+    assert found.timed_out
+    assert not found.unreached
+
+
+@pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"])
+def test_what_there_is_too_little_of_is_told_by_its_error_number(name: str) -> None:
+    assert f"({name})" in str(shortage.shortage(getattr(errno, name)))
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EPERM", "EAFNOSUPPORT", "ECONNREFUSED", "ENETUNREACH"])
+def test_what_will_not_pass_is_no_shortage(name: str) -> None:
+    number = getattr(errno, name)
+    assert shortage.shortage(number) is None
+    assert shortage.of_ports(number, ["127.0.0.1"]) is None
+    assert shortage.shortage(None) is None
+
+
+def _run(what: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
+    """The lines that a function of this module prints in a process of its own."""
+    code = f"import sys; from tests.wire.test_unreached import {what}; {what}(*sys.argv[1:])"
+    command = [*before, sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+
+
+@contextmanager
+def _free(descriptors: int) -> Iterator[None]:
+    """So many descriptors are free meanwhile, and no more."""
+    held = []
+    try:
+        while True:
+            try:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        for _ in range(descriptors):
+            os.close(held.pop())
+        yield
+    finally:
+        for each in held:
+            os.close(each)
+
+
+def _attempt(target: Endpoint, descriptors: int) -> Answer:
+    """One attempt with so many descriptors."""
+    wire: Wire[int] = Wire("", SystemClock())
+    done: list[tuple[int, Answer]] = []
+    with _free(descriptors):
+        wire.start(target, [(Delivery(EVENT, 1), 0)])
+        while not done:
+            done += wire.wait(0.5)
+    wire.close()
+    return done[0][1]
+
+
+def _starved(port: str, ca_file: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    plain, missing = f"http://127.0.0.1:{port}/", "https://no-such.invalid/"
+    for url, descriptors in ((plain, 0), (plain, 1), (plain, 2), (missing, 0), (missing, 1), (missing, 8)):
+        print(_attempt(endpoint(url), descriptors).lacking)
+    with _free(0):
+        print(shortage.of_descriptors_for(ca_file))
+    found = _attempt(endpoint(plain), 0)
+    print(found.error, found.status, found.unreached, found.timed_out, sep="\n")
+
+
+def test_without_descriptors_no_attempt_is_made_whatever_they_were_for(tmp_path: Path) -> None:
+    """A socket, its copy that pycurl makes, a name look-up, and the file of CA certificates."""
+    with hostile(answers(GOOD)) as server:
+        said = _run("_starved", str(server.port), Certificates(tmp_path).ca_file)
+    assert said[:7] == [DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS]
+    assert said[7:] == [f"this machine is out of {DESCRIPTORS}", "None", "False", "False"]
+
+
+def test_a_ca_file_that_is_at_fault_itself_is_no_shortage(tmp_path: Path) -> None:
+    good = Certificates(tmp_path).ca_file
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate\n")
+    assert shortage.of_descriptors_for(str(broken)) is None
+    assert shortage.of_descriptors_for(str(tmp_path / "missing.pem")) is None
+    assert shortage.of_descriptors_for(good) == DESCRIPTORS, "it can be read, so it could not be a moment ago"
+    with hostile(answers(GOOD)) as server:
+        (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/", ca_file=str(broken)))
+    assert (found.lacking, found.unreached) == (None, False)
+    assert str(found.error).startswith("the CA file cannot be used")
+
+
+def _without_threads() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34))
+    threading.stack_size(2**35)
+    print(_attempt(endpoint("https://no-such.invalid/"), 8).lacking)
+
+
+def test_without_a_thread_no_name_is_looked_up() -> None:
+    assert _run("_without_threads") == ["threads"]
+
+
+def _without_ports() -> None:
+    """In a network of its own, which has two local ports and no IPv6."""
+    for path, value in (("ipv4/ip_local_port_range", "40000 40001"), ("ipv6/conf/all/disable_ipv6", "1")):
+        Path("/proc/sys/net", path).write_text(value)
+    with hostile(answers(GOOD)) as server:
+        ends: list[socket.socket] = []
+        lacking: list[str | None] = [None]
+        while lacking[-1] is None and len(ends) < 3:
+            lacking.append(_attempt(endpoint(f"http://127.0.0.1:{server.port}/"), 64).lacking)
+            ends.append(socket.socket())
+            ends[-1].connect_ex(("127.0.0.1", server.port))
+        print(lacking[-1])
+    found = post(endpoint("http://[::1]:9/"))[0]
+    print(found.lacking, found.unreached, found.error, sep="\n")
+
+
+def test_without_local_ports_no_attempt_is_made_but_without_a_way_there_one_has_failed() -> None:
+    """Both are EADDRNOTAVAIL."""
+    apart = ("unshare", "--map-root-user", "--net")
+    up = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        pytest.skip("a network of its own needs `unshare` and `ip`")
+    if subprocess.run([*apart, *up, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a network of its own needs the right to use one")
+    lacking, *there = _run("_without_ports", before=(*apart, *up))
+    assert lacking == "local ports (EADDRNOTAVAIL)"
+    assert there[:2] == ["None", "True"]
+    assert there[2].startswith("no connection: cannot assign")
