@@ -180,7 +180,6 @@ class Transfer:
     def again(self) -> None:
         """Makes the same request ready for a new connection."""
         self.is_fresh = True
-        self.was_sent = False
         self.curl.setopt(pycurl.FRESH_CONNECT, 1)
         self._forget()
 
@@ -258,7 +257,7 @@ class Transfer:
         """Whether libcurl is about to repeat a large request. It adds up the times of both tries, so that nobody could
         tell whether the answer came too early.
         """
-        return self.was_sent and self.is_large
+        return self.was_sent and self.is_large and not self.is_fresh
 
     def is_to_be_repeated(self, code: int) -> bool:
         """Whether the request, which ended with a libcurl code, is to go out once more, on a new connection.
@@ -307,7 +306,9 @@ class Transfer:
         return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 
     def _lacking(self, code: int) -> str | None:
-        """What this machine had too little of, so that it was its own failure."""
+        """What this machine had too little of to make the attempt; None once the request has gone out."""
+        if self.was_sent:
+            return None
         if code == pycurl.E_OUT_OF_MEMORY:
             return shortage.MEMORY
         if code == pycurl.E_SSL_CACERT_BADFILE:

@@ -25,8 +25,8 @@ Token = TypeVar("Token")
 #: so more than this is a stall.
 _LONGEST_STEP: Final = 0.5
 #: How old a connection may be that takes another request, in seconds. So a name that leads elsewhere is followed within
-#: two minutes, one of them for the look-up; and a connection that idled until a firewall forgot it, which takes four
-#: minutes and more, is not used. A destination's connections are opened again once a minute, which costs next to nothing.
+#: two minutes, one of them for the look-up, and a connection that idled until a firewall forgot it is seldom used. To
+#: open a destination's connections again once a minute costs next to nothing.
 _LIFETIME: Final = 60
 _numbers: Final = itertools.count()
 

@@ -53,6 +53,7 @@ def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
         # What the guard refuses is not dialled at all.
         ("http://169.254.169.254/", "169.254.169.254 is link-local", False),
     ],
+    ids=["refused", "no name", "guard"],
 )
 def test_where_no_connection_can_be_made_nobody_was_reached(url: str, error: str, unreached: bool) -> None:
     (found,) = post(endpoint(url))
@@ -151,14 +152,15 @@ def _free(descriptors: int) -> Iterator[None]:
             os.close(each)
 
 
-def _attempt(target: Endpoint, descriptors: int) -> Answer:
-    """One attempt with so many descriptors."""
+def _attempt(target: Endpoint, *descriptors: int) -> Answer:
+    """The last of some attempts over one wire, each with so many descriptors."""
     wire: Wire[int] = Wire("", SystemClock())
-    done: list[tuple[int, Answer]] = []
-    with _free(descriptors):
-        wire.start(target, [(Delivery(EVENT, 1), 0)])
-        while not done:
-            done += wire.wait(0.5)
+    for count in descriptors:
+        done: list[tuple[int, Answer]] = []
+        with _free(count):
+            wire.start(target, [(Delivery(EVENT, 1), 0)])
+            while not done:
+                done += wire.wait(0.5)
     wire.close()
     return done[0][1]
 
@@ -180,6 +182,24 @@ def test_without_descriptors_no_attempt_is_made_whatever_they_were_for(tmp_path:
         said = _run("_starved", str(server.port), Certificates(tmp_path).ca_file)
     assert said[:7] == [DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS]
     assert said[7:] == [f"this machine is out of {DESCRIPTORS}", "None", "False", "False"]
+
+
+def _starved_later(port: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    found = _attempt(endpoint(f"http://127.0.0.1:{port}/"), 8, 0)
+    print(found.lacking, found.error, sep="\n")
+
+
+def test_an_attempt_whose_request_went_out_was_made_though_it_could_not_be_repeated() -> None:
+    def handle(talk: Talk) -> None:
+        talk.read()
+        talk.say(GOOD)
+        talk.read()
+
+    with hostile(handle) as server:
+        said = _run("_starved_later", str(server.port))
+        assert len(server.requests) == 2
+    assert said == ["None", "no connection can be opened: too many open files"]
 
 
 def test_a_ca_file_that_is_at_fault_itself_is_no_shortage(tmp_path: Path) -> None:
