@@ -300,3 +300,55 @@ def test_a_drain_with_too_few_descriptors_for_its_attempts_fails_nobody(world: W
     )
     assert drain.returncode == 0, drain.stderr
     assert json.loads(drain.stdout)["delivered"] == 160
+
+
+#: Runs a drain in a process that, once it has begun, opens files of its own: what was free then is not any more.
+CROWDED = """
+import os, resource, sys
+from arkcli import draining
+from arkcli.delivery.drain import Plan
+from arkcli.environment import Environment
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+opened = []
+
+def choose(contents):
+    while not opened or os.dup(0) < 400 - int(sys.argv[1]) - 1:
+        opened.append(0)
+    return contents.destinations
+
+drained = draining.drain(Environment.of_this_process(), draining.Job(choose, Plan()), print)
+print({what: drained.total(what) for what in ("attempted", "delivered", "retrying")})
+"""
+
+
+def crowded(world: World, left: int) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", CROWDED, str(left)],
+        env={**os.environ, **world.variables},
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_this_machine_cannot_attempt_costs_no_delivery_an_attempt(world: World, receive: Receive) -> None:
+    server = receive(after(0.02, lambda: server))
+    world.add(server, "d")
+    ids = accept(world, 60)
+    drain = crowded(world, left=14)
+    assert drain.stdout == "{'attempted': 60, 'delivered': 60, 'retrying': 0}\n", drain.stderr[-2000:]
+    assert arrived(server) == dict.fromkeys(ids, 1)
+
+
+def test_where_not_even_one_attempt_can_be_made_the_run_ends_and_says_why(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "d")
+    ids = accept(world, 3)
+    # Enough to claim the destination, but not for a connection.
+    drain = crowded(world, left=5)
+    assert "NotAttempted: no attempt can be made: this machine is short of file descriptors (EMFILE)" in drain.stderr
+    assert world.ark("drain").status == 0
+    assert arrived(server) == dict.fromkeys(ids, 1)

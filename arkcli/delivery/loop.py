@@ -105,7 +105,7 @@ class Loop:
                     look_at = self._clock.monotonic() + _LOOK_EVERY
                     self._add(supply)
                 self._begin()
-                if self._rests_until and not self._wire.in_flight:
+                if self._rests_until and not self._wire.in_flight and not self._halted():
                     self._clock.sleep(_LOOK_EVERY)
                 elif not self._wire.in_flight and not self._active:
                     self._add(supply)
@@ -194,12 +194,16 @@ class Loop:
         if not done:
             return
         courses: dict[Course[Any], None] = {}
+        lacking: str | None = None
         for (course, delivery), answer in done:
             if answer.lacking is not None:
-                self._cannot(course, answer)
+                lacking = answer.lacking
+                self._not_made(course, answer)
                 continue
             course.results.append((delivery, answer))
             courses[course] = None
+        if lacking is not None:
+            self._rest(lacking)
         error = supply.record([(course, course.results) for course in courses], self._clock.now())
         self._failure = self._failure or error
         for course in courses:
@@ -213,20 +217,21 @@ class Loop:
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
 
-    def _cannot(self, course: Course[Any], answer: Answer) -> None:
-        """Takes in that this machine could not make an attempt: it is not the receiver's failure, and not recorded.
-
-        The destination is let go of, which makes the delivery due again. From now on there are fewer at once.
-        """
+    def _not_made(self, course: Course[Any], answer: Answer) -> None:
+        """Releases a destination whose attempt could not be made: that makes the delivery due again."""
         share = course.share
         share.in_flight -= 1
         if not share.answering:
             self._silent_in_flight -= 1
         course.stopped = True
         course.source.not_made(answer)
+        self._line_up(course)
+
+    def _rest(self, lacking: str) -> None:
+        """Makes fewer attempts at once from now on, and none for a moment, since this machine is short of something."""
         if self._total == 1:
             self._failure = self._failure or NotAttempted(
-                f"no attempt can be made: this machine is short of {answer.lacking}. What is due stays due"
+                f"no attempt can be made: this machine is short of {lacking}. What is due stays due"
             )
         self._total = max(1, min(self._total - 1, self._wire.in_flight))
         self._rests_until = self._clock.monotonic() + _REST

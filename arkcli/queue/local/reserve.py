@@ -23,14 +23,15 @@ class Reserve:
         self._is_held = False
 
     def hold(self) -> None:
-        """Sees to it that there is room. Raises NotRecorded where the disk is full, and OSError."""
+        """Sees to it that there is room. Raises NotRecorded where it cannot be had."""
         if self._is_held:
             return
         try:
             self._descriptor = files.reserve(self._directory, _SIZE)
         except OSError as error:
             if error.errno not in _FULL:
-                raise
+                reason = f"{self._directory} cannot be used ({error.strerror})"
+                raise NotRecorded(f"nothing was attempted: {reason}") from error
             # Where only the number of files is used up, lines can be written all the same.
             if files.has_inodes(self._directory):
                 raise NotRecorded(
