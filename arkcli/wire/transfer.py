@@ -38,6 +38,7 @@ _POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these libcurl would add headers of its own, and wait for a "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
 NO_NAME: Final = "the name cannot be looked up"
+_NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
 #: A request with a shorter body leaves in one piece, so no answer can come while it is being sent. Bytes.
 _ONE_PIECE: Final = 8 * 1024
@@ -218,7 +219,7 @@ class Transfer:
             os.close(os.dup(made.fileno()))
         except OSError as error:
             self.unopened = error.errno
-            self.refusal = _unopened(error)
+            self.refusal = f"no connection can be opened: {os.strerror(error.errno or 0).lower()}"
             return pycurl.SOCKET_BAD
         return made
 
@@ -336,7 +337,7 @@ class Transfer:
             message = tlswords.handshake(message)
         elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
             # libcurl passes over IPv6 addresses where the system gives no socket for them.
-            return _without_ipv6()
+            return _NO_IPV6
         words = _WORDS.get(code, f"libcurl's error {code}")
         return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
 
@@ -348,18 +349,6 @@ class Transfer:
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"
         return "no answer"
-
-
-def _unopened(error: OSError) -> str:
-    return f"no connection can be opened: {os.strerror(error.errno or 0).lower()}"
-
-
-def _without_ipv6() -> str:
-    try:
-        socket.socket(socket.AF_INET6).close()
-    except OSError as error:
-        return _unopened(error)
-    return "no connection can be opened: there was no IPv6 when this command began"
 
 
 def _not_delivered(status: int) -> str:

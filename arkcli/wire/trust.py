@@ -1,16 +1,9 @@
 """Which CA certificates are trusted, and how libcurl is made to notice that their file has changed."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 #: What is different when a file has been replaced or written to; None where there is no file.
 _Stamp = tuple[int, ...] | None
-
-
-class _Seen(NamedTuple):
-    stamp: _Stamp
-    changes: int
-    spelling: str
 
 
 class CaFiles:
@@ -19,19 +12,20 @@ class CaFiles:
     libcurl keeps the certificates it has read for a day, and a session that is resumed is not verified again. Both go
     by the path, as kept connections do. So a file that has changed gets another spelling of the same path, and nothing
     that the old content vouched for is used again. Reading a system's bundle takes 8 ms, so reading it for each
-    connection would cost six times as much as all else that a connection needs.
+    connection would cost five times as much as all else that a connection needs.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Seen] = {}
+        #: The stamp of each, and how often it has changed.
+        self._seen: dict[str, tuple[_Stamp, int]] = {}
 
     def spelling(self, path: str) -> str:
         """How to spell a path now: as before, unless the file has changed."""
-        stamp, seen = _stamp(path), self._seen.get(path)
-        if seen is None or seen.stamp != stamp:
-            changes = seen.changes + 1 if seen else 0
-            seen = self._seen[path] = _Seen(stamp, changes, _spelled(path, changes))
-        return seen.spelling
+        stamp = _stamp(path)
+        before, changes = self._seen.get(path, (stamp, 0))
+        changes += stamp != before
+        self._seen[path] = stamp, changes
+        return _spelled(path, changes)
 
 
 def _stamp(path: str) -> _Stamp:
