@@ -57,6 +57,9 @@ MANY = 50
 
 asked: Counter[str] = Counter()
 reached: list[tuple[str, str, float]] = []
+#: Whether requests are answered.
+answering = threading.Event()
+answering.set()
 
 
 def main(directory: Path) -> None:
@@ -144,13 +147,16 @@ def _move(ca_file: str) -> dict[str, Any]:
     # There and back, while an attempt is under way: each dials what was found for it, not what the other was told.
     NAMES["back.example"] = [PUBLIC]
     attempt("back.example", 2)
+    answering.clear()
     for address in (ELSEWHERE, PUBLIC):
         NAMES["back.example"] = [address]
         clock.advance(61)
         time.sleep(1.2)
         wire.start(targets["back.example"], [(Delivery(EVENT, 1), 0)])
-        # The look-up ends in this, and the connection begins.
-        wire.wait(5)
+        before = len(reached)
+        while len(reached) == before and wire.in_flight:
+            wire.wait(0.1)
+    answering.set()
     while wire.in_flight:
         wire.wait(0.5)
     said["back"] = [address for address, _, _ in reached]
@@ -207,6 +213,7 @@ def _talk(connection: socket.socket, context: ssl.SSLContext) -> None:
         with context.wrap_socket(connection, server_side=True) as stream, stream.makefile("rb") as reader:
             while (request := read_request(reader)) is not None:
                 reached.append((address, request.headers["host"], time.monotonic()))
+                answering.wait(20)
                 stream.sendall(answer(200, request.headers["host"].encode()))
     except OSError:
         reached.append((address, "", time.monotonic()))
