@@ -28,12 +28,6 @@ ROOT = Path(__file__).parent.parent.parent
 DESCRIPTORS = "file descriptors (EMFILE)"
 
 
-def _nowhere() -> str:
-    """A URL of this machine at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/"
-
-
 def reset(talk: Talk) -> None:
     talk.read()
     talk.reset()
@@ -48,7 +42,7 @@ def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
 @pytest.mark.parametrize(
     ("url", "error", "unreached"),
     [
-        (_nowhere(), "no connection: connection refused", True),
+        ("http://127.0.0.1:{}/", "no connection: connection refused", True),
         ("https://no-such-host.invalid/", "the name cannot be looked up", True),
         # What the guard refuses is not dialled at all.
         ("http://169.254.169.254/", "169.254.169.254 is link-local", False),
@@ -56,7 +50,10 @@ def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
     ids=["refused", "no name", "guard"],
 )
 def test_where_no_connection_can_be_made_nobody_was_reached(url: str, error: str, unreached: bool) -> None:
-    (found,) = post(endpoint(url))
+    # Nobody listens, and nobody else can have the port.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        (found,) = post(endpoint(url.format(taken.getsockname()[1])))
     assert str(found.error).startswith(error)
     assert (found.unreached, found.lacking) == (unreached, None)
 
