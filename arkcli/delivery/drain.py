@@ -270,7 +270,7 @@ class Drain:
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
-        else:
+        if claim.outage is not None or share.is_held_back:
             share.probe()
         course = self._active[found] = Course(endpoint, _Due(claim, tally, self._release, self._broke), share)
         return course
