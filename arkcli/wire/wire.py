@@ -5,6 +5,7 @@ It signs at the moment of sending, so that no signature is ever kept.
 
 import itertools
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 import pycurl
@@ -29,21 +30,34 @@ _LONGEST_STEP: Final = 0.5
 #: open a destination's connections again once a minute costs next to nothing.
 _LIFETIME: Final = 60
 _numbers: Final = itertools.count()
+#: All that a connection depends on.
+_way: Final = attrgetter("url", "allow_local", "ca_file")
+
+
+class _Handles(list[Transfer]):
+    """Handles to use again, which are freed with the list: they refer to themselves, so nothing else would for long."""
+
+    def __del__(self) -> None:
+        for transfer in self:
+            transfer.curl.close()
 
 
 class Endpoint:
     """A destination made ready for sending: its secret, its requests, and connections' handles to use again."""
 
-    def __init__(self, destination: Destination, secret: Secret) -> None:
+    def __init__(self, destination: Destination, secret: Secret, before: "Endpoint | None" = None) -> None:
+        """`before` was in force until now: where both lead to the same place, its connections are used on."""
         self.destination = destination
         self.secret = secret
         self.requests = Requests(destination, secret)
-        self.idle: list[Transfer] = []
+        if before and _way(before.destination) != _way(destination):
+            before = None
+        self.idle: _Handles = before.idle if before else _Handles()
         #: How the file of the certificates it trusts is spelled, and the second in which that was looked at.
-        self.ca_file = ""
+        self.ca_file = before.ca_file if before else ""
         self.looked_at = -1
         # RFC 2606: nobody can own a name in this domain.
-        self.alias = f"{next(_numbers)}.invalid"
+        self.alias: str = before.alias if before else f"{next(_numbers)}.invalid"
 
 
 #: An attempt under way: its transfer and where to put that afterwards, its token, and its beginning in the wire's time.
@@ -113,7 +127,7 @@ class Wire(Generic[Token]):
         ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
         if ca_file != endpoint.ca_file:
             endpoint.ca_file = ca_file
-            endpoint.idle = []
+            endpoint.idle = _Handles()
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known; else they are being looked up."""
