@@ -1,6 +1,6 @@
 """One run of `ark drain`: what is put together for it. docs/internals.md, section 9."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from arkcli import files
@@ -43,15 +43,26 @@ def drain(
     finally:
         wire.close()
     drained.left_out = roster.left_out
+    drained.chosen = roster.chosen
     return drained
 
 
-def is_anything_left(environment: Environment, job: Job) -> bool:
+def all_of(contents: Contents) -> Sequence[Destination]:
+    """Chooses all destinations there are."""
+    return contents.destinations
+
+
+def only(destinations: Iterable[Destination]) -> Callable[[Contents], list[Destination]]:
+    """Chooses these destinations, for as long as they are there and whatever they are called by then."""
+    chosen = {found.id for found in destinations}
+    return lambda contents: [found for found in contents.destinations if found.id in chosen]
+
+
+def is_anything_left(environment: Environment, drained: Drained) -> bool:
     """Whether something waits, due or not, for a destination of a run."""
-    return any(standing.waiting or any(standing.retrying) for standing in what_waits(environment, job))
+    return any(standing.waiting or any(standing.retrying) for standing in what_waits(environment, drained))
 
 
-def what_waits(environment: Environment, job: Job) -> list[Standing]:
+def what_waits(environment: Environment, drained: Drained) -> list[Standing]:
     """What waits for each destination of a run."""
-    chosen = environment.joined(found for found in job.choose(environment.store.read()) if not found.paused)
-    return list(environment.queue.standings(found.id for found in chosen).values())
+    return list(environment.queue.standings(found.id for found in drained.chosen).values())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from arkcli.output import Output
     from arkcli.queue.engine import Queue
     from arkcli.schedule import RetrySchedule
+    from arkcli.secretsource import ReadFile
     from arkcli.store import Contents, Store
     from arkcli.times import Clock
     from arkcli.wire.wire import Endpoint, Wire
@@ -160,21 +161,24 @@ class Environment:
         now, random = f"{self.clock.now():012x}", self.randomness(8 * count).hex()
         return [now + random[begin : begin + 16] for begin in range(0, 16 * count, 16)]
 
-    def secret_of(self, destination: "Destination", contents: "Contents") -> Secret:
+    def secret_of(
+        self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
+    ) -> Secret:
         """The secret that signs for a destination: its own, else the workspace's. Raises UsageError."""
         from arkcli.secretsource import resolve_secret
 
         if destination.secret is not None:
-            return resolve_secret(destination.secret, self.variables, f"the secret of {destination.name}")
-        return self.workspace_secret(contents)
+            place = f"the secret of {destination.name}"
+            return resolve_secret(destination.secret, self.variables, place, read_file)
+        return self.workspace_secret(contents, read_file)
 
-    def workspace_secret(self, contents: "Contents") -> Secret:
+    def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
         """The workspace's signing secret. Raises UsageError where there is none."""
         from arkcli.secretsource import resolve_secret
 
         if contents.workspace.secret is None:
             raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")
-        return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret")
+        return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret", read_file)
 
     def known_secrets(self) -> dict[str, Secret]:
         """Every secret that stands in the environment and the store, by where. What cannot be read is left out."""

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from arkcli import files
 from arkcli.errors import Unreadable
+from arkcli.followed import stamp_of
 
 #: Whoever is not the owner: nobody but the owner may read or write what holds secrets.
 _OTHERS: Final = 0o077
@@ -59,27 +60,22 @@ class FileShelf:
         """What the file holds; None where there is none. Raises Unreadable, also where others may read it."""
         try:
             with self._path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                data = file.read()
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise Unreadable(f"{self._path} cannot be read: {error.strerror}") from error
-        mode = stat.S_IMODE(found.st_mode)
         if mode & _OTHERS:
             raise Unreadable(
                 f"{self._path} holds secrets and is open to others (mode {mode:04o}); "
                 f"close it with `chmod 600 {shlex.quote(str(self._path))}`, and rotate the secret if others were there"
             )
-        return Kept(data, (found.st_mtime_ns, found.st_ino))
+        return kept
 
-    def stamp(self) -> tuple[int, int] | None:
-        """Something that differs once the file has been replaced."""
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+    def stamp(self) -> object:
+        """Something that differs once the file has been changed, also in its place; None where it cannot be seen."""
+        return stamp_of(self._path)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -58,11 +58,25 @@ class Store:
         """Keeps destinations.toml in a directory, unless there is another shelf for it."""
         self.path = directory / "destinations.toml"
         self._shelf = shelf or FileShelf(self.path)
+        self._known: tuple[bytes, Contents] | None = None
 
     def read(self) -> Contents:
         """What is kept; empty where nothing is. Raises Unreadable, naming the place."""
         kept = self._shelf.read()
         return Contents(version=VERSION) if kept is None else self._parse(kept.data)
+
+    def read_again(self) -> Contents:
+        """What is kept: the same object as before where nothing has changed. Raises Unreadable, also where there was
+        something before and nothing is now.
+        """
+        kept = self._shelf.read()
+        if kept is None and self._known is not None:
+            raise Unreadable(f"{self._shelf.name} is gone; put it back")
+        if kept is None:
+            return Contents(version=VERSION)
+        if self._known is None or self._known[0] != kept.data:
+            self._known = kept.data, self._parse(kept.data)
+        return self._known[1]
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Contents]:

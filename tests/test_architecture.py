@@ -15,8 +15,8 @@ ROOT = Path(arkcli.__file__).parent
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
     ("errors", "screen", "signing", "times", "complaints", "ndjson", "words"),
-    ("model", "contract", "headers", "secretsource", "explain", "curl", "url"),
-    ("samples", "schedule", "schemas", "paths", "files", "shaping", "stats"),
+    ("model", "contract", "headers", "followed", "explain", "curl", "url"),
+    ("samples", "schedule", "schemas", "secretsource", "paths", "files", "shaping", "stats"),
     ("guard", "shelf"),
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery", "metrics"),

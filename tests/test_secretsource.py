@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from arkcli.errors import UsageError
-from arkcli.secretsource import read_secret_file, reference, resolve_secret
+from arkcli.secretsource import SecretFiles, read_secret_file, reference, resolve_secret
 from arkcli.signing import Secret
 from tests.world import World
 
@@ -75,3 +75,83 @@ def test_a_secret_need_not_be_text_wherever_it_stands(tmp_path: Path, raw: bytes
 )
 def test_only_what_refers_to_a_secret_may_be_shown(setting: str, shown: str | None) -> None:
     assert reference(Secret(setting)) == shown
+
+
+class Reading:
+    """Secret files that are followed by a clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.warnings: list[str] = []
+        self.files = SecretFiles(lambda: self.now, self.warnings.append)
+
+    def later(self, path: Path, seconds: float = 0.25) -> bytes:
+        self.now += seconds
+        self.files.look()
+        return self.files.read(path).reveal()
+
+
+def test_a_secret_file_that_is_written_anew_is_read_within_a_quarter_of_a_second(tmp_path: Path) -> None:
+    file, reading = tmp_path / "secret", Reading()
+    file.write_text("first")
+    assert reading.files.read(file).reveal() == b"first"
+    before = reading.files.look()
+    file.write_text("other")
+    assert reading.later(file, 0.2) == b"first"
+    assert reading.later(file, 0.05) == b"other"
+    assert reading.files.look() != before
+
+
+def test_while_a_secret_file_is_being_written_the_secret_of_before_is_used(tmp_path: Path) -> None:
+    file, reading = tmp_path / "secret", Reading()
+    file.write_text("first")
+    reading.files.read(file)
+    before = reading.files.look()
+    for unfit in (b"", b"two\nlines\n", None, b"x" * 5000):
+        file.unlink() if unfit is None else file.write_bytes(unfit)
+        assert reading.later(file) == b"first"
+    assert reading.files.look() == before
+    (said,) = reading.warnings
+    assert said.startswith(f"the secret file {file} is empty; put the signing secret into it. Until it can be read")
+    file.write_text("second")
+    assert reading.later(file) == b"second"
+
+
+def test_a_secret_file_that_was_never_there_is_an_error_until_it_is(tmp_path: Path) -> None:
+    file, reading = tmp_path / "secret", Reading()
+    for _ in range(3):
+        with pytest.raises(UsageError, match="cannot be read: No such file"):
+            reading.later(file)
+    before = reading.files.look()
+    file.write_text("there")
+    assert reading.later(file) == b"there"
+    assert (reading.files.look() != before, reading.warnings) == (True, [])
+
+
+def test_a_file_that_nobody_reads_any_more_is_not_looked_at(tmp_path: Path) -> None:
+    kept, left, reading = tmp_path / "kept", tmp_path / "left", Reading()
+    for file in (kept, left):
+        file.write_text("secret")
+        reading.files.read(file)
+    reading.files.forget_others()
+    reading.files.read(kept)
+    reading.files.forget_others()
+    for file in (kept, left):
+        file.unlink()
+    reading.later(kept)
+    assert [str(kept) in said for said in reading.warnings] == [True]
+
+
+def test_a_pipe_is_read_once_and_never_waited_for(tmp_path: Path) -> None:
+    """As of `--secret-file <(command)`, and of a named pipe, which would wait for somebody to write."""
+    ours, theirs = os.pipe()
+    os.write(theirs, b"from a command\n")
+    os.close(theirs)
+    reading, path = Reading(), Path(f"/dev/fd/{ours}")
+    try:
+        assert reading.files.read(path).reveal() == b"from a command"
+        for _ in range(4):
+            assert reading.later(path) == b"from a command"
+    finally:
+        os.close(ours)
+    assert reading.warnings == []

@@ -5,6 +5,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,34 @@ def test_the_stamp_differs_once_the_file_has_been_replaced_and_not_before(store:
             contents.destinations.append(destination(number))
             assert store.stamp() == before
         assert store.stamp() != before
+
+
+def test_the_stamp_differs_once_the_file_has_been_written_in_its_place(store: Store) -> None:
+    write(store, HEAD)
+    before = store.stamp()
+    time.sleep(0.02)
+    write(store, HEAD.replace("1", "2"))
+    assert store.stamp() != before
+
+
+def test_what_is_read_again_is_the_same_object_while_nothing_has_changed(store: Store) -> None:
+    with store.change() as contents:
+        contents.destinations.append(destination(1))
+    first = store.read_again()
+    assert (store.read_again() is first, store.read() is first) == (True, False)
+    write(store, store.path.read_bytes() + b"# nothing else\n")
+    assert store.read_again() is not first
+    assert store.read_again() == first
+
+
+def test_a_store_that_was_there_and_is_gone_is_no_empty_one(store: Store) -> None:
+    assert store.read_again().destinations == []
+    write(store, HEAD)
+    store.read_again()
+    store.path.unlink()
+    with pytest.raises(Unreadable, match=r"destinations\.toml is gone; put it back"):
+        store.read_again()
+    assert store.read().destinations == []
 
 
 def test_a_block_that_raises_saves_nothing_and_gives_the_lock_back(store: Store) -> None:
@@ -320,6 +349,7 @@ def test_a_disk_that_is_full_leaves_the_store_as_it_was_and_says_so(world: World
 
 CHANGER = """
 import sys
+import time
 from pathlib import Path
 from arkcli.model import Destination
 from arkcli.store import Store

@@ -1,7 +1,6 @@
 """`ark drain`."""
 
 import signal
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -27,9 +26,7 @@ from arkcli.delivery.places import Limits
 from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import Destination
 from arkcli.output import Output, Table
-from arkcli.store import Contents
 
 app = App()
 
@@ -67,10 +64,7 @@ def drain(
     if dry_run and (watch or for_ is not None):
         raise UsageError("--dry-run lists once what would be attempted; leave out --watch and --for")
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
-
-    def choose(contents: Contents) -> Sequence[Destination]:
-        return choose_destinations(contents, to) if to else contents.destinations
-
+    choose = draining.only(choose_destinations(environment.store.read_again(), to)) if to else draining.all_of
     if dry_run:
         now = environment.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
@@ -86,13 +80,12 @@ def drain(
     for name, outage in drained.held_back.items():
         output.note(f"{outage_note(name, outage)}; what was not attempted stays due")
     if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
-        _tell_what_is_next(environment, output, job)
+        _tell_what_is_next(environment, output, drained)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    failed = bool(drained.left_out or drained.broken or drained.total("dead"))
-    status = _exit_code(environment, job, failed=failed, strict=strict)
+    status = _exit_code(environment, drained, watch=plan.watch, strict=strict)
     output.result(
         _json(drained, totals),
         f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
@@ -103,8 +96,8 @@ def drain(
     raise typer.Exit(status)
 
 
-def _tell_what_is_next(environment: Environment, output: Output, job: Job) -> None:
-    waiting = draining.what_waits(environment, job)
+def _tell_what_is_next(environment: Environment, output: Output, drained: Drained) -> None:
+    waiting = draining.what_waits(environment, drained)
     due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
     if due:
         count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
@@ -112,13 +105,13 @@ def _tell_what_is_next(environment: Environment, output: Output, job: Job) -> No
         output.note(f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}")
 
 
-def _exit_code(environment: Environment, job: Job, *, failed: bool, strict: bool) -> ExitCode:
+def _exit_code(environment: Environment, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
-    if environment.stopping() and not (job.plan.watch and environment.stop_signal == signal.SIGTERM):
+    if environment.stopping() and not (watch and environment.stop_signal == signal.SIGTERM):
         return ExitCode.INTERRUPTED
-    if failed:
+    if drained.left_out or drained.broken or drained.total("dead"):
         return ExitCode.FAILED
-    return ExitCode.RETRYING if strict and draining.is_anything_left(environment, job) else ExitCode.DONE
+    return ExitCode.RETRYING if strict and draining.is_anything_left(environment, drained) else ExitCode.DONE
 
 
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:

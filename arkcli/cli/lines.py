@@ -59,7 +59,7 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
-        drained = draining.drain(environment, Job(_these(receivers), Plan()), output.warn)
+        drained = draining.drain(environment, Job(draining.only(receivers), Plan()), output.warn)
         _show_drained(output, drained, receivers)
         status = _exit_code(environment, drained)
     raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)
@@ -107,11 +107,6 @@ def _to_json(receipt: Receipt) -> str:
 
 def _to_text(receipt: Receipt) -> str:
     return f"{receipt.line}\t-\t{clean(receipt.error)}" if receipt.error else f"{receipt.line}\t{receipt.event_id}"
-
-
-def _these(receivers: Sequence[Destination]) -> Callable[[Contents], list[Destination]]:
-    chosen = {found.id for found in receivers}
-    return lambda contents: [found for found in contents.destinations if found.id in chosen]
 
 
 def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destination]) -> None:

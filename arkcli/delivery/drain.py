@@ -10,7 +10,7 @@ from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Answer, Delivery, State
+from arkcli.model import Answer, Delivery, Destination, State
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.times import Clock
@@ -69,6 +69,8 @@ class Drained(msgspec.Struct):
     #: By name: destinations whose receiver is unreachable, and those whose part of the queue cannot be used, with why.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
+    #: Those that were to be delivered to when it ended.
+    chosen: list[Destination] = []
 
     def total(self, what: str) -> int:
         """The sum of one count over all destinations."""
@@ -211,8 +213,11 @@ class Drain:
 
     def _look(self, now: float) -> None:
         self._present = {endpoint.destination.id: endpoint for endpoint in self._roster()}
-        for gone in self._active.keys() - self._present.keys():
-            self._active[gone].stopped = True
+        for found, course in self._active.items():
+            endpoint = self._present.get(found)
+            course.stopped = course.stopped or endpoint is None
+            # What is in flight ends by what was in force when it began.
+            course.endpoint = endpoint or course.endpoint
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
         others = [

@@ -54,7 +54,7 @@ class Endpoint:
             before = None
         self.idle: _Handles = before.idle if before else _Handles()
         #: How the file of the certificates it trusts is spelled, and the second in which that was looked at.
-        self.ca_file = before.ca_file if before else ""
+        self.ca_file: str = before.ca_file if before else ""
         self.looked_at = -1
         # RFC 2606: nobody can own a name in this domain.
         self.alias: str = before.alias if before else f"{next(_numbers)}.invalid"

@@ -137,7 +137,7 @@ def test_connections_are_used_on_where_nothing_has_changed_that_they_depend_on(
 
 
 def test_a_ca_file_that_is_replaced_counts_within_seconds(tmp_path: Path) -> None:
-    """Costs 5 s. libcurl by itself would take the file for what it was for a day, and each attempt would fail."""
+    """libcurl by itself would take the file for what it was for a day, and each attempt would fail."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
     old, new = Certificates(tmp_path / "old"), Certificates(tmp_path / "new")
