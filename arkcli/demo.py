@@ -48,7 +48,7 @@ def tell(outer: Environment, say: Callable[[str], None]) -> Story:
             contents.workspace.secret = secret
         workspace = environment.workspace_secret(environment.store.read())
         received: list[Received] = []
-        orders = Orders(secrets=[workspace], plan=plan.parse("200,503,200"))
+        orders = Orders(secrets=lambda: [workspace], plan=plan.parse("200,503,200"))
         receiver = Receiver(orders, environment.clock, received.append)
         listener = listen_on("127.0.0.1", 0)
         url = f"{url_of(listener)}/webhook"

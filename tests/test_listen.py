@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,10 @@ BODY = b'{"event":"ping"}'
 class Listening:
     """An `ark listen` that listens."""
 
-    def __init__(self, world: World, *args: str, stdout: int = subprocess.PIPE) -> None:
-        given = () if any(arg.startswith("--secret") for arg in args) else ("--secret", SECRET)
+    def __init__(self, world: World, *args: str, stdout: int = subprocess.PIPE, own_secret: bool = True) -> None:
+        """Without a secret of its own it takes the store's."""
+        own_secret = own_secret and not any(arg.startswith("--secret") for arg in args)
+        given = ("--secret", SECRET) if own_secret else ()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "arkcli", "listen", "--port", "0", *given, *args],
             env={**os.environ, **world.variables},
@@ -307,6 +310,59 @@ def test_any_of_several_secrets_will_do_and_the_store_has_one_too(world: World, 
     from_store = [sys.executable, "-m", "arkcli", "listen", "--port", "0", "--timeout", "50ms", "--json"]
     done = subprocess.run(from_store, env={**os.environ, **world.variables}, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def taken(receiver: Listening, secret: str) -> bool:
+    """Whether it takes what is signed with a secret."""
+    return receiver.post(signature=sign(secret, BODY)).status_code == 200
+
+
+@pytest.mark.parametrize("where", ["store", "file of the store", "secret file"])
+def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
+    world: World, listen: Listen, where: str
+) -> None:
+    world.home.mkdir(parents=True)
+    file = world.home / "secret"
+    file.write_text("old")
+    if where != "secret file":
+        given = b"old" if where == "store" else f"file:{file}".encode()
+        assert world.ark("secret", "set", stdin=given).status == 0
+    receiver = listen(*(["--secret-file", str(file)] if where == "secret file" else []), own_secret=False)
+    assert (taken(receiver, "old"), taken(receiver, "new")) == (True, False)
+    if where == "store":
+        assert world.ark("secret", "set", stdin=b"new").status == 0
+    else:
+        file.write_text("new")
+    time.sleep(0.6)
+    assert (taken(receiver, "old"), taken(receiver, "new")) == (False, True)
+    # Nothing but where it is kept is broken: it goes on with what it knows, and says so once.
+    (world.store_file if where == "store" else file).write_text("")
+    time.sleep(0.6)
+    assert [taken(receiver, "new") for _ in range(3)] == [True] * 3
+    time.sleep(0.6)
+    assert taken(receiver, "new")
+    err = receiver.finish(signal.SIGINT)[2]
+    assert err.count("Until it can be read, ark goes on with what it read last") == 1
+
+
+def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:
+    """As of `ark listen --secret-file <(pass show webhook)`."""
+    command = 'exec "$0" -m arkcli listen --port 0 --json --secret-file <(echo piped)'
+    with subprocess.Popen(
+        ["bash", "-c", command, sys.executable],
+        env={**os.environ, **world.variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["listening"]
+        for _ in range(3):
+            headers = {"X-SignalArk-Signature": sign("piped", BODY)}
+            assert httpx.post(url, content=BODY, headers=headers, trust_env=False).status_code == 200
+            time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert "warning" not in process.communicate(timeout=30)[1]
 
 
 def test_another_host_is_warned_of(listen: Listen) -> None:

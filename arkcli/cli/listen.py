@@ -1,6 +1,6 @@
 """`ark listen`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from arkcli.cli.options import (
     output_of,
     parse_seconds,
 )
+from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
 from arkcli.words import counted
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from arkcli.receiver.plan import Plan
     from arkcli.receiver.receiver import Report, Totals
     from arkcli.receiver.record import Received
+    from arkcli.signing import Secret
 
 app = App()
+
+#: How often it is looked whether a secret has changed, in seconds.
+_LOOK_EVERY = 0.25
 
 _COLUMNS = (
     Column("time (UTC)", 12),
@@ -87,7 +92,7 @@ def listen(
     output = output_of(context, as_json=as_json, quiet=quiet)
     _refuse_contradictions(respond, plan, forward_to, forward_unverified=forward_unverified)
     orders = Orders(
-        secrets=find_secrets(environment, secret, secret_file),
+        secrets=_follow_secrets(environment, secret, secret_file, output.warn),
         plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
         delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
         forwarder=_forwarder(forward_to),
@@ -115,6 +120,29 @@ def listen(
         raise typer.Exit(ExitCode.DONE)
     output.warn(f"only {receiver.totals.requests} of {count} requests came within {timeout}")
     raise typer.Exit(ExitCode.FAILED)
+
+
+def _follow_secrets(
+    environment: Environment, texts: list[str] | None, file: Path | None, warn: Callable[[str], None]
+) -> "Callable[[], list[Secret]]":
+    """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone."""
+    from arkcli.followed import Followed
+    from arkcli.secretsource import SecretFiles
+
+    files = SecretFiles(environment.clock.monotonic, warn)
+    is_stored = not texts and file is None and "ARK_SECRET" not in environment.variables
+
+    def find() -> "list[Secret]":
+        found = find_secrets(environment, texts, file, files.read)
+        files.forget_others()
+        return found
+
+    def stamp() -> object:
+        return files.look(), is_stored and environment.store.stamp()
+
+    followed = Followed(stamp, find, environment.clock.monotonic, warn, every=_LOOK_EVERY)
+    followed.now()
+    return followed.now
 
 
 def _summary(totals: "Totals") -> str:

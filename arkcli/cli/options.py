@@ -12,6 +12,7 @@ from arkcli.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from arkcli.model import Destination
     from arkcli.output import Output
+    from arkcli.secretsource import ReadFile
     from arkcli.signing import Secret
     from arkcli.store import Contents
 
@@ -122,7 +123,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def find_secrets(environment: Environment, texts: list[str] | None, file: Path | None) -> "list[Secret]":
+def find_secrets(
+    environment: Environment, texts: list[str] | None, file: Path | None, read_file: "ReadFile | None" = None
+) -> "list[Secret]":
     """The secrets to use: from options, else ARK_SECRET, else the store. Raises UsageError."""
     from arkcli.signing import Secret
 
@@ -131,7 +134,7 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
         if file is not None:
             from arkcli.secretsource import read_secret_file
 
-            given.append(read_secret_file(file))
+            given.append((read_file or read_secret_file)(file))
         if not given and "ARK_SECRET" in environment.variables:
             given.append(Secret(environment.variables["ARK_SECRET"]))
     except ValueError:
@@ -143,7 +146,7 @@ def find_secrets(environment: Environment, texts: list[str] | None, file: Path |
         raise UsageError(
             "there is no signing secret; give --secret-file or ARK_SECRET, or make one with `ark secret rotate`"
         )
-    return [environment.workspace_secret(contents)]
+    return [environment.workspace_secret(contents, read_file)]
 
 
 def ask(environment: Environment, question: str) -> None:

@@ -35,9 +35,12 @@ Report = Callable[[Received], None]
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receiver is told to do. Seconds; `count` ends it after so many requests, `timeout` after such a time."""
+    """What a receiver is told to do. Seconds; `count` ends it after so many requests, `timeout` after such a time.
 
-    secrets: Sequence[Secret]
+    `secrets` is asked at each request which secrets it may be signed with.
+    """
+
+    secrets: Callable[[], Sequence[Secret]]
     plan: Plan
     delay: float = 0.0
     forwarder: "Forwarder | None" = None
@@ -157,7 +160,7 @@ class Receiver:
             verdict, explanation = Verdict(Signature.UNCHECKED, why), None
         else:
             signature = request.header(signing.SIGNATURE_HEADER)
-            verdict = judge(self._orders.secrets, request.body, signature)
+            verdict = judge(self._orders.secrets(), request.body, signature)
             explanation = self._explainer.explain(verdict, request.body, signature)
         delivery, attempt = request.header(DELIVERY_HEADER), request.header(ATTEMPT_HEADER) or ""
         received = Received(

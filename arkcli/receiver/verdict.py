@@ -1,6 +1,6 @@
 """What is said about a signature, and why: by `ark listen` and by `ark verify`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -60,7 +60,7 @@ def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: s
 class Explainer:
     """Says what probably happened to a request whose signature does not fit, now and then."""
 
-    def __init__(self, secrets: Sequence[Secret], clock: Clock) -> None:
+    def __init__(self, secrets: Callable[[], Sequence[Secret]], clock: Clock) -> None:
         self._secrets = secrets
         self._clock = clock
         self._rests_until = 0.0
@@ -73,7 +73,7 @@ class Explainer:
             return None
         from arkcli.explain.search import explain
 
-        found = explain(body, signature, self._secrets)
+        found = explain(body, signature, self._secrets())
         after = self._clock.monotonic()
         self._rests_until = after + max(_RESTS, (after - now) * _RESTS_TIMES)
         return found.text if found else None

@@ -28,7 +28,7 @@ class Running:
     def __init__(self, limits: Limits, answers: str, **orders: Any) -> None:
         self.received: list[Received] = []
         self.complaints: list[str] = []
-        told = Orders(secrets=[Secret(SECRET)], plan=plan.parse(answers), **orders)
+        told = Orders(secrets=lambda: [Secret(SECRET)], plan=plan.parse(answers), **orders)
         self.receiver = Receiver(told, SystemClock(), self.received.append, self.complaints.append, limits)
         self.listener = listen_on("127.0.0.1", 0)
         self.url = url_of(self.listener)

@@ -42,13 +42,13 @@ def explained(explainer: Explainer, body: bytes, signature: str | None) -> str |
 
 
 def test_a_body_that_was_changed_on_the_way_is_explained() -> None:
-    said = explained(Explainer(SECRETS, FakeClock()), BODY + b"\n", FITS)
+    said = explained(Explainer(lambda: SECRETS, FakeClock()), BODY + b"\n", FITS)
     assert said is not None
     assert "ends in a newline" in said
 
 
 def test_what_fits_is_missing_or_cannot_be_known_is_not_explained() -> None:
-    explainer = Explainer(SECRETS, FakeClock())
+    explainer = Explainer(lambda: SECRETS, FakeClock())
     assert explainer.explain(VALID, BODY, FITS) is None
     assert explained(explainer, BODY, None) is None
     assert explained(explainer, BODY, "0" * 64) is None
@@ -56,7 +56,7 @@ def test_what_fits_is_missing_or_cannot_be_known_is_not_explained() -> None:
 
 def test_there_is_one_explanation_a_second_at_most_and_none_of_a_large_body() -> None:
     clock = FakeClock()
-    explainer = Explainer(SECRETS, clock)
+    explainer = Explainer(lambda: SECRETS, clock)
     large = b" " * 100_000
     assert explained(explainer, large + b"\n", sign("new", large)) is None
     assert explained(explainer, BODY + b"\n", FITS) is not None
