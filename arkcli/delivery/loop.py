@@ -84,7 +84,8 @@ class Loop:
         self._stopping = stopping
         self._answering: deque[Course[Any]] = deque()
         self._silent: deque[Course[Any]] = deque()
-        self._active: set[Course[Any]] = set()
+        #: In the order in which they joined.
+        self._active: dict[Course[Any], None] = {}
         self._silent_in_flight = 0
         self._failure: Exception | None = None
         #: How many attempts this machine can make at once, and until when none is begun, since it could not.
@@ -131,7 +132,7 @@ class Loop:
         except Exception as error:
             self._failure = error
             return
-        self._active.update(courses)
+        self._active.update(dict.fromkeys(courses))
         # Also those that had nothing due: something may have come, though none of their attempts has ended.
         for course in self._active:
             self._line_up(course)
@@ -241,5 +242,5 @@ class Loop:
             self._leave(course)
 
     def _leave(self, course: Course[Any]) -> None:
-        self._active.discard(course)
+        self._active.pop(course, None)
         course.source.finish()

@@ -28,7 +28,8 @@ def test_the_json_of_a_drain(world: World, receive: Receive) -> None:
     result = world.ark("drain", "--json")
     assert result.status == 0
     assert result.json.keys() == {
-        "attempted", "delivered", "retrying", "dead", "skipped", "left_out", "held", "duration_s", "destinations",
+        "attempted", "delivered", "retrying", "dead", "skipped", "left_out", "held", "held_back", "broken",
+        "duration_s", "destinations",
     }  # fmt: skip
     counts = {key: result.json[key] for key in ("attempted", "delivered", "retrying", "dead", "skipped")}
     assert counts == {"attempted": 4, "delivered": 2, "retrying": 2, "dead": 0, "skipped": 0}

@@ -10,6 +10,8 @@ from arkcli.errors import NotRecorded
 
 #: More than the outcomes of all attempts that are under way at once take, and the blocks they begin. Bytes.
 _SIZE: Final = 1024 * 1024
+#: With fewer free descriptors than this, an attempt needs the one that the reserve would take.
+_MANY_DESCRIPTORS: Final = 24
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -24,7 +26,7 @@ class Reserve:
 
     def hold(self) -> None:
         """Sees to it that there is room. Raises NotRecorded where it cannot be had."""
-        if self._is_held:
+        if self._is_held or files.free_descriptors() < _MANY_DESCRIPTORS:
             return
         try:
             self._descriptor = files.reserve(self._directory, _SIZE)
