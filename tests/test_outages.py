@@ -266,6 +266,8 @@ def test_what_is_under_way_as_the_disk_fills_up_is_written_down(world: World, re
         filler = world.home / "state" / "filler"
 
         def fill(_: Request) -> bytes:
+            if len(server.requests) > 1:
+                return answer(200)
             free = os.statvfs(world.home / "state")
             with filler.open("ab") as file:
                 file.write(b"x" * (free.f_bavail * free.f_frsize))
