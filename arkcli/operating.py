@@ -12,11 +12,13 @@ from arkcli.queue.engine import Pending, Replay, Selection, Standing
 from arkcli.queue.patience import patiently
 
 
-def pending(environment: Environment, destinations: Iterable[Destination]) -> Iterator[tuple[Destination, Pending]]:
-    """Every delivery that is not done, destination by destination."""
+def pending(
+    environment: Environment, destinations: Iterable[Destination], chosen: Selection | None = None
+) -> Iterator[tuple[Destination, Pending]]:
+    """Every delivery that is not done, or those chosen, destination by destination."""
     for destination in destinations:
         with contextlib.closing(environment.queue.view(destination.id)) as view:
-            for found in view.deliveries():
+            for found in view.deliveries(chosen):
                 yield destination, found
 
 
@@ -48,7 +50,8 @@ def missing(
 ) -> list[str]:
     """The ids among those selected of which no delivery is in one of these states, in order."""
     left, wanted = set(selection.event_ids), frozenset(states)
-    for _, found in pending(environment, destinations if left else ()):
+    named = Selection(destination_ids=(), event_ids=selection.event_ids)
+    for _, found in pending(environment, destinations if left else (), named):
         if found.state in wanted:
             left.discard(found.event.id)
         if not left:

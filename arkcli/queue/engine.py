@@ -102,7 +102,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(NamedTuple):
-    """How many events are in the log, and how many bytes they take."""
+    """How many events are in the log, one that was sent again once only, and how many bytes all of it takes."""
 
     events: int
     size: int
@@ -190,8 +190,12 @@ class View(Protocol):
     def standing(self) -> Standing:
         """The counts, and what is due next."""
 
-    def deliveries(self) -> Iterator[Pending]:
-        """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
+    def deliveries(self, chosen: Selection | None = None) -> Iterator[Pending]:
+        """Every delivery that is not done, or those chosen, whatever destinations that names.
+
+        All of them come in order: what is retrying, longest first, then what waits, then what is dead. A few that are
+        chosen cost little, however many others there are.
+        """
 
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
@@ -283,6 +287,9 @@ class Queue(Protocol):
 
     def find(self, event_id: str) -> Event | None:
         """The event as it was first accepted under an id, as of the last look; None when there is none (any more)."""
+
+    def find_prefix(self, beginning: str) -> Sequence[Event]:
+        """The events whose ids begin so, by id, each as it was first accepted: two at most, which is one too many."""
 
     def events(self) -> Iterator[Event]:
         """Every event in the log, oldest first, as of the last look. One that was sent again may come again."""

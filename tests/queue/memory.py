@@ -240,10 +240,11 @@ class MemoryView:
             outage=place.outage,
         )
 
-    def deliveries(self) -> Iterator[Pending]:
+    def deliveries(self, chosen: Selection | None = None) -> Iterator[Pending]:
         retrying = sorted(self._place.in_state(State.RETRYING), key=lambda entry: -entry.attempt)
         for entry in (*retrying, *self._place.in_state(State.WAITING), *self._place.in_state(State.DEAD)):
-            yield entry.pending
+            if chosen is None or chosen.holds(entry.pending):
+                yield entry.pending
 
     def is_waiting(self, event: Event) -> bool:
         return isinstance(event, _Event) and any(entry.is_first_of(event) for entry in self._place.entries)
@@ -356,6 +357,10 @@ class MemoryQueue:
 
     def find(self, event_id: str) -> _Event | None:
         return next((event for event in self.content.events if event.id == event_id), None)
+
+    def find_prefix(self, beginning: str) -> list[_Event]:
+        ids = sorted({event.id for event in self.content.events if event.id.startswith(beginning)})
+        return [event for found in ids[:2] if (event := self.find(found)) is not None]
 
     def events(self) -> Iterator[_Event]:
         return iter(list(self.content.events))

@@ -2,12 +2,19 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged, DeadLine
+from arkcli.queue.local.positions import Positions
+
+#: How much is read at once, in bytes.
+_PIECE: Final = 1 << 20
 
 
 class DeadLetters:
@@ -19,19 +26,40 @@ class DeadLetters:
 
     def __iter__(self) -> Iterator[DeadLine]:
         """The dead letters, oldest first. Damaged lines are passed over."""
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            for line in file:
-                for text in lines.pieces(line.removesuffix(b"\n")):
-                    with contextlib.suppress(Damaged):
-                        yield lines.decode_dead(text)
+        return (letter for line in self._lines() for letter in _letters(line))
 
-    def positions(self) -> set[int]:
-        """Where in the event log the dead events stood."""
-        return {letter.pos for letter in self}
+    def of(self, event_id: str) -> Iterator[DeadLine]:
+        """The dead letters of one event, oldest first. The others are not looked at one by one."""
+        needle = b'"id":%b,' % msgspec.json.encode(event_id)
+        rest = b""
+        for piece in self._pieces():
+            found, _, rest = (rest + piece).rpartition(b"\n")
+            for line in found.split(b"\n") if needle in found else ():
+                if needle in line:
+                    yield from (letter for letter in _letters(line) if letter.id == event_id)
+        yield from (letter for letter in _letters(rest) if letter.id == event_id)
+
+    def _pieces(self) -> Iterator[bytes]:
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+    def positions(self, newest: int | None = None) -> Positions:
+        """Where in the event log the dead events stood, or those in the last so many bytes.
+
+        Only the beginning of each line is looked at.
+        """
+        found = Positions()
+        for line in self._lines(newest):
+            for text in [line] if line.count(lines.OPENING) == 1 else lines.pieces(line.removesuffix(b"\n")):
+                found.add(lines.position_of(text))
+        return found
+
+    def _lines(self, newest: int | None = None) -> Iterator[bytes]:
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=_PIECE) as file:
+            if newest is not None:
+                file.seek(max(os.fstat(file.fileno()).st_size - newest, 0))
+            yield from file
 
     def keep(self, letters: Iterable[DeadLine]) -> None:
         """Adds letters, and returns when they are on stable storage. A torn last line is cut first."""
@@ -50,9 +78,15 @@ class DeadLetters:
         finally:
             os.close(descriptor)
 
-    def discard(self, positions: set[int]) -> None:
+    def discard(self, positions: Container[int]) -> None:
         """Takes out the events that stood at these positions in the event log, by replacing the file as a whole."""
         files.replace(self._path, (lines.encode_dead(letter) for letter in self if letter.pos not in positions))
+
+
+def _letters(line: bytes) -> Iterator[DeadLine]:
+    for text in lines.pieces(line.removesuffix(b"\n")):
+        with contextlib.suppress(Damaged):
+            yield lines.decode_dead(text)
 
 
 def _mended_end(descriptor: int) -> tuple[int, bytes]:

@@ -63,7 +63,7 @@ class _Place:
         self._letters = DeadLetters(directory / "dead.jsonl")
         self.view = View(destination_id, directory, log, self.journal, self._letters, schedule)
         # A damaged line makes the journal fold its state again. So read all retries before using the state.
-        self.view.needed_from()
+        self.view.needed_from(log.end)
         self.view.close()
         self.first = self.journal.state.first
         self.died_at = {letter.pos: times.from_text(letter.died_at) for letter in self.letters()}

@@ -1,11 +1,9 @@
 """The event log: every accepted event, once, in order. docs/internals.md, sections 2 and 4."""
 
-import contextlib
 import errno
-import mmap
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,13 +11,16 @@ from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
+from arkcli.queue.local.addressed import Addressed, Counts, Replacing
+from arkcli.queue.local.index import Index
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
+from arkcli.queue.local.table import Row
 
 _CACHED_BLOCKS: Final = 16
-#: How much of a segment is searched before its pages are given back, in bytes.
-_WINDOW: Final = 8 * 1024 * 1024
+#: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
+_KEPT_FOR: Final = 8 * 1024 * 1024
 
 
 class Gap(NamedTuple):
@@ -39,6 +40,9 @@ class EventLog:
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
         self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
+        worth = max(segment_size // _KEPT_FOR, 1)
+        self._addressed = Addressed(directory / "index", self._segments, worth)
+        self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
         self.look()
 
     @property
@@ -71,6 +75,9 @@ class EventLog:
         With `unique`, a draft whose id is in the log already is not written: the event that has it is returned instead.
         Raises NotAccepted; the log is then as it was.
         """
+        if unique:
+            # What is there by now is looked through while others may go on.
+            self._ids.cover(self.start, self.look())
         with self._lock.held():
             try:
                 return self._accept(drafts, unique=unique)
@@ -179,55 +186,78 @@ class EventLog:
 
     def find(self, event_id: str) -> StoredEvent | None:
         """The first event that has an id, among those in the log."""
-        return self._find(event_id, self._end)
+        return next(self.find_all(event_id), None)
+
+    def find_all(self, event_id: str) -> Iterator[StoredEvent]:
+        """Every event that has an id, oldest first: it may have been sent again."""
+        return self._with_id(event_id, self._end, keep=True)
+
+    def find_prefix(self, beginning: str) -> list[StoredEvent]:
+        """The first events of at most two ids that begin so."""
+        keys = self._ids.keys(beginning, self.start, self._end)
+        return list(islice((event for key in keys if (event := self.find(key)) is not None), 2))
 
     def _find(self, event_id: str, end: int) -> StoredEvent | None:
-        needle = b'"id":"%b","at":"' % event_id.encode()
-        for start, path in self._segments.paths():
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                size = min(os.fstat(file.fileno()).st_size, end - start)
-                if size <= 0:
-                    continue
-                with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as view:
-                    for found in _places(view, needle):
-                        begin = view.rfind(b"\n", 0, found) + 1
-                        stop = view.find(b"\n", found)
-                        event = _event_in(view[begin:stop], start + begin)
-                        # The body may hold an object that looks the same.
-                        if event is not None and event.id == event_id:
-                            return event
-        return None
+        return next(self._with_id(event_id, end), None)
 
-    def count_broadcast(self, position: int) -> int | None:
-        """How many events there are from a position on; None when some of them are not for everybody.
+    def _with_id(self, event_id: str, end: int, *, keep: bool = False) -> Iterator[StoredEvent]:
+        self._ids.cover(self.start, end, keep=keep)
+        for _, position, length, _ in self._ids.rows(event_id, self.start, end):
+            event = _event_in(self._segments.read(position, length)[:-1], position)
+            if event is not None and event.id == event_id:
+                yield event
 
-        Reads two lines, however many events that is.
+    def _scan_ids(self, begin: int, end: int) -> Iterator[tuple[list[Row], int]]:
+        while begin < end:
+            found, following = self._segments.block(begin, end)
+            if following == begin:
+                return
+            begin = following
+            ids = ((lines.id_of(line.text), line) for line in found if line.is_whole)
+            yield [(known, line.start, line.end - line.start, "") for known, line in ids if known], begin
+
+    def count_for(self, destination_id: str, begin: int, end: int) -> int:
+        """How many events of a stretch are for a destination, whether they can be read or not.
+
+        Reads a few lines, however many events that is.
         """
-        if position >= self._end:
+        first = self._addressed.counts(begin, self._end)
+        if first is None:
             return 0
-        seq, addressed = self._count(self._end)
-        first = self.event_line_counts(position)
-        return seq - first[0] if first is not None and first[1] == addressed else None
+        last = self._counts_at_end if end >= self._end else self._addressed.counts_behind(end)
+        last = last or self._addressed.counts(end, self._end) or self._counts_at_end
+        own = self._addressed.count(destination_id, begin, end) if last.addressed != first.addressed else 0
+        return max(last.broadcast - first.broadcast, 0) + own
 
-    def event_line_counts(self, position: int) -> tuple[int, int] | None:
-        """`seq` of the line at a position, and `addressed` as it is before that line; None when it is damaged."""
-        found, _ = self._segments.block(position, self._end)
-        if not found:
-            return None
-        try:
-            following, addressed = lines.event_counts(found[0].text)
-            event = lines.decode_event(found[0].text, found[0].start)
-        except Damaged:
-            return None
-        return following - 1, addressed - (event.to is not None)
+    @property
+    def _counts_at_end(self) -> Counts:
+        seq, addressed = self._count(self._end)
+        return Counts(seq - addressed, addressed)
+
+    def replacing(self, destination_id: str, position: int) -> Iterator[Replacing]:
+        """The lines from a position on that are to take the place of a delivery to a destination. Reads no bodies."""
+        first = self._addressed.counts(position, self._end)
+        if first is None or first.addressed == self._counts_at_end.addressed:
+            return iter(())
+        return self._addressed.replacing(destination_id, position, self._end)
+
+    def without_broadcast(self, position: int) -> int:
+        """How far on from a line's start no event is for everybody: the next one is at most a block behind that."""
+        return self._addressed.without_broadcast(position, self._end)
+
+    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """The lines of a stretch that are for a destination by name: position and length."""
+        return self._addressed.own(destination_id, begin, end)
 
     @property
     def totals(self) -> tuple[int, int]:
-        """How many events are in the log, and how many bytes they take."""
-        if self._end <= self.start:
-            return 0, 0
-        first = self.event_line_counts(self.start)
-        return self._count(self._end)[0] - (first[0] if first else 0), self._end - self.start
+        """How many events are in the log, and how many bytes all its lines take. What was sent again counts once."""
+        first = self._addressed.counts(self.start, self._end)
+        if first is None:
+            return 0, max(self._end - self.start, 0)
+        last = self._counts_at_end
+        again = self._addressed.sent_again(self.start, self._end) if last.addressed != first.addressed else 0
+        return sum(last) - sum(first) - again, self._end - self.start
 
     def expired(self, before: int) -> int:
         """The position up to which whole segments hold only events accepted before a time (milliseconds, UTC)."""
@@ -247,9 +277,13 @@ class EventLog:
             self._segments.look()
             self._segments.remove_before(position)
             self._blocks.clear()
+            self._addressed.index.prune()
+            self._ids.prune()
 
     def close(self) -> None:
         """Closes what is open."""
+        self._addressed.index.close()
+        self._ids.close()
         self._segments.close()
         self._lock.close()
 
@@ -262,17 +296,6 @@ def _placed(draft: Draft, position: int, length: int) -> StoredEvent:
 def is_for(event: Event, destination_id: str) -> bool:
     """Whether an event is for a destination."""
     return event.to is None or destination_id in event.to
-
-
-def _places(view: mmap.mmap, needle: bytes) -> Iterator[int]:
-    """Where some bytes stand in a mapped file, which is forgotten again on the way: it may be larger than memory."""
-    for begin in range(0, len(view), _WINDOW):
-        end = min(begin + _WINDOW + len(needle) - 1, len(view))
-        found = view.find(needle, begin, end)
-        while found >= 0:
-            yield found
-            found = view.find(needle, found + 1, end)
-        view.madvise(mmap.MADV_DONTNEED, begin, min(_WINDOW, len(view) - begin))
 
 
 def _event_in(text: bytes, position: int) -> StoredEvent | None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from arkcli import files, times
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
@@ -134,11 +136,19 @@ class Journal:
         self._unsaved += len(found)
         return found, following
 
-    def entries(self, needle: bytes = b"", until: int | None = None) -> Iterator[AttemptLine | DropLine]:
-        """What the journal tells, oldest first, up to its end as it is now, or to a position before that.
+    def telling_of(
+        self, event_id: str, begin: int = 0, end: int | None = None
+    ) -> Iterator[tuple[Line, AttemptLine | DropLine]]:
+        """What the journal tells of an event, oldest first, up to its end as it is now or a position before that."""
+        needle = b'"id":%b,' % msgspec.json.encode(event_id)
+        end = self.end if end is None else end
+        for line in self._segments.holding(needle, max(begin, self._segments.start), end):
+            entry = self.decode(line)
+            if isinstance(entry, AttemptLine | DropLine) and entry.id == event_id:
+                yield line, entry
 
-        With a needle, only lines that hold these bytes.
-        """
+    def entries(self, until: int | None = None) -> Iterator[AttemptLine | DropLine]:
+        """What the journal tells, oldest first, up to its end as it is now, or to a position before that."""
         end, position = self.end, self._segments.start
         end = end if until is None else min(until, end)
         while position < end:
@@ -147,7 +157,7 @@ class Journal:
                 return
             position = following
             for line in found:
-                entry = self.decode(line) if needle in line.text else None
+                entry = self.decode(line)
                 if isinstance(entry, AttemptLine | DropLine):
                     yield entry
 
@@ -217,6 +227,10 @@ class Journal:
         if expired > starts[0]:
             self.save()
             self._segments.remove_before(expired)
+
+    def passed_over(self, events: int) -> None:
+        """Counts events that turned out to be finished, or for others: a checkpoint saves passing over them again."""
+        self._unsaved += events
 
     def save_if_worth_it(self, *, going_on: bool = False) -> None:
         """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""

@@ -4,19 +4,30 @@ There are five lanes, and each is first in, first out. A lane's head is known wi
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
 from arkcli.model import Outcome
+from arkcli.queue.local import lines
+from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DropLine
+from arkcli.queue.local.progress import Progress
 from arkcli.queue.local.segments import Line
 from arkcli.queue.local.stored import Instead, StoredDelivery, StoredEvent
 from arkcli.schedule import RetrySchedule
 
+_RETRIED: Final = Outcome.FAILED
 _FAILED: Final = b'"outcome":"failed"'
+#: Where less than one event in so many is for a destination, its own are read one by one.
+_SPARSE: Final = 8
+#: How many of those are read at once.
+_AT_ONCE: Final = 32
+#: Passing over so many bytes saves the next run as much as passing over a line.
+_LINE: Final = 1024
 
 
 class Lane(Protocol):
@@ -89,6 +100,8 @@ class Arrivals:
         self._position = journal.state.first.cursor
         self._starts_at = 0
         self._read: deque[StoredEvent] = deque()
+        #: Whether what was read last was for others, nearly all of it.
+        self._is_sparse = False
 
     def behind(self, event: StoredEvent) -> "Arrivals":
         """A reading of what was accepted after an event, which shares with this one what is under way."""
@@ -116,6 +129,8 @@ class Arrivals:
             if self._position < self._log.start:
                 self._position = self._log.start
                 progress.skip_to(self._position)
+            if self._is_sparse and self._read_own(progress):
+                continue
             events, following = self._log.block(self._position)
             if following == self._position:
                 break
@@ -131,6 +146,31 @@ class Arrivals:
                 else:
                     progress.finish(position, position + event.length, 0)
             self._position = following
+            self._is_sparse = len(self._read) * _SPARSE < len(events)
+            self._journal.passed_over(len(events) - len(self._read))
+
+    def _read_own(self, progress: Progress) -> bool:
+        """Reads what is for this destination by name, and passes over the rest, up to where something is for everybody.
+
+        False when that is here.
+        """
+        begin = self._position
+        until = self._log.without_broadcast(begin)
+        own = list(islice(self._log.own(self._destination_id, begin, until), _AT_ONCE))
+        for start, length in own:
+            progress.pass_over(self._position, start)
+            self._position = start + length
+            if progress.passed(start) is None and start not in self._under_way.events:
+                event = self._log.event_at(start, length)
+                if event is not None and is_for(event, self._destination_id):
+                    self._read.append(event)
+                else:
+                    progress.pass_over(start, self._position)
+        if len(own) < _AT_ONCE:
+            progress.pass_over(self._position, until)
+            self._position, self._is_sparse = max(self._position, until), False
+        self._journal.passed_over((self._position - begin) // _LINE)
+        return self._position > begin
 
     def due_at(self) -> int | None:
         """When the oldest event was accepted: it has been due since."""
@@ -145,9 +185,10 @@ class Arrivals:
         """Whether there is one."""
         return bool(self._read) or self.head() is not None
 
-    def skip(self) -> StoredEvent:
-        """Takes the head off, and does nothing about it."""
-        return self._read.popleft()
+    def each(self) -> Iterator[StoredEvent]:
+        """Takes off the heads, and does nothing about them."""
+        while self.head() is not None:
+            yield self._read.popleft()
 
     def pop(self, most: int) -> list[StoredDelivery]:
         """The first attempts of the oldest events that have been read.
@@ -158,7 +199,7 @@ class Arrivals:
         while self._read and len(found) < most:
             event = self._read.popleft()
             instead = event.instead.get(self._destination_id) if event.instead else None
-            if instead is None or self.may_replace(event, instead):
+            if instead is None or self.may_replace(instead, id_sum(event.id)):
                 delivery = StoredDelivery(event, 1, None, instead)
                 # At once, since the next one may want the same place.
                 self._under_way.begin(delivery)
@@ -171,7 +212,7 @@ class Arrivals:
         """Takes off the heads that were to take the place of a delivery that went on: nothing is due by them."""
         while (event := self.head()) is not None and event.instead:
             instead = event.instead.get(self._destination_id)
-            if instead is None or self.may_replace(event, instead):
+            if instead is None or self.may_replace(instead, id_sum(event.id)):
                 return
             self._read.popleft()
             self._void(event)
@@ -179,8 +220,11 @@ class Arrivals:
     def _void(self, event: StoredEvent) -> None:
         self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
 
-    def may_replace(self, event: StoredEvent, instead: Instead) -> bool:
-        """Whether that delivery of the event still waits, and is not being attempted at this moment."""
+    def may_replace(self, instead: Instead, event_sum: int) -> bool:
+        """Whether that delivery of the event still waits, and is not being attempted at this moment.
+
+        `event_sum` is the event's `id_sum`.
+        """
         attempt, start, length = instead
         if attempt == self._journal.state.beyond:
             return self._is_dead(start)
@@ -190,7 +234,7 @@ class Arrivals:
             return False
         # After a power failure other lines may stand where the journal ended once.
         entry = self._journal.entry_at(start, length)
-        return isinstance(entry, AttemptLine) and (entry.id, entry.attempt) == (event.id, attempt - 1)
+        return isinstance(entry, AttemptLine) and (id_sum(entry.id), entry.attempt) == (event_sum, attempt - 1)
 
 
 class Waiting(NamedTuple):
@@ -282,9 +326,31 @@ class Retries:
         head = self.head()
         return head is not None and self._schedule.is_due(self._attempt, head.failed_at, now)
 
-    def skip(self) -> Waiting:
-        """Takes the head off, and does nothing about it."""
-        return self._read.popleft()
+    def each(self) -> Iterator[Waiting]:
+        """Takes off the heads, and does nothing about them."""
+        while self.head() is not None:
+            yield self._read.popleft()
+
+    def oldest(self, below: int) -> int:
+        """Where the oldest event stands of which a retry waits, when that is below a position; else that position.
+
+        The lines of younger ones are not decoded.
+        """
+        progress = self._state.lanes[self._attempt - 1]
+        position = progress.cursor if self._journal.state.retrying[self._attempt - 1] else self._state.journal
+        while position < self._state.journal:
+            block, position = self._journal.block(progress.passed(position) or position)
+            if not block:
+                break
+            for line in block:
+                if not line.is_whole and not self._is_settled(line.start) and self._journal.rebuild(line.start):
+                    return below
+                is_older = lines.position_of(line.text) < below and self._words in line.text and _FAILED in line.text
+                if is_older and not self._is_settled(line.start):
+                    entry = self._journal.decode(line)
+                    if isinstance(entry, AttemptLine) and (entry.attempt, entry.outcome) == (self._attempt, _RETRIED):
+                        below = entry.pos
+        return below
 
     def pop(self, most: int) -> list[StoredDelivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
         """The next attempt of the head; nothing when its event cannot be read: then it is given up in the journal."""

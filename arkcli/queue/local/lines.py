@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import zlib
 from typing import Final, TypeVar
 
@@ -47,7 +48,9 @@ def check(line: bytes) -> None:
         raise Damaged("the checksum does not fit" if looks_sealed else "not a sealed line")
 
 
-class _EventLine(msgspec.Struct, gc=False):
+class EventHead(msgspec.Struct, gc=False):
+    """An event line without its body. Its keys are those of the file."""
+
     seq: int
     addressed: int
     id: str
@@ -147,8 +150,11 @@ class _SnapshotLine(msgspec.Struct):
 #: What a decoder raises.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STORED: Final = (StoredDraft, StoredEvent)
+_COUNTS: Final = re.compile(rb'"seq":(\d+),"addressed":(\d+),')
+_ID: Final = re.compile(_COUNTS.pattern + rb'"id":"(?P<id>[^"]*)"')
+_POSITION: Final = re.compile(rb'"pos":(-?\d+),')
 _encoder: Final = msgspec.json.Encoder()
-_events: Final = msgspec.json.Decoder(_EventLine)
+_events: Final = msgspec.json.Decoder(EventHead)
 _dead: Final = msgspec.json.Decoder(DeadLine)
 _attempts: Final = msgspec.json.Decoder(AttemptLine)
 _drops: Final = msgspec.json.Decoder(DropLine)
@@ -191,6 +197,31 @@ def event_counts(line: bytes) -> tuple[int, int]:
     check(line)
     decoded = _decode(_events, _split_off_body(line)[0])
     return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
+
+
+def id_of(line: bytes) -> str | None:
+    """The id in an event line that is known to be whole; None where it is not an event."""
+    found = _ID.match(line, SEALED)
+    return None if found is None else found["id"].decode()
+
+
+def counts_before(line: bytes) -> tuple[int, int]:
+    """`seq` and `addressed` of an event line that is known to be whole: how many stand before it. Raises Damaged."""
+    found = _COUNTS.match(line, SEALED)
+    if found is None:
+        raise Damaged("it is not an event")
+    return int(found[1]), int(found[2])
+
+
+def head_of(line: bytes) -> EventHead:
+    """All of an event line that is known to be whole but its body. Raises Damaged."""
+    return _decode(_events, _split_off_body(line)[0])
+
+
+def position_of(line: bytes) -> int:
+    """The position of the event that a journal line or a dead letter tells of; -1 where it tells of none."""
+    found = _POSITION.match(line, SEALED)
+    return -1 if found is None else int(found[1])
 
 
 def encode_dead(line: DeadLine) -> bytes:

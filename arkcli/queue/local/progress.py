@@ -1,7 +1,7 @@
 """How far a reader of lines has come, when lines are finished out of order."""
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int, int]
 
@@ -56,6 +56,16 @@ class Progress:
             self._counts.insert(right, count)
         return True
 
+    def pass_over(self, start: int, end: int) -> None:
+        """Marks a stretch as finished, of which nothing is left that counts."""
+        while start < end:
+            passed = self.passed(start)
+            if passed is None:
+                right = bisect_right(self._starts, start)
+                passed = min([end, *self._starts[right : right + 1]])
+                self.finish(start, passed, 0)
+            start = passed
+
     def passed(self, start: int) -> int | None:
         """The end of the finished stretch that holds `start`; None when the line there is not finished."""
         if start < self.cursor:
@@ -80,9 +90,16 @@ class Progress:
         """What is finished ahead of the cursor, in order."""
         return list(zip(self._starts, self._ends, self._counts, strict=True))
 
-    def ahead(self, end: int) -> int:
-        """How many lines are finished ahead of the cursor, in the ranges that begin before `end`."""
-        return sum(self._counts[: bisect_left(self._starts, end)])
+    def unfinished(self, end: int) -> Iterator[tuple[int, int]]:
+        """The stretches before `end` that are not finished, in order."""
+        begin = self.cursor
+        for start, stop in zip(self._starts, self._ends, strict=True):
+            if start >= end:
+                break
+            yield begin, start
+            begin = stop
+        if begin < end:
+            yield begin, end
 
     def _remove(self, index: int) -> None:
         del self._starts[index], self._ends[index], self._counts[index]

@@ -311,6 +311,10 @@ class LocalQueue:
         """The event as it was first accepted under an id; None when the log has none (any more)."""
         return self._log.find(event_id)
 
+    def find_prefix(self, beginning: str) -> list[StoredEvent]:
+        """The first events of at most two ids that begin so. See `EventLog.find_prefix`."""
+        return self._log.find_prefix(beginning)
+
     @property
     def totals(self) -> Totals:
         """How many events are in the log, and how many bytes they take."""
@@ -354,7 +358,7 @@ class LocalQueue:
         for destination_id in everybody if expired > self._log.start else ():
             # One that has been removed meanwhile needs nothing; of a broken one, nobody knows what it needs.
             with self._noted(destination_id), contextlib.closing(self.view(destination_id)) as view:
-                expired = min(expired, view.needed_from())
+                expired = view.needed_from(expired)
             if destination_id in self._broken:
                 expired = self._log.start
         if expired > self._log.start:

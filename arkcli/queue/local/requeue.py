@@ -49,8 +49,8 @@ def retry(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
 
     def again() -> Iterator[StoredDraft]:
         for destination_id in selection.destination_ids:
-            for found in _pending(queue, destination_id):
-                if found.state is not State.WAITING and selection.holds(found):
+            for found in _pending(queue, destination_id, selection):
+                if found.state is not State.WAITING:
                     event, key = found.event, {destination_id: found.key}
                     yield StoredDraft(event.id, event.name, at, event.body, (destination_id,), key)
 
@@ -62,10 +62,10 @@ def drop(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
     dropped = 0
     for destination_id in selection.destination_ids:
         if dry:
-            dropped += sum(map(selection.holds, _pending(queue, destination_id)))
+            dropped += sum(1 for _ in _pending(queue, destination_id, selection))
             continue
         with queue.held(destination_id, "drop") as claim:
-            chosen = filter(selection.holds, _pending(queue, destination_id))
+            chosen = _pending(queue, destination_id, selection)
             at, beyond = times.to_text(now), claim.beyond
             lines = (tuple(_drop_lines(found, destination_id, at, beyond)) for found in chosen)
             for batch in _batches(lines, len):
@@ -74,9 +74,9 @@ def drop(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
     return dropped
 
 
-def _pending(queue: Places, destination_id: str) -> Iterator[StoredPending]:
+def _pending(queue: Places, destination_id: str, selection: Selection) -> Iterator[StoredPending]:
     with closing(queue.view(destination_id)) as view:
-        yield from view.deliveries()
+        yield from view.deliveries(selection)
 
 
 def _drop_lines(found: StoredPending, destination_id: str, at: str, beyond: int) -> Iterator[DropLine]:
@@ -95,7 +95,8 @@ def replay(queue: Places, chosen: Replay, now: int, end: int, *, dry: bool) -> i
     at = times.to_text(now)
     with ExitStack() as stack:
         views = {found: stack.enter_context(closing(queue.view(found))) for found in chosen.destination_ids}
-        targets = {found: _Target(view) for found, view in views.items()}
+        among = Selection(destination_ids=(), event_ids=chosen.event_ids) if chosen.event_ids else None
+        targets = {found: _Target(view, among) for found, view in views.items()}
         drafts = (
             StoredDraft(
                 event.id, event.name, at, event.body, tuple(places), {to: key for to, key in places.items() if key}
@@ -132,11 +133,11 @@ def _holds(chosen: Replay, event: StoredEvent) -> bool:
 class _Target:
     """What is pending at a destination, by event id: what a replayed event must take the place of, or leave alone."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, among: Selection | None) -> None:
         self.view = view
         self.keys: dict[str, Instead] = {}
         self.waiting: set[str] = set()
-        for found in view.deliveries():
+        for found in view.deliveries(among):
             if found.state is not State.WAITING:
                 self.keys[found.event.id] = found.key
             elif found.event.instead is not None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -99,8 +100,7 @@ class Segments:
         if position >= end:
             return [], position
         following = bisect_right(self._starts, position)
-        limit = self._starts[following] if following < len(self._starts) else end
-        limit = min(limit, end)
+        limit = self._limit(position, end)
         size = BLOCK_SIZE
         while True:
             data = self._read(position, min(size, limit - position))
@@ -115,6 +115,60 @@ class Segments:
             if size >= _LONGEST_LINE:
                 return [Line(position, position + len(data), b"")], position + len(data)
             size *= 4
+
+    def line_from(self, position: int, end: int) -> Line | None:
+        """The first whole line that begins at a position or behind it; None when none does before `end`.
+
+        The position may be within a line: whatever stands in that one is not taken for a line.
+        """
+        position = max(position, self.start)
+        if self.start < position < end and position not in self._starts:
+            position = self._behind_newline(position - 1, end)
+        while position < end:
+            following = self._behind_newline(position, end)
+            if following - position <= _LONGEST_LINE:
+                text = self.read(position, following - position).removesuffix(b"\n")
+                if lines.is_whole(text):
+                    return Line(position, following, text, is_whole=True)
+            position = following
+        return None
+
+    def _behind_newline(self, position: int, end: int) -> int:
+        """The position behind the next newline; where none comes before that, the segment's end or `end`."""
+        limit, size = self._limit(position, end), 4096
+        while data := self.read(position, min(size, limit - position)):
+            cut = data.find(b"\n") + 1
+            if cut:
+                return position + cut
+            position += len(data)
+            size = BLOCK_SIZE
+        return limit
+
+    def _limit(self, position: int, end: int) -> int:
+        """Where the segment ends that a position is in, or `end` if that comes first."""
+        following = bisect_right(self._starts, position)
+        return min(self._starts[following], end) if following < len(self._starts) else end
+
+    def holding(self, needle: bytes, position: int, end: int) -> Iterator[Line]:
+        """The lines from a position on that hold some bytes; all others are not looked at one by one."""
+        while position < end:
+            size = min(8 * BLOCK_SIZE, self._limit(position, end) - position)
+            data = self.read(position, size)
+            cut = data.rfind(b"\n") + 1
+            if not cut:
+                # A very long line, or the end of a segment.
+                found, following = self.block(position, end)
+                if following == position:
+                    return
+                yield from (line for line in found if needle in line.text)
+                position = following
+                continue
+            begin = data.find(needle, 0, cut)
+            while begin >= 0:
+                begin, stop = data.rfind(b"\n", 0, begin) + 1, data.find(b"\n", begin)
+                yield from (line for line in _split(position + begin, data[begin : stop + 1]) if needle in line.text)
+                begin = data.find(needle, stop, cut)
+            position += cut
 
     def tail(self, end: int, size: int) -> list[Line]:
         """The complete lines within the last so many bytes before a position, oldest first."""

@@ -95,6 +95,11 @@ class DestinationState:
                 self.lanes[lane].skip_to(start)
             self.retrying[lane] += 1
 
+    def awaits_retry(self, line: AttemptLine, start: int) -> bool:
+        """Whether the journal line that begins there tells of a failure after which another attempt is to come."""
+        lane = line.attempt - 1
+        return line.outcome is _FAILED and lane < len(self.lanes) and self.lanes[lane].passed(start) is None
+
     def snapshot(self) -> Snapshot:
         """What brings the state back to here."""
         for lane, waiting in enumerate(self.retrying):

@@ -1,27 +1,46 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from arkcli import times
 from arkcli.model import Attempt, Event, State
-from arkcli.queue.engine import Outage, Standing
+from arkcli.queue.engine import Outage, Selection, Standing
+from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
-from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
-from arkcli.queue.local.lines import AttemptLine
+from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay, Waiting
+from arkcli.queue.local.lines import AttemptLine, DeadLine
 from arkcli.queue.local.outage import OutageNote
+from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.state import DestinationState
 from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
 from arkcli.schedule import RetrySchedule
 
+_ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
 #: How much of a journal's end is read first for what others made of an event, in bytes.
 _TAIL: Final = 64 * 1024
+
+
+class _TakenOver:
+    """Deliveries whose place others take."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, Positions] = {}
+
+    def add(self, key: Instead) -> bool:
+        """Takes one in; False when it was there already."""
+        return self._starts.setdefault(key[0], Positions()).add(key[1])
+
+    def __contains__(self, key: Instead) -> bool:
+        return key[1] in self._starts.get(key[0], ())
+
+    def items(self) -> Iterable[tuple[int, Positions]]:
+        """Where they begin, by the attempt that is next."""
+        return self._starts.items()
 
 
 class View:
@@ -54,17 +73,15 @@ class View:
         retrying, dead = list(state.retrying), state.dead
         # What has been removed counts neither as waiting nor as done ahead of what waits.
         state.first.skip_to(self._log.start)
-        waiting = self._log.count_broadcast(state.first.cursor)
-        if waiting is not None:
-            # The journal may tell of events that came after the look at the log; those are not counted either.
-            waiting = max(waiting - state.first.ahead(self._log.end), 0)
-        else:
-            waiting, taken_over = self._count(self._lanes()[0])
-            for attempt, _, _ in taken_over:
-                if attempt == state.beyond:
-                    dead -= 1
-                else:
-                    retrying[attempt - 2] -= 1
+        stretches = state.first.unfinished(self._log.end)
+        waiting = sum(self._log.count_for(self.destination_id, begin, end) for begin, end in stretches)
+        in_vain, taken_over = self._replaced(self._lanes()[0])
+        waiting = max(waiting - in_vain, 0)
+        for attempt, starts in taken_over.items():
+            if attempt == state.beyond:
+                dead -= len(starts)
+            else:
+                retrying[attempt - 2] -= len(starts)
         # Only now: finding the event of a retry may look at the log once more, and the counts are as of one moment.
         lanes = self._lanes()
         # Where nothing waits, what arrived was to take the place of deliveries that went on.
@@ -84,53 +101,81 @@ class View:
     def _outage(self) -> Outage | None:
         return OutageNote(self.place / "outage.json").read()
 
-    def _count(self, arrivals: Arrivals) -> tuple[int, set[Instead]]:
-        """How many events wait, read one by one, and the deliveries whose place some of them will take."""
-        taken_over: set[Instead] = set()
-        return sum(1 for _ in self._arriving(arrivals, taken_over)), taken_over
-
-    def _arriving(self, arrivals: Arrivals, taken_over: set[Instead]) -> Iterator[StoredEvent]:
-        """The events that wait for their first attempt; the deliveries whose place they take are put into the set."""
-        while arrivals.head() is not None:
-            event = arrivals.skip()
-            instead = event.instead.get(self.destination_id) if event.instead else None
-            if instead is None:
-                yield event
-            elif instead not in taken_over and arrivals.may_replace(event, instead):
-                taken_over.add(instead)
-                yield event
+    def _replaced(self, arrivals: Arrivals) -> tuple[int, _TakenOver]:
+        """How many events wait in vain to take another's place, and the deliveries whose place the others will take."""
+        first, in_vain, taken_over = self._journal.state.first, 0, _TakenOver()
+        for position, instead, event_sum in self._log.replacing(self.destination_id, first.cursor):
+            if first.passed(position) is None:
+                in_vain += not (arrivals.may_replace(instead, event_sum) and taken_over.add(instead))
+        return in_vain, taken_over
 
     @told
-    def deliveries(self) -> Iterator[StoredPending]:
-        """Every delivery that is not done: what is retrying, longest first, then what waits, then what is dead."""
+    def deliveries(self, chosen: Selection | None = None) -> Iterator[StoredPending]:
+        """Every delivery that is not done, or those chosen: what is retrying, longest first, then what waits, then what
+        is dead. Some that are chosen are found without reading the others.
+        """
         self._load()
         arrivals, *retries = self._lanes()
-        # Only an event that is not for everybody can take another's place.
-        broadcast = self._log.count_broadcast(self._journal.state.first.cursor) is not None
-        taken_over = set() if broadcast else self._count(arrivals)[1]
-        for lane in reversed(retries):
-            yield from self._retrying(lane, taken_over)
-        for event in self._arriving(self._lanes()[0], set()):
-            key = (1, event.position, event.length)
-            yield StoredPending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+        ids = frozenset() if chosen is None else chosen.event_ids
+        found = [one for event_id in sorted(ids) for one in self._deliveries_of(event_id, arrivals)]
+        yield from sorted(found, key=lambda one: (_ORDER.index(one.state), -one.attempt))
+        if chosen is not None and not chosen.dead:
+            return
+        taken_over = self._replaced(arrivals)[1]
+        if chosen is None:
+            for lane in reversed(retries):
+                yield from self._retrying(lane.each(), taken_over)
+            arrivals = self._lanes()[0]
+            yield from self._waiting(arrivals.each(), arrivals, _TakenOver())
+        yield from self._dead_among((one for one in self._dead if one.id not in ids), taken_over)
+
+    def _deliveries_of(self, event_id: str, arrivals: Arrivals) -> Iterator[StoredPending]:
+        """Those of one event, by whichever lines of the log."""
+        state = self._journal.state
+        taken_over = _TakenOver()
+        events = (event for event in self._log.find_all(event_id) if is_for(event, self.destination_id))
+        waiting = (event for event in events if state.first.passed(event.position) is None)
+        # First of all, since whose place they take is left out below.
+        yield from self._waiting(waiting, arrivals, taken_over)
+        yield from self._retrying(self._retries_of(event_id), taken_over)
+        yield from self._dead_among(self._dead.of(event_id), taken_over)
+
+    def _retries_of(self, event_id: str) -> Iterator[Waiting]:
+        """The journal's lines by which the retries of an event wait."""
+        state = self._journal.state
+        begin = min((lane.cursor for lane in state.lanes), default=state.journal)
+        for line, entry in self._journal.telling_of(event_id, begin, state.journal):
+            if isinstance(entry, AttemptLine) and state.awaits_retry(entry, line.start):
+                yield Waiting(line.start, line.end, entry, times.from_text(entry.at))
+
+    def _waiting(
+        self, events: Iterable[StoredEvent], arrivals: Arrivals, taken_over: _TakenOver
+    ) -> Iterator[StoredPending]:
+        """Those events that do not wait in vain; the deliveries whose place they take are noted."""
+        for event in events:
+            instead = event.instead.get(self.destination_id) if event.instead else None
+            if instead is None or (arrivals.may_replace(instead, id_sum(event.id)) and taken_over.add(instead)):
+                key = (1, event.position, event.length)
+                yield StoredPending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+
+    def _dead_among(self, letters: Iterable[DeadLine], taken_over: _TakenOver) -> Iterator[StoredPending]:
         beyond = self._journal.state.beyond
-        for letter in self._dead:
+        for letter in letters:
             key = (beyond, letter.pos, letter.len)
             if letter.pos not in self._journal.state.gone and key not in taken_over:
                 yield StoredPending(letter.to_event(), State.DEAD, beyond - 1, None, letter.status, letter.error, key)
 
     @told
-    def needed_from(self) -> int:
-        """The position of the oldest event that this destination still needs."""
+    def needed_from(self, below: int) -> int:
+        """The position of the oldest event that this destination still needs, when that is below another; else that."""
         state = self._load()
         arrivals, *retries = self._lanes()
         arrivals.head()
-        needed = min(state.newly_dead, default=self._log.end)
+        needed = min([below, *state.newly_dead])
         for lane in retries:
-            while lane.head() is not None:
-                needed = min(needed, lane.skip().entry.pos)
+            needed = lane.oldest(needed)
         # Damage makes the lanes fold the state anew; then what it told before is not to be relied on.
-        return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from()
+        return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from(below)
 
     @told
     def is_waiting(self, event: Event) -> bool:
@@ -185,9 +230,7 @@ class View:
         """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""
         state: State | None = None
         attempts = []
-        for entry in self._journal.entries(b'"id":%b,' % msgspec.json.encode(event_id)):
-            if entry.id != event_id:
-                continue
+        for _, entry in self._journal.telling_of(event_id):
             if isinstance(entry, AttemptLine):
                 attempts.append(entry.to_attempt())
                 state = self._schedule.state_after(entry.attempt, entry.outcome)
@@ -201,9 +244,8 @@ class View:
         entries, complete = self._journal.tail(size)
         return [entry.to_attempt() for entry in entries], complete
 
-    def _retrying(self, lane: Retries, taken_over: set[Instead]) -> Iterator[StoredPending]:
-        while lane.head() is not None:
-            start, end, entry, failed_at = lane.skip()
+    def _retrying(self, waiting: Iterable[Waiting], taken_over: _TakenOver) -> Iterator[StoredPending]:
+        for start, end, entry, failed_at in waiting:
             event = self._log.event_at(entry.pos, entry.len)
             key = (entry.attempt + 1, start, end - start)
             if event is not None and key not in taken_over:
@@ -212,7 +254,7 @@ class View:
 
     def _lanes(self) -> tuple[Arrivals, *tuple[Retries, ...]]:
         nothing = UnderWay(self._journal.state.beyond)
-        dead: set[int] | None = None
+        dead: Positions | None = None
 
         def is_dead(position: int) -> bool:
             nonlocal dead

@@ -349,7 +349,9 @@ def test_a_queue_of_the_first_version_is_moved(opened: Opened, path: Path) -> No
         assert sorted(deliveries(target, name), key=str) == sorted(deliveries(queue, name), key=str)
         with closing(queue.view(name)) as old, closing(target.view(name)) as new:
             assert list(new.attempts()) == list(old.attempts())
-            assert new.standing()[:3] == old.standing()[:3]
+            # A line of the old log that is damaged counts as waiting there until somebody has come to it.
+            assert new.standing()[1:3] == old.standing()[1:3]
+            assert new.standing()[0] == sum(found[2] is State.WAITING for found in deliveries(queue, name))
 
 
 # --- who else is there

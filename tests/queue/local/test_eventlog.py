@@ -85,7 +85,7 @@ def test_an_empty_log_has_no_events(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         assert (log.start, log.end, log.look(), log.totals) == (0, 0, 0, (0, 0))
         assert log.block(0) == ([], 0)
-        assert log.count_broadcast(0) == 0
+        assert log.count_for("dst_1", 0, log.end) == 0
         assert log.find("evt_1") is None
 
 
@@ -143,7 +143,7 @@ def test_every_line_says_how_many_stand_before_it_and_how_many_of_those_are_addr
 
 @settings(deadline=None, max_examples=100)
 @given(batches, sizes)
-def test_counting_by_subtraction_is_counting_one_by_one_where_all_events_are_for_everybody(
+def test_counting_by_subtraction_and_by_the_index_is_counting_one_by_one(
     found: list[list[tuple[bytes, tuple[str, ...] | None]]], size: int
 ) -> None:
     with directory() as path, log_in(path, size) as log:
@@ -154,15 +154,17 @@ def test_counting_by_subtraction_is_counting_one_by_one_where_all_events_are_for
         ]
         for position in [*(event.position for event in events), log.end, log.end + 1]:
             behind = [event for event in events if event.position >= position]
-            everybody = all(event.to is None for event in behind)
-            assert log.count_broadcast(position) == (len(behind) if everybody else None)
+            for name in ("dst_1", "dst_2", "dst_other"):
+                assert log.count_for(name, position, log.end) == sum(
+                    event.to is None or name in event.to for event in behind
+                )
 
 
 def test_counting_a_hundred_thousand_waiting_events_reads_two_lines(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         log.accept([draft(number) for number in range(100_000)])
     with log_in(tmp_path) as log, listened() as calls:
-        assert log.count_broadcast(0) == 100_000
+        assert log.count_for("dst_1", 0, log.end) == 100_000
     assert calls.count("pread") <= 4
 
 
@@ -238,7 +240,7 @@ def test_a_reader_stops_before_a_torn_last_line_and_leaves_it_alone(tmp_path: Pa
     with log_in(tmp_path, size) as reader:
         assert read_all(reader) == accepted
         assert reader.look() == accepted[1].position + accepted[1].length
-        assert reader.count_broadcast(0) == 2
+        assert reader.count_for("dst_1", 0, reader.end) == 2
     assert content(tmp_path) == before
 
 
@@ -383,7 +385,7 @@ def test_a_damaged_newline_does_not_make_the_following_lines_count_wrong(tmp_pat
     file.write_bytes(spoiled)
     with log_in(tmp_path) as log:
         log.accept(drafts(3))
-        assert log.count_broadcast(0) == 4
+        assert log.count_for("dst_1", 0, log.end) == 4
         assert log.totals[0] == 4
 
 
@@ -398,7 +400,7 @@ def test_events_whose_segment_is_gone_are_passed(tmp_path: Path) -> None:
         assert 0 < len(left) < 9
         assert read_all(reader) == left
         assert reader.event_at(events[0].position, events[0].length) is None
-        assert reader.count_broadcast(0) == len(left)
+        assert reader.count_for("dst_1", 0, reader.end) == len(left)
         assert reader.totals == (len(left), reader.end - reader.start)
 
 
@@ -415,7 +417,7 @@ def test_a_reader_passes_over_what_another_process_removes_meanwhile(tmp_path: P
             assert reader.find("evt_7") == events[7]
             assert reader.event_at(events[7].position, events[7].length) == events[7]
             assert reader.event_at(events[2].position, events[2].length) in (None, events[2])
-            assert reader.count_broadcast(left[0].position) == 3
+            assert reader.count_for("dst_1", left[0].position, reader.end) == 3
             assert [one for one in read_all(reader) if isinstance(one, StoredEvent)][-3:] == left
 
 

@@ -66,7 +66,11 @@ def histories(draw: st.DrawFn) -> tuple[list[int], int, list[tuple[str, int, int
 def check(progress: Progress, marks: Marks) -> None:
     assert progress.cursor == marks.cursor
     assert progress.ranges == marks.ranges
-    assert progress.ahead(1 << 62) == sum(count for _, _, count in marks.ranges)
+    for end in (progress.cursor, marks.lines[-1][1]):
+        left = [line for line in marks.lines if line[0] not in marks.finished and line[0] < end]
+        unfinished = list(progress.unfinished(end))
+        assert [line for line in marks.lines if any(a <= line[0] < b for a, b in unfinished)] == left
+        assert all(a < b for a, b in unfinished)
     for start, end in marks.lines:
         assert progress.passed(start) == marks.passed(start)
         assert progress.passed(end - 1) == marks.passed(start)
@@ -148,7 +152,25 @@ def test_a_line_that_is_only_passed_over_is_not_counted() -> None:
     progress = Progress()
     progress.finish(10, 20, 0)
     progress.finish(20, 30, 1)
-    assert progress.ahead(1 << 62) == 1
+    assert progress.ranges == [(10, 30, 1)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(histories(), st.integers(0, 15), st.integers(0, 15))
+def test_passing_over_a_stretch_finishes_what_is_left_in_it_and_nothing_else(
+    history: tuple[list[int], int, list[tuple[str, int, int]]], first: int, last: int
+) -> None:
+    starts, joined_at, deeds = history
+    progress, marks = Progress(joined_at), Marks(starts, joined_at)
+    for _, index, count in deeds:
+        progress.finish(*marks.lines[index], count)
+        marks.finish(starts[index], count)
+    begin, end = sorted((starts[first % len(starts)], starts[last % len(starts)]))
+    progress.pass_over(begin, end)
+    for start, _ in marks.lines:
+        if begin <= start < end:
+            marks.finish(start, 0)
+    check(progress, marks)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""Which lines of the event log are for some destinations only, and how far it is to the next one that is for others.
+
+Events for everybody are counted by subtraction: each line says how many stand before it, and how many of those have a
+`to`. For the others there is an index by destination.
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from arkcli.queue.local import lines
+from arkcli.queue.local.index import Index
+from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.segments import BLOCK_SIZE, Line, Segments
+from arkcli.queue.local.stored import Instead
+from arkcli.queue.local.table import Row
+
+#: The key of all lines that send an event again; no destination has such an id.
+_AGAIN: Final = "again"
+
+
+class Counts(NamedTuple):
+    """How many events for everybody, and how many for some, stand before a place in the log."""
+
+    broadcast: int
+    addressed: int
+
+
+class Replacing(NamedTuple):
+    """A line that is to take a delivery's place: where it begins, which delivery, and the `id_sum` of its event."""
+
+    position: int
+    instead: Instead
+    id_sum: int
+
+
+class Addressed:
+    """The lines of one log that have a `to`. Everything up to the `end` that is asked for must be synced."""
+
+    def __init__(self, directory: Path, segments: Segments, worth: int) -> None:
+        """See `Index`."""
+        self._segments = segments
+        self.index = Index(directory, "addressed", segments, self._scan, worth)
+        self._quiet = 0, 0
+
+    def counts(self, position: int, end: int) -> Counts | None:
+        """The counts at a line's start, or at the first line behind it that can be read; None when there is none."""
+        line = self._segments.line_from(position, end)
+        if line is None or line.start != position:
+            # Several lines may stand in a damaged one.
+            block, _ = self._segments.block(position, end)
+            line = next((one for one in block if one.is_whole), line)
+        return None if line is None else _counts(line)
+
+    def counts_behind(self, end: int) -> Counts | None:
+        """The counts behind the last line before a position; None when that cannot be read."""
+        line = self._segments.last_line(end)
+        try:
+            seq, addressed = lines.event_counts(line.text) if line else (0, 0)
+        except Damaged:
+            return None
+        return Counts(seq - addressed, addressed)
+
+    def count(self, destination_id: str, begin: int, end: int) -> int:
+        """How many lines of a stretch are for a destination by name."""
+        return self.index.count(destination_id, begin, end)
+
+    def sent_again(self, begin: int, end: int) -> int:
+        """How many lines of a stretch send an event again."""
+        return self.index.count(_AGAIN, begin, end)
+
+    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """The lines of a stretch that are for a destination by name: position and length."""
+        return ((position, length) for _, position, length, _ in self.index.rows(destination_id, begin, end))
+
+    def replacing(self, destination_id: str, begin: int, end: int) -> Iterator[Replacing]:
+        """The lines of a stretch that are to take the place of a delivery to a destination."""
+        for _, position, _, more in self.index.rows(_replacing(destination_id), begin, end):
+            attempt, start, length, id_sum = map(int, more.split(","))
+            yield Replacing(position, (attempt, start, length), id_sum)
+
+    def without_broadcast(self, begin: int, end: int) -> int:
+        """How far on from a line's start no event is for everybody: the next one is at most a block behind that."""
+        if not self._quiet[0] <= begin < self._quiet[1]:
+            self._quiet = begin, self._unchanged(begin, end, 0)
+        return min(self._quiet[1], end)
+
+    def _unchanged(self, begin: int, end: int, which: int) -> int:
+        """How far on one of the counts stays what it is at `begin`. Never too far, while the lines count right."""
+        first, last = self._segments.line_from(begin, end), self.counts_behind(end)
+        known = None if first is None or first.start != begin else _counts(first)
+        if first is None or known is None:
+            return begin
+        if last is not None and last[which] == known[which]:
+            return end
+        low, high, step = first.start, end, BLOCK_SIZE
+        while high - low > BLOCK_SIZE:
+            # Not far, more often than not: so the steps grow.
+            middle = min(low + step, (low + high) // 2) if high == end else (low + high) // 2
+            step *= 2
+            line = self._segments.line_from(middle, high)
+            found = None if line is None else _counts(line)
+            if line is not None and found is not None and found[which] == known[which]:
+                low = line.start
+            else:
+                high = middle
+        return low
+
+    def _scan(self, begin: int, end: int) -> Iterator[tuple[list[Row], int]]:
+        found: list[Row] = []
+        while begin < end:
+            if not found:
+                begin = self._unchanged(begin, end, 1)
+            block, following = self._segments.block(begin, end)
+            if following == begin:
+                return
+            begin = following
+            found = [row for line in block if line.is_whole for row in _rows(line)]
+            yield found, begin
+
+
+def id_sum(event_id: str) -> int:
+    """By what an id is known in the index."""
+    return zlib.crc32(event_id.encode())
+
+
+def _replacing(destination_id: str) -> str:
+    return f"{destination_id}+"
+
+
+def _counts(line: Line) -> Counts | None:
+    """The counts before a line; None when somebody put it there and it is not an event."""
+    try:
+        seq, addressed = lines.counts_before(line.text)
+    except Damaged:
+        return None
+    return Counts(seq - addressed, addressed)
+
+
+def _rows(line: Line) -> Iterator[Row]:
+    try:
+        head = lines.head_of(line.text)
+    except Damaged:
+        return
+    length, instead = line.end - line.start, head.instead or {}
+    for destination_id in dict.fromkeys(head.to or ()):
+        yield destination_id, line.start, length, ""
+        if destination_id in instead:
+            attempt, start, size = instead[destination_id]
+            yield _replacing(destination_id), line.start, length, f"{attempt},{start},{size},{id_sum(head.id)}"
+    if head.instead is not None:
+        yield _AGAIN, line.start, length, ""
