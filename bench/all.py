@@ -1,6 +1,20 @@
 """All benchmarks, one after the other, in one table."""
 
-from bench import accept, drain, growth, hung, idle, latency, listen, measure, queues, sign_large, startup, tls
+from bench import (
+    accept,
+    addressed,
+    drain,
+    growth,
+    hung,
+    idle,
+    latency,
+    listen,
+    measure,
+    queues,
+    sign_large,
+    startup,
+    tls,
+)
 
 if __name__ == "__main__":
     measure.main(
@@ -12,6 +26,7 @@ if __name__ == "__main__":
         queues.results,
         accept.results,
         idle.results,
+        addressed.results,
         listen.results,
         growth.results,
         sign_large.results,

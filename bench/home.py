@@ -18,6 +18,7 @@ from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.events import Order
 from arkcli.model import Answer, Draft
+from arkcli.queue.engine import Selection
 from bench import measure
 from bench.measure import ARK, Finished
 
@@ -78,17 +79,31 @@ class Home:
             while batch := [draft(environment, found) for found in itertools.islice(payloads, BATCH)]:
                 environment.queue.accept([found if to is None else structs.replace(found, to=(to,)) for found in batch])
 
-    def fail(self, destination_id: str) -> None:
-        """Lets three attempts of every waiting delivery have failed, the third just now: half an hour to the next."""
+    def fail(self, destination_id: str, attempts: int = 3) -> None:
+        """Lets so many attempts of every waiting delivery have failed, the last just now, each at its time.
+
+        After three it is half an hour to the next; after five they are dead.
+        """
         failed = Answer(503, "answered 503, not a 2xx", 12)
         with self.environment() as environment:
             (claim,) = environment.queue.claim_due([destination_id], 1, "bench", environment.clock.now())
-            third = environment.clock.now()
-            first_delay, second_delay, *_ = environment.schedule.delays
-            for now in (third - second_delay - first_delay, third - second_delay, third):
+            now = environment.clock.now() - sum(environment.schedule.delays[: attempts - 1])
+            for delay in (*environment.schedule.delays[: attempts - 1], 0):
                 while batch := claim.take(now, BATCH):
                     environment.queue.record([(claim, [(delivery, failed) for delivery in batch])], now)
+                now += delay
             claim.release()
+
+    def retry(self, destination_id: str, ids: frozenset[str] = frozenset()) -> None:
+        """Lets deliveries be sent again that are dead, or are those of certain events."""
+        with self.environment() as environment:
+            selection = Selection(destination_ids=(destination_id,), event_ids=ids, dead=not ids)
+            environment.queue.retry(selection, environment.clock.now())
+
+    def undone(self, destination_id: str, most: int) -> list[str]:
+        """The ids of some events whose deliveries are not done."""
+        with self.environment() as environment, contextlib.closing(environment.queue.view(destination_id)) as view:
+            return [found.event.id for found in itertools.islice(view.deliveries(), most)]
 
     def save(self) -> None:
         """Remembers where every destination stands."""

@@ -88,10 +88,11 @@ class Addressed:
 
     def _unchanged(self, begin: int, end: int, which: int) -> int:
         """How far on one of the counts stays what it is at `begin`. Never too far, while the lines count right."""
-        first, last = self._segments.line_from(begin, end), self.counts_behind(end)
+        first = self._segments.line_from(begin, end)
         known = None if first is None or first.start != begin else _counts(first)
         if first is None or known is None:
             return begin
+        last = self.counts_behind(end)
         if last is not None and last[which] == known[which]:
             return end
         low, high, step = first.start, end, BLOCK_SIZE

@@ -31,18 +31,17 @@ class DeadLetters:
     def of(self, event_id: str) -> Iterator[DeadLine]:
         """The dead letters of one event, oldest first. The others are not looked at one by one."""
         needle = b'"id":%b,' % msgspec.json.encode(event_id)
-        rest = b""
-        for piece in self._pieces():
-            found, _, rest = (rest + piece).rpartition(b"\n")
-            for line in found.split(b"\n") if needle in found else ():
-                if needle in line:
-                    yield from (letter for letter in _letters(line) if letter.id == event_id)
-        yield from (letter for letter in _letters(rest) if letter.id == event_id)
-
-    def _pieces(self) -> Iterator[bytes]:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=0) as file:
-            while piece := file.read(_PIECE):
-                yield piece
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=_PIECE) as file:
+            position = line_start = 0
+            while piece := os.pread(file.fileno(), _PIECE + len(needle), position):
+                position += _PIECE
+                if needle in piece:
+                    file.seek(line_start)
+                    while line_start < position and (line := file.readline()):
+                        line_start += len(line)
+                        yield from (letter for letter in _letters(line) if letter.id == event_id)
+                elif newline := piece.rfind(b"\n", 0, _PIECE) + 1:
+                    line_start = max(line_start, position - _PIECE + newline)
 
     def positions(self, newest: int | None = None) -> Positions:
         """Where in the event log the dead events stood, or those in the last so many bytes.

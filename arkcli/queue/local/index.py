@@ -181,6 +181,7 @@ class Index:
                 return False
             files.make_directory(self._directory)
             table.write(path, heapq.merge(*(one.content for one in joined)), head)
+            self._opened.close(path)
             saved = _Part(head.start, head.end, [], Table(path, self._opened))
         except (OSError, Damaged):
             return False
@@ -216,7 +217,7 @@ class Index:
                 if (head.start, head.end, head.last[1]) != (start, end, self._known_by(head.last[0])):
                     raise Damaged("it is of another log")
             except Damaged:
-                files.unlink(path)
+                self._remove(path)
             else:
                 self._bad.discard(path)
                 self._parts.append(_Part(start, end, [], saved))
@@ -227,8 +228,12 @@ class Index:
         self._parts = [one for one in self._parts if one is not part]
         if part.saved is not None:
             self._bad.add(part.saved.path)
-            with contextlib.suppress(OSError):
-                files.unlink(part.saved.path)
+            self._remove(part.saved.path)
+
+    def _remove(self, path: Path) -> None:
+        self._opened.close(path)
+        with contextlib.suppress(OSError):
+            files.unlink(path)
 
     def _known_by(self, position: int) -> int:
         return zlib.crc32(self._segments.read(position, _KNOWN_BY))
@@ -254,8 +259,7 @@ class Index:
         tables = [found for found in self._tables() if found != (start, end)]
         gone = {found for found in tables if start <= found[0] and found[1] <= end} | set(tables[:-_TABLES])
         for found in gone:
-            with contextlib.suppress(OSError):
-                files.unlink(self._path(*found))
+            self._remove(self._path(*found))
 
     def close(self) -> None:
         """Closes what is open."""

@@ -68,10 +68,11 @@ class Opened:
         self._descriptors.move_to_end(path)
         return os.pread(descriptor, size, position)
 
-    def close(self) -> None:
-        """Closes all."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+    def close(self, path: Path | None = None) -> None:
+        """Closes all, or one that is being replaced or removed: under its name there may be another one."""
+        for found in list(self._descriptors) if path is None else [path]:
+            if found in self._descriptors:
+                os.close(self._descriptors.pop(found))
 
 
 class Table:

@@ -143,7 +143,8 @@ class View:
     def _retries_of(self, event_id: str) -> Iterator[Waiting]:
         """The journal's lines by which the retries of an event wait."""
         state = self._journal.state
-        begin = min((lane.cursor for lane in state.lanes), default=state.journal)
+        waiting = (lane.cursor for lane, count in zip(state.lanes, state.retrying, strict=True) if count)
+        begin = min(waiting, default=state.journal)
         for line, entry in self._journal.telling_of(event_id, begin, state.journal):
             if isinstance(entry, AttemptLine) and state.awaits_retry(entry, line.start):
                 yield Waiting(line.start, line.end, entry, times.from_text(entry.at))
