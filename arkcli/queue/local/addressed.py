@@ -1,4 +1,4 @@
-"""Which lines of the event log are for some destinations only, and how far it is to the next one that is for others.
+"""Which lines of the event log are for some destinations only, and how many are for a destination.
 
 Events for everybody are counted by subtraction: each line says how many stand before it, and how many of those have a
 `to`. For the others there is an index by destination.
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.index import Index
+from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import BLOCK_SIZE, Line, Segments
 from arkcli.queue.local.stored import Instead
-from arkcli.queue.local.table import Row
 
 #: The key of all lines that send an event again; no destination has such an id.
 _AGAIN: Final = "again"
@@ -27,14 +26,6 @@ class Counts(NamedTuple):
     addressed: int
 
 
-class Replacing(NamedTuple):
-    """A line that is to take a delivery's place: where it begins, which delivery, and the `id_sum` of its event."""
-
-    position: int
-    instead: Instead
-    id_sum: int
-
-
 class Addressed:
     """The lines of one log that have a `to`. Everything up to the `end` that is asked for must be synced."""
 
@@ -44,7 +35,62 @@ class Addressed:
         self.index = Index(directory, "addressed", segments, self._scan, worth)
         self._quiet = 0, 0
 
-    def counts(self, position: int, end: int) -> Counts | None:
+    def count(self, destination_id: str, begin: int, end: int) -> int:
+        """How many events of a stretch are for a destination. What is damaged counts, as far as one can tell.
+
+        Reads a few lines, however many events that is.
+        """
+        before, behind = self._counts(begin, end), self.counts_behind(end)
+        if before is None:
+            return 0
+        own = self.index.count(destination_id, begin, end) if behind.addressed != before.addressed else 0
+        return max(behind.broadcast - before.broadcast, 0) + own
+
+    def count_once(self, begin: int, end: int) -> int:
+        """How many events there are in a stretch, without lines that send one again."""
+        before, behind = self._counts(begin, end), self.counts_behind(end)
+        if before is None:
+            return 0
+        again = self.index.count(_AGAIN, begin, end) if behind.addressed != before.addressed else 0
+        return max(sum(behind) - sum(before) - again, 0)
+
+    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """The lines of a stretch that are for a destination by name: position and length."""
+        return ((position, length) for _, position, length, _ in self.index.rows(destination_id, begin, end))
+
+    def replacing(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, Instead, int]]:
+        """The lines of a stretch that are to take a delivery's place: position, which delivery, `id_sum` of the event.
+
+        No bodies are read.
+        """
+        before = self._counts(begin, end)
+        if before is None or before.addressed == self.counts_behind(end).addressed:
+            return
+        for _, position, _, more in self.index.rows(_replacing(destination_id), begin, end):
+            attempt, start, length, event_sum = map(int, more.split(","))
+            yield position, (attempt, start, length), event_sum
+
+    def without_broadcast(self, begin: int, end: int) -> int:
+        """How far on from a line's start no event is for everybody: the next one is at most a block behind that."""
+        if not self._quiet[0] <= begin < self._quiet[1]:
+            self._quiet = begin, self._unchanged(begin, end, 0)
+        return min(self._quiet[1], end)
+
+    def counts_behind(self, end: int) -> Counts:
+        """The counts behind the last line before a position. Damaged lines there count as events for everybody."""
+        damaged = 0
+        while end > self._segments.start and (line := self._segments.last_line(end)) is not None:
+            for text in reversed(lines.pieces(line.text)):
+                try:
+                    seq, addressed = lines.event_counts(text)
+                except Damaged:
+                    damaged += 1
+                else:
+                    return Counts(seq + damaged - addressed, addressed)
+            end = line.start
+        return Counts(damaged, 0)
+
+    def _counts(self, position: int, end: int) -> Counts | None:
         """The counts at a line's start, or at the first line behind it that can be read; None when there is none."""
         line = self._segments.line_from(position, end)
         if line is None or line.start != position:
@@ -53,56 +99,22 @@ class Addressed:
             line = next((one for one in block if one.is_whole), line)
         return None if line is None else _counts(line)
 
-    def counts_behind(self, end: int) -> Counts | None:
-        """The counts behind the last line before a position; None when that cannot be read."""
-        line = self._segments.last_line(end)
-        try:
-            seq, addressed = lines.event_counts(line.text) if line else (0, 0)
-        except Damaged:
-            return None
-        return Counts(seq - addressed, addressed)
-
-    def count(self, destination_id: str, begin: int, end: int) -> int:
-        """How many lines of a stretch are for a destination by name."""
-        return self.index.count(destination_id, begin, end)
-
-    def sent_again(self, begin: int, end: int) -> int:
-        """How many lines of a stretch send an event again."""
-        return self.index.count(_AGAIN, begin, end)
-
-    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """The lines of a stretch that are for a destination by name: position and length."""
-        return ((position, length) for _, position, length, _ in self.index.rows(destination_id, begin, end))
-
-    def replacing(self, destination_id: str, begin: int, end: int) -> Iterator[Replacing]:
-        """The lines of a stretch that are to take the place of a delivery to a destination."""
-        for _, position, _, more in self.index.rows(_replacing(destination_id), begin, end):
-            attempt, start, length, id_sum = map(int, more.split(","))
-            yield Replacing(position, (attempt, start, length), id_sum)
-
-    def without_broadcast(self, begin: int, end: int) -> int:
-        """How far on from a line's start no event is for everybody: the next one is at most a block behind that."""
-        if not self._quiet[0] <= begin < self._quiet[1]:
-            self._quiet = begin, self._unchanged(begin, end, 0)
-        return min(self._quiet[1], end)
-
     def _unchanged(self, begin: int, end: int, which: int) -> int:
         """How far on one of the counts stays what it is at `begin`. Never too far, while the lines count right."""
         first = self._segments.line_from(begin, end)
         known = None if first is None or first.start != begin else _counts(first)
-        if first is None or known is None:
+        if known is None:
             return begin
-        last = self.counts_behind(end)
-        if last is not None and last[which] == known[which]:
+        if self.counts_behind(end)[which] == known[which]:
             return end
-        low, high, step = first.start, end, BLOCK_SIZE
+        low, high, step = begin, end, BLOCK_SIZE
         while high - low > BLOCK_SIZE:
-            # Not far, more often than not: so the steps grow.
+            # More often than not it is near: so the steps grow, until one was too large.
             middle = min(low + step, (low + high) // 2) if high == end else (low + high) // 2
             step *= 2
             line = self._segments.line_from(middle, high)
-            found = None if line is None else _counts(line)
-            if line is not None and found is not None and found[which] == known[which]:
+            counts = None if line is None else _counts(line)
+            if line is not None and counts is not None and counts[which] == known[which]:
                 low = line.start
             else:
                 high = middle
@@ -133,10 +145,10 @@ def _replacing(destination_id: str) -> str:
 def _counts(line: Line) -> Counts | None:
     """The counts before a line; None when somebody put it there and it is not an event."""
     try:
-        seq, addressed = lines.counts_before(line.text)
+        head = lines.head_of(line.text)
     except Damaged:
         return None
-    return Counts(seq - addressed, addressed)
+    return Counts(head.seq - head.addressed, head.addressed)
 
 
 def _rows(line: Line) -> Iterator[Row]:

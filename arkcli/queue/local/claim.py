@@ -1,7 +1,7 @@
 """The sole right to deliver to one destination: what is due for it, and writing down what came of it."""
 
 import contextlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final, cast
@@ -24,10 +24,8 @@ from arkcli.schedule import RetrySchedule
 # Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
 _DELIVERED: Final = Outcome.DELIVERED
 _OK: Final = State.DELIVERED
-#: How many dead letters have to be gone before the others are written anew, which takes as long as there are many.
+#: How many dead letters have to be gone before the others are written anew.
 _WORTH_DISCARDING: Final = 1_000
-#: Of the dead letters at least so many bytes are read, from the end.
-_NEWEST: Final = 64 * 1024
 
 
 class Claim:
@@ -194,7 +192,8 @@ class Claim:
             end = -1 if self._under_way.events or self._under_way.lines else self._end
             self._released(self.destination_id, end, self.next_due_at())
             if not state.newly_dead:
-                if self._is_worth_discarding(len(state.gone), state.dead):
+                # Until the letters are written anew, all of them, the snapshot names those that are gone.
+                if len(state.gone) >= (max(_WORTH_DISCARDING, state.dead // 8) if state.dead else 1):
                     self._journal.sync()
                     self._dead.discard(state.gone)
                     state.gone.clear()
@@ -203,12 +202,7 @@ class Claim:
         self._journal.close()
         self._lock.close()
 
-    @staticmethod
-    def _is_worth_discarding(gone: int, dead: int) -> bool:
-        """Whether to write the dead letters anew, without those that are gone: until then the snapshot names these."""
-        return gone > 0 and (dead == 0 or gone >= max(_WORTH_DISCARDING, (gone + dead) // 8))
-
-    def _keep_dead(self, fresh: Sequence[AttemptLine] = ()) -> None:
+    def _keep_dead(self, fresh: Iterable[AttemptLine] = ()) -> None:
         """Makes the copies of what has died, also of what a crash between the journal and the letters left out.
 
         `fresh` are lines that were written just now: what they made dead has no copy yet.
@@ -218,23 +212,14 @@ class Claim:
             return
         # A letter must never survive a power failure that its journal line does not.
         self._journal.sync()
-        known = {entry.pos for entry in fresh}
-        kept = self._kept([entry for position, entry in dead.items() if position not in known])
-        missing = [entry for position, entry in dead.items() if position not in kept]
+        new = {entry.pos for entry in fresh}
+        missing = [entry for entry in dead.values() if entry.pos in new or entry.pos not in self._letters]
         found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
         letters = [_letter(event, entry) for event, entry in found if event is not None]
         self._dead.keep(letters)
-        if "_letters" in self.__dict__:
-            for letter in letters:
-                self._letters.add(letter.pos)
-        dead.clear()
-
-    def _kept(self, died: Sequence[AttemptLine]) -> Container[int]:
-        """Where there are copies of what died. They are the newest ones, so those before them are seldom looked at."""
-        if not died:
-            return ()
-        newest = self._dead.positions(_NEWEST + 2 * sum(entry.len for entry in died))
-        return newest if all(entry.pos in newest for entry in died) else self._letters
+        for letter in letters if "_letters" in self.__dict__ else ():
+            self._letters.add(letter.pos)
+        self._journal.forget_dead()
 
     @cached_property
     def _letters(self) -> Positions:

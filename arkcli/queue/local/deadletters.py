@@ -12,6 +12,7 @@ from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged, DeadLine
 from arkcli.queue.local.positions import Positions
+from arkcli.queue.local.segments import holding
 
 #: How much is read at once, in bytes.
 _PIECE: Final = 1 << 20
@@ -31,33 +32,24 @@ class DeadLetters:
     def of(self, event_id: str) -> Iterator[DeadLine]:
         """The dead letters of one event, oldest first. The others are not looked at one by one."""
         needle = b'"id":%b,' % msgspec.json.encode(event_id)
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=_PIECE) as file:
-            position = line_start = 0
-            while piece := os.pread(file.fileno(), _PIECE + len(needle), position):
-                position += _PIECE
-                if needle in piece:
-                    file.seek(line_start)
-                    while line_start < position and (line := file.readline()):
-                        line_start += len(line)
-                        yield from (letter for letter in _letters(line) if letter.id == event_id)
-                elif newline := piece.rfind(b"\n", 0, _PIECE) + 1:
-                    line_start = max(line_start, position - _PIECE + newline)
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
 
-    def positions(self, newest: int | None = None) -> Positions:
-        """Where in the event log the dead events stood, or those in the last so many bytes.
+            def read(position: int, size: int) -> bytes:
+                return os.pread(file.fileno(), size, position)
 
-        Only the beginning of each line is looked at.
-        """
+            for line in holding(read, needle, 0, os.fstat(file.fileno()).st_size):
+                yield from (letter for letter in _letters(line.text) if letter.id == event_id)
+
+    def positions(self) -> Positions:
+        """Where in the event log the dead events stood. Only the beginning of each line is looked at."""
         found = Positions()
-        for line in self._lines(newest):
+        for line in self._lines():
             for text in [line] if line.count(lines.OPENING) == 1 else lines.pieces(line.removesuffix(b"\n")):
                 found.add(lines.position_of(text))
         return found
 
-    def _lines(self, newest: int | None = None) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[bytes]:
         with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=_PIECE) as file:
-            if newest is not None:
-                file.seek(max(os.fstat(file.fileno()).st_size - newest, 0))
             yield from file
 
     def keep(self, letters: Iterable[DeadLine]) -> None:

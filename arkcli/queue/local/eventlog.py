@@ -11,12 +11,11 @@ from arkcli import files, times
 from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
-from arkcli.queue.local.addressed import Addressed, Counts, Replacing
-from arkcli.queue.local.index import Index
+from arkcli.queue.local.addressed import Addressed
+from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
-from arkcli.queue.local.table import Row
 
 _CACHED_BLOCKS: Final = 16
 #: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
@@ -41,7 +40,7 @@ class EventLog:
         self._counts: tuple[int, int, int] | None = None
         self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
         worth = max(segment_size // _KEPT_FOR, 1)
-        self._addressed = Addressed(directory / "index", self._segments, worth)
+        self.addressed = Addressed(directory / "index", self._segments, worth)
         self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
         self.look()
 
@@ -95,7 +94,7 @@ class EventLog:
             self._segments.sync()
         fresh: dict[str, StoredEvent] = {}
         for draft in drafts:
-            known = fresh.get(draft.id) or self._find(draft.id, before) if unique else None
+            known = fresh.get(draft.id) or next(self.find_all(draft.id, before), None) if unique else None
             if known is not None:
                 accepted.append(known)
                 continue
@@ -125,20 +124,8 @@ class EventLog:
         """`seq` and `addressed` of the next line, when the log ends at a position."""
         if self._counts is not None and self._counts[0] == end:
             return self._counts[1], self._counts[2]
-        behind, position = 0, end
-        while position > self.start:
-            line = self._segments.last_line(position)
-            if line is None:
-                break
-            for text in reversed(lines.pieces(line.text)):
-                try:
-                    seq, addressed = lines.event_counts(text)
-                except Damaged:
-                    behind += 1
-                else:
-                    return seq + behind, addressed
-            position = line.start
-        return behind, 0
+        counts = self.addressed.counts_behind(end)
+        return sum(counts), counts.addressed
 
     def block(self, position: int) -> tuple[Sequence[StoredEvent | Gap], int]:
         """The next events from a position, and the position behind them; none when the end is reached.
@@ -188,24 +175,19 @@ class EventLog:
         """The first event that has an id, among those in the log."""
         return next(self.find_all(event_id), None)
 
-    def find_all(self, event_id: str) -> Iterator[StoredEvent]:
-        """Every event that has an id, oldest first: it may have been sent again."""
-        return self._with_id(event_id, self._end, keep=True)
+    def find_all(self, event_id: str, end: int | None = None) -> Iterator[StoredEvent]:
+        """The events that have an id, oldest first: one may have been sent again. With an end, nothing is written."""
+        stop = self._end if end is None else end
+        self._ids.cover(self.start, stop, keep=end is None)
+        for _, position, length, _ in self._ids.rows(event_id, self.start, stop):
+            event = _event_in(self._segments.read(position, length)[:-1], position)
+            if event is not None and event.id == event_id:
+                yield event
 
     def find_prefix(self, beginning: str) -> list[StoredEvent]:
         """The first events of at most two ids that begin so."""
         keys = self._ids.keys(beginning, self.start, self._end)
         return list(islice((event for key in keys if (event := self.find(key)) is not None), 2))
-
-    def _find(self, event_id: str, end: int) -> StoredEvent | None:
-        return next(self._with_id(event_id, end), None)
-
-    def _with_id(self, event_id: str, end: int, *, keep: bool = False) -> Iterator[StoredEvent]:
-        self._ids.cover(self.start, end, keep=keep)
-        for _, position, length, _ in self._ids.rows(event_id, self.start, end):
-            event = _event_in(self._segments.read(position, length)[:-1], position)
-            if event is not None and event.id == event_id:
-                yield event
 
     def _scan_ids(self, begin: int, end: int) -> Iterator[tuple[list[Row], int]]:
         while begin < end:
@@ -213,51 +195,13 @@ class EventLog:
             if following == begin:
                 return
             begin = following
-            ids = ((lines.id_of(line.text), line) for line in found if line.is_whole)
-            yield [(known, line.start, line.end - line.start, "") for known, line in ids if known], begin
-
-    def count_for(self, destination_id: str, begin: int, end: int) -> int:
-        """How many events of a stretch are for a destination, whether they can be read or not.
-
-        Reads a few lines, however many events that is.
-        """
-        first = self._addressed.counts(begin, self._end)
-        if first is None:
-            return 0
-        last = self._counts_at_end if end >= self._end else self._addressed.counts_behind(end)
-        last = last or self._addressed.counts(end, self._end) or self._counts_at_end
-        own = self._addressed.count(destination_id, begin, end) if last.addressed != first.addressed else 0
-        return max(last.broadcast - first.broadcast, 0) + own
-
-    @property
-    def _counts_at_end(self) -> Counts:
-        seq, addressed = self._count(self._end)
-        return Counts(seq - addressed, addressed)
-
-    def replacing(self, destination_id: str, position: int) -> Iterator[Replacing]:
-        """The lines from a position on that are to take the place of a delivery to a destination. Reads no bodies."""
-        first = self._addressed.counts(position, self._end)
-        if first is None or first.addressed == self._counts_at_end.addressed:
-            return iter(())
-        return self._addressed.replacing(destination_id, position, self._end)
-
-    def without_broadcast(self, position: int) -> int:
-        """How far on from a line's start no event is for everybody: the next one is at most a block behind that."""
-        return self._addressed.without_broadcast(position, self._end)
-
-    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """The lines of a stretch that are for a destination by name: position and length."""
-        return self._addressed.own(destination_id, begin, end)
+            events = (event for line in found if isinstance(event := _decode(line), StoredEvent))
+            yield [(event.id, event.position, event.length, "") for event in events], begin
 
     @property
     def totals(self) -> tuple[int, int]:
         """How many events are in the log, and how many bytes all its lines take. What was sent again counts once."""
-        first = self._addressed.counts(self.start, self._end)
-        if first is None:
-            return 0, max(self._end - self.start, 0)
-        last = self._counts_at_end
-        again = self._addressed.sent_again(self.start, self._end) if last.addressed != first.addressed else 0
-        return sum(last) - sum(first) - again, self._end - self.start
+        return self.addressed.count_once(self.start, self._end), max(self._end - self.start, 0)
 
     def expired(self, before: int) -> int:
         """The position up to which whole segments hold only events accepted before a time (milliseconds, UTC)."""
@@ -277,13 +221,11 @@ class EventLog:
             self._segments.look()
             self._segments.remove_before(position)
             self._blocks.clear()
-            self._addressed.index.prune()
-            self._ids.prune()
+            for index in (self.addressed.index, self._ids):
+                index.prune(0, self.start)
 
     def close(self) -> None:
         """Closes what is open."""
-        self._addressed.index.close()
-        self._ids.close()
         self._segments.close()
         self._lock.close()
 

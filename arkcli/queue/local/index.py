@@ -1,10 +1,11 @@
-"""What stands where in the event log, by key: sorted tables. docs/internals.md, section 2, "The index".
+"""Sorted tables of what stands where in the event log, by key. docs/internals.md, section 2, "The index".
 
 They are derived from the log and never synced: what is missing, damaged or of another log is read from the log again.
 So nobody needs a lock, and all of them may be deleted at any time.
 """
 
 import contextlib
+import heapq
 import os
 import re
 import zlib
@@ -17,42 +18,87 @@ from typing import Final, TypeVar
 import msgspec
 
 from arkcli import files
-from arkcli.queue.local import table
+from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import Segments
-from arkcli.queue.local.table import Head, Opened, Row, Rows, Table
 
+#: A key; position and length of an event's line; what else belongs to them, without a space. Rows are in this order.
+Row = tuple[str, int, int, str]
 #: Reads a stretch of the log: the rows of a part of it, and the position behind that part.
 Scan = Callable[[int, int], Iterator[tuple[list[Row], int]]]
 Answer = TypeVar("Answer")
 
-#: How many rows are in memory before they are written, and how many a table may grow to.
-_AT_ONCE: Final = 1 << 15
-_LARGEST: Final = 1 << 18
-#: How many rows are looked up at once.
+#: How many rows are looked up at once, are in memory before they are written, and may be in a table.
 _FEW: Final = 64
+_MANY: Final = 1 << 15
+_MOST: Final = 1 << 18
 #: More tables than this are pieces that nobody asks for: the oldest go.
 _TABLES: Final = 100
 #: By so many of its first bytes a line is known, since they hold its checksum.
 _KNOWN_BY: Final = 64
+#: What a row begins with: its checksum and a space.
+_SEALED: Final = 9
 
 
-class _Part(msgspec.Struct, eq=False):
-    """A stretch of the log and its rows. `reads` says how much was read to have them in memory."""
+class _Read(list[Row]):
+    """The rows of a stretch of the log in memory, and how often the log was read for them."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__()
+        self.start = self.end = start
+        self.reads = 0
+
+
+class _Head(msgspec.Struct):
+    """The first line of a table. `last` is where the last line of its stretch begins, and by what that is known."""
 
     start: int
     end: int
-    rows: list[Row]
-    saved: Table | None = None
-    reads: int = 0
+    rows: int
+    width: int
+    last: tuple[int, int]
 
-    @property
-    def content(self) -> Rows:
-        return self.rows if self.saved is None else self.saved
+
+class _Table:
+    """The rows of a stretch of the log in a file. All have the same width, and each is checked when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises what `_UNUSABLE` names, as reading does."""
+        self.path = path
+        self._file: int | None = None
+        head = self._read(0, 4096).partition(b"\n")[0]
+        lines.check(head)
+        self.head = msgspec.json.decode(head, type=_Head)
+        self.start, self.end, self._begin = self.head.start, self.head.end, len(head) + 1
+
+    def _read(self, position: int, size: int) -> bytes:
+        if self._file is None:
+            self._file = files.open_private(self.path, os.O_RDONLY)
+        return os.pread(self._file, size, position)
+
+    def __len__(self) -> int:
+        return self.head.rows
+
+    def __getitem__(self, number: int) -> Row:
+        text = self._read(self._begin + number * self.head.width, self.head.width)
+        if not text.startswith(b"%08x " % zlib.crc32(text[_SEALED:])):
+            raise Damaged("a row of the index is damaged")
+        key, position, length, more = text[_SEALED:].decode().split()
+        return key, int(position), int(length), more.removeprefix("-")
+
+    def close(self) -> None:
+        """Closes the file until it is read again: there may be many."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+_UNUSABLE: Final = (Damaged, OSError, msgspec.MsgspecError)
+Part = _Read | _Table
 
 
 class Index:
-    """The lines of one log by some key. Positions are those of the log."""
+    """The lines of one log by some key. Positions are those of the log, and what is asked for must be synced."""
 
     def __init__(self, directory: Path, kind: str, segments: Segments, scan: Scan, worth: int) -> None:
         """`worth`: what took so many readings of the log is kept on disk. `kind` begins the names of the tables."""
@@ -61,14 +107,13 @@ class Index:
         self._segments = segments
         self._scan = scan
         self._worth = worth
-        self._opened = Opened()
-        self._parts: list[_Part] = []
-        self._bad: set[Path] = set()
+        self._parts: list[Part] = []
+        self._seen: set[Path] = set()
 
     def count(self, key: str, begin: int, end: int) -> int:
-        """How many lines of a stretch of the log have a key. What is in that stretch must be synced."""
+        """How many lines of a stretch of the log have a key."""
 
-        def counted(rows: Rows, low: int, high: int) -> int:
+        def counted(rows: Part, low: int, high: int) -> int:
             first = bisect_left(rows, (key, low))
             is_there = first < len(rows) and rows[first][:2] < (key, high)
             return bisect_left(rows, (key, high), first) - first if is_there else 0
@@ -78,9 +123,9 @@ class Index:
     def rows(self, key: str, begin: int, end: int) -> Iterator[Row]:
         """The rows with a key in a stretch of the log, by position."""
 
-        def some(rows: Rows, low: int, high: int) -> list[Row]:
+        def some(rows: Part, low: int, high: int) -> list[Row]:
             first = bisect_left(rows, (key, low))
-            chosen = (rows[number] for number in range(first, min(first + _FEW, len(rows))))
+            chosen = map(rows.__getitem__, range(first, min(first + _FEW, len(rows))))
             return list(takewhile(lambda row: row[:2] < (key, high), chosen))
 
         while begin < end:
@@ -92,7 +137,7 @@ class Index:
     def keys(self, beginning: str, begin: int, end: int) -> list[str]:
         """The first few keys with a beginning, in order."""
 
-        def some(rows: Rows, low: int, high: int) -> list[str]:  # noqa: ARG001 - they are in order by key
+        def some(rows: Part, _low: int, _high: int) -> list[str]:
             chosen: list[str] = []
             number = bisect_left(rows, (beginning,))
             while len(chosen) < _FEW and number < len(rows) and (key := rows[number][0]).startswith(beginning):
@@ -102,165 +147,144 @@ class Index:
 
         return sorted(set(chain.from_iterable(self._each(begin, end, some))))[:_FEW]
 
-    def _each(self, begin: int, end: int, question: Callable[[Rows, int, int], Answer]) -> Iterator[Answer]:
+    def _each(self, begin: int, end: int, question: Callable[[Part, int, int], Answer]) -> Iterator[Answer]:
         """Asks for each part of a stretch, in order, of its rows and from where to where they are meant."""
         while begin < end:
             for part, low, high in self.cover(begin, end):
                 try:
-                    answer = question(part.content, low, high)
-                except (Damaged, OSError):
-                    self._forget(part)
+                    answer = question(part, low, high)
+                except _UNUSABLE:
+                    self._forget([part])
                     break
+                finally:
+                    _close(part)
                 begin = high
                 yield answer
 
-    def cover(self, begin: int, end: int, *, keep: bool = True) -> list[tuple[_Part, int, int]]:
+    def cover(self, begin: int, end: int, *, keep: bool = True) -> list[tuple[Part, int, int]]:
         """Makes sure of a stretch of the log: its parts, in order, and from where to where each is meant.
 
         Without `keep` nothing is written.
         """
-        found: list[tuple[_Part, int, int]] = []
-        tables: list[tuple[int, int]] | None = None
+        found: list[tuple[Part, int, int]] = []
         while begin < end:
             part = next((one for one in self._parts if one.start <= begin < one.end), None)
-            if part is None:
-                tables = self._tables() if tables is None else tables
-                part = self._saved_at(begin, end, tables)
             if part is not None:
                 found.append((part, begin, min(part.end, end)))
                 begin = part.end
-                continue
-            following = [one.start for one in self._parts] + [start for start, stop in tables or () if stop <= end]
-            self._fill(begin, min((start for start in following if begin < start < end), default=end), keep=keep)
+            elif not self._load(end):
+                following = (one.start for one in self._parts if begin < one.start)
+                self._fill(begin, min(following, default=end), keep=keep)
         return found
+
+    def _load(self, end: int) -> bool:
+        """Takes in the tables that reach no further than `end` and are new here; False when there are none."""
+        found = []
+        for start, stop, path in self._tables():
+            if stop > end or path in self._seen:
+                continue
+            self._seen.add(path)
+            try:
+                table = _Table(path)
+                table.close()
+                last, known_by = table.head.last
+                if (table.start, table.end, self._known_by(last)) != (start, stop, known_by):
+                    raise Damaged("it is of another log")
+            except _UNUSABLE:
+                _remove(path)
+            else:
+                found.append(table)
+        self._parts += found
+        return bool(found)
 
     def _fill(self, begin: int, end: int, *, keep: bool) -> None:
         """Reads the log."""
-        part = self._growing(begin)
+        part = next((one for one in self._parts if isinstance(one, _Read) and one.end == begin), None)
+        if part is None:
+            self._parts.append(part := _Read(begin))
         try:
             for found, part.end in self._scan(begin, end):
-                part.rows += found
+                part += found
                 part.reads += 1
-                if keep and len(part.rows) >= _AT_ONCE and self._save(part):
-                    part = self._growing(part.end)
-        except BaseException:
-            self._parts.remove(part)
-            raise
-        part.end = end
-        part.rows.sort()
+                if keep and len(part) >= _MANY and self._save(part):
+                    self._parts.append(part := _Read(part.end))
+            part.end = end
+        finally:
+            part.sort()
         if keep and part.reads >= self._worth:
             self._save(part)
 
-    def _growing(self, begin: int) -> _Part:
-        """The part in memory that ends at a position, or a new one."""
-        for part in self._parts:
-            if part.end == begin and part.saved is None:
-                return part
-        self._parts.append(_Part(begin, begin, []))
-        return self._parts[-1]
-
-    def _save(self, part: _Part) -> bool:
+    def _save(self, part: _Read) -> bool:
         """Writes what is in memory, together with tables before it that are not larger: so there are never many."""
-        import heapq
-
-        joined, count, tables = [part], len(part.rows), self._tables()
-        while (before := self._saved_until(joined[0].start, tables)) is not None and before.saved is not None:
-            if len(before.saved) > count or len(before.saved) + count > _LARGEST:
-                break
-            joined.insert(0, before)
-            count += len(before.saved)
-        part.rows.sort()
+        part.sort()
+        joined: list[Part] = [part]
+        count, width = len(part), max((len(_fields(row)) for row in part), default=0) + _SEALED + 1
+        for one in sorted(self._parts, key=lambda one: -one.end):
+            if isinstance(one, _Table) and one.end == joined[0].start and len(one) <= min(count, _MOST - count):
+                joined.insert(0, one)
+                count, width = count + len(one), max(width, one.head.width)
         last = self._segments.last_line(part.end)
         if last is None or not count:
             return False
-        width = max([one.saved.head.width for one in joined if one.saved] + [*map(table.width_of, part.rows)])
-        head = Head(joined[0].start, part.end, count, width, (last.start, self._known_by(last.start)))
-        path = self._path(head.start, head.end)
+        head = _Head(joined[0].start, part.end, count, width, (last.start, self._known_by(last.start)))
+        path = self._directory / f"{self._kind}-{head.start:020d}-{head.end:020d}"
+        rows = heapq.merge(*(map(one.__getitem__, range(len(one))) for one in joined))
+        texts = iter(lambda: b"".join(_text(row, width) for row in islice(rows, 8 * _FEW)), b"")
         try:
-            if self._directory.is_symlink():
-                return False
             files.make_directory(self._directory)
-            table.write(path, heapq.merge(*(one.content for one in joined)), head)
-            self._opened.close(path)
-            saved = _Part(head.start, head.end, [], Table(path, self._opened))
-        except (OSError, Damaged):
+            files.replace(path, chain([lines.seal(msgspec.json.encode(head)[1:])], texts), durable=False)
+            table = _Table(path)
+        except _UNUSABLE:
             return False
-        self._parts = [one for one in self._parts if one not in joined] + [saved]
-        self._prune(head.start, head.end)
+        finally:
+            for one in joined:
+                _close(one)
+        self._forget(joined)
+        self._parts.append(table)
+        self._seen.add(path)
+        self.prune(head.start, head.end)
         return True
 
-    def _saved_until(self, end: int, tables: list[tuple[int, int]]) -> _Part | None:
-        """The table that ends at a position."""
-        start = min((start for start, stop in tables if stop == end), default=None)
-        return None if start is None else self._open(start, end)
+    def _forget(self, parts: list[Part]) -> None:
+        for part in parts:
+            self._parts = [one for one in self._parts if one is not part]
+            if isinstance(part, _Table):
+                _remove(part.path)
 
-    def _saved_at(self, begin: int, end: int, tables: list[tuple[int, int]]) -> _Part | None:
-        """The table that reaches from a position the farthest, but not beyond `end`."""
-        for stop, start in sorted(((stop, start) for start, stop in tables if stop <= end), reverse=True):
-            if start <= begin < stop and (part := self._open(start, stop)) is not None:
-                return part
-        return None
+    def prune(self, begin: int, end: int) -> None:
+        """Removes the tables within a stretch but that of the whole, and the oldest if there are too many."""
+        tables = [found for found in self._tables() if found[:2] != (begin, end)]
+        for number, (start, stop, path) in enumerate(reversed(tables)):
+            if begin <= start < stop <= end or number >= _TABLES:
+                _remove(path)
 
-    def _open(self, start: int, end: int) -> _Part | None:
-        """A table, unless it is not what was written, or not of this log."""
-        for part in self._parts:
-            if (part.start, part.end) == (start, end) and part.saved is not None:
-                return part
-        path = self._path(start, end)
-        if path in self._bad:
-            return None
-        self._bad.add(path)
-        with contextlib.suppress(OSError):
-            try:
-                saved = Table(path, self._opened)
-                head = saved.head
-                if (head.start, head.end, head.last[1]) != (start, end, self._known_by(head.last[0])):
-                    raise Damaged("it is of another log")
-            except Damaged:
-                self._remove(path)
-            else:
-                self._bad.discard(path)
-                self._parts.append(_Part(start, end, [], saved))
-                return self._parts[-1]
-        return None
-
-    def _forget(self, part: _Part) -> None:
-        self._parts = [one for one in self._parts if one is not part]
-        if part.saved is not None:
-            self._bad.add(part.saved.path)
-            self._remove(part.saved.path)
-
-    def _remove(self, path: Path) -> None:
-        self._opened.close(path)
-        with contextlib.suppress(OSError):
-            files.unlink(path)
-
-    def _known_by(self, position: int) -> int:
-        return zlib.crc32(self._segments.read(position, _KNOWN_BY))
-
-    def _path(self, start: int, end: int) -> Path:
-        return self._directory / f"{self._kind}-{start:020d}-{end:020d}"
-
-    def _tables(self) -> list[tuple[int, int]]:
+    def _tables(self) -> list[tuple[int, int, Path]]:
         """From where to where there are tables."""
         try:
             names = os.listdir(self._directory)  # noqa: PTH208 - nobody needs a Path for each
         except OSError:
             return []
-        found = (re.fullmatch(r"(\w+)-(\d{20})-(\d{20})", name) for name in names)
-        return sorted((int(one[2]), int(one[3])) for one in found if one and one[1] == self._kind)
+        found = (re.fullmatch(rf"{self._kind}-(\d{{20}})-(\d{{20}})", name) for name in names)
+        return sorted((int(one[1]), int(one[2]), self._directory / one[0]) for one in found if one)
 
-    def prune(self) -> None:
-        """Removes tables of what has been removed from the log."""
-        self._prune(0, self._segments.start)
+    def _known_by(self, position: int) -> int:
+        return zlib.crc32(self._segments.read(position, _KNOWN_BY))
 
-    def _prune(self, start: int, end: int) -> None:
-        """Removes the tables within a stretch, but that of the whole."""
-        tables = [found for found in self._tables() if found != (start, end)]
-        gone = {found for found in tables if start <= found[0] and found[1] <= end} | set(tables[:-_TABLES])
-        for found in gone:
-            self._remove(self._path(*found))
 
-    def close(self) -> None:
-        """Closes what is open."""
-        self._opened.close()
+def _fields(row: Row) -> bytes:
+    return f"{row[0]} {row[1]} {row[2]} {row[3] or '-'}".encode()
+
+
+def _text(row: Row, width: int) -> bytes:
+    fields = _fields(row).ljust(width - _SEALED - 1) + b"\n"
+    return b"%08x %b" % (zlib.crc32(fields), fields)
+
+
+def _close(part: Part) -> None:
+    if isinstance(part, _Table):
+        part.close()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        files.unlink(path)

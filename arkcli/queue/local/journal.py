@@ -232,6 +232,11 @@ class Journal:
         """Counts events that turned out to be finished, or for others: a checkpoint saves passing over them again."""
         self._unsaved += events
 
+    def forget_dead(self) -> None:
+        """Forgets who died, as their copies are kept: a checkpoint saves looking for those again."""
+        self.state.newly_dead.clear()
+        self._unsaved = max(self._unsaved, _WORTH_SAVING)
+
     def save_if_worth_it(self, *, going_on: bool = False) -> None:
         """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""
         if self._unsaved >= (_SAVED_EVERY if going_on else _WORTH_SAVING):

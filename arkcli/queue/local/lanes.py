@@ -20,7 +20,6 @@ from arkcli.queue.local.segments import Line
 from arkcli.queue.local.stored import Instead, StoredDelivery, StoredEvent
 from arkcli.schedule import RetrySchedule
 
-_RETRIED: Final = Outcome.FAILED
 _FAILED: Final = b'"outcome":"failed"'
 #: Where less than one event in so many is for a destination, its own are read one by one.
 _SPARSE: Final = 8
@@ -155,8 +154,8 @@ class Arrivals:
         False when that is here.
         """
         begin = self._position
-        until = self._log.without_broadcast(begin)
-        own = list(islice(self._log.own(self._destination_id, begin, until), _AT_ONCE))
+        until = self._log.addressed.without_broadcast(begin, self._log.end)
+        own = list(islice(self._log.addressed.own(self._destination_id, begin, until), _AT_ONCE))
         for start, length in own:
             progress.pass_over(self._position, start)
             self._position = start + length
@@ -250,8 +249,16 @@ class Retries:
     """What waits for its next attempt after `attempt` failed: those lines of the journal, from the lane's cursor on."""
 
     def __init__(
-        self, attempt: int, log: EventLog, journal: Journal, schedule: RetrySchedule, under_way: UnderWay
+        self,
+        attempt: int,
+        log: EventLog,
+        journal: Journal,
+        schedule: RetrySchedule,
+        under_way: UnderWay,
+        before: int | None = None,
     ) -> None:
+        """With `before`, deliveries are left out whose events stand at that position of the log or behind it."""
+        self._before = before
         self._attempt = attempt
         self._words = b'"attempt":%d,' % attempt
         self._log = log
@@ -304,6 +311,8 @@ class Retries:
             return
         # Most lines are not of this lane; looking for the words is cheaper than decoding.
         mine = self._words in line.text and _FAILED in line.text
+        if mine and self._before is not None and lines.position_of(line.text) >= self._before:
+            return
         entry = self._journal.decode(line) if mine else None
         if isinstance(entry, AttemptLine) and entry.attempt == self._attempt and entry.outcome == Outcome.FAILED:
             self._read.append(Waiting(line.start, line.end, entry, times.from_text(entry.at)))
@@ -330,27 +339,6 @@ class Retries:
         """Takes off the heads, and does nothing about them."""
         while self.head() is not None:
             yield self._read.popleft()
-
-    def oldest(self, below: int) -> int:
-        """Where the oldest event stands of which a retry waits, when that is below a position; else that position.
-
-        The lines of younger ones are not decoded.
-        """
-        progress = self._state.lanes[self._attempt - 1]
-        position = progress.cursor if self._journal.state.retrying[self._attempt - 1] else self._state.journal
-        while position < self._state.journal:
-            block, position = self._journal.block(progress.passed(position) or position)
-            if not block:
-                break
-            for line in block:
-                if not line.is_whole and not self._is_settled(line.start) and self._journal.rebuild(line.start):
-                    return below
-                is_older = lines.position_of(line.text) < below and self._words in line.text and _FAILED in line.text
-                if is_older and not self._is_settled(line.start):
-                    entry = self._journal.decode(line)
-                    if isinstance(entry, AttemptLine) and (entry.attempt, entry.outcome) == (self._attempt, _RETRIED):
-                        below = entry.pos
-        return below
 
     def pop(self, most: int) -> list[StoredDelivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
         """The next attempt of the head; nothing when its event cannot be read: then it is given up in the journal."""

@@ -150,8 +150,6 @@ class _SnapshotLine(msgspec.Struct):
 #: What a decoder raises.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STORED: Final = (StoredDraft, StoredEvent)
-_COUNTS: Final = re.compile(rb'"seq":(\d+),"addressed":(\d+),')
-_ID: Final = re.compile(_COUNTS.pattern + rb'"id":"(?P<id>[^"]*)"')
 _POSITION: Final = re.compile(rb'"pos":(-?\d+),')
 _encoder: Final = msgspec.json.Encoder()
 _events: Final = msgspec.json.Decoder(EventHead)
@@ -197,20 +195,6 @@ def event_counts(line: bytes) -> tuple[int, int]:
     check(line)
     decoded = _decode(_events, _split_off_body(line)[0])
     return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
-
-
-def id_of(line: bytes) -> str | None:
-    """The id in an event line that is known to be whole; None where it is not an event."""
-    found = _ID.match(line, SEALED)
-    return None if found is None else found["id"].decode()
-
-
-def counts_before(line: bytes) -> tuple[int, int]:
-    """`seq` and `addressed` of an event line that is known to be whole: how many stand before it. Raises Damaged."""
-    found = _COUNTS.match(line, SEALED)
-    if found is None:
-        raise Damaged("it is not an event")
-    return int(found[1]), int(found[2])
 
 
 def head_of(line: bytes) -> EventHead:

@@ -14,9 +14,10 @@ def prepare(directory: Path) -> None:
     _check_local(directory)
     files.make_directory(directory)
     _check_version(directory / "VERSION")
-    for part in ("events", "destinations"):
+    for part in ("events", "events/index", "destinations"):
         if (directory / part).is_symlink():
             raise Unreadable(is_a_link(directory / part))
+    for part in ("events", "destinations"):
         files.make_directory(directory / part)
 
 

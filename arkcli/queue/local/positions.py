@@ -1,37 +1,26 @@
-"""Sets of positions that may be large: a million in 8 MB."""
+"""Sets of positions that may be large: a million take 8 MB."""
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
 
 
 class Positions:
-    """A set of positions. Adding is quick where they come more or less in order, as they do in a log."""
-
-    __slots__ = ("_found",)
+    """Some positions. Adding is quick where they come more or less in order, as they do in a log."""
 
     def __init__(self) -> None:
-        self._found = array("q")
+        #: Without repetitions, in order.
+        self.all = array("q")
 
     def add(self, position: int) -> bool:
-        """Takes in a position; False when it was there already."""
-        if not self._found or position > self._found[-1]:
-            self._found.append(position)
-            return True
-        index = bisect_left(self._found, position)
-        if self._found[index] == position:
+        """Takes one in; False when it was there already."""
+        if position in self:
             return False
-        self._found.insert(index, position)
+        self.all.insert(bisect_left(self.all, position), position)
         return True
 
-    def __contains__(self, position: object) -> bool:
-        if not isinstance(position, int):
-            return False
-        index = bisect_left(self._found, position)
-        return index < len(self._found) and self._found[index] == position
+    def __contains__(self, position: int) -> bool:
+        index = bisect_left(self.all, position)
+        return index < len(self.all) and self.all[index] == position
 
     def __len__(self) -> int:
-        return len(self._found)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._found)
+        return len(self.all)

@@ -3,7 +3,8 @@
 import contextlib
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -151,24 +152,8 @@ class Segments:
 
     def holding(self, needle: bytes, position: int, end: int) -> Iterator[Line]:
         """The lines from a position on that hold some bytes; all others are not looked at one by one."""
-        while position < end:
-            size = min(8 * BLOCK_SIZE, self._limit(position, end) - position)
-            data = self.read(position, size)
-            cut = data.rfind(b"\n") + 1
-            if not cut:
-                # A very long line, or the end of a segment.
-                found, following = self.block(position, end)
-                if following == position:
-                    return
-                yield from (line for line in found if needle in line.text)
-                position = following
-                continue
-            begin = data.find(needle, 0, cut)
-            while begin >= 0:
-                begin, stop = data.rfind(b"\n", 0, begin) + 1, data.find(b"\n", begin)
-                yield from (line for line in _split(position + begin, data[begin : stop + 1]) if needle in line.text)
-                begin = data.find(needle, stop, cut)
-            position += cut
+        for start, limit in pairwise([*self._starts, max(end, self.start)]):
+            yield from holding(self.read, needle, max(start, position), min(limit, end))
 
     def tail(self, end: int, size: int) -> list[Line]:
         """The complete lines within the last so many bytes before a position, oldest first."""
@@ -299,6 +284,18 @@ class Segments:
             opened = files.open_private(self._path(start), os.O_RDWR)
             descriptor = self._descriptors[start] = files.out_of_selects_way(opened)
         return descriptor
+
+
+def holding(read: Callable[[int, int], bytes], needle: bytes, position: int, end: int) -> Iterator[Line]:
+    """The same for any file of lines, by a function that reads from a position up to so many bytes."""
+    while position < end and (data := read(position, min(_LONGEST_LINE, end - position))):
+        cut = data.rfind(b"\n") + 1 or len(data)
+        found = data.find(needle, 0, cut)
+        while found >= 0:
+            begin, stop = data.rfind(b"\n", 0, found) + 1, data.find(b"\n", found, cut) + 1 or cut
+            yield from (line for line in _split(position + begin, data[begin:stop]) if needle in line.text)
+            found = data.find(needle, stop, cut)
+        position += cut
 
 
 def _split(position: int, data: bytes) -> list[Line]:

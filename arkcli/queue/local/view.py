@@ -16,31 +16,15 @@ from arkcli.queue.local.lines import AttemptLine, DeadLine
 from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.state import DestinationState
-from arkcli.queue.local.stored import Instead, StoredEvent, StoredPending
+from arkcli.queue.local.stored import StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
 from arkcli.schedule import RetrySchedule
 
 _ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
+#: Where the deliveries begin whose place others take, by the attempt that is next: the second, and so on.
+_TakenOver = list[Positions]
 #: How much of a journal's end is read first for what others made of an event, in bytes.
 _TAIL: Final = 64 * 1024
-
-
-class _TakenOver:
-    """Deliveries whose place others take."""
-
-    def __init__(self) -> None:
-        self._starts: dict[int, Positions] = {}
-
-    def add(self, key: Instead) -> bool:
-        """Takes one in; False when it was there already."""
-        return self._starts.setdefault(key[0], Positions()).add(key[1])
-
-    def __contains__(self, key: Instead) -> bool:
-        return key[1] in self._starts.get(key[0], ())
-
-    def items(self) -> Iterable[tuple[int, Positions]]:
-        """Where they begin, by the attempt that is next."""
-        return self._starts.items()
 
 
 class View:
@@ -74,14 +58,10 @@ class View:
         # What has been removed counts neither as waiting nor as done ahead of what waits.
         state.first.skip_to(self._log.start)
         stretches = state.first.unfinished(self._log.end)
-        waiting = sum(self._log.count_for(self.destination_id, begin, end) for begin, end in stretches)
+        waiting = sum(self._log.addressed.count(self.destination_id, begin, end) for begin, end in stretches)
         in_vain, taken_over = self._replaced(self._lanes()[0])
         waiting = max(waiting - in_vain, 0)
-        for attempt, starts in taken_over.items():
-            if attempt == state.beyond:
-                dead -= len(starts)
-            else:
-                retrying[attempt - 2] -= len(starts)
+        *retrying, dead = (count - len(taken) for count, taken in zip((*retrying, dead), taken_over, strict=True))
         # Only now: finding the event of a retry may look at the log once more, and the counts are as of one moment.
         lanes = self._lanes()
         # Where nothing waits, what arrived was to take the place of deliveries that went on.
@@ -103,11 +83,15 @@ class View:
 
     def _replaced(self, arrivals: Arrivals) -> tuple[int, _TakenOver]:
         """How many events wait in vain to take another's place, and the deliveries whose place the others will take."""
-        first, in_vain, taken_over = self._journal.state.first, 0, _TakenOver()
-        for position, instead, event_sum in self._log.replacing(self.destination_id, first.cursor):
+        first, in_vain, taken_over = self._journal.state.first, 0, self._nothing()
+        places = self._log.addressed.replacing(self.destination_id, first.cursor, self._log.end)
+        for position, instead, event_sum in places:
             if first.passed(position) is None:
-                in_vain += not (arrivals.may_replace(instead, event_sum) and taken_over.add(instead))
+                in_vain += not (arrivals.may_replace(instead, event_sum) and taken_over[instead[0] - 2].add(instead[1]))
         return in_vain, taken_over
+
+    def _nothing(self) -> _TakenOver:
+        return [Positions() for _ in range(self._journal.state.beyond - 1)]
 
     @told
     def deliveries(self, chosen: Selection | None = None) -> Iterator[StoredPending]:
@@ -126,13 +110,13 @@ class View:
             for lane in reversed(retries):
                 yield from self._retrying(lane.each(), taken_over)
             arrivals = self._lanes()[0]
-            yield from self._waiting(arrivals.each(), arrivals, _TakenOver())
+            yield from self._waiting(arrivals.each(), arrivals, self._nothing())
         yield from self._dead_among((one for one in self._dead if one.id not in ids), taken_over)
 
     def _deliveries_of(self, event_id: str, arrivals: Arrivals) -> Iterator[StoredPending]:
         """Those of one event, by whichever lines of the log."""
         state = self._journal.state
-        taken_over = _TakenOver()
+        taken_over = self._nothing()
         events = (event for event in self._log.find_all(event_id) if is_for(event, self.destination_id))
         waiting = (event for event in events if state.first.passed(event.position) is None)
         # First of all, since whose place they take is left out below.
@@ -155,7 +139,9 @@ class View:
         """Those events that do not wait in vain; the deliveries whose place they take are noted."""
         for event in events:
             instead = event.instead.get(self.destination_id) if event.instead else None
-            if instead is None or (arrivals.may_replace(instead, id_sum(event.id)) and taken_over.add(instead)):
+            if instead is None or (
+                arrivals.may_replace(instead, id_sum(event.id)) and taken_over[instead[0] - 2].add(instead[1])
+            ):
                 key = (1, event.position, event.length)
                 yield StoredPending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
 
@@ -163,18 +149,17 @@ class View:
         beyond = self._journal.state.beyond
         for letter in letters:
             key = (beyond, letter.pos, letter.len)
-            if letter.pos not in self._journal.state.gone and key not in taken_over:
+            if letter.pos not in self._journal.state.gone and letter.pos not in taken_over[-1]:
                 yield StoredPending(letter.to_event(), State.DEAD, beyond - 1, None, letter.status, letter.error, key)
 
     @told
     def needed_from(self, below: int) -> int:
         """The position of the oldest event that this destination still needs, when that is below another; else that."""
         state = self._load()
-        arrivals, *retries = self._lanes()
+        arrivals, *retries = self._lanes(below)
         arrivals.head()
-        needed = min([below, *state.newly_dead])
-        for lane in retries:
-            needed = lane.oldest(needed)
+        retried = (waiting.entry.pos for lane in retries for waiting in lane.each())
+        needed = min([below, *state.newly_dead, *retried])
         # Damage makes the lanes fold the state anew; then what it told before is not to be relied on.
         return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from(below)
 
@@ -249,11 +234,11 @@ class View:
         for start, end, entry, failed_at in waiting:
             event = self._log.event_at(entry.pos, entry.len)
             key = (entry.attempt + 1, start, end - start)
-            if event is not None and key not in taken_over:
+            if event is not None and start not in taken_over[entry.attempt - 1]:
                 following = self._schedule.next_attempt_at(entry.attempt, failed_at)
                 yield StoredPending(event, State.RETRYING, entry.attempt, following, entry.status, entry.error, key)
 
-    def _lanes(self) -> tuple[Arrivals, *tuple[Retries, ...]]:
+    def _lanes(self, before: int | None = None) -> tuple[Arrivals, *tuple[Retries, ...]]:
         nothing = UnderWay(self._journal.state.beyond)
         dead: Positions | None = None
 
@@ -264,7 +249,7 @@ class View:
             return position in dead and position not in self._journal.state.gone
 
         retries = (
-            Retries(attempt, self._log, self._journal, self._schedule, nothing)
+            Retries(attempt, self._log, self._journal, self._schedule, nothing, before)
             for attempt in range(1, self._schedule.attempts)
         )
         return (Arrivals(self.destination_id, self._log, self._journal, nothing, is_dead), *retries)

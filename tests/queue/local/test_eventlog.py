@@ -85,7 +85,7 @@ def test_an_empty_log_has_no_events(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         assert (log.start, log.end, log.look(), log.totals) == (0, 0, 0, (0, 0))
         assert log.block(0) == ([], 0)
-        assert log.count_for("dst_1", 0, log.end) == 0
+        assert log.addressed.count("dst_1", 0, log.end) == 0
         assert log.find("evt_1") is None
 
 
@@ -155,7 +155,7 @@ def test_counting_by_subtraction_and_by_the_index_is_counting_one_by_one(
         for position in [*(event.position for event in events), log.end, log.end + 1]:
             behind = [event for event in events if event.position >= position]
             for name in ("dst_1", "dst_2", "dst_other"):
-                assert log.count_for(name, position, log.end) == sum(
+                assert log.addressed.count(name, position, log.end) == sum(
                     event.to is None or name in event.to for event in behind
                 )
 
@@ -164,7 +164,7 @@ def test_counting_a_hundred_thousand_waiting_events_reads_two_lines(tmp_path: Pa
     with log_in(tmp_path) as log:
         log.accept([draft(number) for number in range(100_000)])
     with log_in(tmp_path) as log, listened() as calls:
-        assert log.count_for("dst_1", 0, log.end) == 100_000
+        assert log.addressed.count("dst_1", 0, log.end) == 100_000
     assert calls.count("pread") <= 4
 
 
@@ -240,7 +240,7 @@ def test_a_reader_stops_before_a_torn_last_line_and_leaves_it_alone(tmp_path: Pa
     with log_in(tmp_path, size) as reader:
         assert read_all(reader) == accepted
         assert reader.look() == accepted[1].position + accepted[1].length
-        assert reader.count_for("dst_1", 0, reader.end) == 2
+        assert reader.addressed.count("dst_1", 0, reader.end) == 2
     assert content(tmp_path) == before
 
 
@@ -385,7 +385,7 @@ def test_a_damaged_newline_does_not_make_the_following_lines_count_wrong(tmp_pat
     file.write_bytes(spoiled)
     with log_in(tmp_path) as log:
         log.accept(drafts(3))
-        assert log.count_for("dst_1", 0, log.end) == 4
+        assert log.addressed.count("dst_1", 0, log.end) == 4
         assert log.totals[0] == 4
 
 
@@ -400,7 +400,7 @@ def test_events_whose_segment_is_gone_are_passed(tmp_path: Path) -> None:
         assert 0 < len(left) < 9
         assert read_all(reader) == left
         assert reader.event_at(events[0].position, events[0].length) is None
-        assert reader.count_for("dst_1", 0, reader.end) == len(left)
+        assert reader.addressed.count("dst_1", 0, reader.end) == len(left)
         assert reader.totals == (len(left), reader.end - reader.start)
 
 
@@ -417,7 +417,7 @@ def test_a_reader_passes_over_what_another_process_removes_meanwhile(tmp_path: P
             assert reader.find("evt_7") == events[7]
             assert reader.event_at(events[7].position, events[7].length) == events[7]
             assert reader.event_at(events[2].position, events[2].length) in (None, events[2])
-            assert reader.count_for("dst_1", left[0].position, reader.end) == 3
+            assert reader.addressed.count("dst_1", left[0].position, reader.end) == 3
             assert [one for one in read_all(reader) if isinstance(one, StoredEvent)][-3:] == left
 
 
