@@ -65,4 +65,5 @@ def is_anything_left(environment: Environment, drained: Drained) -> bool:
 
 def what_waits(environment: Environment, drained: Drained) -> list[Standing]:
     """What waits for each destination of a run."""
-    return list(environment.queue.standings(found.id for found in drained.chosen).values())
+    ids = [found.id for found in drained.chosen]
+    return list(environment.queue.standings(ids, environment.clock.now()).values())

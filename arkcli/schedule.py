@@ -19,17 +19,19 @@ class RetrySchedule(NamedTuple):
         """How many attempts there are in all, the first included."""
         return len(self.delays) + 1
 
-    def next_attempt_at(self, attempt: int, failed_at: int) -> int | None:
-        """When the attempt after this one is due (milliseconds, UTC); None when this was the last."""
-        return failed_at + self.delays[attempt - 1] if attempt < self.attempts else None
+    def next_attempt_at(self, attempt: int, failed_at: int, now: int | None = None) -> int | None:
+        """When the attempt after this one is due (milliseconds, UTC); None when this was the last.
+
+        A failure dated after `now` means that the clock was set back: it is due now, so that nothing is stranded.
+        """
+        if attempt >= self.attempts:
+            return None
+        return now if now is not None and failed_at > now else failed_at + self.delays[attempt - 1]
 
     def is_due(self, attempt: int, failed_at: int, now: int) -> bool:
-        """Whether the attempt after this one may be made now.
-
-        A failure dated in the future means that the clock was set back: it is due, so that nothing is stranded.
-        """
-        due_at = self.next_attempt_at(attempt, failed_at)
-        return due_at is not None and (now >= due_at or failed_at > now)
+        """Whether the attempt after this one may be made now."""
+        due_at = self.next_attempt_at(attempt, failed_at, now)
+        return due_at is not None and now >= due_at
 
     def state_after(self, attempt: int, outcome: Outcome) -> State:
         """Where an attempt leaves its delivery: after the last failure it is dead."""

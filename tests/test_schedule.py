@@ -37,9 +37,22 @@ def test_a_retry_is_due_when_the_clock_was_set_back(attempt: int) -> None:
     assert DOCUMENTED.is_due(attempt, START, 0)
 
 
+@pytest.mark.parametrize(("attempt", "delay"), DELAYS)
+@pytest.mark.parametrize(
+    ("failed_ago", "due_in"),
+    [(0, "delay"), (SECOND, "delay less a second"), (-1, "now"), (-HOUR, "now"), (-365 * 24 * HOUR, "now")],
+)
+def test_a_failure_that_is_dated_in_the_future_is_told_to_be_due_now(
+    attempt: int, delay: int, failed_ago: int, due_in: str
+) -> None:
+    expected = {"delay": delay, "delay less a second": delay - SECOND, "now": 0}[due_in]
+    assert DOCUMENTED.next_attempt_at(attempt, START - failed_ago, START) == START + expected
+
+
 @pytest.mark.parametrize("now", [0, START, START + 24 * HOUR, START * 2])
 def test_after_the_fifth_attempt_nothing_is_ever_due(now: int) -> None:
     assert DOCUMENTED.next_attempt_at(5, START) is None
+    assert DOCUMENTED.next_attempt_at(5, START, now) is None
     assert not DOCUMENTED.is_due(5, START, now)
 
 

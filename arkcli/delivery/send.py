@@ -97,7 +97,7 @@ class Sender:
         if attempt is None:
             return Report(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
-        retrying = state is State.RETRYING
+        following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
         return Report(
             destination=name,
             outcome=state,
@@ -105,7 +105,7 @@ class Sender:
             status=attempt.status,
             error=attempt.error,
             duration_ms=attempt.duration_ms,
-            next_attempt_at=self._schedule.next_attempt_at(attempt.attempt, attempt.at) if retrying else None,
+            next_attempt_at=following if state is State.RETRYING else None,
         )
 
 

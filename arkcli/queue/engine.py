@@ -184,13 +184,13 @@ class View(Protocol):
     """The deliveries of one destination, read while others deliver. Close it after use.
 
     Its methods raise Gone where the destination has been removed meanwhile, and Broken where its part of the queue
-    cannot be read.
+    cannot be read. With `now`, what a wrong clock dated after it is told to be due now, as it is.
     """
 
-    def standing(self) -> Standing:
+    def standing(self, now: int | None = None) -> Standing:
         """The counts, and what is due next."""
 
-    def deliveries(self, chosen: Selection | None = None) -> Iterator[Pending]:
+    def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[Pending]:
         """Every delivery that is not done, or those chosen, whatever destinations that names.
 
         All of them come in order: what is retrying, longest first, then what waits, then what is dead. A few that are
@@ -203,14 +203,17 @@ class View(Protocol):
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt that is still told of, oldest first, up to now. `new_attempts` goes on from there."""
 
-    def new_attempts(self) -> Sequence[Attempt]:
-        """The attempts made since `attempts` was called, or since this was called last."""
+    def new_attempts(self) -> Iterator[Attempt]:
+        """The attempts made since `attempts` was called, or since this was read last, up to now. Read it to its end."""
 
     def recent(self, size: int) -> tuple[Sequence[Attempt], bool]:
         """The newest attempts, about `size` bytes of them, oldest first, and whether these are all."""
 
     def history(self, event_id: str) -> tuple[State | None, Sequence[Attempt]]:
-        """Where an event stands here, and its attempts, oldest first. None: nothing is told of it."""
+        """Where an event stands here, and its attempts, oldest first. None: nothing is told of it.
+
+        One that was sent again by hand is waiting until its first attempt is made anew, with all those before.
+        """
 
     def close(self) -> None:
         """Closes what is open."""
@@ -282,8 +285,8 @@ class Queue(Protocol):
     def view(self, destination_id: str) -> View:
         """A destination's deliveries."""
 
-    def standings(self, ids: Iterable[str]) -> Mapping[str, Standing]:
-        """What waits for each destination. One that has no place (any more) is left out."""
+    def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
+        """What waits for each destination. One that has no place (any more) is left out. `now` is as in `View`."""
 
     def find(self, event_id: str) -> Event | None:
         """The event as it was first accepted under an id, as of the last look; None when there is none (any more)."""

@@ -67,10 +67,15 @@ class _Entry:
         is_its = isinstance(event, _Event) and event.number == self.event.number
         return is_its and self.is_first and self.state is State.WAITING
 
-    @property
-    def pending(self) -> Pending:
+    def due_by(self, now: int | None) -> int | None:
+        """When its time comes; `now` where that is ahead because the clock was set back."""
+        if self.due_at is None or now is None:
+            return self.due_at
+        return now if (self.failed_at or self.due_at) > now else self.due_at
+
+    def pending(self, now: int | None = None) -> Pending:
         """The same for everybody."""
-        return Pending(self.event, self.state, self.attempt, self.due_at, self.status, self.error)
+        return Pending(self.event, self.state, self.attempt, self.due_by(now), self.status, self.error)
 
 
 class _Told(msgspec.Struct):
@@ -224,7 +229,7 @@ class MemoryView:
         self._place = place
         self._followed = 0
 
-    def standing(self) -> Standing:
+    def standing(self, now: int | None = None) -> Standing:
         place = self._place
         counts = [0] * len(place.schedule.delays)
         for entry in place.in_state(State.RETRYING):
@@ -234,17 +239,17 @@ class MemoryView:
             waiting=len(place.in_state(State.WAITING)),
             retrying=tuple(counts),
             dead=len(place.in_state(State.DEAD)),
-            next_due_at=min((entry.due_at for entry in alive if entry.due_at is not None), default=None),
+            next_due_at=min((at for entry in alive if (at := entry.due_by(now)) is not None), default=None),
             oldest_at=min((times.from_text(entry.event.at) for entry in alive), default=None),
             last=place.last,
             outage=place.outage,
         )
 
-    def deliveries(self, chosen: Selection | None = None) -> Iterator[Pending]:
+    def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[Pending]:
         retrying = sorted(self._place.in_state(State.RETRYING), key=lambda entry: -entry.attempt)
         for entry in (*retrying, *self._place.in_state(State.WAITING), *self._place.in_state(State.DEAD)):
-            if chosen is None or chosen.holds(entry.pending):
-                yield entry.pending
+            if chosen is None or chosen.holds(entry.pending(now)):
+                yield entry.pending(now)
 
     def is_waiting(self, event: Event) -> bool:
         return isinstance(event, _Event) and any(entry.is_first_of(event) for entry in self._place.entries)
@@ -253,9 +258,10 @@ class MemoryView:
         self._followed = self._place.serial
         return iter(self._place.attempts)
 
-    def new_attempts(self) -> list[Attempt]:
+    def new_attempts(self) -> Iterator[Attempt]:
         since, self._followed = self._followed, self._place.serial
-        return [told.attempt for told in self._place.told if told.serial > since and told.attempt is not None]
+        told = [told.attempt for told in self._place.told if told.serial > since and told.attempt is not None]
+        return iter(told)
 
     def recent(self, size: int) -> tuple[list[Attempt], bool]:
         found = _newest(self._place.attempts, size, lambda attempt: len(msgspec.json.encode(attempt)))
@@ -264,6 +270,9 @@ class MemoryView:
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
         told = [one for one in self._place.told if one.event_id == event_id]
         state = told[-1].state if told else None
+        for entry in self._place.entries:
+            if entry.event.id == event_id and not entry.is_first_of(entry.event):
+                state = entry.state
         return state, [one.attempt for one in told if one.attempt is not None]
 
     def close(self) -> None:
@@ -352,8 +361,8 @@ class MemoryQueue:
     def view(self, destination_id: str) -> MemoryView:
         return MemoryView(self.content.places[destination_id])
 
-    def standings(self, ids: Iterable[str]) -> Mapping[str, Standing]:
-        return {found: self.view(found).standing() for found in ids if found in self.content.places}
+    def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
+        return {found: self.view(found).standing(now) for found in ids if found in self.content.places}
 
     def find(self, event_id: str) -> _Event | None:
         return next((event for event in self.content.events if event.id == event_id), None)
@@ -379,8 +388,8 @@ class MemoryQueue:
         return len(chosen)
 
     def _selected(self, selection: Selection) -> list[tuple[_Place, _Entry]]:
-        places = [self.content.places[found] for found in selection.destination_ids]
-        return [(place, entry) for place in places for entry in place.entries if selection.holds(entry.pending)]
+        places = [self.content.places[found] for found in selection.destination_ids if found in self.content.places]
+        return [(place, entry) for place in places for entry in place.entries if selection.holds(entry.pending())]
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         dropped = 0
@@ -399,7 +408,9 @@ class MemoryQueue:
         for event in self._chosen(chosen):
             is_wanted = False
             for destination_id in chosen.destination_ids:
-                place = self.content.places[destination_id]
+                place = self.content.places.get(destination_id)
+                if place is None:
+                    continue
                 entry = next((entry for entry in place.entries if entry.event.id == event.id), None)
                 if chosen.everybody and not _is_for(event, destination_id):
                     continue
@@ -437,7 +448,7 @@ class MemoryQueue:
             yield Record(destination_id=destination_id, passed=passed, ahead=tuple(done[passed:]))
             for entry in place.entries:
                 if not entry.is_first_of(entry.event):
-                    yield Record(destination_id=destination_id, pending=entry.pending, failed_at=entry.failed_at)
+                    yield Record(destination_id=destination_id, pending=entry.pending(), failed_at=entry.failed_at)
             for told in place.told:
                 if told.attempt is not None:
                     yield Record(destination_id=destination_id, attempt=told.attempt)

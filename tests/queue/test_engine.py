@@ -686,6 +686,22 @@ def test_a_retry_is_due_when_the_clock_was_set_back_behind_the_failure(shared: S
     assert pending(queue, A) == [("evt_1", DEAD, len(schedule.delays) + 1)]
 
 
+def test_what_a_wrong_clock_dated_in_the_future_is_told_to_be_due_now(queue: Queue) -> None:
+    queue.join([A, B])
+    accept(queue, 1, 2)
+    assert attempt_all(queue, A, BAD, START + 365 * 86_400_000) == [(1, 1), (2, 1)]
+    for name, now in ((A, START + 60_000), (B, START - 60_000)):
+        with closing(queue.view(name)) as view:
+            assert [one.next_attempt_at for one in view.deliveries(now=now)] == [now, now]
+            assert view.standing(now).next_due_at == now
+            # What fell due before is told as ever, and so is all where nobody says what time it is.
+            assert view.standing(now).oldest_at == START + 1
+        assert queue.standings([name], now)[name].next_due_at == now
+        assert claimable(queue, now, name) == [name]
+    with closing(queue.view(A)) as view:
+        assert view.standing().next_due_at == START + 365 * 86_400_000 + 1_000
+
+
 @pytest.mark.parametrize("delivered", [1, 2, 3, 4, 5])
 def test_what_was_delivered_is_done_with(queue: Queue, delivered: int) -> None:
     queue.join([A])
@@ -943,6 +959,78 @@ def test_a_history_is_that_of_one_event(queue: Queue) -> None:
     queue.retry(of("evt_1"), now)
     attempt_all(queue, A, OK, now)
     assert history(queue, A, "evt_1") == (State.DELIVERED, [1, 2, 3, 4, 5, 1])
+
+
+@pytest.mark.parametrize(
+    ("failures", "action"),
+    [(1, "retry"), (4, "retry"), (5, "retry"), (0, "replay"), (1, "replay"), (4, "replay"), (5, "replay")],
+)
+def test_the_history_of_what_is_sent_again_waits_with_the_attempts_before_it(
+    queue: Queue, other: Queue, failures: int, action: str
+) -> None:
+    queue.join([A, B])
+    accept(queue, 1)
+    now = fail(queue, A, failures)
+    if not failures:
+        attempt_all(queue, A, OK, now)
+    before = history(other, A, "evt_1")
+    accept(queue, 2)
+    act(queue, action, "evt_1", now)
+    accept(queue, 3)
+    assert history(other, A, "evt_1") == (WAITING, before[1])
+    assert history(other, B, "evt_1") == (None, [])
+    attempt_all(queue, A, BAD, now)
+    assert history(other, A, "evt_1") == (RETRYING, [*before[1], 1])
+    act(queue, action, "evt_1", now)
+    queue.drop(of("evt_1"), now)
+    assert history(other, A, "evt_1") == (State.DROPPED, [*before[1], 1])
+
+
+def test_what_is_dead_is_told_to_be_dead_also_when_its_attempts_are_no_longer_kept(shared: Shared) -> None:
+    queue = shared.open()
+    queue.join([A])
+    accept(queue, 1)
+    now = fail(queue, A, 5)
+    for number in range(2, 9):
+        accept(queue, number)
+        attempt_all(queue, A, OK, now + number * LATER)
+    queue.tidy([A], now + 5 * LATER)
+    assert history(queue, A, "evt_1")[0] is DEAD
+
+
+@pytest.mark.parametrize("which", ["retry", "drop", "replay"])
+def test_what_is_done_to_several_destinations_passes_over_one_that_has_left(queue: Queue, which: str) -> None:
+    now = story(queue)
+    queue.leave(B)
+    to = (B, A)
+    for dry in (True, False):
+        if which == "retry":
+            assert queue.retry(of(E1, E2, to=to), now, dry=dry) == 2
+        elif which == "drop":
+            assert queue.drop(of(E1, E2, to=to), now, dry=dry) == 2
+        else:
+            assert queue.replay(replay(to, E1, E2), now, dry=dry) == 2
+    assert B not in queue.broken
+
+
+def test_new_attempts_are_told_to_the_last_however_many_there_are(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    with closing(other.view(A)) as view:
+        assert list(view.attempts()) == []
+        for many in (700, 1, 1_500):
+            accept(queue, *range(many))
+            found = claim(queue, A)
+            answers = [(delivery, Answer(200, None, 1, "x" * 200)) for delivery in found.take(START, many)]
+            queue.record([(found, answers)], START)
+            found.release()
+            # Those that are made while they are told come the next time.
+            told = view.new_attempts()
+            first = next(told)
+            accept(queue, 0)
+            attempt_all(queue, A, OK, START + 1)
+            assert 1 + sum(1 for _ in told) == many
+            assert first.event_id == "evt_0"
+            assert [one.at for one in view.new_attempts()] == [START + 1]
 
 
 def test_the_newest_attempts_are_the_last_ones_of_about_so_many_bytes(queue: Queue) -> None:
@@ -1518,6 +1606,13 @@ class Exercise(RuleBasedStateMachine):
         for queue, (name, place) in zip(self.queues, self.places.items(), strict=True):
             expected = sorted((event_id, known.state, known.attempt) for event_id, known in place.items())
             assert sorted(pending(queue, name)) == expected
+            for event in self.events:
+                state, known = history(queue, name, event.id)[0], place.get(event.id)
+                if known is None or state is None:
+                    # What waits for its own first attempt has no history.
+                    assert state in (None, State.DELIVERED, State.DROPPED) and (known is None or known.state is WAITING)
+                else:
+                    assert state is known.state
             lanes = [known.attempt for known in place.values() if known.state is RETRYING]
             found = standing(queue, name)
             assert found.retrying == tuple(lanes.count(attempt) for attempt in (1, 2, 3, 4))

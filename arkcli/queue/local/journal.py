@@ -172,9 +172,9 @@ class Journal:
         """The position behind the last line, without reading any."""
         return self._segments.last_line_end(self._segments.look())
 
-    def since(self, position: int) -> tuple[list[Line], int]:
-        """The next lines from a position, up to the journal's end as it is now."""
-        return self._segments.block(position, self.end)
+    def since(self, position: int, end: int | None = None) -> tuple[list[Line], int]:
+        """The next lines from a position, up to the journal's end as it is now, or to an end that it had before."""
+        return self._segments.block(position, self.end if end is None else end)
 
     def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
         """Writes lines and takes them into the state, all or none. Raises OSError.

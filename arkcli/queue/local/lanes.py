@@ -32,8 +32,11 @@ _LINE: Final = 1024
 class Lane(Protocol):
     """One lane, read from its head."""
 
-    def due_at(self) -> int | None:
-        """When the head is due (milliseconds, UTC); None when the lane is empty."""
+    def due_at(self, now: int | None = None) -> int | None:
+        """When the head is due (milliseconds, UTC); None when the lane is empty.
+
+        With `now`, what is dated after it is due now: the clock was set back.
+        """
 
     def is_due(self, now: int) -> bool:
         """Whether the head may be attempted now."""
@@ -81,6 +84,12 @@ class UnderWay:
                 self.lines.discard(after[0])
             if instead is not None and instead[0] != self._beyond:
                 self.lines.discard(instead[1])
+
+
+def arrived_at(event: StoredEvent, now: int | None) -> int:
+    """When an event was accepted, which is when its first attempt was due; not after `now`, if that is given."""
+    at = times.from_text(event.at)
+    return at if now is None else min(at, now)
 
 
 class Arrivals:
@@ -171,10 +180,10 @@ class Arrivals:
         self._journal.passed_over((self._position - begin) // _LINE)
         return self._position > begin
 
-    def due_at(self) -> int | None:
+    def due_at(self, now: int | None = None) -> int | None:
         """When the oldest event was accepted: it has been due since."""
         event = self.head()
-        return None if event is None else times.from_text(event.at)
+        return None if event is None else arrived_at(event, now)
 
     def oldest_at(self) -> int | None:
         """When the oldest event was accepted."""
@@ -319,10 +328,10 @@ class Retries:
         else:
             self._state.lanes[self._attempt - 1].finish(line.start, line.end, 0)
 
-    def due_at(self) -> int | None:
+    def due_at(self, now: int | None = None) -> int | None:
         """When the head is due (milliseconds, UTC)."""
         head = self.head()
-        return None if head is None else self._schedule.next_attempt_at(self._attempt, head.failed_at)
+        return None if head is None else self._schedule.next_attempt_at(self._attempt, head.failed_at, now)
 
     def oldest_at(self) -> int | None:
         """When the event of the head was accepted; None when the lane is empty or its event cannot be read."""

@@ -286,17 +286,17 @@ class LocalQueue:
         journal = Journal(place, self._retries, self._segment_size)
         return View(destination_id, place, self._log, journal, self._dead_letters(destination_id), self._schedule)
 
-    def standing(self, destination_id: str) -> Standing:
+    def standing(self, destination_id: str, now: int | None = None) -> Standing:
         """What waits for a destination."""
         with contextlib.closing(self.view(destination_id)) as view:
-            return view.standing()
+            return view.standing(now)
 
-    def standings(self, ids: Iterable[str]) -> Mapping[str, Standing]:
+    def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
         """What waits for each destination that has a place."""
         standings = {}
         for found in ids:
             with self._noted(found):
-                standings[found] = self.standing(found)
+                standings[found] = self.standing(found, now)
         return standings
 
     def events(self) -> Iterator[StoredEvent]:
@@ -322,15 +322,15 @@ class LocalQueue:
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
-        return requeue.retry(self, selection, now, dry=dry)
+        return requeue.retry(self, self._noted, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Discards deliveries; returns how many. Raises Held."""
-        return requeue.drop(self, selection, now, dry=dry)
+        return requeue.drop(self, self._noted, selection, now, dry=dry)
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
-        return requeue.replay(self, chosen, now, self._log.look(), dry=dry)
+        return requeue.replay(self, self._noted, chosen, now, self._log.look(), dry=dry)
 
     def dump(self) -> Iterator[Record]:
         """Everything that the queue holds. Claims every destination until the iterator ends; its start raises Held."""

@@ -22,6 +22,8 @@ from arkcli.queue.local.view import View
 _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 Item = TypeVar("Item")
+#: One destination's trouble within such a block stops nobody else: it is noted, and the destination left out.
+Noted = Callable[[str], AbstractContextManager[None]]
 
 
 class Places(Protocol):
@@ -43,34 +45,36 @@ class Places(Protocol):
         """The event under an id."""
 
 
-def retry(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
+def retry(queue: Places, noted: Noted, selection: Selection, now: int, *, dry: bool) -> int:
     """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
     at = times.to_text(now)
 
     def again() -> Iterator[StoredDraft]:
         for destination_id in selection.destination_ids:
-            for found in _pending(queue, destination_id, selection):
-                if found.state is not State.WAITING:
-                    event, key = found.event, {destination_id: found.key}
-                    yield StoredDraft(event.id, event.name, at, event.body, (destination_id,), key)
+            with noted(destination_id):
+                for found in _pending(queue, destination_id, selection):
+                    if found.state is not State.WAITING:
+                        event, key = found.event, {destination_id: found.key}
+                        yield StoredDraft(event.id, event.name, at, event.body, (destination_id,), key)
 
     return _accept(queue, again(), dry=dry)
 
 
-def drop(queue: Places, selection: Selection, now: int, *, dry: bool) -> int:
+def drop(queue: Places, noted: Noted, selection: Selection, now: int, *, dry: bool) -> int:
     """Discards deliveries, waiting, retrying or dead; returns how many. Raises Held."""
     dropped = 0
     for destination_id in selection.destination_ids:
-        if dry:
-            dropped += sum(1 for _ in _pending(queue, destination_id, selection))
-            continue
-        with queue.held(destination_id, "drop") as claim:
-            chosen = _pending(queue, destination_id, selection)
-            at, beyond = times.to_text(now), claim.beyond
-            lines = (tuple(_drop_lines(found, destination_id, at, beyond)) for found in chosen)
-            for batch in _batches(lines, len):
-                claim.drop(list(chain.from_iterable(batch)))
-                dropped += len(batch)
+        with noted(destination_id):
+            if dry:
+                dropped += sum(1 for _ in _pending(queue, destination_id, selection))
+                continue
+            with queue.held(destination_id, "drop") as claim:
+                chosen = _pending(queue, destination_id, selection)
+                at, beyond = times.to_text(now), claim.beyond
+                lines = (tuple(_drop_lines(found, destination_id, at, beyond)) for found in chosen)
+                for batch in _batches(lines, len):
+                    claim.drop(list(chain.from_iterable(batch)))
+                    dropped += len(batch)
     return dropped
 
 
@@ -90,19 +94,21 @@ def _drop_lines(found: StoredPending, destination_id: str, at: str, beyond: int)
             yield DropLine(event.position, event.length, event.id, event.name, "drop", attempt, at, after)
 
 
-def replay(queue: Places, chosen: Replay, now: int, end: int, *, dry: bool) -> int:
+def replay(queue: Places, noted: Noted, chosen: Replay, now: int, end: int, *, dry: bool) -> int:
     """Sends old events again, those before `end` in the log; returns how many. Raises UsageError and NotAccepted."""
     at = times.to_text(now)
     with ExitStack() as stack:
-        views = {found: stack.enter_context(closing(queue.view(found))) for found in chosen.destination_ids}
         among = Selection(destination_ids=(), event_ids=chosen.event_ids) if chosen.event_ids else None
-        targets = {found: _Target(view, among) for found, view in views.items()}
+        targets = {}
+        for found in chosen.destination_ids:
+            with noted(found):
+                targets[found] = _Target(stack.enter_context(closing(queue.view(found))), among)
         drafts = (
             StoredDraft(
                 event.id, event.name, at, event.body, tuple(places), {to: key for to, key in places.items() if key}
             )
             for event in _chosen(queue, chosen, end)
-            if (places := _places(event, targets, chosen))
+            if (places := _places(noted, event, targets, chosen))
         )
         return _accept(queue, drafts, dry=dry)
 
@@ -142,19 +148,27 @@ class _Target:
                 self.keys[found.event.id] = found.key
             elif found.event.instead is not None:
                 self.waiting.add(found.event.id)
+        view.close()
+
+    def is_waiting(self, event: Event) -> bool:
+        """Whether the event will come anyway. Nothing stays open: there may be a thousand of these."""
+        waits = event.id in self.waiting or self.view.is_waiting(event)
+        self.view.close()
+        return waits
 
 
-def _places(event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
+def _places(noted: Noted, event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
     """Where an event is to be sent again, and whose place it takes there."""
     found: dict[str, Instead | None] = {}
     for to, target in targets.items():
         if chosen.everybody and event.to is not None and to not in event.to:
             continue
-        if event.id in target.waiting or target.view.is_waiting(event):
-            continue
-        key = target.keys.get(event.id)
-        if key is not None or not chosen.failed:
-            found[to] = key
+        with noted(to):
+            if target.is_waiting(event):
+                continue
+            key = target.keys.get(event.id)
+            if key is not None or not chosen.failed:
+                found[to] = key
     return found
 
 

@@ -1,6 +1,7 @@
 """Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
-from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay, Waiting
+from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay, Waiting, arrived_at
 from arkcli.queue.local.lines import AttemptLine, DeadLine
 from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.positions import Positions
@@ -51,8 +52,8 @@ class View:
         self._outcome: Attempt | None = None
 
     @told
-    def standing(self) -> Standing:
-        """The counts, and what is due next."""
+    def standing(self, now: int | None = None) -> Standing:
+        """The counts, and what is due next. With `now`, what is dated after it is due now."""
         state = self._load()
         retrying, dead = list(state.retrying), state.dead
         # What has been removed counts neither as waiting nor as done ahead of what waits.
@@ -66,11 +67,11 @@ class View:
         lanes = self._lanes()
         # Where nothing waits, what arrived was to take the place of deliveries that went on.
         counted = lanes if waiting else lanes[1:]
-        due = [at for lane in counted if (at := lane.due_at()) is not None]
+        due = [at for lane in counted if (at := lane.due_at(now)) is not None]
         oldest = [at for lane in counted if (at := lane.oldest_at()) is not None]
         if state is not self._journal.state:
             # Damage made the lanes fold the state anew.
-            return self.standing()
+            return self.standing(now)
         # Where lines were moved by hand, the state may count retries that nobody can find.
         retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
@@ -94,34 +95,35 @@ class View:
         return [Positions() for _ in range(self._journal.state.beyond - 1)]
 
     @told
-    def deliveries(self, chosen: Selection | None = None) -> Iterator[StoredPending]:
+    def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[StoredPending]:
         """Every delivery that is not done, or those chosen: what is retrying, longest first, then what waits, then what
-        is dead. Some that are chosen are found without reading the others.
+        is dead. Some that are chosen are found without reading the others. With `now`, what is dated after it is due
+        now.
         """
         self._load()
         arrivals, *retries = self._lanes()
         ids = frozenset() if chosen is None else chosen.event_ids
-        found = [one for event_id in sorted(ids) for one in self._deliveries_of(event_id, arrivals)]
+        found = [one for event_id in sorted(ids) for one in self._deliveries_of(event_id, arrivals, now)]
         yield from sorted(found, key=lambda one: (_ORDER.index(one.state), -one.attempt))
         if chosen is not None and not chosen.dead:
             return
         taken_over = self._replaced(arrivals)[1]
         if chosen is None:
             for lane in reversed(retries):
-                yield from self._retrying(lane.each(), taken_over)
+                yield from self._retrying(lane.each(), taken_over, now)
             arrivals = self._lanes()[0]
-            yield from self._waiting(arrivals.each(), arrivals, self._nothing())
+            yield from self._waiting(arrivals.each(), arrivals, self._nothing(), now)
         yield from self._dead_among((one for one in self._dead if one.id not in ids), taken_over)
 
-    def _deliveries_of(self, event_id: str, arrivals: Arrivals) -> Iterator[StoredPending]:
+    def _deliveries_of(self, event_id: str, arrivals: Arrivals, now: int | None = None) -> Iterator[StoredPending]:
         """Those of one event, by whichever lines of the log."""
         state = self._journal.state
         taken_over = self._nothing()
         events = (event for event in self._log.find_all(event_id) if is_for(event, self.destination_id))
         waiting = (event for event in events if state.first.passed(event.position) is None)
         # First of all, since whose place they take is left out below.
-        yield from self._waiting(waiting, arrivals, taken_over)
-        yield from self._retrying(self._retries_of(event_id), taken_over)
+        yield from self._waiting(waiting, arrivals, taken_over, now)
+        yield from self._retrying(self._retries_of(event_id), taken_over, now)
         yield from self._dead_among(self._dead.of(event_id), taken_over)
 
     def _retries_of(self, event_id: str) -> Iterator[Waiting]:
@@ -134,7 +136,7 @@ class View:
                 yield Waiting(line.start, line.end, entry, times.from_text(entry.at))
 
     def _waiting(
-        self, events: Iterable[StoredEvent], arrivals: Arrivals, taken_over: _TakenOver
+        self, events: Iterable[StoredEvent], arrivals: Arrivals, taken_over: _TakenOver, now: int | None
     ) -> Iterator[StoredPending]:
         """Those events that do not wait in vain; the deliveries whose place they take are noted."""
         for event in events:
@@ -143,7 +145,7 @@ class View:
                 arrivals.may_replace(instead, id_sum(event.id)) and taken_over[instead[0] - 2].add(instead[1])
             ):
                 key = (1, event.position, event.length)
-                yield StoredPending(event, State.WAITING, 0, times.from_text(event.at), None, None, key)
+                yield StoredPending(event, State.WAITING, 0, arrived_at(event, now), None, None, key)
 
     def _dead_among(self, letters: Iterable[DeadLine], taken_over: _TakenOver) -> Iterator[StoredPending]:
         beyond = self._journal.state.beyond
@@ -174,15 +176,26 @@ class View:
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt that the journal still tells of, oldest first, up to now. `new_attempts` goes on from there."""
         self._followed = end = self._journal.end
-        entries = self._journal.entries(until=end)
-        return (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine))
+        return chain.from_iterable(found for found, _ in self._blocks(0, end))
 
     @told
-    def new_attempts(self) -> list[Attempt]:
-        """The attempts made since `attempts` was called, or since this was called last."""
-        found, self._followed = self._journal.since(self._followed)
-        entries = map(self._journal.decode, found)
-        return [entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)]
+    def new_attempts(self) -> Iterator[Attempt]:
+        """The attempts made since `attempts` was called, or since this was read last, up to now."""
+        for found, following in self._blocks(self._followed, self._journal.end):
+            self._followed = following
+            yield from found
+
+    def _blocks(self, begin: int, end: int) -> Iterator[tuple[Iterator[Attempt], int]]:
+        """The attempts that a part of the journal tells of, block by block, and where each block ends."""
+        while begin < end:
+            found, following = self._journal.since(begin, end)
+            # While they are told, nothing is open: a thousand destinations may be read at once.
+            self.close()
+            if following == begin:
+                return
+            begin = following
+            entries = map(self._journal.decode, found)
+            yield (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)), begin
 
     @told
     def watch(self, event: StoredEvent) -> None:
@@ -213,15 +226,21 @@ class View:
 
     @told
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
-        """Where an event stands here, and its attempts, oldest first. None: the journal does not tell of it."""
+        """Where an event stands here, and its attempts, oldest first. None: nothing is told of it."""
         state: State | None = None
         attempts = []
-        for _, entry in self._journal.telling_of(event_id):
+        # All as of one moment.
+        until = self._load().journal
+        for _, entry in self._journal.telling_of(event_id, 0, until):
             if isinstance(entry, AttemptLine):
                 attempts.append(entry.to_attempt())
                 state = self._schedule.state_after(entry.attempt, entry.outcome)
             elif entry.action != "void":
                 state = State.DROPPED
+        for one in self._deliveries_of(event_id, self._lanes()[0]):
+            # That the first attempt is still to be made is not history.
+            if one.state is not State.WAITING or one.event.instead is not None:
+                return one.state, attempts
         return state, attempts
 
     @told
@@ -230,12 +249,12 @@ class View:
         entries, complete = self._journal.tail(size)
         return [entry.to_attempt() for entry in entries], complete
 
-    def _retrying(self, waiting: Iterable[Waiting], taken_over: _TakenOver) -> Iterator[StoredPending]:
+    def _retrying(self, waiting: Iterable[Waiting], taken_over: _TakenOver, now: int | None) -> Iterator[StoredPending]:
         for start, end, entry, failed_at in waiting:
             event = self._log.event_at(entry.pos, entry.len)
             key = (entry.attempt + 1, start, end - start)
             if event is not None and start not in taken_over[entry.attempt - 1]:
-                following = self._schedule.next_attempt_at(entry.attempt, failed_at)
+                following = self._schedule.next_attempt_at(entry.attempt, failed_at, now)
                 yield StoredPending(event, State.RETRYING, entry.attempt, following, entry.status, entry.error, key)
 
     def _lanes(self, before: int | None = None) -> tuple[Arrivals, *tuple[Retries, ...]]:

@@ -1298,4 +1298,4 @@ def test_following_tells_of_each_attempt_once(path: Path) -> None:
             attempt_all(queue, A, OK, START)
             assert [attempt.event_id for attempt in before] == ["evt_1"]
             assert [attempt.event_id for attempt in view.new_attempts()] == ["evt_2"]
-            assert view.new_attempts() == []
+            assert list(view.new_attempts()) == []
