@@ -3,7 +3,7 @@ destination. It changes nothing, and sends nothing.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ from arkcli import times
 from arkcli.environment import Environment
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.files import DIRECTORY_MODE, FILE_MODE
-from arkcli.model import Destination
+from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store import Contents
 from arkcli.times import describe_duration
@@ -30,8 +30,8 @@ _LOW_SHARE: Final = 0.05
 _PLENTY: Final = 10 * 1024 * 1024 * 1024
 #: How long before its end a certificate should have been renewed, in days.
 _RENEWED: Final = 14
-#: What is due is attempted within a minute where cron runs drain; after this many seconds nobody seems to.
-_OVERDUE: Final = 300
+#: What is due is attempted within a minute where cron runs drain; after this many milliseconds nobody seems to.
+_OVERDUE: Final = 300_000
 #: How far ahead a time may be and still be no sign of a clock that was set back, in milliseconds.
 _AHEAD: Final = 5_000
 #: How much of each file's end is read, in bytes.
@@ -101,16 +101,17 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
     queue = environment.queue
     events, size = queue.totals
-    known = queue.standings(found.id for found in destinations)
+    known = queue.standings((found.id for found in destinations), environment.clock.now())
     standings = [(found, known[found.id]) for found in destinations if found.id in known]
     newest += [standing.last.at for _, standing in standings if standing.last]
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
     holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
+    drained = {name for name, holder in holders.items() if holder.purpose == "drain"}
     return [
         _passed("queue", f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"),
         check_damage(queue),
         check_locks(holders, _is_stopped),
-        check_drain(environment.clock.now(), standings, at_work=bool(holders)),
+        check_drain(environment.clock.now(), standings, drained, queue.find),
     ]
 
 
@@ -203,19 +204,41 @@ def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -
     return _passed("locks", f"being delivered to: {held}")
 
 
-def check_drain(now: int, standings: Sequence[tuple[Destination, Standing]], *, at_work: bool) -> Check:
-    """Whether what is due is attempted: nobody does that but `ark drain`."""
-    overdue = []
+def check_drain(
+    now: int,
+    standings: Sequence[tuple[Destination, Standing]],
+    drained: Container[str],
+    find: Callable[[str], Event | None],
+) -> Check:
+    """Whether what is due is attempted: nobody does that but `ark drain`.
+
+    Each destination is judged by what has been due there longest. `drained` are the names of those that a drain is
+    delivering to now; `find` finds an event that is still kept.
+    """
+
+    def is_in_turn(last: Attempt, due_at: int) -> bool:
+        """Whether an attempt was one that a drain makes, which begins with what has been due longest."""
+        event = None if last.attempt > 1 else find(last.event_id)
+        return event is None or times.from_text(event.at) <= due_at
+
+    overdue, is_at_work = [], False
     for found, standing in standings:
-        late = (now - standing.next_due_at) / 1000 if standing.next_due_at is not None else 0
-        quiet = (now - standing.last.at) / 1000 if standing.last else late
-        if not found.paused and late > _OVERDUE and quiet > _OVERDUE:
-            overdue.append((late, found.name))
-    if overdue and not at_work:
-        late, name = max(overdue)
-        said = f"deliveries to {name} have been due for {describe_duration(late)}, and no drain ran"
+        due_at, last = standing.next_due_at, standing.last
+        if found.paused or due_at is None or now - due_at <= _OVERDUE:
+            continue
+        is_recent = last is not None and now - last.at <= _OVERDUE and is_in_turn(last, due_at)
+        if is_recent or found.name in drained:
+            is_at_work = True
+        else:
+            overdue.append((due_at, found.name))
+    if overdue:
+        since, name = min(overdue)
+        late = describe_duration((now - since) / 1000)
+        said = f"deliveries to {name} have been due since {times.to_text(since)} ({late}), and nobody attempts them"
+        if len(overdue) > 1:
+            said += f"; the same goes for {counted(len(overdue) - 1, 'more destination')}"
         return Check("drain", Status.WARN, said, _CRON)
-    return _passed("drain", "what is due is being attempted" if at_work else "nothing has been due for long")
+    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing has been due for long")
 
 
 def check_clock(now: int, newest: int | None) -> Check:

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from arkcli import doctor
+from arkcli import doctor, times
 from arkcli.doctor import Space, Status
-from arkcli.model import Attempt, Destination, Outcome
+from arkcli.model import Answer, Attempt, Destination, Event, Outcome
 from arkcli.queue.engine import Holder, Standing
+from arkcli.queue.local.stored import StoredEvent
 from tests.world import START, Certificates, TestReceiver, World, receiver
 
 MB = 1024 * 1024
@@ -60,30 +61,102 @@ def test_clock(now: int, newest: int | None, status: Status) -> None:
     assert doctor.check_clock(now, newest).status is status
 
 
-def attempt(at: int) -> Attempt:
-    return Attempt("evt_1", "ping", 1, at, Outcome.FAILED, 503, None, 3, "")
+def attempt(at: int, number: int = 1) -> Attempt:
+    return Attempt("evt_1", "ping", number, at, Outcome.FAILED, 503, None, 3, "")
+
+
+def event(at: int) -> Event:
+    return Event("evt_1", "ping", times.to_text(at), b"{}")
+
+
+def standing(due_at: int | None, last: Attempt | None = None) -> Standing:
+    return Standing(1, (0, 0, 0, 0), 0, due_at, due_at, last)
+
+
+def destination(name: str, *, paused: bool = False) -> Destination:
+    return Destination(id=f"dst_{name}", name=name, url=f"https://{name}.example/", added_at="", paused=paused)
 
 
 @pytest.mark.parametrize(
-    ("due", "last", "paused", "at_work", "status"),
+    ("due", "last", "accepted", "paused", "drained", "status"),
     [
-        (None, None, False, False, Status.PASS),
-        (START + MINUTE, None, False, False, Status.PASS),
-        (START - 4 * MINUTE, None, False, False, Status.PASS),
-        (START - 6 * MINUTE, None, False, False, Status.WARN),
-        (START - 60 * MINUTE, START - 30 * MINUTE, False, False, Status.WARN),
-        (START - 60 * MINUTE, START - MINUTE, False, False, Status.PASS),
-        (START - 60 * MINUTE, None, True, False, Status.PASS),
-        (START - 60 * MINUTE, None, False, True, Status.PASS),
+        # Due for how many minutes, the last attempt how long ago, its event accepted how long ago.
+        (None, None, None, False, False, Status.PASS),
+        (-1, None, None, False, False, Status.PASS),
+        (4, None, None, False, False, Status.PASS),
+        (6, None, None, False, False, Status.WARN),
+        (60, 30, 90, False, False, Status.WARN),
+        # A backlog that somebody works off, oldest first.
+        (60, 1, 61, False, False, Status.PASS),
+        (60, 1, 60, False, False, Status.PASS),
+        (60, 1, None, False, False, Status.PASS),
+        # Others were sent meanwhile, and nobody attempts what is due.
+        (60, 1, 1, False, False, Status.WARN),
+        (60, 1, 59, False, False, Status.WARN),
+        # A drain has it now, perhaps for the first time since long.
+        (60, None, None, False, True, Status.PASS),
+        (60, 30, 30, False, True, Status.PASS),
+        (60, 1, 1, False, True, Status.PASS),
+        (60, None, None, True, False, Status.PASS),
     ],
 )
-def test_drain(due: int | None, last: int | None, paused: bool, at_work: bool, status: Status) -> None:
-    found = Destination(id="dst_1", name="crm", url="https://crm.example/", added_at="", paused=paused)
-    standing = Standing(1, (0, 0, 0, 0), 0, due, due, attempt(last) if last else None)
-    check = doctor.check_drain(START, [(found, standing)], at_work=at_work)
+def test_drain(
+    due: int | None, last: int | None, accepted: int | None, paused: bool, drained: bool, status: Status
+) -> None:
+    made = None if last is None else attempt(START - last * MINUTE)
+    check = doctor.check_drain(
+        START,
+        [(destination("crm", paused=paused), standing(None if due is None else START - due * MINUTE, made))],
+        {"crm"} if drained else set(),
+        lambda _: None if accepted is None else event(START - accepted * MINUTE),
+    )
     assert check.status is status
     if status is Status.WARN:
         assert "ark drain --for 55s" in str(check.hint)
+
+
+def test_a_retry_that_was_just_made_is_the_work_of_a_drain() -> None:
+    made = attempt(START - MINUTE, 2)
+    check = doctor.check_drain(
+        START, [(destination("crm"), standing(START - 60 * MINUTE, made))], (), lambda _: event(START)
+    )
+    assert (check.status, check.message) == (Status.PASS, "what is due is being attempted")
+
+
+def test_of_several_the_one_is_named_where_something_has_been_due_longest_and_since_when() -> None:
+    standings = [
+        (destination("busy"), standing(START - 99 * MINUTE)),
+        (destination("late"), standing(START - 20 * MINUTE)),
+        (destination("crm"), standing(START - 60 * MINUTE)),
+        (destination("idle"), standing(None)),
+    ]
+    check = doctor.check_drain(START, standings, {"busy"}, lambda _: None)
+    since = times.to_text(START - 60 * MINUTE)
+    assert check.message == (
+        f"deliveries to crm have been due since {since} (60 min), and nobody attempts them; "
+        "the same goes for 1 more destination"
+    )
+
+
+def test_what_is_due_is_overdue_though_others_are_sent(world: World, receive: Callable[..., TestReceiver]) -> None:
+    world.add(receive(200), "crm")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    world.clock.advance(3_600)
+    with world.held("crm", "send"):
+        # Another process has it, but only for an event of its own.
+        assert examined(world)["drain"]["status"] == "warn"
+    with world.held("crm", "drain"):
+        assert examined(world)["drain"]["status"] == "pass"
+    world.ark("send", "signal.promoted", "--sample", "--queue", "--id", "newer")
+    newer = world.environment().queue.find("newer")
+    with world.held("crm", "send") as claim:
+        assert isinstance(newer, StoredEvent)
+        delivery = claim.first_attempt(newer)
+        assert delivery is not None
+        claim.record([(delivery, Answer(200, None, 1))], world.clock.now())
+    assert "due since 2026-11-18" in examined(world)["drain"]["message"]
+    world.ark("drain")
+    assert examined(world)["drain"]["message"] == "nothing has been due for long"
 
 
 @pytest.mark.parametrize(
