@@ -14,12 +14,12 @@ from arkcli import contract, times
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
 from arkcli.environment import Environment
-from arkcli.errors import AddressRefused, DeliveryFailed, Held, UsageError
+from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
 from arkcli.headers import with_header
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
 from arkcli.signing import Concealed, Secret
-from arkcli.store import NAME, NAME_RULE, Contents
+from arkcli.store import LONGEST_NAME, NAME, NAME_RULE, Contents
 from arkcli.url import parse_url, split_userinfo
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def set_paused(environment: Environment, name: str, *, paused: bool) -> None:
 
 
 def remove(environment: Environment, destination: Destination) -> int:
-    """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy."""
+    """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy.
+
+    Raises Broken where what waits cannot be discarded; the destination is removed all the same.
+    """
     environment.joined([destination])
     with environment.store.change() as contents:
         contents.destinations = [known for known in contents.destinations if known.id != destination.id]
@@ -111,7 +114,13 @@ def remove(environment: Environment, destination: Destination) -> int:
     def busy(held: Held) -> str:
         return f"{destination.name} is removed, but {held.holder} still delivers to it; what waits for it stays on disk"
 
-    return patiently(environment.clock, lambda: environment.queue.leave(destination.id), busy)
+    try:
+        return patiently(environment.clock, lambda: environment.queue.leave(destination.id), busy)
+    except Gone:
+        return 0
+    except Broken as error:
+        said = f"{destination.name} is removed, but what waits for it stays on disk: {error}"
+        raise Broken(destination.id, said) from error
 
 
 def new_secret(environment: Environment) -> Secret:
@@ -202,8 +211,6 @@ def _check_free(contents: Contents, destination: Destination) -> None:
 
 def _free_name(contents: Contents, name: str) -> str:
     """The name, with a number behind it where it is taken."""
-    number, free = 1, name
-    while contents.find(free) is not None:
-        number += 1
-        free = f"{name[:60]}-{number}"
-    return free
+    taken = {word for known in contents.destinations for word in (known.name, known.id)}
+    endings = ("", *(f"-{number}" for number in range(2, len(taken) + 3)))
+    return next(free for ending in endings if (free := name[: LONGEST_NAME - len(ending)] + ending) not in taken)

@@ -12,6 +12,7 @@ _HELP: Final = {
     "ark_overdue_seconds": "For how long the next delivery has been due; 0 when none is.",
     "ark_last_attempt_timestamp_seconds": "When the last attempt was made, in Unix time.",
     "ark_paused": "Whether the destination is paused.",
+    "ark_broken": "Whether the destination's part of the queue cannot be read; then nothing else is told of it.",
     "ark_log_events": "Events in the event log.",
     "ark_log_bytes": "Bytes in the event log.",
 }
@@ -23,10 +24,13 @@ class _Sample(NamedTuple):
     value: float
 
 
-def exposition(standings: Sequence[tuple[Destination, Standing]], totals: Totals, now: int) -> bytes:
-    """All metrics as of a time (milliseconds, UTC)."""
+def exposition(
+    standings: Sequence[tuple[Destination, Standing]], totals: Totals, now: int, broken: Iterable[str] = ()
+) -> bytes:
+    """All metrics as of a time (milliseconds, UTC). `broken` names destinations of which no standing can be had."""
     log = [_Sample("ark_log_events", {}, totals.events), _Sample("ark_log_bytes", {}, totals.size)]
-    samples = [*_samples(standings, now), *log]
+    unread = [_Sample("ark_broken", {"destination": name}, 1) for name in broken]
+    samples = [*_samples(standings, now), *unread, *log]
     lines = []
     for metric, meaning in _HELP.items():
         lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
@@ -45,6 +49,7 @@ def _samples(standings: Iterable[tuple[Destination, Standing]], now: int) -> Ite
         if held.last is not None:
             yield _Sample("ark_last_attempt_timestamp_seconds", name, held.last.at / 1000)
         yield _Sample("ark_paused", name, int(destination.paused))
+        yield _Sample("ark_broken", name, 0)
 
 
 def _since(at: int | None, now: int) -> float:

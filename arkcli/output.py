@@ -148,10 +148,11 @@ class Output:
         headings: Sequence[str],
         row: Callable[[Item], Sequence[object]],
         nothing: str,
+        more: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         """However many things a command found, in constant memory: a list under a key as JSON, or a table.
 
-        `nothing` is what to remark where there are none.
+        `nothing` is what to remark where there are none; `more` tells at the end what else is in the JSON object.
 
         What goes wrong after the first of them stands in the same JSON object, behind the list, and is raised as told.
         """
@@ -170,16 +171,19 @@ class Output:
                 error = of_system(raised)
             except KeyboardInterrupt:
                 error = Interrupted("interrupted")
-            self._stdout.write("]}\n" if error is None else f'], "error": {to_json(_error(error))}}}\n')
+            behind = {**more(), **({} if error is None else {"error": _error(error)})}
+            self._stdout.writelines(["]", *(f", {to_json(name)}: {to_json(it)}" for name, it in behind.items()), "}\n"])
             if error is not None:
                 self._stdout.flush()
                 error.told = True
                 raise error
-        elif not self.quiet:
+        else:
             begun = False
+            # Quiet or not, all is read: the exit status tells what went wrong with that.
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
                 begun = True
-                self._table(Table(headings, rows))
+                if not self.quiet:
+                    self._table(Table(headings, rows))
             if not begun:
                 self.note(nothing)
         self._stdout.flush()

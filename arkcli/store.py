@@ -18,6 +18,7 @@ from arkcli.shelf import FileShelf, Shelf
 from arkcli.signing import Concealed, Secret
 
 VERSION: Final = 1
+LONGEST_NAME: Final = 64
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 

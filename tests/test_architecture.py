@@ -21,7 +21,7 @@ FLOORS = (
     ("queue", "store", "wire", "receiver", "output"),
     ("delivery", "metrics"),
     ("environment",),
-    ("committer", "destinations", "doctor", "events", "operating", "preview", "roster", "settings"),
+    ("committer", "destinations", "doctor", "events", "following", "operating", "preview", "roster", "settings"),
     ("draining", "streaming"),
     ("demo",),
     ("cli",),

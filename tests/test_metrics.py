@@ -32,7 +32,7 @@ def test_every_count_and_age_can_be_read_back() -> None:
         (crm, Standing(3, (1, 0, 2, 0), 4, START - 30_000, START - 90_000, last)),
         (odd, Standing(0, (0, 0, 0, 0), 0, START + 30_000, None, None)),
     ]
-    found = read(exposition(standings, Totals(12, 3_456), START).decode())
+    found = read(exposition(standings, Totals(12, 3_456), START, ["lost"]).decode())
     assert value(found, "ark_deliveries", destination="crm", state="waiting") == 3
     assert value(found, "ark_deliveries", destination="crm", state="retrying") == 3
     assert value(found, "ark_deliveries", destination="crm", state="dead") == 4
@@ -42,6 +42,9 @@ def test_every_count_and_age_can_be_read_back() -> None:
     assert value(found, "ark_paused", destination="crm") == 1
     assert value(found, "ark_overdue_seconds", destination=odd.name) == 0
     assert value(found, "ark_last_attempt_timestamp_seconds", destination=odd.name) is None
+    broken = {name: value(found, "ark_broken", destination=name) for name in ("crm", odd.name, "lost")}
+    assert broken == {"crm": 0, odd.name: 0, "lost": 1}
+    assert value(found, "ark_paused", destination="lost") is None
     assert (value(found, "ark_log_events"), value(found, "ark_log_bytes")) == (12, 3_456)
 
 

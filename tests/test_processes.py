@@ -281,6 +281,55 @@ def test_a_log_that_is_followed_ends_amid_its_first_listing(world: World, receiv
     assert out.count("\n") < 1_000
 
 
+def test_a_log_that_is_followed_goes_on_while_destinations_come_and_go(world: World, receive: Receive) -> None:
+    for name in ("a", "b"):
+        world.add(receive(200), name)
+    log = start(world, "log", "-f", "--json")
+    assert log.stdout is not None
+
+    def follows(event_id: str, *names: str) -> None:
+        """Sends an event, and sees that the log shows its attempts at these destinations."""
+        world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
+        assert log.stdout is not None
+        shown = [json.loads(log.stdout.readline()) for _ in names]
+        assert {(one["event_id"], one["destination"]) for one in shown} == {(event_id, name) for name in names}
+
+    follows("one", "a", "b")
+    world.ark("dest", "remove", "b", "--yes")
+    follows("two", "a")
+    world.add(receive(200), "c")
+    follows("three", "a", "c")
+    store = world.store_file.read_bytes()
+    world.store_file.write_bytes(b"half of a")
+    assert log.stderr is not None
+    assert "half of a" not in log.stderr.readline()
+    world.store_file.write_bytes(store)
+    world.ark("dest", "pause", "c")
+    follows("four", "a")
+    log.send_signal(signal.SIGTERM)
+    assert finish(log) == (130, "", "")
+
+
+def test_a_log_that_is_followed_shows_many_attempts_as_soon_as_they_are_made(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    log = start(world, "log", "-f", "--json")
+    assert log.stdout is not None
+    accept(world, 1)
+    ark(world, "drain")
+    log.stdout.readline()
+    log.send_signal(signal.SIGSTOP)
+    # Were it to read one block each time that it looks, so many would take it more than four seconds.
+    accept(world, 10_000)
+    ark(world, "drain")
+    read = threading.Thread(target=lambda: [log.stdout.readline() for _ in range(10_000) if log.stdout])
+    log.send_signal(signal.SIGCONT)
+    read.start()
+    read.join(3)
+    assert not read.is_alive()
+    log.send_signal(signal.SIGINT)
+    assert finish(log)[0] == 130
+
+
 def test_the_second_signal_ends_at_once(world: World, receive: Receive) -> None:
     heard = threading.Event()
 

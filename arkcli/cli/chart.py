@@ -1,11 +1,10 @@
 """A destination's last hour as a picture of one line."""
 
-import contextlib
 from typing import Final
 
 from arkcli import stats
-from arkcli.environment import Environment
 from arkcli.model import Destination
+from arkcli.operating import Parts
 from arkcli.output import Painted
 
 _SLOTS: Final = 12
@@ -15,16 +14,16 @@ _TAIL: Final = 256 * 1024
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def last_hour(environment: Environment, destination: Destination) -> Painted:
+def last_hour(parts: Parts, destination: Destination, now: int) -> Painted | None:
     """Twelve bars of five minutes each, as high as there were attempts, red where one failed; and the counts.
 
-    Where there were more than are read, `?` stands for what is not known, and `+` behind the counts.
+    Where there were more than are read, `?` stands for what is not known, and `+` behind the counts. None where the
+    attempts cannot be read.
     """
-    with contextlib.closing(environment.queue.view(destination.id)) as view:
-        attempts, complete = view.recent(_TAIL)
-    now = environment.clock.now()
-    known = _SLOTS if complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
-    return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
+    for attempts, complete in parts.read(destination, lambda view: [view.recent(_TAIL)]):
+        known = _SLOTS if complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
+        return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
+    return None
 
 
 def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:

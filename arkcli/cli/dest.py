@@ -21,12 +21,13 @@ from arkcli.cli.options import (
     find_destination,
     output_of,
 )
-from arkcli.cli.records import answer_json, attempt_json, took_cell
+from arkcli.cli.records import answer_json, attempt_json, tell, took_cell
 from arkcli.destinations import Wanted
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.headers import parse_headers
 from arkcli.model import Destination
+from arkcli.operating import Parts
 from arkcli.output import Output, Painted, Table
 from arkcli.secretsource import read_secret_file
 from arkcli.signing import Secret
@@ -94,27 +95,18 @@ def list_(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -
     Example: ark dest list
     """
     environment = environment_of(context)
-    found = environment.store.read().destinations
-    standings = _standings(environment, found)
+    parts = Parts(environment, environment.store.read().destinations)
+    by_id, broken = parts.standings(), parts.broken
+    # One that was removed a moment ago has no standing, and is not broken.
+    found = [(known, by_id.get(known.id)) for known in parts.destinations if known.id in by_id or known.name in broken]
     rows = [
-        (
-            known.name,
-            known.url,
-            "paused" if known.paused else "active",
-            standing.waiting,
-            sum(standing.retrying),
-            standing.dead,
-            _last(standing),
-        )
-        for known, standing in zip(found, standings, strict=True)
+        (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
     ]
     output = output_of(context, as_json=as_json, quiet=quiet)
     if not found:
         output.note("there is no destination yet; add one with `ark dest add URL`")
-    output.result(
-        {"destinations": [_json(known) | _counts(standing) for known, standing in zip(found, standings, strict=True)]},
-        Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows),
-    )
+    document = {"destinations": [_json(known) | _counts(standing) for known, standing in found]}
+    tell(output, broken, document, Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows))
 
 
 @app.command()
@@ -132,7 +124,8 @@ def show(
     environment = environment_of(context)
     contents = environment.store.read()
     found = find_destination(contents, name)
-    standing = _standings(environment, [found])[0]
+    parts = Parts(environment, [found])
+    standing = parts.standings().get(found.id)
     document = _json(found) | _counts(standing)
     secret = "its own" if found.secret else "the one for all"
     if reveal:
@@ -143,14 +136,11 @@ def show(
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
         ("secret", secret),
-        ("waiting", standing.waiting),
-        ("retrying", sum(standing.retrying)),
-        ("dead", standing.dead),
-        ("last", _last(standing)),
+        *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
     # A label is no state, so it has no colour of one.
     table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
-    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, table)
+    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"destination": document}, table)
 
 
 @app.command("set")
@@ -226,10 +216,12 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     """
     environment = environment_of(context)
     found = find_destination(environment.store.read(), name)
-    standing = _standings(environment, [found])[0]
-    waiting = standing.waiting + sum(standing.retrying)
-    if (waiting or standing.dead) and not yes:
-        held = counted(waiting, "delivery", "deliveries")
+    parts = Parts(environment, [found])
+    standing = parts.standings().get(found.id)
+    if parts.broken and not yes:
+        ask(environment, f"Nobody can tell what waits for {found.name}: {parts.broken[found.name]}. Give it up?")
+    if standing is not None and standing.undone and not yes:
+        held = counted(standing.undone - standing.dead, "delivery", "deliveries")
         ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(environment, found)
     said = counted(dropped, "delivery was", "deliveries were")
@@ -249,7 +241,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool, as_json: bool, qu
 def _say_changed(
     context: typer.Context, environment: Environment, changed: Destination, verb: str, *, as_json: bool, quiet: bool
 ) -> None:
-    document = _json(changed) | _counts(_standings(environment, [changed])[0])
+    document = _json(changed) | _counts(Parts(environment, [changed]).standings().get(changed.id))
     output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, f"{verb} {changed.name}")
 
 
@@ -269,13 +261,6 @@ def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secre
     return read_secret_file(file)
 
 
-def _standings(environment: Environment, found: "list[Destination]") -> "list[Standing]":
-    if not found:
-        return []
-    standings = environment.queue.standings(known.id for known in environment.joined(found))
-    return [standings[known.id] for known in found]
-
-
 def _yes_or_no(value: object) -> object:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
@@ -292,7 +277,10 @@ def _json(found: Destination) -> dict[str, Any]:
     }
 
 
-def _counts(standing: "Standing") -> dict[str, Any]:
+def _counts(standing: "Standing | None") -> dict[str, Any]:
+    """What waits for a destination, in JSON; null where that cannot be read."""
+    if standing is None:
+        return dict.fromkeys(("waiting", "retrying", "dead", "last"))
     last = standing.last
     return {
         "waiting": standing.waiting,
@@ -302,6 +290,10 @@ def _counts(standing: "Standing") -> dict[str, Any]:
     }
 
 
-def _last(standing: "Standing") -> str | None:
+def _cells(standing: "Standing | None") -> tuple[object, ...]:
+    """The same in a table."""
+    if standing is None:
+        return (None,) * 4
     last = standing.last
-    return None if last is None else f"{last.outcome} {last.status or last.error} {times.to_text(last.at)}"
+    said = None if last is None else f"{last.outcome} {last.status or last.error} {times.to_text(last.at)}"
+    return standing.waiting, sum(standing.retrying), standing.dead, said

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import draining, operating, times
+from arkcli import draining, times
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
@@ -26,6 +26,7 @@ from arkcli.delivery.places import Limits
 from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
+from arkcli.operating import Parts
 from arkcli.output import Output, Table
 
 app = App()
@@ -68,9 +69,8 @@ def drain(
     if dry_run:
         now = environment.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
-        chosen = environment.joined(found for found in choose(environment.store.read()) if not found.paused)
-        due = operating.due(environment, chosen, moment)
-        show_deliveries(context, due, "nothing would be attempted", as_json=as_json, quiet=quiet)
+        parts = Parts(environment, (found for found in choose(environment.store.read()) if not found.paused))
+        show_deliveries(context, parts, parts.due(moment), "nothing would be attempted", as_json=as_json, quiet=quiet)
         return
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)

@@ -3,9 +3,8 @@
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
-from heapq import merge
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import takewhile
 from typing import Annotated, Any
 
@@ -23,12 +22,14 @@ from arkcli.cli.options import (
     output_of,
     parse_time,
 )
-from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
+from arkcli.cli.records import answer_cell, attempt_json, broken_json, tell, took_cell, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
+from arkcli.following import Following, Named
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Column, Output, Rows, Table
 from arkcli.stats import Summary
+from arkcli.store import Contents
 
 app = App()
 _POLL = 0.2
@@ -81,34 +82,52 @@ def log(
     wanted = _wanted(environment, event, outcome, status, since)
     output = output_of(context, as_json=as_json, quiet=quiet)
     contents = environment.store.read()
-    destinations = environment.joined(choose_destinations(contents, to) if to or contents.destinations else [])
+    if to:
+        # A name that nobody has is an error now; later, somebody may come to have it.
+        choose_destinations(contents, to)
+    broken: dict[str, str] = {}
+
+    def left_out(name: str, reason: str) -> None:
+        broken[name] = reason
+        if follow:
+            output.result(broken_json({name: reason}))
+            output.warn(f"{name} is left out: {reason}")
+
+    following = Following(environment, contents, partial(_chosen, to), left_out, output.warn)
     if follow:
         environment.stop_on_signals()
-    with ExitStack() as stack:
-        views = [(found, stack.enter_context(closing(environment.queue.view(found.id)))) for found in destinations]
-        past = merge(*(_named(found, view.attempts()) for found, view in views), key=lambda named: named[1].at)
-        until_stopped = takewhile(lambda _: not environment.stopping(), past)
-        matching = (named for named in until_stopped if wanted(named[1]))
-        chosen = matching if number is None else deque(matching, maxlen=number)
-        if stats:
-            _sum_up(output, destinations, chosen)
-            return
-        rows = output.rows(_COLUMNS)
-        for found, attempt in chosen:
-            if environment.stopping():
-                break
-            _print(rows, found, attempt)
-        while follow and not environment.stopping():
-            for found, view in views:
-                for attempt in filter(wanted, view.new_attempts()):
-                    _print(rows, found, attempt)
-            environment.clock.sleep(_POLL)
+    until_stopped = takewhile(lambda _: not environment.stopping(), following.past())
+    matching = (named for named in until_stopped if wanted(named[1]))
+    chosen = matching if number is None else deque(matching, maxlen=number)
+    if stats:
+        _sum_up(output, following.destinations, chosen, broken)
+        return
+    rows = output.rows(_COLUMNS)
+    _print_all(environment, rows, chosen)
     if follow:
-        raise typer.Exit(ExitCode.INTERRUPTED)
+        _go_on(environment, following, rows, wanted)
+    if broken:
+        tell(output, broken, {})
 
 
-def _named(destination: Destination, attempts: Iterator[Attempt]) -> Iterator[tuple[Destination, Attempt]]:
-    return ((destination, attempt) for attempt in attempts)
+def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
+    """Those with these names, as far as there are any; all of them without names."""
+    named = (contents.find(name) for name in names or ())
+    return [found for found in named if found is not None] if names else contents.destinations
+
+
+def _go_on(environment: Environment, following: Following, rows: Rows, wanted: Wanted) -> None:
+    while not environment.stopping():
+        _print_all(environment, rows, (named for named in following.new() if wanted(named[1])))
+        environment.clock.sleep(_POLL)
+    raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _print_all(environment: Environment, rows: Rows, chosen: Iterable[Named]) -> None:
+    for destination, attempt in chosen:
+        if environment.stopping():
+            return
+        _print(rows, destination, attempt)
 
 
 def _wanted(
@@ -132,7 +151,9 @@ def _wanted(
     return wanted
 
 
-def _sum_up(output: Output, destinations: list[Destination], chosen: Iterable[tuple[Destination, Attempt]]) -> None:
+def _sum_up(
+    output: Output, destinations: list[Destination], chosen: Iterable[Named], broken: Mapping[str, str]
+) -> None:
     sums = {found.name: Summary() for found in destinations}
     for found, attempt in chosen:
         sums[found.name].add(attempt)
@@ -150,10 +171,11 @@ def _sum_up(output: Output, destinations: list[Destination], chosen: Iterable[tu
             "last_at": when(found.last),
         }
         for name, found in sums.items()
+        if name not in broken
     ]
     headings = ("destination", "attempts", "delivered", "failed", "share", "a minute", "p50 ms", "p95 ms", "p99 ms")
     rows = [tuple(one.values())[: len(headings)] for one in documents]
-    output.result({"destinations": documents}, Table(headings, rows))
+    tell(output, broken, {"destinations": documents}, Table(headings, rows))
 
 
 def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:

@@ -1,8 +1,7 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -27,10 +26,20 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
-from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_note, when
+from arkcli.cli.records import (
+    answer_cell,
+    attempt_json,
+    broken_json,
+    name_broken,
+    outage_json,
+    outage_note,
+    tell,
+    when,
+)
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import Destination, State
+from arkcli.model import Attempt, Destination, Event, State
+from arkcli.operating import Parts
 from arkcli.output import Table
 from arkcli.queue.engine import Pending, Selection
 from arkcli.screen import clean_lines
@@ -69,13 +78,12 @@ def summary(
             raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
         return
     environment = environment_of(context)
-    found = _joined(environment)
-    queue = environment.queue
-    held_by_id = queue.standings(known.id for known in found)
-    standings = [(known, held_by_id[known.id]) for known in found if known.id in held_by_id]
-    events, size = queue.totals
+    parts = _parts(environment)
+    by_id = parts.standings()
+    standings = [(known, by_id[known.id]) for known in parts.destinations if known.id in by_id]
+    events, size = environment.queue.totals
     if prometheus is not None:
-        operating.write_metrics(environment, prometheus, standings)
+        operating.write_metrics(environment, prometheus, standings, parts.broken)
     output = output_of(context, as_json=as_json, quiet=quiet)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
     moment: Callable[[int | None], str | None] = when
@@ -86,7 +94,8 @@ def summary(
         for known, held in standings
     ]
     if output.on_a_terminal:
-        rows = [(*row, last_hour(environment, known)) for row, (known, _) in zip(rows, standings, strict=True)]
+        now = environment.clock.now()
+        rows = [(*row, last_hour(parts, known, now)) for row, (known, _) in zip(rows, standings, strict=True)]
     output.result(
         {
             "destinations": [
@@ -104,6 +113,7 @@ def summary(
             ],
             "events": events,
             "bytes": size,
+            **broken_json(parts.broken),
         },
         Table(headings, rows),
     )
@@ -111,6 +121,7 @@ def summary(
         if held.outage is not None:
             output.note(outage_note(known.name, held.outage))
     output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
+    name_broken(output, parts.broken)
 
 
 class _NotDone(StrEnum):
@@ -139,13 +150,15 @@ def list_(
     """
     if event is not None:
         check_event(event)
-    environment = environment_of(context)
+    parts = _parts(environment_of(context), to)
     matching = (
         (destination, found)
-        for destination, found in operating.pending(environment, _joined(environment, to))
+        for destination, found in parts.deliveries()
         if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    show_deliveries(context, islice(matching, number), "there are no such deliveries", as_json=as_json, quiet=quiet)
+    show_deliveries(
+        context, parts, islice(matching, number), "there are no such deliveries", as_json=as_json, quiet=quiet
+    )
 
 
 @app.command()
@@ -160,12 +173,10 @@ def show(
     Example: ark queue show evt_…
     """
     environment = environment_of(context)
-    destinations = _joined(environment)
+    parts = _parts(environment)
     event = environment.queue.find(event_id)
     if event is None:
-        letters = (
-            found.event for _, found in operating.pending(environment, destinations) if found.state is State.DEAD
-        )
+        letters = (found.event for _, found in parts.deliveries() if found.state is State.DEAD)
         event = next((found for found in letters if found.id == event_id), None)
     if event is None:
         raise UsageError(f"there is no event {event_id!r} in the queue (any more); `ark log` shows what there was")
@@ -178,26 +189,33 @@ def show(
     }
     deliveries: list[dict[str, Any]] = []
     rows: list[tuple[object, ...]] = []
-    for destination in destinations:
-        with closing(environment.queue.view(destination.id)) as view:
-            state, attempts = view.history(event_id)
-            if state is None and view.is_waiting(event):
-                state = State.WAITING
-        if state is not None:
-            deliveries.append(
-                {"destination": destination.name, "state": state, "attempts": [attempt_json(made) for made in attempts]}
-            )
-            rows += [] if attempts else [(destination.name, state, None, None, None, None)]
-            rows += [
-                (destination.name, state, made.attempt, when(made.at), made.outcome, answer_cell(made))
-                for made in attempts
-            ]
-    output_of(context, as_json=as_json, quiet=quiet).result(
+    for destination, state, attempts in _history(parts, event):
+        deliveries.append(
+            {"destination": destination.name, "state": state, "attempts": [attempt_json(made) for made in attempts]}
+        )
+        rows += [] if attempts else [(destination.name, state, None, None, None, None)]
+        rows += [
+            (destination.name, state, made.attempt, when(made.at), made.outcome, answer_cell(made)) for made in attempts
+        ]
+    tell(
+        output_of(context, as_json=as_json, quiet=quiet),
+        parts.broken,
         {"event": document, "deliveries": deliveries},
         f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
         clean_lines(document["body"]),
         Table(("destination", "state", "attempt", "at", "outcome", "answer"), rows),
     )
+
+
+def _history(parts: Parts, event: Event) -> Iterator[tuple[Destination, State, Sequence[Attempt]]]:
+    """Where an event stands at each destination that it is for, and its attempts there."""
+    for destination in parts.destinations:
+        both = parts.read(destination, lambda view: [(view.history(event.id), view.is_waiting(event))])
+        for (state, attempts), is_waiting in both:
+            # A damaged line of the journal may tell of attempts that count as never made.
+            now = State.WAITING if is_waiting else state
+            if now is not None:
+                yield destination, now, attempts
 
 
 @app.command()
@@ -216,14 +234,13 @@ def retry(
     Example: ark queue retry --dead --to crm
     """
     environment = environment_of(context)
-    chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(environment, chosen, selection, [State.RETRYING, State.DEAD])
+    parts, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(parts, selection, [State.RETRYING, State.DEAD])
     count = operating.retry(environment, selection, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"retried": count}, f"{said}; `ark drain` attempts {'it' if count == 1 else 'them'}"
-    )
+    said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
+    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"retried": count}, said)
 
 
 @app.command()
@@ -243,8 +260,9 @@ def drop(
     Example: ark queue drop --all-dead --yes
     """
     environment = environment_of(context)
-    chosen, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(environment, chosen, selection, [State.WAITING, State.RETRYING, State.DEAD])
+    parts, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(parts, selection, [State.WAITING, State.RETRYING, State.DEAD])
+    chosen = parts.destinations
     if not (yes or dry_run):
         count = operating.drop(environment, chosen, selection, dry=True)
         if count:
@@ -253,9 +271,8 @@ def drop(
             chosen = []
     count = operating.drop(environment, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"dropped": count}, f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
-    )
+    said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
+    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"dropped": count}, said)
 
 
 @app.command()
@@ -290,46 +307,56 @@ def check(
 
 
 def show_deliveries(
-    context: typer.Context, found: Iterable[tuple[Destination, Pending]], nothing: str, *, as_json: bool, quiet: bool
+    context: typer.Context,
+    parts: Parts,
+    found: Iterable[tuple[Destination, Pending]],
+    nothing: str,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Prints deliveries that are not done, however many; `nothing` is what to remark where there are none."""
-    output_of(context, as_json=as_json, quiet=quiet).items(
+    """Prints deliveries that are not done, however many, of some parts of the queue.
+
+    `nothing` is what to remark where there are none.
+    """
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    output.items(
         "deliveries",
         found,
         _delivery,
         ("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"),
         _delivery_row,
         nothing,
+        lambda: broken_json(parts.broken),
     )
+    name_broken(output, parts.broken)
 
 
-def _joined(environment: Environment, names: list[str] | None = None) -> list[Destination]:
+def _parts(environment: Environment, names: list[str] | None = None) -> Parts:
     contents = environment.store.read()
-    found = choose_destinations(contents, names) if names or contents.destinations else []
-    return environment.joined(found)
+    return Parts(environment, choose_destinations(contents, names) if names or contents.destinations else [])
 
 
 def _selection(
     environment: Environment, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
-) -> tuple[list[Destination], Selection]:
+) -> tuple[Parts, Selection]:
     if dead and not to:
         raise UsageError("--dead needs --to NAME; --all-dead means every destination")
     if not (event_ids or dead or all_dead):
         raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
-    chosen = _joined(environment, to)
-    ids = tuple(known.id for known in chosen)
-    return chosen, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
+    parts = _parts(environment, to)
+    ids = tuple(known.id for known in parts.destinations)
+    return parts, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
 
 
-def _check_found(
-    environment: Environment, destinations: list[Destination], selection: Selection, states: Sequence[State]
-) -> None:
-    missing = operating.missing(environment, destinations, selection, states)
+def _check_found(parts: Parts, selection: Selection, states: Sequence[State]) -> None:
+    missing = parts.missing(selection, states)
     if missing:
         words = f"{', '.join(states[:-1])} or {states[-1]}"
+        unread = "".join(f"; {name} could not be read: {reason}" for name, reason in parts.broken.items())
         raise UsageError(
             f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
-            f"`ark queue list` shows those that are"
+            f"`ark queue list` shows those that are{unread}"
         )
 
 

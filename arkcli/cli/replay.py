@@ -20,7 +20,9 @@ from arkcli.cli.options import (
     output_of,
     parse_time,
 )
+from arkcli.cli.records import tell
 from arkcli.errors import UsageError
+from arkcli.operating import Parts
 from arkcli.queue.engine import Replay
 from arkcli.words import counted
 
@@ -60,10 +62,10 @@ def replay(
         check_event(event)
     now = environment.clock.now()
     contents = environment.store.read()
-    destinations = choose_destinations(contents, to)
+    parts = Parts(environment, choose_destinations(contents, to))
     environment.joined(contents.destinations)
     chosen = Replay(
-        destination_ids=tuple(found.id for found in destinations),
+        destination_ids=tuple(found.id for found in parts.destinations),
         everybody=to is None,
         event_ids=frozenset(event_ids or ()),
         since=None if since is None else parse_time(since, now, "--since"),
@@ -78,6 +80,5 @@ def replay(
     count = operating.replay(environment, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"replayed": count}, f"{said}; `ark drain` delivers {'it' if count == 1 else 'them'}"
-    )
+    said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"
+    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"replayed": count}, said)

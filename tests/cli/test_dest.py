@@ -171,6 +171,16 @@ def test_a_taken_name_is_refused_and_a_made_up_one_gets_a_number(world: World, r
     assert names == ["crm", "127.0.0.1", "127.0.0.1-2"]
 
 
+def test_a_made_up_name_is_never_too_long_whatever_its_number(world: World) -> None:
+    host = f"{'h' * 60}.{'i' * 60}.example"
+    for number in range(12):
+        assert world.ark("dest", "add", f"https://{host}/{number}", "--no-ping").status == 0
+    names = [found["name"] for found in world.ark("dest", "list", "--json").json["destinations"]]
+    assert len(set(names)) == 12
+    assert {len(name) for name in names} == {64}
+    assert [name[-3:] for name in names[8:]] == ["i-9", "-10", "-11", "-12"]
+
+
 @pytest.mark.parametrize("name", ["", "A", "-a", ".a", "a b", "ä", "a" * 65, "a/b"])
 def test_a_bad_name_is_bad_input(world: World, receive: Receive, name: str) -> None:
     result = world.ark("dest", "add", receive(200).url, "--allow-local", f"--name={name}")

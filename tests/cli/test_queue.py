@@ -55,19 +55,6 @@ def test_an_empty_queue(world: World) -> None:
     assert world.ark("queue", "--json").json == {"destinations": [], "events": 0, "bytes": 0}
 
 
-def test_a_list_that_cannot_be_read_to_its_end_is_one_json_object_with_the_error_in_it(world: World) -> None:
-    for name in ("a", "b"):
-        world.ark("dest", "add", f"https://{name}.example/", "--name", name, "--no-ping")
-    world.ark("send", "signal.promoted", "--sample", "--queue")
-    _, journal = sorted((world.queue_directory / "destinations").glob("*/journal/*.jsonl"))
-    journal.unlink()
-    journal.mkdir()
-    result = world.ark("queue", "list", "--json")
-    assert (result.status, result.err) == (1, "")
-    assert [found["destination"] for found in result.json["deliveries"]] == ["a"]
-    assert result.json["error"]["message"] == f"{journal}: Is a directory"
-
-
 @pytest.mark.parametrize("command", ["retry", "drop"])
 @pytest.mark.parametrize("options", [(), ("--all-dead",)])
 def test_an_id_that_matches_nothing_is_named_and_nothing_is_changed(
@@ -116,3 +103,41 @@ def test_only_states_of_what_is_not_done_can_be_listed(world: World) -> None:
     refused = world.ark("queue", "list", "--state", "delivered")
     assert refused.status == 2
     assert "'waiting', 'retrying', 'dead'" in refused.err
+
+
+def test_what_failed_while_the_clock_was_ahead_is_shown_to_be_due_now(world: World, receive: Receive) -> None:
+    world.add(receive(500), "d")
+    world.clock.advance(365 * 86_400)
+    world.ark("send", "signal.promoted", stdin=PAYLOAD)
+    world.ark("send", "signal.promoted", "--queue", stdin=PAYLOAD)
+    world.clock.advance(-365 * 86_400)
+    now = times.to_text(world.clock.now())
+    deliveries = world.ark("queue", "list", "--json").json["deliveries"]
+    assert [(found["state"], found["next_attempt_at"]) for found in deliveries] == [("retrying", now), ("waiting", now)]
+    assert world.ark("queue", "--json").json["destinations"][0]["next_due_at"] == now
+    assert len(world.ark("drain", "--dry-run", "--json").json["deliveries"]) == 2
+    assert world.ark("drain", "--json").json["attempted"] == 2
+
+
+@pytest.mark.parametrize(("command", "state"), [("retry", "retrying"), ("retry", "dead"), ("replay", "delivered")])
+def test_what_is_sent_again_is_shown_to_wait_as_it_is_listed_with_the_attempts_before(
+    world: World, receive: Receive, command: str, state: str
+) -> None:
+    server = receive(200 if state == "delivered" else 500)
+    world.add(server, "d")
+    world.ark("send", "signal.promoted", "--id", "one", stdin=PAYLOAD)
+    for delay in (30, 300, 1800, 7200) if state == "dead" else ():
+        world.clock.advance(delay)
+        world.ark("drain")
+
+    def shown() -> tuple[str, list[int]]:
+        (found,) = world.ark("queue", "show", "one", "--json").json["deliveries"]
+        return found["state"], [attempt["attempt"] for attempt in found["attempts"]]
+
+    before = shown()
+    assert before[0] == state
+    world.ark(*(("queue", "retry") if command == "retry" else ("replay",)), "one")
+    assert [found["state"] for found in world.ark("queue", "list", "--json").json["deliveries"]] == ["waiting"]
+    assert shown() == ("waiting", before[1])
+    world.ark("drain")
+    assert shown()[1] == [*before[1], 1]

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from arkcli import times
-from arkcli.model import Answer, Draft
+from arkcli.model import Answer, Destination, Draft
+from arkcli.signing import Secret
 from tests.world import START, World, receiver
 
 #: Were the bodies held in memory, that alone would be more than the limit.
@@ -22,6 +24,12 @@ MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+
+FEW_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
@@ -86,3 +94,47 @@ def test_an_answer_about_much_takes_little_memory(full: World, tmp_path: Path, n
         )
     assert FOUND[name](said.read_text())
     assert int(measured.stderr) < LIMIT
+
+
+def fill(world: World, *names: str) -> None:
+    """Puts destinations with these names into the store."""
+    with world.environment().store.change() as current:
+        current.workspace.secret = Secret("secret")
+        current.destinations = [
+            Destination(id=f"dst_{number}", name=name, url=f"https://crm.example/{number}", added_at="")
+            for number, name in enumerate(names)
+        ]
+
+
+def test_a_name_is_made_up_in_no_time_however_many_have_that_of_the_host(world: World) -> None:
+    fill(world, "crm.example", *(f"crm.example-{number}" for number in range(2, 6_001)))
+    spent: list[float] = []
+    for options in (["--name", "named"], []):
+        before = time.process_time()
+        url = f"https://crm.example/more{len(spent)}"
+        assert world.ark("dest", "add", url, "--no-ping", *options).status == 0
+        spent.append(time.process_time() - before)
+    assert world.environment().store.read().find("crm.example-6001") is not None
+    # Were each name looked for among all others, it would take seconds more.
+    assert spent[1] < 1.5 * spent[0] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [(["log"], 2), (["log", "--stats"], 120), (["replay", "--since", "2000-01-01T00:00:00Z", "--dry-run"], 1)],
+    ids=["log", "stats", "replay"],
+)
+def test_there_may_be_more_destinations_than_open_files(world: World, words: list[str], lines: int) -> None:
+    fill(world, *(f"d{number}" for number in range(120)))
+    assert world.ark("send", "signal.promoted", "--sample", "--queue").status == 0
+    for name in ("d0", "d119"):
+        with world.held(name) as claim:
+            claim.record([(delivery, Answer(200, None, 1)) for delivery in claim.take(START, 1)], START)
+    run = subprocess.run(
+        [sys.executable, "-c", FEW_FILES, sys.executable, "-m", "arkcli", *words],
+        env={**os.environ, **world.variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (len(run.stdout.splitlines()), run.stderr) == (lines, "")
