@@ -9,7 +9,7 @@ from arkcli import files
 from arkcli.errors import NotRecorded
 
 #: More than the outcomes of all attempts that are under way at once take, and the blocks they begin. Bytes.
-_SIZE: Final = 1024 * 1024
+_SIZE: Final = 256 * 1024
 #: With fewer free descriptors than this, an attempt needs the one that the reserve would take.
 _MANY_DESCRIPTORS: Final = 24
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
