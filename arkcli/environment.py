@@ -122,10 +122,15 @@ class Environment:
         return LocalQueue(self.queue_directory, self.schedule)
 
     def joined(self, destinations: "Iterable[Destination]") -> "list[Destination]":
-        """Destinations that have their place in the queue. Ask here for those that you ask the queue about."""
+        """Destinations that have their place in the queue. Ask here for those that you ask the queue about.
+
+        What there is to tell of some is told as a warning.
+        """
         found = list(destinations)
-        if found:
-            self.queue.join(destination.id for destination in found)
+        told = self.queue.join(destination.id for destination in found) if found else {}
+        for destination in found if told else ():
+            if destination.id in told:
+                self.output(as_json=False, quiet=False).warn(f"{destination.name}: {told[destination.id]}")
         return found
 
     @property

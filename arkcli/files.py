@@ -30,15 +30,16 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
 )
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path, *, durable: bool = True) -> None:
     """Makes a directory, and its parents, for this user alone whatever the umask. One that exists is left alone."""
     if path.is_dir():
         return
-    make_directory(path.parent)
+    make_directory(path.parent, durable=durable)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=DIRECTORY_MODE)
         path.chmod(DIRECTORY_MODE)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -50,6 +51,17 @@ def create(path: Path) -> None:
     """Makes an empty file where there is none, and syncs its directory."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT))
     sync_directory(path.parent)
+
+
+def overwrite(path: Path, data: bytes, *, durable: bool) -> None:
+    """Writes over a file's beginning, and makes it where it is missing; what it holds behind that stays."""
+    descriptor = open_private(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        write_all(descriptor, data, 0)
+        if durable:
+            sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def nameless(directory: Path) -> BinaryIO:
@@ -234,6 +246,10 @@ class LineFile:
         except OSError:
             truncate(self._descriptor, size)
             raise
+
+    def sync(self) -> None:
+        """Returns when the lines are on stable storage."""
+        sync(self._descriptor)
 
     def close(self) -> None:
         """Closes the file."""

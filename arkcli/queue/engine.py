@@ -233,8 +233,12 @@ class Recorded(NamedTuple):
 class Queue(Protocol):
     """A queue, shared by any number of processes."""
 
-    def join(self, ids: Iterable[str]) -> None:
-        """Makes sure that each destination has its place; a new one starts behind the last event."""
+    def join(self, ids: Iterable[str]) -> Mapping[str, str]:
+        """Makes sure that each destination has its place; a new one starts behind the last event.
+
+        Returns, in words, what is to be told of those that had one which is gone. Raises NotAccepted where there is no
+        room for it.
+        """
 
     def leave(self, destination_id: str) -> int:
         """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""

@@ -290,9 +290,10 @@ class MemoryQueue:
     def broken(self) -> dict[str, str]:
         return {}
 
-    def join(self, ids: Iterable[str]) -> None:
+    def join(self, ids: Iterable[str]) -> dict[str, str]:
         for destination_id in ids:
             self.content.places.setdefault(destination_id, _Place(self._schedule))
+        return {}
 
     def leave(self, destination_id: str) -> int:
         self._check_free(destination_id)

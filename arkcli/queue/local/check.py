@@ -14,6 +14,8 @@ from arkcli.errors import Busy
 from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.mark import NAME, read_mark
+from arkcli.words import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
 _LONGEST_LINE: Final = 4 * 1024 * 1024
@@ -62,10 +64,21 @@ class Check:
         return Checked(self._lines, told, str(self._set_aside(damaged, repair_at)))
 
     def _event_log(self) -> Iterator[DamagedLine]:
+        """What is damaged and what is missing. Both marks are read when the log holds at least what they tell of."""
+        events, mark = self._directory / "events", self._directory / NAME
+        ends, segments, begins = read_mark(mark), list(_segments(events)), read_mark(mark)
         expected: int | None = None
-        for path, is_last in _segments(self._directory / "events"):
+        position = begins.start if begins else None
+        last = DamagedLine(events / f"{position or 0:020d}.jsonl", 0, 0, b"", "")
+        for path, is_last in segments:
+            start = int(path.stem)
+            if position is not None and position != start:
+                yield from self._hole(last, position, start, self._seq_at(path), expected)
+                expected = None
             expected = expected if self._tail is None else None
+            last = last._replace(file=path, line=0)
             for number, offset, text in self._read(path, is_last=is_last):
+                last = last._replace(line=number)
                 try:
                     following, _ = lines.event_counts(text)
                     lines.decode_event(text, offset)
@@ -74,20 +87,43 @@ class Check:
                     if not _is_blank(text):
                         yield DamagedLine(path, number, offset, text, str(error))
                     continue
-                if expected is not None and following != expected + 1 and (path.name, offset) not in self._known_gaps:
+                if expected is not None and following != expected + 1 and start + offset not in self._known_holes:
                     problem = f"lines are missing before this one: it counts {following - 1}, not {expected}"
                     yield DamagedLine(path, number, offset, b"", problem)
                 expected = following
+            position = start + path.stat().st_size if path.exists() else None
+        if ends is not None and position is not None and position < ends.end:
+            yield from self._hole(last, position, ends.end, ends.seq, expected)
+
+    def _hole(
+        self, last: DamagedLine, position: int, following: int, seq: int | None, expected: int | None
+    ) -> Iterator[DamagedLine]:
+        """That the log does not go on where it ended, at a position, but at the following one."""
+        if following in self._known_holes:
+            return
+        problem = f"bytes {position:,} to {following:,} of the event log are missing"
+        if following < position:
+            problem = f"bytes {following:,} to {position:,} of the event log are in the next file, too"
+        elif seq is not None and expected is not None and seq > expected:
+            problem += f", and with them {counted(seq - expected, 'event')}"
+        yield last._replace(line=last.line + 1, offset=following - int(last.file.stem), problem=problem)
+
+    def _seq_at(self, path: Path) -> int | None:
+        """`seq` of the line that a segment begins with; None where that is damaged."""
+        with contextlib.suppress(OSError, Damaged), path.open("rb") as file:
+            return lines.event_counts(file.readline(_LONGEST_LINE).removesuffix(b"\n"))[0] - 1
+        return None
 
     @cached_property
-    def _known_gaps(self) -> set[tuple[str, int]]:
-        """Before which lines others were found missing: that cannot be mended, so it is reported until it is noted."""
-        noted: set[tuple[str, int]] = set()
+    def _known_holes(self) -> set[int]:
+        """Before which positions the log was found to be missing something: that is reported until it is noted."""
+        noted: set[int] = set()
         for copy in (self._directory / "damaged").glob("*.jsonl"):
             for line in copy.read_bytes().splitlines():
                 with contextlib.suppress(msgspec.MsgspecError):
                     row = msgspec.json.decode(line, type=_Row)
-                    noted |= {(Path(row.file).name, row.offset)} if not row.bytes else set()
+                    if not row.bytes and row.file.startswith("events/"):
+                        noted.add(int(Path(row.file).stem) + row.offset)
         return noted
 
     def _destinations(self) -> Iterator[DamagedLine]:

@@ -1,8 +1,8 @@
 """The event log: every accepted event, once, in order. docs/internals.md, sections 2 and 4."""
 
-import errno
+import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,8 +14,10 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
 from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.mark import NAME, Mark, read_mark
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
+from arkcli.queue.local.trouble import used_up
 
 _CACHED_BLOCKS: Final = 16
 #: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
@@ -32,9 +34,16 @@ class Gap(NamedTuple):
 class EventLog:
     """One log on disk. Many processes may append to it and read it at once."""
 
-    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens a log whose directory exists."""
+    def __init__(
+        self, directory: Path, segment_size: int = SEGMENT_SIZE, furthest: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Opens a log whose directory exists.
+
+        `furthest` tells up to which position events have been seen; it is asked where the log's own mark is missing.
+        """
         self._segments = Segments(directory, segment_size)
+        self._mark = directory.with_name(NAME)
+        self._furthest = furthest
         self._lock = files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
@@ -81,12 +90,15 @@ class EventLog:
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:
-                raise _not_accepted(error) from error
+                raise _not_accepted(error, self._mark.parent) from error
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[StoredEvent]:
         self._segments.look()
-        before = position = self._segments.mend_tail(keep_damaged=True)
-        seq, addressed = self._count(position)
+        mark = self._marked()
+        end = self._segments.mend_tail(keep_damaged=True, keep_before=mark.end)
+        # Where bytes are missing, their positions are not given to others: somebody has passed those.
+        before = position = max(end, mark.end)
+        seq, addressed = (mark.seq, mark.addressed) if position == mark.end else self._count(position)
         accepted: list[StoredEvent] = []
         written: list[bytes] = []
         if unique:
@@ -107,7 +119,7 @@ class EventLog:
             seq += 1
             addressed += draft.to is not None
         if written:
-            if self._segments.is_full(before) or before == self._segments.starts[-1]:
+            if end < before or self._segments.is_full(before) or before == self._segments.starts[-1]:
                 self._segments.sync()
                 self._segments.begin(before)
             self._segments.append(b"".join(written), before)
@@ -116,9 +128,26 @@ class EventLog:
             except OSError:
                 self._segments.take_back(before)
                 raise
-        self._end = position
-        self._counts = (position, seq, addressed)
+            with contextlib.suppress(OSError):
+                # One that is behind does no harm.
+                Mark(mark.start, position, seq, addressed).write(self._mark)
+            self._end = position
+            self._counts = (position, seq, addressed)
         return accepted
+
+    def _marked(self) -> Mark:
+        """The mark; where there is none, one that is made from what is there."""
+        mark = read_mark(self._mark)
+        if mark is not None:
+            return mark
+        end = self._segments.last_line_end(self._segments.size())
+        return Mark(self.start, max(end, self._furthest()), *self._count(end))
+
+    @property
+    def reach(self) -> int:
+        """The position behind the last event that is known to have been accepted, also where its bytes are missing."""
+        mark = read_mark(self._mark)
+        return self._end if mark is None else max(mark.end, self._end)
 
     def _count(self, end: int) -> tuple[int, int]:
         """`seq` and `addressed` of the next line, when the log ends at a position."""
@@ -219,6 +248,13 @@ class EventLog:
         """Removes the segments that end at or before a position."""
         with self._lock.held():
             self._segments.look()
+            mark = self._marked()
+            start = max((found for found in self._segments.starts if found <= position), default=self.start)
+            try:
+                # First: what is missing behind the mark's start was not removed here.
+                Mark(start, mark.end, mark.seq, mark.addressed).write(self._mark, durable=True)
+            except OSError:
+                return
             self._segments.remove_before(position)
             self._blocks.clear()
             for index in (self.addressed.index, self._ids):
@@ -256,8 +292,8 @@ def _decode(line: Line) -> StoredEvent | Gap:
     return Gap(line.start, line.end - line.start)
 
 
-def _not_accepted(error: OSError) -> NotAccepted:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+def _not_accepted(error: OSError, directory: Path) -> NotAccepted:
+    reason = used_up(error, directory)
+    if reason is not None:
         return NotAccepted(reason, "nothing was accepted. Free some space and send it again")
     return NotAccepted(f"the event log cannot be written ({error.strerror or error})", "nothing was accepted")

@@ -1,12 +1,13 @@
 """A destination's journal: what happened to its deliveries. docs/internals.md, sections 2 to 5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from arkcli import files, times
+from arkcli.errors import Broken
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
@@ -18,15 +19,26 @@ _WORTH_SAVING: Final = 1_000
 _SAVED_EVERY: Final = 20_000
 
 
+class Origin(NamedTuple):
+    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now."""
+
+    position: Callable[[], int | None]
+    keep: Callable[[], None]
+
+
 class Journal:
     """The journal and the checkpoint of one destination.
 
     Reading needs no lock. `append` and `save` are for whoever holds the destination's lock.
     """
 
-    def __init__(self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE) -> None:
+    def __init__(
+        self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE, origin: Origin | None = None
+    ) -> None:
         """Opens the journal of a destination that has joined; `retries` is how many a delivery has."""
+        self._directory = directory
         self._retries = retries
+        self._origin = origin
         self._checkpoint = directory / "checkpoint.json"
         self._segments = Segments(directory / "journal", segment_size)
         self.state = DestinationState(joined(0, retries))
@@ -36,16 +48,15 @@ class Journal:
 
     @staticmethod
     def create(directory: Path, first: Snapshot) -> None:
-        """Makes the journal of a destination that joins, in a directory of its own."""
-        files.make_directory(directory / "journal")
-        segments = Segments(directory / "journal")
-        segments.begin(0)
-        segments.append(lines.encode_snapshot(first), 0)
-        segments.sync()
-        segments.close()
+        """Makes the journal of a destination that joins, in a directory of its own. It waits for no disk."""
+        files.make_directory(directory / "journal", durable=False)
+        files.replace(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
 
     def load(self) -> DestinationState:
-        """The state as of the journal's end. Loading again reads only what has been added since."""
+        """The state as of the journal's end. Loading again reads only what has been added since.
+
+        Raises Broken where nothing tells of a state.
+        """
         snapshot = None if self._loaded else self._read_checkpoint()
         end = self._segments.last_line_end(self._segments.look())
         if self._loaded and self.state.journal < self._segments.start:
@@ -71,10 +82,15 @@ class Journal:
         """The same for the holder of the lock, who first cuts a torn last line."""
         self._segments.look()
         end = self._segments.mend_tail(keep_damaged=False)
-        if not self._loaded and (found := self._read_checkpoint()) is not None and found.journal > end:
+        is_ahead = not self._loaded and (found := self._read_checkpoint()) is not None and found.journal > end
+        state = self.load()
+        if is_ahead:
             # Once the journal had grown beyond it, it would seem to fit.
             files.unlink(self._checkpoint)
-        return self.load()
+        if not end:
+            # Where it began is told elsewhere, and only until it is kept.
+            self._begin_segment()
+        return state
 
     def rebuild(self, position: int) -> bool:
         """Makes the state anew without the checkpoint, since the line at a position, which it had counted, is damaged.
@@ -91,11 +107,7 @@ class Journal:
         return True
 
     def _read_checkpoint(self) -> Snapshot | None:
-        try:
-            found = lines.decode_journal(self._checkpoint.read_bytes().rstrip(b"\n"))
-        except (OSError, Damaged):
-            return None
-        return found if isinstance(found, Snapshot) else None
+        return _snapshot_in(self._checkpoint)
 
     def _head_snapshot(self, before: int | None = None) -> Snapshot:
         """The snapshot that the newest readable segment begins with, among those that begin before a position."""
@@ -107,7 +119,11 @@ class Journal:
             found = self.decode(block[0]) if block else None
             if isinstance(found, Snapshot):
                 return found
-        return joined(0, self._retries)
+        position = self._origin.position() if self._origin else 0
+        if position is None and before is None:
+            words = "tells nothing that can be read; `ark queue check --repair` begins it again"
+            raise Broken(self._directory.name, f"{self._directory / 'journal'} {words}")
+        return joined(position or 0, self._retries)
 
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
         """What a line says; None when it is damaged."""
@@ -246,6 +262,8 @@ class Journal:
         """Syncs the journal, then writes the checkpoint. A disk too full for it costs only time."""
         try:
             self._segments.sync()
+            if self._origin and not self._checkpoint.exists():
+                self._origin.keep()
             snapshot = self.state.snapshot()
             files.replace(self._checkpoint, lines.encode_snapshot(snapshot), durable=False)
         except OSError:
@@ -256,3 +274,17 @@ class Journal:
     def close(self) -> None:
         """Closes what is open."""
         self._segments.close()
+
+
+def saved_progress(directory: Path) -> int | None:
+    """Up to which position of the event log all was done when a place's checkpoint was written; None without one."""
+    found = _snapshot_in(directory / "checkpoint.json")
+    return None if found is None else found.first[0]
+
+
+def _snapshot_in(path: Path) -> Snapshot | None:
+    try:
+        found = lines.decode_journal(path.read_bytes().rstrip(b"\n"))
+    except (OSError, Damaged):
+        return None
+    return found if isinstance(found, Snapshot) else None

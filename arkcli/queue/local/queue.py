@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from arkcli import files
-from arkcli.errors import ArkError, Broken, Gone, Held, NotRecorded, Unreadable
+from arkcli.errors import ArkError, Broken, Gone, Held, NotAccepted, NotRecorded, Unreadable
 from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -18,15 +18,15 @@ from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
-from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.journal import Journal, Origin
+from arkcli.queue.local.members import Member, MemberLine, Members, Word
 from arkcli.queue.local.memory import Idle
 from arkcli.queue.local.opening import is_a_link, prepare
 from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.segments import SEGMENT_SIZE
-from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.queue.local.trouble import EVERYBODYS, part_of
+from arkcli.queue.local.trouble import part_of, used_up
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
 
@@ -44,12 +44,13 @@ class LocalQueue:
         self._watched: dict[str, View] = {}
         self._idle = Idle()
         self._broken: dict[str, str] = {}
+        self._members = Members(directory)
         self._drains = Drains(directory / "drains")
         self._reserve = Reserve(directory)
         try:
             prepare(directory)
             files.raise_descriptor_limit()
-            self._log = EventLog(directory / "events", segment_size)
+            self._log = EventLog(directory / "events", segment_size, self._furthest)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise ArkError(
@@ -58,41 +59,34 @@ class LocalQueue:
                 ) from error
             raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
 
-    def join(self, ids: Iterable[str]) -> None:
-        """Makes sure that each destination has its place; a new one starts at the end of the log."""
-        missing = [found for found in ids if not self._path(found).is_dir()]
-        if not missing:
-            return
-        lock = files.Lock(self._directory / "lock")
-        try:
-            with lock.held():
-                for left in (self._directory / "destinations").glob(".joining-*"):
-                    files.remove_tree(left)
-                for destination_id in missing:
-                    try:
-                        self._join(destination_id)
-                    except OSError as error:
-                        if error.errno in EVERYBODYS:
-                            raise
-                        path = self._path(destination_id)
-                        self._broken[destination_id] = (
-                            f"{path} cannot be made ({error.strerror}); `ark doctor` tells more"
-                        )
-        finally:
-            lock.close()
+    def join(self, ids: Iterable[str]) -> Mapping[str, str]:
+        """Makes sure that each destination has its place; a new one starts at the end of the log.
 
-    def _join(self, destination_id: str) -> None:
-        place = self._path(destination_id)
-        if place.is_dir():
-            return
-        made = place.with_name(f".joining-{destination_id}")
-        Journal.create(made, joined(self._log.look(), self._retries))
-        files.rename(made, place)
+        Returns what is to be told of those whose place was gone. Raises NotAccepted where there is no room.
+        """
+        missing = [found for found in ids if self._members.is_missing(found)]
+        return self._join(missing) if missing or not self._members.path.exists() else {}
+
+    def _join(self, missing: Sequence[str]) -> Mapping[str, str]:
+        with self._members.locked():
+            try:
+                told, failed = self._members.join(missing, self._log.look(), self._retries)
+            except OSError as error:
+                reason = used_up(error, self._directory)
+                if reason is None:
+                    raise
+                what = f"{self._directory} has no room for another destination, so nothing was accepted or attempted"
+                raise NotAccepted(reason, f"{what}. Free some space and try again") from error
+        for found, why in failed.items():
+            self._broken[found] = f"{self._path(found)} cannot be made ({why.strerror}); `ark doctor` tells more"
+        return told
 
     def leave(self, destination_id: str) -> int:
         """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
         with self.held(destination_id, "remove") as claim:
             undone = self.standing(destination_id).undone
+            with self._members.locked():
+                self._members.add([MemberLine(destination_id, Word.LEFT)])
             files.remove_tree(self._place(destination_id))
             self._forget(claim.destination_id)
         return undone
@@ -283,7 +277,7 @@ class LocalQueue:
     def view(self, destination_id: str) -> View:
         """A destination's deliveries, to be read without its lock. Close it after use."""
         place = self._place(destination_id)
-        journal = Journal(place, self._retries, self._segment_size)
+        journal = self._journal_at(place)
         return View(destination_id, place, self._log, journal, self._dead_letters(destination_id), self._schedule)
 
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
@@ -339,6 +333,7 @@ class LocalQueue:
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError for one that is not."""
         restore.restore(self._directory, self._log, self._schedule, records)
+        self._join(())
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
@@ -402,5 +397,18 @@ class LocalQueue:
         journal = self._journals.get(destination_id)
         if journal is None:
             place = self._place(destination_id)
-            journal = self._journals[destination_id] = Journal(place, self._retries, self._segment_size)
+            journal = self._journals[destination_id] = self._journal_at(place)
         return journal
+
+    def _journal_at(self, place: Path) -> Journal:
+        found = place.name
+        origin = Origin(lambda: self._members.read().get(found, Member()).position, lambda: self._members.keep(found))
+        return Journal(place, self._retries, self._segment_size, origin)
+
+    def _furthest(self) -> int:
+        """Up to which position of the event log any destination tells of events."""
+        furthest = max((known.position or 0 for known in self._members.read().values()), default=0)
+        for place in (self._directory / "destinations").glob("[!.]*"):
+            with contextlib.suppress(OSError, Broken), contextlib.closing(self._journal_at(place)) as journal:
+                furthest = max(furthest, journal.load().first.end)
+        return furthest

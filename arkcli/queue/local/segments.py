@@ -159,7 +159,7 @@ class Segments:
         """The complete lines within the last so many bytes before a position, oldest first."""
         position = max(self.start, end - size)
         # It may point into the middle of a line, which is then left out.
-        partial = position > self.start and self.read(position - 1, 1) != b"\n"
+        partial = position > self.start and position not in self._starts and self.read(position - 1, 1) != b"\n"
         found: list[Line] = []
         while position < end:
             block, following = self.block(position, end)
@@ -172,6 +172,8 @@ class Segments:
     def last_line(self, end: int) -> Line | None:
         """The last complete line before a position, within its segment."""
         start = self._segment(max(end - 1, 0))
+        # Behind its end bytes may be missing.
+        end = min(end, start + os.fstat(self._open(start)).st_size)
         size = 4096
         while end > start:
             begin = max(start, end - size)
@@ -206,17 +208,18 @@ class Segments:
         """Cuts the last segment at a position."""
         files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
 
-    def mend_tail(self, *, keep_damaged: bool) -> int:
+    def mend_tail(self, *, keep_damaged: bool, keep_before: int = 0) -> int:
         """Makes the last segment end in a newline, and returns the position behind it.
 
         A torn last line is cut; one that is whole but for its newline is given it (anew). With `keep_damaged`, what
         cannot be the beginning of a line is ended with a newline instead: it may have been lines that somebody read,
-        and their positions must not come to mean others.
+        and their positions must not come to mean others. So is whatever begins before `keep_before`.
         """
         end = self.size()
         kept = self.last_line_end(end)
         if kept == end:
             return end
+        is_kept = kept < keep_before
         if end - kept <= _LONGEST_LINE:
             tail = self.read(kept, end - kept)
             # An editor may have taken the newline; or its byte was damaged.
@@ -225,9 +228,10 @@ class Segments:
                     self.append(b"\n", newline)
                     return newline + 1
             torn = tail.startswith(lines.OPENING[: len(tail)]) and tail.count(lines.OPENING) <= 1 and b"\0" not in tail
-            if keep_damaged and not torn:
-                self.append(b"\n", end)
-                return end + 1
+            is_kept = is_kept or (keep_damaged and not torn)
+        if is_kept:
+            self.append(b"\n", end)
+            return end + 1
         self.take_back(kept)
         return kept
 

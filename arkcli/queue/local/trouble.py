@@ -16,6 +16,17 @@ EVERYBODYS: Final = frozenset(
 )
 
 
+def used_up(error: OSError, directory: Path) -> str | None:
+    """What a disk has no more of, in words; None where that is not what the system said."""
+    if error.errno == errno.EDQUOT:
+        return "the disk quota is used up"
+    if error.errno != errno.ENOSPC:
+        return None
+    found = os.statvfs(directory)
+    is_for_files = found.f_files and not found.f_favail
+    return "the disk takes no more files (it has no inode left)" if is_for_files else "the disk is full"
+
+
 def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
     if error.errno in EVERYBODYS:

@@ -33,7 +33,10 @@ AT: Final = times.to_text(START)
 @contextmanager
 def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        yield Path(name)
+        # Its mark is beside it.
+        made = Path(name) / "events"
+        made.mkdir()
+        yield made
 
 
 @pytest.fixture
