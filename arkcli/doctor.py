@@ -110,6 +110,7 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     return [
         _passed("queue", f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"),
         check_damage(queue),
+        check_places({found.name: queue.broken[found.id] for found in destinations if found.id in queue.broken}),
         check_locks(holders, _is_stopped),
         check_drain(environment.clock.now(), standings, drained, queue.find),
     ]
@@ -184,9 +185,19 @@ def check_damage(queue: Queue) -> Check:
     """Whether the newest part of each file in the queue can be read."""
     damaged = queue.check_recent(_TAIL).damaged
     if damaged:
-        said = f"{counted(len(damaged), 'damaged line')}, the first in {damaged[0].file}: {damaged[0].problem}"
-        return Check("damage", Status.FAIL, said, "all others are safe; `ark queue check` reads everything")
+        said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
+        hint = "all others are safe; `ark queue check` reads everything, and --repair notes what is lost"
+        return Check("damage", Status.FAIL, said, hint)
     return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
+
+
+def check_places(broken: dict[str, str]) -> Check:
+    """Whether each destination's part of the queue can be used; `broken` says why not, by name."""
+    if broken:
+        name, why = next(iter(broken.items()))
+        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
+        return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is mended")
+    return _passed("places", "each destination's part of the queue can be used")
 
 
 def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:

@@ -247,10 +247,6 @@ class LineFile:
             truncate(self._descriptor, size)
             raise
 
-    def sync(self) -> None:
-        """Returns when the lines are on stable storage."""
-        sync(self._descriptor)
-
     def close(self) -> None:
         """Closes the file."""
         os.close(self._descriptor)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -15,6 +15,7 @@ from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, read_mark
+from arkcli.queue.local.members import NAME as JOINED
 from arkcli.words import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
@@ -22,13 +23,17 @@ _LONGEST_LINE: Final = 4 * 1024 * 1024
 
 
 class DamagedLine(NamedTuple):
-    """A damaged line: its file, its number from 1, where it begins there, its bytes, and what is wrong with it."""
+    """A damaged line: its file, its number from 1, where it begins there, its bytes, and what is wrong with it.
+
+    What is wrong with more than a line has no bytes, or those that are replaced, and perhaps a cure.
+    """
 
     file: Path
     line: int
     offset: int
     text: bytes
     problem: str
+    cure: Callable[[], None] | None = None
 
     @property
     def damage(self) -> Damage:
@@ -49,15 +54,21 @@ class _Row(msgspec.Struct):
 class Check:
     """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
 
-    def __init__(self, directory: Path, *, tail: int | None = None) -> None:
-        """`tail` reads only the last so many bytes of each file; lines are then counted from there."""
+    def __init__(
+        self, directory: Path, misfits: Callable[[], Iterable[DamagedLine]], *, tail: int | None = None
+    ) -> None:
+        """`tail` reads only the last so many bytes of each file; lines are then counted from there.
+
+        `misfits` gives what is wrong though each line is right.
+        """
         self._directory = directory
+        self._misfits = misfits
         self._tail = tail
         self._lines = 0
 
     def run(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything. With `repair_at`, which names the time, sets damaged lines aside. Raises Busy."""
-        damaged = [*self._event_log(), *self._destinations()]
+        damaged = [*self._event_log(), *self._destinations(), *self._misfits()]
         told = [found.damage for found in damaged]
         if not damaged or repair_at is None:
             return Checked(self._lines, told, None)
@@ -73,8 +84,7 @@ class Check:
         for path, is_last in segments:
             start = int(path.stem)
             if position is not None and position != start:
-                yield from self._hole(last, position, start, self._seq_at(path), expected)
-                expected = None
+                yield from self._hole(last, position, start)
             expected = expected if self._tail is None else None
             last = last._replace(file=path, line=0)
             for number, offset, text in self._read(path, is_last=is_last):
@@ -93,26 +103,16 @@ class Check:
                 expected = following
             position = start + path.stat().st_size if path.exists() else None
         if ends is not None and position is not None and position < ends.end:
-            yield from self._hole(last, position, ends.end, ends.seq, expected)
+            yield from self._hole(last, position, ends.end, ends.seq - (ends.seq if expected is None else expected))
 
-    def _hole(
-        self, last: DamagedLine, position: int, following: int, seq: int | None, expected: int | None
-    ) -> Iterator[DamagedLine]:
+    def _hole(self, last: DamagedLine, position: int, following: int, count: int = 0) -> Iterator[DamagedLine]:
         """That the log does not go on where it ended, at a position, but at the following one."""
-        if following in self._known_holes:
-            return
-        problem = f"bytes {position:,} to {following:,} of the event log are missing"
-        if following < position:
-            problem = f"bytes {following:,} to {position:,} of the event log are in the next file, too"
-        elif seq is not None and expected is not None and seq > expected:
-            problem += f", and with them {counted(seq - expected, 'event')}"
-        yield last._replace(line=last.line + 1, offset=following - int(last.file.stem), problem=problem)
-
-    def _seq_at(self, path: Path) -> int | None:
-        """`seq` of the line that a segment begins with; None where that is damaged."""
-        with contextlib.suppress(OSError, Damaged), path.open("rb") as file:
-            return lines.event_counts(file.readline(_LONGEST_LINE).removesuffix(b"\n"))[0] - 1
-        return None
+        if following not in self._known_holes:
+            problem = f"bytes {position:,} to {following:,} of the event log are missing"
+            if following < position:
+                problem = f"bytes {following:,} to {position:,} of the event log are in the next file, too"
+            problem += f", and with them {counted(count, 'event')}" if count > 0 else ""
+            yield last._replace(line=last.line + 1, offset=following - int(last.file.stem), problem=problem)
 
     @cached_property
     def _known_holes(self) -> set[int]:
@@ -127,11 +127,18 @@ class Check:
         return noted
 
     def _destinations(self) -> Iterator[DamagedLine]:
+        yield from self._each(self._directory / JOINED, lines.check, is_last=False)
         for place in sorted((self._directory / "destinations").glob("[!.]*")):
-            for path, is_last in _segments(place / "journal"):
-                yield from self._each(path, lines.decode_journal, is_last=is_last)
-            yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
-            yield from self._each(place / "dead.jsonl", lines.decode_dead, is_last=True)
+            try:
+                yield from self._place(place)
+            except OSError as error:
+                yield DamagedLine(Path(error.filename or place), 1, 0, b"", f"it cannot be used ({error.strerror})")
+
+    def _place(self, place: Path) -> Iterator[DamagedLine]:
+        for path, is_last in _segments(place / "journal"):
+            yield from self._each(path, lines.decode_journal, is_last=is_last)
+        yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
+        yield from self._each(place / "dead.jsonl", lines.decode_dead, is_last=True)
 
     def _each(self, path: Path, decode: Callable[[bytes], object], *, is_last: bool) -> Iterator[DamagedLine]:
         for number, offset, text in self._read(path, is_last=is_last):
@@ -177,7 +184,9 @@ class Check:
         ]
         files.replace(copy, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
         for found in damaged:
-            if found.text:
+            if found.cure is not None:
+                found.cure()
+            elif found.text:
                 with self._locked(found.file):
                     _blank(found)
         return copy
@@ -188,7 +197,7 @@ class Check:
         owner = path.parent.parent if path.parent.name == "journal" else path.parent
         lock = files.Lock(owner / "lock")
         try:
-            if owner.name == "events":
+            if owner.name in ("events", self._directory.name):
                 lock.acquire()
             elif not lock.try_acquire():
                 holder = files.read_holder(owner / "lock").strip()

@@ -215,7 +215,7 @@ class Claim:
         new = {entry.pos for entry in fresh}
         missing = [entry for entry in dead.values() if entry.pos in new or entry.pos not in self._letters]
         found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
-        letters = [_letter(event, entry) for event, entry in found if event is not None]
+        letters = [_letter(event, entry) for event, entry in found if event is not None and event.id == entry.id]
         self._dead.keep(letters)
         for letter in letters if "_letters" in self.__dict__ else ():
             self._letters.add(letter.pos)

@@ -17,7 +17,7 @@ from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, Mark, read_mark
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
-from arkcli.queue.local.trouble import used_up
+from arkcli.queue.local.trouble import NO_ROOM, used_up
 
 _CACHED_BLOCKS: Final = 16
 #: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
@@ -200,6 +200,16 @@ class EventLog:
             return None
         return _event_in(text[:-1], position)
 
+    def has_another(self, position: int, length: int, event_id: str) -> bool:
+        """Whether a line other than that of an event stands where it stood. One that is damaged or missing does not."""
+        event = self.event_at(position, length) if length else None
+        if event is not None:
+            return event.id != event_id
+        if not length or not self.start <= position < self._end:
+            return False
+        found, _ = self._segments.block(self._segments.line_start(position), self._end)
+        return any(line.is_whole and line.start < position + length and position < line.end for line in found)
+
     def find(self, event_id: str) -> StoredEvent | None:
         """The first event that has an id, among those in the log."""
         return next(self.find_all(event_id), None)
@@ -293,7 +303,6 @@ def _decode(line: Line) -> StoredEvent | Gap:
 
 
 def _not_accepted(error: OSError, directory: Path) -> NotAccepted:
-    reason = used_up(error, directory)
-    if reason is not None:
-        return NotAccepted(reason, "nothing was accepted. Free some space and send it again")
+    if error.errno in NO_ROOM:
+        return NotAccepted(used_up(error, directory), "nothing was accepted. Free some space and send it again")
     return NotAccepted(f"the event log cannot be written ({error.strerror or error})", "nothing was accepted")

@@ -57,12 +57,12 @@ class Journal:
 
         Raises Broken where nothing tells of a state.
         """
-        snapshot = None if self._loaded else self._read_checkpoint()
+        snapshot = None if self._loaded else self.checkpoint()
         end = self._segments.last_line_end(self._segments.look())
         if self._loaded and self.state.journal < self._segments.start:
             # What was to be read next has been removed since; the segments that are left tell of it.
             self._loaded = False
-            snapshot = self._read_checkpoint()
+            snapshot = self.checkpoint()
         if not self._loaded:
             if snapshot is None or snapshot.journal > end or snapshot.journal < self._segments.start:
                 snapshot = self._head_snapshot()
@@ -82,7 +82,7 @@ class Journal:
         """The same for the holder of the lock, who first cuts a torn last line."""
         self._segments.look()
         end = self._segments.mend_tail(keep_damaged=False)
-        is_ahead = not self._loaded and (found := self._read_checkpoint()) is not None and found.journal > end
+        is_ahead = not self._loaded and (found := self.checkpoint()) is not None and found.journal > end
         state = self.load()
         if is_ahead:
             # Once the journal had grown beyond it, it would seem to fit.
@@ -106,8 +106,13 @@ class Journal:
         self._unsaved = _SAVED_EVERY
         return True
 
-    def _read_checkpoint(self) -> Snapshot | None:
-        return _snapshot_in(self._checkpoint)
+    def checkpoint(self) -> Snapshot | None:
+        """What was saved last; None where it cannot be read. It may be ahead of the journal."""
+        try:
+            found = lines.decode_journal(self._checkpoint.read_bytes().rstrip(b"\n"))
+        except (OSError, Damaged):
+            return None
+        return found if isinstance(found, Snapshot) else None
 
     def _head_snapshot(self, before: int | None = None) -> Snapshot:
         """The snapshot that the newest readable segment begins with, among those that begin before a position."""
@@ -226,6 +231,15 @@ class Journal:
             raise
         self.state.journal = start + len(snapshot)
 
+    def restart(self, snapshot: Snapshot) -> None:
+        """Begins a segment with a state that what stands before it does not explain. Raises OSError."""
+        # It would bring back the state before.
+        files.unlink(self._checkpoint)
+        self._segments.look()
+        end = self._segments.mend_tail(keep_damaged=True)
+        self.state = DestinationState(msgspec.structs.replace(snapshot, journal=end))
+        self._begin_segment()
+
     def expire(self, before: int) -> None:
         """Removes segments that no retry needs and that tell only of attempts before a time (milliseconds, UTC)."""
         starts = self._segments.starts
@@ -274,17 +288,3 @@ class Journal:
     def close(self) -> None:
         """Closes what is open."""
         self._segments.close()
-
-
-def saved_progress(directory: Path) -> int | None:
-    """Up to which position of the event log all was done when a place's checkpoint was written; None without one."""
-    found = _snapshot_in(directory / "checkpoint.json")
-    return None if found is None else found.first[0]
-
-
-def _snapshot_in(path: Path) -> Snapshot | None:
-    try:
-        found = lines.decode_journal(path.read_bytes().rstrip(b"\n"))
-    except (OSError, Damaged):
-        return None
-    return found if isinstance(found, Snapshot) else None

@@ -153,6 +153,8 @@ class Arrivals:
                     self._read.append(event)
                 else:
                     progress.finish(position, position + event.length, 0)
+            if is_news and isinstance(event, StoredEvent):
+                self._state.newest = event.position, event.length, event.id
             self._position = following
             self._is_sparse = len(self._read) * _SPARSE < len(events)
             self._journal.passed_over(len(events) - len(self._read))

@@ -131,7 +131,8 @@ class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
 class Snapshot(msgspec.Struct):
     """A destination's state as of journal position `journal`. Progress is [cursor, [[start, end, lines], …]].
 
-    `gone` are the events, by position, that are no longer dead but may still stand among the dead letters.
+    `gone` are the events, by position, that are no longer dead but may still stand among the dead letters. `newest` is
+    the furthest event that was seen: position, length (0: nobody knows which) and id.
     """
 
     journal: int
@@ -141,6 +142,7 @@ class Snapshot(msgspec.Struct):
     dead: int
     last: AttemptLine | None = None
     gone: list[int] = []
+    newest: tuple[int, int, str] | None = None
 
 
 class _SnapshotLine(msgspec.Struct):

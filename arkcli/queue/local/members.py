@@ -1,12 +1,11 @@
-"""Who has joined a queue, told outside of their places: so one that vanishes is missed, and joining waits for one sync.
+"""Who has joined a queue, told outside of their places: one that vanishes is missed, and joining waits for one sync.
 
 docs/internals.md, "Parts of different ages".
 """
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,46 +13,26 @@ import msgspec
 
 from arkcli import files
 from arkcli.queue.local import lines
-from arkcli.queue.local.journal import Journal, saved_progress
+from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.state import joined
-from arkcli.queue.local.trouble import EVERYBODYS
 
 #: The file in the queue's directory.
 NAME: Final = "joined"
 
 
-class Word(StrEnum):
-    """What a line says of a destination."""
+class Roll(msgspec.Struct):
+    """Who has joined: the position of the event log where each begins; None when its place is on disk and tells more.
 
-    #: It begins at a position of the event log. Until it is kept, its place need not be on stable storage.
-    JOINED = "joined"
-    #: Its place is on stable storage, and tells more than this file does.
-    KEPT = "kept"
-    #: Its place was gone, and it began again at a position.
-    LOST = "lost"
-    #: The user knows that its place was gone.
-    NOTED = "noted"
-    LEFT = "left"
+    `lost` are those whose place was gone, until that is noted.
+    """
 
-
-class MemberLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line of the file."""
-
-    id: str
-    word: Word
-    position: int | None = None
-
-
-class Member(msgspec.Struct):
-    """A destination that has joined: where it begins while it is not kept, and whether a loss is still to be noted."""
-
-    position: int | None = None
-    is_lost: bool = False
+    begins: dict[str, int | None] = {}
+    lost: list[str] = []
 
 
 class Members:
-    """The file of members, and the places that it tells of. Whoever adds a line holds the queue's lock."""
+    """The file of members, and the places that it tells of."""
 
     def __init__(self, directory: Path) -> None:
         """Opens nothing. `directory` is the queue's."""
@@ -61,113 +40,80 @@ class Members:
         self._places = directory / "destinations"
         self._lock = directory / "lock"
 
+    def read(self) -> Roll:
+        """The roll; an empty one where none can be read, as after an older ark. Raises OSError."""
+        try:
+            text = self.path.read_bytes().removesuffix(b"\n")
+            lines.check(text)
+            return msgspec.json.decode(text, type=Roll)
+        except (FileNotFoundError, Damaged, msgspec.MsgspecError):
+            return Roll()
+
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the queue's lock for a block."""
+    def locked(self) -> Iterator[Roll]:
+        """Holds the queue's lock for a block, in which the roll may be changed and written."""
         lock = files.Lock(self._lock)
         try:
             with lock.held():
-                yield
+                yield self.read()
         finally:
             lock.close()
 
-    def read(self) -> dict[str, Member]:
-        """Those who have joined and not left. Raises OSError."""
-        found: dict[str, Member] = {}
-        for text in self.path.read_bytes().splitlines() if self.path.exists() else ():
-            with contextlib.suppress(Damaged):
-                line = decode_member(text)
-                member = found.setdefault(line.id, Member())
-                if line.word is Word.LEFT:
-                    del found[line.id]
-                elif line.word is Word.NOTED:
-                    member.is_lost = False
-                else:
-                    member.position = line.position
-                    member.is_lost = member.is_lost or line.word is Word.LOST
-        return found
-
-    def add(self, added: Iterable[MemberLine], *, durable: bool = True) -> None:
-        """Adds lines, and returns when they are on stable storage. Raises OSError."""
-        text = b"".join(lines.seal(msgspec.json.encode(line)[1:]) for line in added)
-        if not self.path.exists():
-            files.create(self.path)
-        file = files.LineFile(self.path)
-        try:
-            file.append(text.removesuffix(b"\n"))
-            if durable:
-                file.sync()
-        finally:
-            file.close()
+    def write(self, roll: Roll, *, durable: bool = True) -> None:
+        """Replaces the roll. Raises OSError."""
+        files.replace(self.path, lines.seal(msgspec.json.encode(roll)[1:]), durable=durable)
 
     def is_missing(self, destination_id: str) -> bool:
-        """Whether a destination has no place. One that cannot be used is another trouble."""
+        """Whether a destination has no place, or one without a journal. One that cannot be used is another trouble."""
+        place = f"{self._places}/{destination_id}"
         try:
-            os.stat(f"{self._places}/{destination_id}/journal")  # noqa: PTH116 - asked of all by every command
-        except FileNotFoundError:
-            return True
-        except OSError:
-            pass
+            os.stat(f"{place}/journal")  # noqa: PTH116 - asked of all by every command
+        except OSError as error:
+            return isinstance(error, FileNotFoundError) and not os.path.islink(place)  # noqa: PTH114 - the same
         return False
+
+    def join(self, missing: Iterable[str], end: int, retries: int) -> list[str]:
+        """Makes places at the event log's end where there is none; returns whose place had vanished. Raises OSError."""
+        with self.locked() as roll:
+            for left in self._places.glob(".joining-*"):
+                files.remove_tree(left)
+            fresh = [found for found in missing if self.is_missing(found)]
+            for found in {place.name for place in self._places.glob("[!.]*")} - set(fresh):
+                # An older ark wrote down nobody.
+                roll.begins.setdefault(found, None)
+            vanished = [found for found in fresh if roll.begins.get(found, end) is None]
+            roll.lost += [found for found in vanished if found not in roll.lost]
+            for found in fresh:
+                begins = roll.begins.get(found)
+                if begins is None:
+                    saved = Journal(self._places / found, retries).checkpoint()
+                    begins = roll.begins[found] = end if saved is None else min(saved.first[0], end)
+                Journal.create(self._places / f".joining-{found}", joined(begins, retries))
+            # Only this has to survive a power failure: the places can be made from it.
+            self.write(roll)
+            for found in fresh:
+                hidden, place = self._places / f".joining-{found}", self._places / found
+                if place.is_dir():
+                    hidden, place = hidden / "journal", place / "journal"
+                files.move(hidden, place)
+        return vanished
 
     def keep(self, destination_id: str) -> None:
         """From now on the place tells where the destination stands. What it holds must be on stable storage."""
         place = self._places / destination_id
         for directory in (place / "journal", place, self._places):
             files.sync_directory(directory)
-        with self.locked():
-            self.add([MemberLine(destination_id, Word.KEPT)], durable=False)
+        with self.locked() as roll:
+            roll.begins[destination_id] = None
+            self.write(roll, durable=False)
 
-    def join(self, ids: Iterable[str], end: int, retries: int) -> tuple[Mapping[str, str], Mapping[str, OSError]]:
-        """Makes places for destinations that have none, at the event log's end. The queue's lock is held.
-
-        Returns what is to be told of some, and what kept others from having a place.
-        """
-        for left in self._places.glob(".joining-*"):
-            files.remove_tree(left)
-        members = self.read()
-        missing = [found for found in ids if self.is_missing(found)]
-        here = {found.name for found in self._places.iterdir() if not found.name.startswith(".")}
-        # An older ark wrote down nobody.
-        added = [MemberLine(found, Word.KEPT) for found in sorted(here - members.keys() - set(missing))]
-        told, failed = {}, {}
-        for found in missing:
-            line = self._beginning(found, members.get(found), end)
-            try:
-                Journal.create(self._places / f".joining-{found}", joined(line.position or 0, retries))
-            except OSError as error:
-                if error.errno in EVERYBODYS:
-                    raise
-                failed[found] = error
-                continue
-            added += [line] if found not in members or line.word is Word.LOST else []
-            if line.word is Word.LOST:
-                told[found] = loss(found)
-            elif found in members:
-                told[found] = "its part of the queue was gone; what was accepted since it joined is sent (again)"
-        # Only what stands here has to survive a power failure: the places can be made from it.
-        self.add(added)
-        for found in (found for found in missing if found not in failed):
-            try:
-                self._appear(found)
-            except OSError as error:
-                failed[found] = error
-        return told, failed
-
-    def _beginning(self, destination_id: str, member: Member | None, end: int) -> MemberLine:
-        if member is None:
-            return MemberLine(destination_id, Word.JOINED, end)
-        if member.position is not None:
-            return MemberLine(destination_id, Word.JOINED, member.position)
-        saved = saved_progress(self._places / destination_id)
-        return MemberLine(destination_id, Word.LOST, end if saved is None else min(saved, end))
-
-    def _appear(self, destination_id: str) -> None:
-        hidden, place = self._places / f".joining-{destination_id}", self._places / destination_id
-        if place.is_dir():
-            files.move(hidden / "journal", place / "journal")
-        else:
-            files.move(hidden, place)
+    def forget(self, destination_id: str, *, left: bool) -> None:
+        """Strikes a destination off the roll when it has left; else only that its place was lost."""
+        with self.locked() as roll:
+            roll.lost = [found for found in roll.lost if found != destination_id]
+            if left:
+                roll.begins.pop(destination_id, None)
+            self.write(roll)
 
 
 def loss(destination_id: str) -> str:
@@ -176,12 +122,3 @@ def loss(destination_id: str) -> str:
         "its part of the queue was gone, and with it the deliveries that waited or were to be retried; what is "
         f"accepted from now on is delivered. Send the others again: ark replay --to {destination_id} --since TIME"
     )
-
-
-def decode_member(line: bytes) -> MemberLine:
-    """What a line (without its newline) says. Raises Damaged."""
-    lines.check(line)
-    try:
-        return msgspec.json.decode(line, type=MemberLine)
-    except msgspec.MsgspecError as error:
-        raise Damaged(str(error)) from None

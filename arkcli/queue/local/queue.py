@@ -1,14 +1,13 @@
 """The local engine: the event log, and a journal for each destination. docs/internals.md describes its files."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from arkcli import files
-from arkcli.errors import ArkError, Broken, Gone, Held, NotAccepted, NotRecorded, Unreadable
+from arkcli.errors import Broken, Gone, Held, NotAccepted, NotRecorded, Unreadable
 from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -18,15 +17,16 @@ from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.fit import Misfits, check_fit
 from arkcli.queue.local.journal import Journal, Origin
-from arkcli.queue.local.members import Member, MemberLine, Members, Word
+from arkcli.queue.local.members import Members, loss
 from arkcli.queue.local.memory import Idle
 from arkcli.queue.local.opening import is_a_link, prepare
 from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.queue.local.trouble import part_of, used_up
+from arkcli.queue.local.trouble import NO_ROOM, part_of, used_up
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
 
@@ -52,11 +52,8 @@ class LocalQueue:
             files.raise_descriptor_limit()
             self._log = EventLog(directory / "events", segment_size, self._furthest)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise ArkError(
-                    f"the disk is full: the queue in {directory} cannot be opened, so nothing was accepted or "
-                    f"attempted. Free some space and try again"
-                ) from error
+            if error.errno in NO_ROOM:
+                raise _no_room(error, directory, "the queue cannot be opened") from error
             raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
 
     def join(self, ids: Iterable[str]) -> Mapping[str, str]:
@@ -65,28 +62,20 @@ class LocalQueue:
         Returns what is to be told of those whose place was gone. Raises NotAccepted where there is no room.
         """
         missing = [found for found in ids if self._members.is_missing(found)]
-        return self._join(missing) if missing or not self._members.path.exists() else {}
-
-    def _join(self, missing: Sequence[str]) -> Mapping[str, str]:
-        with self._members.locked():
-            try:
-                told, failed = self._members.join(missing, self._log.look(), self._retries)
-            except OSError as error:
-                reason = used_up(error, self._directory)
-                if reason is None:
-                    raise
-                what = f"{self._directory} has no room for another destination, so nothing was accepted or attempted"
-                raise NotAccepted(reason, f"{what}. Free some space and try again") from error
-        for found, why in failed.items():
-            self._broken[found] = f"{self._path(found)} cannot be made ({why.strerror}); `ark doctor` tells more"
-        return told
+        if not missing and self._members.path.exists():
+            return {}
+        try:
+            return {found: loss(found) for found in self._members.join(missing, self._log.look(), self._retries)}
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise _no_room(error, self._directory, "there is no place for another destination") from error
 
     def leave(self, destination_id: str) -> int:
         """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
         with self.held(destination_id, "remove") as claim:
             undone = self.standing(destination_id).undone
-            with self._members.locked():
-                self._members.add([MemberLine(destination_id, Word.LEFT)])
+            self._members.forget(destination_id, left=True)
             files.remove_tree(self._place(destination_id))
             self._forget(claim.destination_id)
         return undone
@@ -189,11 +178,14 @@ class LocalQueue:
             journal.load_to_append()
             # The journal may tell of events that this process has not seen yet.
             self._log.look()
+            check_fit(place, journal.state, self._log)
             dead = self._dead_letters(destination_id)
             note = OutageNote(place / "outage.json")
             claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self._idle.note, note)
         except BaseException:
             lock.close()
+            # It is read anew when it is tried again: somebody may have repaired it.
+            self._forget(destination_id)
             raise
         self._broken.pop(destination_id, None)
         return claim
@@ -333,15 +325,18 @@ class LocalQueue:
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError for one that is not."""
         restore.restore(self._directory, self._log, self._schedule, records)
-        self._join(())
+        self._members.join((), 0, self._retries)
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
-        return Check(self._directory).run(repair_at=repair_at)
+        return Check(self._directory, self._misfits().all).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
         """Reads only the last `size` bytes of each file for damage. Line numbers are then unknown."""
-        return Check(self._directory, tail=size).run()
+        return Check(self._directory, self._misfits().losses, tail=size).run()
+
+    def _misfits(self) -> Misfits:
+        return Misfits(self._directory / "destinations", self._members, self._log, self._journal_at, self._retries)
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).
@@ -402,13 +397,18 @@ class LocalQueue:
 
     def _journal_at(self, place: Path) -> Journal:
         found = place.name
-        origin = Origin(lambda: self._members.read().get(found, Member()).position, lambda: self._members.keep(found))
+        origin = Origin(lambda: self._members.read().begins.get(found), lambda: self._members.keep(found))
         return Journal(place, self._retries, self._segment_size, origin)
 
     def _furthest(self) -> int:
         """Up to which position of the event log any destination tells of events."""
-        furthest = max((known.position or 0 for known in self._members.read().values()), default=0)
+        furthest = max((begin or 0 for begin in self._members.read().begins.values()), default=0)
         for place in (self._directory / "destinations").glob("[!.]*"):
             with contextlib.suppress(OSError, Broken), contextlib.closing(self._journal_at(place)) as journal:
                 furthest = max(furthest, journal.load().first.end)
         return furthest
+
+
+def _no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
+    what = f"{what} in {directory}, so nothing was accepted or attempted. Free some space and try again"
+    return NotAccepted(used_up(error, directory), what)

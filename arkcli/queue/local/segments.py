@@ -190,6 +190,10 @@ class Segments:
             return end
         return self._last_newline(self._starts[-1], end)
 
+    def line_start(self, position: int) -> int:
+        """Where the line begins that a position is in."""
+        return self._last_newline(self._segment(position), position)
+
     def paths(self) -> list[tuple[int, Path]]:
         """The segments in order: where each begins, and its file."""
         return [(start, self._path(start)) for start in self._starts]

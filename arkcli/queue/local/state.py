@@ -11,6 +11,7 @@ _FAILED = Outcome.FAILED
 class DestinationState:
     """Where a destination stands, as of journal position `journal`.
 
+    `newest` is the furthest event in the log that it has seen: position, length and id.
     `first` is its progress through the event log. `lanes[k]` is its progress through the journal's lines
     "attempt k+1 failed", and `retrying[k]` how many of those still wait. `newly_dead` are the journal lines since the
     snapshot that made a delivery dead, by the event's position; `gone` the dead that were revived or dropped since the
@@ -24,6 +25,7 @@ class DestinationState:
         self.retrying = list(snapshot.retrying)
         self.dead = snapshot.dead
         self.last = snapshot.last
+        self.newest = snapshot.newest
         self.newly_dead: dict[int, AttemptLine] = {}
         self.gone = set(snapshot.gone)
         #: The attempt that a dead delivery would be waiting for, were there one more.
@@ -38,6 +40,8 @@ class DestinationState:
             fresh = self._finish(line)
             if fresh:
                 self.last = line
+                if self.newest is None or line.pos >= self.newest[0]:
+                    self.newest = line.pos, line.len, line.id
                 if line.instead is not None:
                     self._end(*line.instead)
             if line.outcome is _FAILED:
@@ -112,6 +116,7 @@ class DestinationState:
             retrying=list(self.retrying),
             dead=self.dead,
             last=self.last,
+            newest=self.newest,
             gone=sorted(self.gone),
         )
 

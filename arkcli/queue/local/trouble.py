@@ -10,26 +10,23 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from arkcli.errors import ArkError, Broken, Gone, NotRecorded
 
+#: A disk or a quota is full.
+NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 #: What the next destination would meet as well: the disk, this process or this machine is short of something.
-EVERYBODYS: Final = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK)
-)
+_EVERYBODYS: Final = NO_ROOM | {errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK}
 
 
-def used_up(error: OSError, directory: Path) -> str | None:
-    """What a disk has no more of, in words; None where that is not what the system said."""
+def used_up(error: OSError, directory: Path) -> str:
+    """What a disk has no more of, in words, when it said so."""
     if error.errno == errno.EDQUOT:
         return "the disk quota is used up"
-    if error.errno != errno.ENOSPC:
-        return None
-    found = os.statvfs(directory)
-    is_for_files = found.f_files and not found.f_favail
-    return "the disk takes no more files (it has no inode left)" if is_for_files else "the disk is full"
+    found = os.statvfs(directory) if directory.is_dir() else None
+    return "the disk has no inode left" if found and found.f_files and not found.f_favail else "the disk is full"
 
 
 def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
-    if error.errno in EVERYBODYS:
+    if error.errno in _EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
     if not os.path.lexists(place):
         return Gone(destination_id, f"{place} is not there (any more)")

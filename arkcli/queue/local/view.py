@@ -11,6 +11,7 @@ from arkcli.queue.engine import Outage, Selection, Standing
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
+from arkcli.queue.local.fit import check_fit
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay, Waiting, arrived_at
 from arkcli.queue.local.lines import AttemptLine, DeadLine
@@ -210,7 +211,7 @@ class View:
             attempts, complete = self._journal.tail(size, end)
             complete = complete or (bool(attempts) and attempts[0].at < event.at)
             size *= 8
-        found = [entry for entry in attempts if entry.pos == event.position]
+        found = [entry for entry in attempts if (entry.pos, entry.id) == (event.position, event.id)]
         self._outcome = found[-1].to_attempt() if found else None
 
     @told
@@ -275,7 +276,9 @@ class View:
 
     def _load(self) -> DestinationState:
         self._log.look()
-        return self._journal.load()
+        state = self._journal.load()
+        check_fit(self.place, state, self._log)
+        return state
 
     def close(self) -> None:
         """Closes what is open."""

@@ -1,0 +1,105 @@
+"""Whether a queue's parts belong together, and what sets it right. docs/internals.md, "Parts of different ages"."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from arkcli import files
+from arkcli.errors import Broken, Busy
+from arkcli.queue.local.check import DamagedLine
+from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.lines import Snapshot
+from arkcli.queue.local.members import Members, loss
+from arkcli.queue.local.state import DestinationState, joined
+
+
+def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:
+    """Sees that the log holds what a destination's state tells of; its cost grows with neither. Raises Broken.
+
+    What is damaged or missing in the log is no contradiction: only other events in its place are, or an earlier end.
+    """
+    last = (0, 0, "") if state.last is None else (state.last.pos, state.last.len, state.last.id)
+    position, length, event_id = state.newest or last
+    reach = max(state.first.end, position + length)
+    if reach > log.end:
+        log.look()
+    if reach > log.end and reach > log.reach:
+        why = f"it tells of events up to position {reach:,}, and the log ends at {log.reach:,}"
+    elif log.has_another(position, length, event_id):
+        why = f"it tells of {event_id} at position {position:,}, and another event stands there"
+    else:
+        return
+    said = f"{place / 'journal'} does not fit the event log: {why}. One of them is a copy of another age"
+    raise Broken(place.name, f"{said}. Its events wait; `ark queue check --repair` lets it go on")
+
+
+class Misfits(NamedTuple):
+    """One reading of all places of a queue. `journal_at` opens the journal of a place."""
+
+    places: Path
+    members: Members
+    log: EventLog
+    journal_at: Callable[[Path], Journal]
+    retries: int
+
+    def all(self) -> Iterator[DamagedLine]:
+        """Whatever does not belong together."""
+        yield from self.losses()
+        for place in sorted(self.places.glob("[!.]*")):
+            try:
+                with closing(self.journal_at(place)) as journal:
+                    self.log.look()
+                    check_fit(place, journal.load(), self.log)
+            except Broken as broken:
+                path, cure = place / "checkpoint.json", partial(self._refit, place)
+                replaced = path.read_bytes().removesuffix(b"\n") if path.is_file() else b""
+                yield DamagedLine(path if replaced else place / "journal", 1, 0, replaced, str(broken), cure)
+            except OSError:
+                # It was removed meanwhile, or it is named for that.
+                pass
+
+    def losses(self) -> Iterator[DamagedLine]:
+        """The places that are gone or were, where this has not been noted. Reads one file."""
+        roll = self.members.read()
+        for found in {**dict.fromkeys(roll.lost), **roll.begins}:
+            # One that begins is made again from the roll. Whoever leaves is struck off it first.
+            is_gone = self.members.is_missing(found) and self.members.read().begins.get(found, 0) is None
+            if is_gone or found in roll.lost:
+                # One that is gone will join as a new one.
+                noted = partial(self.members.forget, found, left=is_gone)
+                yield DamagedLine(self.members.path, 1, 0, b"", f"{found}: {loss(found)}", noted)
+
+    def _refit(self, place: Path) -> None:
+        """Begins the journal's next segment with a state that fits the log. Raises Busy and OSError."""
+        lock = files.Lock(place / "lock")
+        try:
+            if not lock.try_acquire():
+                holder = files.read_holder(place / "lock").strip()
+                raise Busy(f"process {holder} is using {place}; stop it and repair again")
+            files.make_directory(place / "journal")
+            with closing(self.journal_at(place)) as journal:
+                journal.restart(self._fitting(journal))
+        finally:
+            lock.close()
+
+    def _fitting(self, journal: Journal) -> Snapshot:
+        """The state that a journal tells of, but what was accepted after the last attempt is due.
+
+        Where it tells nothing, that of its last checkpoint, else of one that joins now.
+        """
+        end = self.log.look()
+        try:
+            snapshot = journal.load().snapshot()
+        except Broken:
+            saved = journal.checkpoint()
+            return joined(end if saved is None else min(saved.first[0], end), self.retries)
+        at = "" if snapshot.last is None else snapshot.last.at
+        fresh = next((event.position for event in self.log.events() if event.at >= at), end)
+        cursor, ranges = snapshot.first
+        first = min(cursor, fresh), [found for found in ranges if found[1] <= fresh]
+        return msgspec.structs.replace(snapshot, first=first, newest=(fresh, 0, ""))
