@@ -25,14 +25,13 @@ def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:
     """
     last = (0, 0, "") if state.last is None else (state.last.pos, state.last.len, state.last.id)
     position, length, event_id = state.newest or last
-    reach = max(state.first.end, position + length)
-    if reach > log.end:
-        log.look()
-    if reach > log.end and reach > log.reach:
+    reach, why = max(state.first.end, position + length), ""
+    # Mostly it is the log that was looked at first.
+    if reach > log.end and reach > log.reach and reach > log.look():
         why = f"it tells of events up to position {reach:,}, and the log ends at {log.reach:,}"
-    elif log.has_another(position, length, event_id):
+    elif position + length <= log.end and log.has_another(position, length, event_id):
         why = f"it tells of {event_id} at position {position:,}, and another event stands there"
-    else:
+    if not why:
         return
     said = f"{place / 'journal'} does not fit the event log: {why}. One of them is a copy of another age"
     raise Broken(place.name, f"{said}. Its events wait; `ark queue check --repair` lets it go on")
@@ -90,14 +89,14 @@ class Misfits(NamedTuple):
     def _fitting(self, journal: Journal) -> Snapshot:
         """The state that a journal tells of, but what was accepted after the last attempt is due.
 
-        Where it tells nothing, that of its last checkpoint, else of one that joins now.
+        Where it tells nothing, all is due that was not done at its last checkpoint; without one, all that there is.
         """
         end = self.log.look()
         try:
             snapshot = journal.load().snapshot()
         except Broken:
             saved = journal.checkpoint()
-            return joined(end if saved is None else min(saved.first[0], end), self.retries)
+            return joined(self.log.start if saved is None else min(saved.first[0], end), self.retries)
         at = "" if snapshot.last is None else snapshot.last.at
         fresh = next((event.position for event in self.log.events() if event.at >= at), end)
         cursor, ranges = snapshot.first
