@@ -297,11 +297,11 @@ def check(
     }
     if result.set_aside is not None:
         document["set_aside"] = result.set_aside
-    said = f"{counted(result.lines, 'line')} read, {len(rows):,} damaged"
+    said = f"{counted(result.lines, 'line')} read, {counted(len(rows), 'problem')}"
     if rows and result.set_aside is None:
-        said += "; all others are safe and go on being delivered. --repair sets the damaged ones aside"
+        said += "; everything else is safe. --repair sets damaged lines aside, notes what is lost, and deletes nothing"
     elif rows:
-        said += f"; they were set aside in {result.set_aside}"
+        said += f"; damaged lines were set aside, and all of it noted, in {result.set_aside}"
     output.result(document, Table(("file", "line", "problem"), rows), said, always=bool(rows))
     raise typer.Exit(ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE)
 

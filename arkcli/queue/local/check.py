@@ -15,7 +15,6 @@ from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, read_mark
-from arkcli.queue.local.members import NAME as JOINED
 from arkcli.words import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
@@ -127,7 +126,6 @@ class Check:
         return noted
 
     def _destinations(self) -> Iterator[DamagedLine]:
-        yield from self._each(self._directory / JOINED, lines.check, is_last=False)
         for place in sorted((self._directory / "destinations").glob("[!.]*")):
             try:
                 yield from self._place(place)
@@ -197,7 +195,7 @@ class Check:
         owner = path.parent.parent if path.parent.name == "journal" else path.parent
         lock = files.Lock(owner / "lock")
         try:
-            if owner.name in ("events", self._directory.name):
+            if owner.name == "events":
                 lock.acquire()
             elif not lock.try_acquire():
                 holder = files.read_holder(owner / "lock").strip()

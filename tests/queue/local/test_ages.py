@@ -3,6 +3,7 @@
 Each row takes a queue with a life behind it and takes a part away, cuts it, or puts a copy of another age in its place.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -12,7 +13,13 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.world import PAYLOAD, TestReceiver, World, answer
+from arkcli import times
+from arkcli.model import Draft
+from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.local.stored import StoredEvent
+from arkcli.schedule import DOCUMENTED
+from tests.queue.local.machine import listened, small_disk
+from tests.world import PAYLOAD, START, TestReceiver, World, answer
 
 Receive = Callable[..., TestReceiver]
 #: What a row does to a queue: its directory, the copy that was made halfway, and the one made at the end.
@@ -148,15 +155,16 @@ def send(world: World, event_id: str, size: int, *options: str) -> int:
     return world.ark("send", "signal.promoted", "--id", event_id, "--set", text, *options, stdin=PAYLOAD).status
 
 
-def settle(world: World) -> None:
-    """Has a checkpoint written for each destination, as it is once a thousand lines are told, and removes it."""
+def settle(world: World, *, keep: bool = False) -> None:
+    """Has a checkpoint written for each destination, as it is once a thousand lines are told."""
     queue = world.environment().queue
     for place in (world.queue_directory / "destinations").iterdir():
-        journal = queue._journal_at(place)  # type: ignore[attr-defined] # noqa: SLF001
+        journal = queue._journal_at(place)  # type: ignore[attr-defined]
         journal.load_to_append()
         journal.save()
         journal.close()
-        (place / "checkpoint.json").unlink()
+        if not keep:
+            (place / "checkpoint.json").unlink()
     queue.close()
 
 
@@ -206,3 +214,202 @@ def test_what_is_accepted_later_is_delivered_or_waits_and_what_is_wrong_is_told(
         assert everything <= arrived(found, name)
     assert send(world, "last", 9) == 0
     assert "last" in arrived(found, "a") & arrived(found, "b")
+
+
+# --- what is kept, what is told, and what it costs
+
+
+def test_a_command_that_finds_a_place_gone_says_so_once_and_by_name(lived: tuple[World, TestReceiver]) -> None:
+    world, _ = lived
+    gone = a_of(world.queue_directory)
+    shutil.rmtree(gone)
+    first, second = (world.ark("send", "signal.promoted", "--sample") for _ in range(2))
+    assert first.err.startswith("warning: a: its part of the queue was gone")
+    assert f"ark replay --to {gone.name} --since" in first.err
+    assert "warning" not in second.err
+    assert f"ark replay --to {gone.name} --since" in world.ark("queue", "check").out
+
+
+def test_the_command_that_is_named_sends_what_a_lost_place_had(lived: tuple[World, TestReceiver]) -> None:
+    world, found = lived
+    gone = a_of(world.queue_directory)
+    assert send(world, "waits", 1, "--queue") == 0
+    shutil.rmtree(gone)
+    assert world.ark("drain").status == 0
+    assert (arrived(found, "a"), arrived(found, "b")) == (set(), {"waits"})
+    assert world.ark("replay", "--to", gone.name, "--since", "-1h", "--yes").status == 0
+    assert world.ark("drain").status == 0
+    assert "waits" in arrived(found, "a")
+
+
+def test_a_copy_that_is_put_back_later_is_gone_on_with(lived: tuple[World, TestReceiver]) -> None:
+    world, found = lived
+    gone = a_of(world.queue_directory)
+    assert send(world, "waits", 1, "--queue") == 0
+    gone.rename(world.home / "found again")
+    assert send(world, "meanwhile", 2) == 0
+    put(world.home / "found again", gone)
+    assert world.ark("drain").status == 0
+    assert arrived(found, "a") == {"waits", "meanwhile"}
+    assert world.ark("queue", "check", "--repair").status == 0
+    assert world.ark("queue", "check").status == 0
+
+
+def test_a_young_place_that_vanishes_begins_again_and_loses_nothing(world: World, receive: Receive) -> None:
+    found = receive(200)
+    world.add(found, "a")
+    for number in range(3):
+        send(world, f"evt-{number}", number, *(["--queue"] if number else []))
+    shutil.rmtree(a_of(world.queue_directory))
+    assert world.ark("drain").status == 0
+    assert sorted(request.delivery.partition(".")[0] for request in found.requests) == [
+        "evt-0",
+        "evt-0",
+        "evt-1",
+        "evt-2",
+    ]
+    assert world.ark("queue", "check").status == 0
+
+
+def test_a_repair_keeps_what_was_to_be_retried_and_what_it_replaces(world: World, receive: Receive) -> None:
+    answers = {"old": 503}
+    found = receive(lambda told: answer(answers.get(told.delivery.partition(".")[0], 200)))
+    world.add(found, "a")
+    send(world, "old", 0)
+    shutil.copytree(world.queue_directory, world.home / "halfway")
+    world.clock.advance(1)
+    send(world, "later", 1)
+    settle(world, keep=True)
+    older_log_and_mark(world.queue_directory, world.home / "halfway", world.home)
+    answers.clear()
+    world.clock.advance(1)
+    send(world, "new", 2, "--queue")
+    checkpoint = (a_of(world.queue_directory) / "checkpoint.json").read_bytes()
+    said = world.ark("queue", "check", "--repair", "--json").json
+    (row,) = map(json.loads, Path(said["set_aside"]).read_bytes().splitlines())
+    assert base64.b64decode(row["bytes"]) + b"\n" == checkpoint
+    assert not (a_of(world.queue_directory) / "checkpoint.json").exists()
+    world.clock.advance(60)
+    assert world.ark("drain").status == 0
+    assert [told.delivery.partition(".")[0] for told in found.requests] == ["old", "later", "old", "new"]
+    assert [told.attempt for told in found.requests if told.delivery.startswith("old.")] == [1, 2]
+    assert world.ark("queue", "list", "--json").json == {"deliveries": []}
+
+
+def test_a_first_join_waits_for_the_disk_as_often_for_a_hundred_as_for_one(tmp_path: Path) -> None:
+    waits = []
+    for count in (1, 100):
+        queue = LocalQueue(tmp_path / str(count), DOCUMENTED)
+        with listened() as calls:
+            queue.join([f"dst_{number}" for number in range(count)])
+        waits.append(sum(call in {"fsync", "fdatasync"} for call in calls))
+        queue.close()
+    assert waits[0] == waits[1] <= 3
+
+
+@pytest.mark.parametrize("inodes", range(24, 34))
+def test_where_no_inode_is_left_for_a_new_destination_nothing_is_accepted(
+    tmp_path: Path, receive: Receive, inodes: int
+) -> None:
+    with small_disk(tmp_path / "disk", f"size=8m,nr_inodes={inodes}"):
+        world = World(tmp_path / "disk")
+        world.variables["ARK_CONFIG_DIR"] = str(tmp_path / "config")
+        found = receive(200)
+        said = world.ark("dest", "add", f"{found.url}/0", "--name", "n0", "--allow-local", "--no-ping")
+        number = 0
+        while said.status == 0:
+            number += 1
+            said = world.ark(
+                "dest", "add", f"{found.url}/{number}", "--name", f"n{number}", "--allow-local", "--no-ping"
+            )
+        assert said.status == 1
+        assert "the disk has no inode left" in said.err
+        assert "nothing was accepted" in said.err
+        # Those that have their place are not held up by it.
+        assert "no inode" not in world.ark("queue").err
+
+
+# --- the log with bytes missing, read by whoever reads it
+
+
+def accept(queue: LocalQueue, *numbers: int, to: tuple[str, ...] | None = None) -> list[StoredEvent]:
+    at = times.to_text(START)
+    return queue.accept([Draft(f"evt_{number}", "ping", at, b'{"n":%d}' % number, to) for number in numbers])
+
+
+def ids(queue: LocalQueue) -> list[str]:
+    return [event.id for event in queue.events()]
+
+
+@pytest.mark.parametrize("size", [1, 300, 1 << 20])
+@pytest.mark.parametrize("keep", [0, 1, 50, 130, 131, 400])
+def test_every_reader_passes_over_what_is_missing_and_no_position_is_used_twice(
+    tmp_path: Path, size: int, keep: int
+) -> None:
+    queue = LocalQueue(tmp_path / "queue", DOCUMENTED, size)
+    queue.join(["dst_a"])
+    old = accept(queue, 1, 2, 3, 4, 5)
+    segment = max((tmp_path / "queue" / "events").glob("*.jsonl"))
+    os.truncate(segment, min(keep, segment.stat().st_size - 1))
+    queue.close()
+    queue = LocalQueue(tmp_path / "queue", DOCUMENTED, size)
+    left = [event for event in old if event.id in set(ids(queue))]
+    (new,) = accept(queue, 6)
+    assert new.position >= old[-1].position + old[-1].length
+    for _ in range(2):
+        assert ids(queue) == [*(event.id for event in left), "evt_6"]
+        assert [event.id for event in queue.recent_events(1 << 20)] == ids(queue)
+        assert [event.id for event in queue.recent_events(new.length)] == ["evt_6"]
+        assert all(queue.find(event.id) == event for event in [*left, new])
+        assert queue.find("evt_5") is None or "evt_5" in ids(queue)
+        claim = queue.claim("dst_a", "drain")
+        assert claim is not None
+        assert [found.event.id for found in claim.take(START, 9)] == ids(queue)
+        claim.release()
+        assert [record.event.id for record in queue.dump() if record.event] == ids(queue)
+        assert queue.totals.events >= len(ids(queue))
+        queue.close()
+        queue = LocalQueue(tmp_path / "queue", DOCUMENTED, size)
+    (seq,) = (json.loads(line)["seq"] for line in segments(tmp_path)[-1].read_bytes().splitlines())
+    assert seq == 5
+    problems = [found.problem for found in queue.check().damaged]
+    assert any("missing" in problem for problem in problems)
+    assert queue.check(repair_at="2026-11-26T00:00:00.000Z").set_aside
+    assert queue.check().damaged == []
+    accept(queue, 7)
+    queue.tidy(["dst_a"], START + 1)
+    assert queue.check().damaged == []
+    queue.close()
+
+
+def segments(path: Path) -> list[Path]:
+    return sorted((path / "queue" / "events").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 3], ids=["first", "second", "third", "last"])
+def test_a_segment_that_is_removed_by_hand_is_named_with_its_events_until_it_is_noted(
+    tmp_path: Path, index: int
+) -> None:
+    queue = LocalQueue(tmp_path / "queue", DOCUMENTED, 1)
+    queue.join(["dst_a"])
+    events = [accept(queue, number)[0] for number in range(4)]
+    gone = events.pop(index)
+    segments(tmp_path)[index].unlink()
+    missing = f"bytes {gone.position:,} to {gone.position + gone.length:,} of the event log are missing"
+    for checked in (queue.check(), queue.check_recent(1_000)):
+        assert missing in checked.damaged[0].problem
+    assert accept(queue, 9)[0].position == 4 * gone.length
+    assert queue.check().damaged
+    queue.check(repair_at="2026-11-26T00:00:00.000Z")
+    assert queue.check().damaged == queue.check_recent(1_000).damaged == []
+    queue.close()
+
+
+def test_what_is_removed_because_nobody_needs_it_is_not_missed(tmp_path: Path) -> None:
+    queue = LocalQueue(tmp_path / "queue", DOCUMENTED, 1)
+    accept(queue, 1)
+    accept(queue, 2)
+    queue.tidy([], START + 1)
+    assert len(segments(tmp_path)) == 1
+    assert queue.check().damaged == queue.check_recent(1_000).damaged == []
+    queue.close()
