@@ -78,8 +78,7 @@ def _payload(order: Order, at: int) -> bytes:
 def send(environment: Environment, order: Order, contents: Contents, *, now: bool) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
-    Raises PayloadError, NotAccepted, UsageError (the id belongs to another body) and Repeated; after the event has
-    been accepted, NotRecorded.
+    Raises PayloadError, NotAccepted, UsageError (the id belongs to another body) and Repeated.
     """
     drafted = draft(environment, order)
     environment.joined(contents.destinations)
@@ -103,7 +102,7 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
         sending = sender.send(environment.queue, endpoints, event, capacity)
     finally:
         wire.close()
-    return Sending(sending.event, _in_order(receivers, sending.reports))
+    return Sending(sending.event, _in_order(receivers, sending.reports), sending.trouble)
 
 
 def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> tuple[Event, Answer]:

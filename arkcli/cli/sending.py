@@ -10,7 +10,7 @@ from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.contract import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
-from arkcli.errors import ExitCode, NotAttempted, NotRecorded, UsageError
+from arkcli.errors import ExitCode, UsageError
 from arkcli.events import Order, Repeated
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
@@ -38,8 +38,6 @@ def send_event(
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
         return
-    except (NotRecorded, NotAttempted) as error:
-        raise type(error)(f"the event was accepted and is queued, but {error}; `ark drain` goes on with it") from error
     accepted = sending.event
     if len(accepted.body) > LARGE_BODY:
         output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
@@ -51,6 +49,8 @@ def send_event(
         # Quiet is for success.
         always=status is not ExitCode.DONE,
     )
+    if sending.trouble is not None:
+        output.warn(f"the event is accepted and queued, but {sending.trouble}; `ark drain` goes on with it")
     for report in sending.reports:
         if report.is_broken:
             output.warn(f"{report.destination} is left out: {report.error}")
@@ -64,10 +64,11 @@ def send_event(
 
 def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     outcomes = {report.outcome for report in sending.reports if report.destination not in paused}
+    # The event is accepted: 1 would say that it is not.
     is_broken = any(report.is_broken for report in sending.reports)
     if not is_broken and (queued or outcomes <= {State.DELIVERED}):
         return ExitCode.DONE
-    return ExitCode.FAILED if is_broken or State.DEAD in outcomes else ExitCode.RETRYING
+    return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
 
 
 def send_once(environment: Environment, output: Output, order: Order, endpoint: "Endpoint") -> None:

@@ -9,7 +9,7 @@ from arkcli import times
 from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
-from arkcli.errors import Broken, NotRecorded
+from arkcli.errors import Broken, NotAttempted, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
@@ -72,18 +72,23 @@ class Sender:
         """Makes the first attempt of an event, just accepted, at every endpoint, and tells what came of each.
 
         At most `capacity` destinations are held at once. Where another process holds one, that one delivers; this one
-        waits for its outcome. Raises NotRecorded when an outcome cannot be written down.
+        waits for its outcome.
         """
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
         loop = Loop(self._wire, self._clock, self._limits, self._stopping)
-        while True:
-            loop.run(firsts)
+        trouble: str | None = None
+        while trouble is None:
+            try:
+                loop.run(firsts)
+            except (NotAttempted, NotRecorded) as error:
+                trouble = str(error)
             if not firsts.left or self._stopping() or self._clock.monotonic() >= until:
                 break
             self._clock.sleep(_WAIT)
         firsts.look_for_others()
-        return Sending(event, [self._report(queue, endpoint.destination, firsts) for endpoint in endpoints])
+        reports = [self._report(queue, endpoint.destination, firsts) for endpoint in endpoints]
+        return Sending(event, reports, trouble)
 
     def _report(self, queue: Queue, destination: Destination, firsts: "_Firsts") -> Report:
         name, found = destination.name, destination.id
@@ -110,10 +115,11 @@ class Sender:
 
 
 class Sending(msgspec.Struct):
-    """An accepted event and what became of it so far."""
+    """An accepted event and what became of it so far. `trouble` says why not all of what was due was attempted."""
 
     event: Event
     reports: list[Report]
+    trouble: str | None = None
 
 
 class _Once:

@@ -81,6 +81,8 @@ class Segments:
             return b"" if position < self.start else self._read(position, size)
 
     def _read(self, position: int, size: int) -> bytes:
+        if not self._starts:
+            return b""
         start = self._segment(position)
         return os.pread(self._open(start), size, position - start)
 
@@ -171,6 +173,8 @@ class Segments:
 
     def last_line(self, end: int) -> Line | None:
         """The last complete line before a position, within its segment."""
+        if not self._starts:
+            return None
         start = self._segment(max(end - 1, 0))
         # Behind its end bytes may be missing.
         end = min(end, start + os.fstat(self._open(start)).st_size)

@@ -19,6 +19,7 @@ from arkcli.model import Draft
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.mark import NAME
 from arkcli.queue.local.lanes import Arrivals, UnderWay
 from arkcli.queue.local.segments import BLOCK_SIZE
 from arkcli.queue.local.state import joined
@@ -225,6 +226,8 @@ class TheIndex(RuleBasedStateMachine):
                 segment.unlink()
             else:
                 os.truncate(segment, min(segment.stat().st_size, end - start))
+        # With the mark that goes with it: else the positions would not be given again.
+        (self.path / NAME).unlink(missing_ok=True)
         self.events = [event for event in self.events if event.position < end]
         self.reopen(0)
         self.reopen(1)
