@@ -90,7 +90,9 @@ def reserve(directory: Path, size: int) -> int:
 
 def has_inodes(directory: Path) -> bool:
     """Whether files can still be made on a directory's disk, as far as the number of files goes."""
-    return os.statvfs(directory).f_favail > 0
+    found = os.statvfs(directory)
+    # Where there is no limit, both are 0.
+    return found.f_favail > 0 or found.f_files == 0
 
 
 def out_of_selects_way(descriptor: int) -> int:

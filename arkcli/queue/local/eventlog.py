@@ -22,6 +22,8 @@ from arkcli.queue.local.trouble import NO_ROOM, used_up
 _CACHED_BLOCKS: Final = 16
 #: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
 _KEPT_FOR: Final = 8 * 1024 * 1024
+#: Within so many bytes of its line an event's id stands.
+_HEAD: Final = 300
 
 
 class Gap(NamedTuple):
@@ -202,13 +204,14 @@ class EventLog:
 
     def has_another(self, position: int, length: int, event_id: str) -> bool:
         """Whether a line other than that of an event stands where it stood. One that is damaged or missing does not."""
-        event = self.event_at(position, length) if length else None
-        if event is not None:
-            return event.id != event_id
         if not length or not self.start <= position < self._end:
             return False
+        needle = b',"id":"%b","at":"' % event_id.encode()
+        if needle in self._segments.read(position, _HEAD):
+            return False
         found, _ = self._segments.block(self._segments.line_start(position), self._end)
-        return any(line.is_whole and line.start < position + length and position < line.end for line in found)
+        overlapping = (line for line in found if line.start < position + length and position < line.end)
+        return any(line.is_whole and needle not in line.text[:_HEAD] for line in overlapping)
 
     def find(self, event_id: str) -> StoredEvent | None:
         """The first event that has an id, among those in the log."""

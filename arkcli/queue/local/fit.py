@@ -66,8 +66,8 @@ class Misfits(NamedTuple):
         """The places that are gone or were, where this has not been noted. Reads one file."""
         roll = self.members.read()
         for found in {**dict.fromkeys(roll.lost), **roll.begins}:
-            # One that begins is made again from the roll. Whoever leaves is struck off it first.
-            is_gone = self.members.is_missing(found) and self.members.read().begins.get(found, 0) is None
+            # One that only begins is made again from the roll.
+            is_gone = roll.begins.get(found, 0) is None and self.members.is_missing(found)
             if is_gone or found in roll.lost:
                 # One that is gone will join as a new one.
                 noted = partial(self.members.forget, found, left=is_gone)

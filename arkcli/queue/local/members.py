@@ -5,13 +5,14 @@ docs/internals.md, "Parts of different ages".
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from arkcli import files
+from arkcli.errors import Broken
 from arkcli.queue.local import lines
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import Damaged
@@ -97,6 +98,14 @@ class Members:
                     hidden, place = hidden / "journal", place / "journal"
                 files.move(hidden, place)
         return vanished
+
+    def furthest(self, journal_at: Callable[[Path], Journal]) -> int:
+        """Up to which position of the event log any destination tells of events. `journal_at` opens a journal."""
+        furthest = max((begins or 0 for begins in self.read().begins.values()), default=0)
+        for place in self._places.glob("[!.]*"):
+            with contextlib.suppress(OSError, Broken), contextlib.closing(journal_at(place)) as journal:
+                furthest = max(furthest, journal.load().first.end)
+        return furthest
 
     def keep(self, destination_id: str) -> None:
         """From now on the place tells where the destination stands. What it holds must be on stable storage."""

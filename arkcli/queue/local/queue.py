@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from arkcli import files
-from arkcli.errors import Broken, Gone, Held, NotAccepted, NotRecorded, Unreadable
+from arkcli.errors import Broken, Gone, Held, NotRecorded, Unreadable
 from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -26,7 +26,7 @@ from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.queue.local.trouble import NO_ROOM, part_of, used_up
+from arkcli.queue.local.trouble import NO_ROOM, no_room, part_of
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
 
@@ -50,17 +50,14 @@ class LocalQueue:
         try:
             prepare(directory)
             files.raise_descriptor_limit()
-            self._log = EventLog(directory / "events", segment_size, self._furthest)
+            self._log = EventLog(directory / "events", segment_size, lambda: self._members.furthest(self._journal_at))
         except OSError as error:
             if error.errno in NO_ROOM:
-                raise _no_room(error, directory, "the queue cannot be opened") from error
+                raise no_room(error, directory, "the queue cannot be opened") from error
             raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
 
     def join(self, ids: Iterable[str]) -> Mapping[str, str]:
-        """Makes sure that each destination has its place; a new one starts at the end of the log.
-
-        Returns what is to be told of those whose place was gone. Raises NotAccepted where there is no room.
-        """
+        """See `engine.Queue.join`. A new place starts at the end of the log. Raises NotAccepted and OSError."""
         missing = [found for found in ids if self._members.is_missing(found)]
         if not missing and self._members.path.exists():
             return {}
@@ -69,14 +66,15 @@ class LocalQueue:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise _no_room(error, self._directory, "there is no place for another destination") from error
+            raise no_room(error, self._directory, "there is no place for another destination") from error
 
     def leave(self, destination_id: str) -> int:
         """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
         with self.held(destination_id, "remove") as claim:
             undone = self.standing(destination_id).undone
-            self._members.forget(destination_id, left=True)
+            # It may need the room that this makes.
             files.remove_tree(self._place(destination_id))
+            self._members.forget(destination_id, left=True)
             self._forget(claim.destination_id)
         return undone
 
@@ -399,16 +397,3 @@ class LocalQueue:
         found = place.name
         origin = Origin(lambda: self._members.read().begins.get(found), lambda: self._members.keep(found))
         return Journal(place, self._retries, self._segment_size, origin)
-
-    def _furthest(self) -> int:
-        """Up to which position of the event log any destination tells of events."""
-        furthest = max((begin or 0 for begin in self._members.read().begins.values()), default=0)
-        for place in (self._directory / "destinations").glob("[!.]*"):
-            with contextlib.suppress(OSError, Broken), contextlib.closing(self._journal_at(place)) as journal:
-                furthest = max(furthest, journal.load().first.end)
-        return furthest
-
-
-def _no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
-    what = f"{what} in {directory}, so nothing was accepted or attempted. Free some space and try again"
-    return NotAccepted(used_up(error, directory), what)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from arkcli.errors import ArkError, Broken, Gone, NotRecorded
+from arkcli import files
+from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded
 
 #: A disk or a quota is full.
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -20,8 +21,14 @@ def used_up(error: OSError, directory: Path) -> str:
     """What a disk has no more of, in words, when it said so."""
     if error.errno == errno.EDQUOT:
         return "the disk quota is used up"
-    found = os.statvfs(directory) if directory.is_dir() else None
-    return "the disk has no inode left" if found and found.f_files and not found.f_favail else "the disk is full"
+    takes_bytes = directory.is_dir() and not files.has_inodes(directory)
+    return "the disk has no inode left" if takes_bytes else "the disk is full"
+
+
+def no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
+    """That something cannot be done in a queue's directory, because a disk is full."""
+    said = f"{what} in {directory}, so nothing was accepted or attempted. Free some space and try again"
+    return NotAccepted(used_up(error, directory), said)
 
 
 def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
