@@ -108,7 +108,7 @@ class EventLog:
             self._segments.sync()
         fresh: dict[str, StoredEvent] = {}
         for draft in drafts:
-            known = fresh.get(draft.id) or next(self.find_all(draft.id, before), None) if unique else None
+            known = fresh.get(draft.id) or next(self.find_all(draft.id, end), None) if unique else None
             if known is not None:
                 accepted.append(known)
                 continue
