@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for."""
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-faults", action="store_true", help="Break the queue at every step, not at a sample of them."
     )
+    # Workers inherit it, so that all of them draw the same sample.
+    os.environ.setdefault("ARK_FAULTS_SEED", "0" if os.environ.get("CI") else str(random.randrange(10**6)))
 
 
 @pytest.fixture
