@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from arkcli.queue.engine import Absence
+from arkcli.queue.local.away import AwayNote
 from tests.faults.runner import Ran, Runner
 from tests.world import PAYLOAD, Request, answer, receiver
 
-#: Clara had trouble for a while: she has dead deliveries, retries and a checkpoint. Her files are those that break.
+#: Clara had trouble for a while: she has dead deliveries, retries, and every kind of file. Hers are those that break.
 HEALTHY = ("anna", "berta", "clara")
 CONCERNED, FAILING = "clara", "dora"
 NAMES = (*HEALTHY, FAILING)
@@ -89,14 +91,14 @@ def tell(runner: Runner, receivers: Receivers, directory: Path) -> Story:
     for name, url in receivers.urls.items():
         added = ark(f"dest add {url} --name {name} --allow-local --no-ping", at=0)
         ids[name] = added.documents[0]["destination"]["id"]
-    receivers.status[CONCERNED] = 503
+    receivers.status[CONCERNED] = 500
     dead = [send("--sample", at, exits=75) for at in (1, 2, 3)]
     for at, exits in (40, 0), (400, 0), (2300, 0), (9600, 1):
         ark("drain", at, exits)
     receivers.status[CONCERNED] = 200
     revive(dead[0], at=9605)
-    journal = f"{home}/state/queue/destinations/{ids['anna']}/journal"
-    runner.shell('for file in "$journal"/*; do echo damaged >> "$file"; done', journal=journal)
+    places = home / "state/queue/destinations"
+    runner.shell('for file in "$journal"/*; do echo damaged >> "$file"; done', journal=places / ids["anna"] / "journal")
     ark("queue check --repair", at=9610)
     send("--sample", at=9620, exits=75)
     old = moment("old")
@@ -109,6 +111,9 @@ def tell(runner: Runner, receivers: Receivers, directory: Path) -> Story:
     send("--sample --to berta --queue", at=9720, to=("berta",))
     send("--ndjson --queue", at=9730)
     ark(f"queue retry {dead[0]} --to {FAILING}", at=9740)
+    # Hers, too, is the note that she was away: making one takes as long as a receiver must be away.
+    AwayNote(Path(places, ids[CONCERNED], "away.json")).write(Absence(since=1, until=2, probes=0, error="refused"))
+    runner.shell('chown "$user" "$places"/*/*', places=places)
     now = moment("now")
 
     ark("dest set anna --description changed", at=10_000)

@@ -29,6 +29,7 @@ PARTS = {
     "journal-segment": Part(f"{_PLACE}/journal/{_SEGMENT}", "file"),
     "checkpoint": Part(f"{_PLACE}/checkpoint.json", "file"),
     "dead-letters": Part(f"{_PLACE}/dead.jsonl", "file"),
+    "away-note": Part(f"{_PLACE}/away.json", "file"),
     "drains": Part("state/queue/drains", "directory"),
     "drain": Part("state/queue/drains/[0-9]*-*", "lock"),
     "damaged": Part("state/queue/damaged", "directory"),

@@ -68,8 +68,8 @@ def test_all_goes_on_or_what_broke_is_named(
 
 def test_every_file_of_a_home_has_a_row_in_the_table_and_every_row_a_file(stage: Stage) -> None:
     for home in (stage.story.old.home, stage.story.now.home, stage.story.new.home):
-        rows = [set(home.glob(part.pattern.format(id="dst_*"))) for part in PARTS.values()]
-        assert set(home.rglob("*")) == set().union(*rows)
-        assert all(rows)
-    concerned = stage.story.ids[CONCERNED]
-    assert all([*stage.story.now.home.glob(part.pattern.format(id=concerned))] for part in PARTS.values())
+        assert set(home.rglob("*")) == {
+            path for part in PARTS.values() for path in home.glob(part.pattern.format(id="dst_*"))
+        }
+    for name, part in PARTS.items():
+        assert [*stage.story.now.home.glob(part.pattern.format(id=stage.story.ids[CONCERNED]))], name
