@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.faults.table import CELLS
 from tests.world import Behaviour, TestReceiver, World
 from tests.world import receiver as open_receiver
 
@@ -19,11 +20,17 @@ settings.load_profile("gate" if os.environ.get("CI") else "here")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--all-faults", action="store_true", help="Break the queue at every step, not at a sample of them."
-    )
-    # Workers inherit it, so that all of them draw the same sample.
-    os.environ.setdefault("ARK_FAULTS_SEED", "0" if os.environ.get("CI") else str(random.randrange(10**6)))
+    parser.addoption("--all-faults", action="store_true", help="Cause every fault there is, not a sample of them.")
+    # Whatever else runs tests for this process inherits it: all of them draw the same sample.
+    os.environ.setdefault("FAULTS_SEED", "0" if os.environ.get("CI") else str(random.randrange(10**6)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    played = {report.nodeid for report in reports if "tests/faults/" in getattr(report, "nodeid", "")}
+    if played:
+        said = f"faults: {len(played)} tests, of {len(CELLS)} cells; FAULTS_SEED={os.environ['FAULTS_SEED']}"
+        terminalreporter.write_line(said)
 
 
 @pytest.fixture

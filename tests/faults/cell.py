@@ -30,10 +30,12 @@ class Cell:
         self._fault, self._name, self._pattern = fault, command, PARTS[part][0]
         self._real = crc32(f"{part}/{fault}/{command}".encode()) % _REAL == 0
         self._top, self._home = story.directory / "cell", story.directory / "cell/home"
-        past = {"older": story.old, "newer": story.new}.get(fault, story.now)
-        self._promised = set(past.promised if part in WHOLES else story.now.promised)
+        copied = {"older": story.old, "newer": story.new}.get(fault, story.now)
+        #: What anybody can know of. What another copy tells of beyond that has arrived all the same.
+        self._past = copied if part in WHOLES else story.now
+        self._promised = set(self._past.promised)
         self._arrived.clear()
-        self._arrived |= past.arrived if part in WHOLES or fault == "newer" else story.now.arrived
+        self._arrived |= self._past.arrived | (copied.arrived if "state" in self._pattern else frozenset())
         self.problems: list[str] = []
         self.told: list[str] = []
 
@@ -137,9 +139,9 @@ class Cell:
             "drains": {*self._due()},
             "counts": {(name, index) for name in NAMES for index in range(sum(pair[0] == name for pair in owed))},
             "lists": {*owed},
-            "shows": {(name, self._story.retried) for name in NAMES},
+            "shows": {pair for pair in self._past.promised if pair[1] == self._story.retried},
             "replays": {(None, index) for index in range(len({event for _, event in self._story.old.arrived}))},
-            "logs": {*self._arrived},
+            "logs": {*self._past.arrived},
             "pauses": {(FAILING, "paused")},
         }
         return {fact for word in does.split() for fact in wanted[word]}
@@ -173,6 +175,7 @@ class Cell:
         if "queue" in self._pattern:
             concerned = (CONCERNED,) if "{id}" in self._pattern else NAMES
             names |= {*concerned, *(self._story.ids[name] for name in concerned)}
+        names |= {self._story.retried} if self._story.retried in ran.line else set()
         if self._fault == "full":
             names.add(str(self._home / "state/queue"))
         said = "\n".join([ran.err, *_complaints(ran.documents)])

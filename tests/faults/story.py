@@ -44,7 +44,7 @@ class Story:
         self._promised: set[Pair] = set()
         self._home, places = directory / "home", directory / "home/state/queue/destinations"
         self._status = dict.fromkeys(NAMES, 200) | {FAILING: 500}
-        make = 'mkdir -p "$home"/config "$home"/state; chown "$user" "$home"/*; chmod 700 "$home"/*'
+        make = 'mkdir -p "$home"/config "$home"/state; chown "$user" "$home" "$home"/*; chmod 700 "$home"/*'
         runner.shell(make, home=self._home)
         self.ids: dict[str, str] = {}
         for name in NAMES:

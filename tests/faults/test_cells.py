@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         reasons = {cell: reason_for(*cell) for cell in [*FAULTLESS, *CELLS]}
         if not metafunc.config.getoption("--all-faults"):
             unknown = [cell for cell in CELLS if reasons[cell] is None]
-            chosen = random.Random(os.environ["ARK_FAULTS_SEED"]).sample(unknown, SAMPLE)
+            chosen = random.Random(os.environ["FAULTS_SEED"]).sample(unknown, SAMPLE)
             reasons = dict.fromkeys([*FAULTLESS, *chosen])
         marks = {cell: [pytest.mark.xfail(reason=reason)] if reason else [] for cell, reason in reasons.items()}
         metafunc.parametrize("cell", [pytest.param(cell, id="/".join(cell), marks=marks[cell]) for cell in reasons])
