@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from arkcli.queue.engine import Absence
-from arkcli.queue.local.away import AwayNote
+from arkcli.queue.engine import Outage
+from arkcli.queue.local.outage import OutageNote
 from tests.faults.runner import Ran, Runner
 from tests.world import PAYLOAD, Request, answer, receiver
 
@@ -73,9 +73,9 @@ class Story:
         self._send("--sample --to berta --queue", at=9720, to=("berta",))
         self._send("--ndjson --queue", at=9730)
         self._ark(f"queue retry {self.dead[0]} --to {FAILING}", at=9740)
-        # The note that she was away: a real one takes as long as a receiver must be away.
-        note = places / self.ids[CONCERNED] / "away.json"
-        AwayNote(note).write(Absence(since=1, until=2, probes=0, error="refused"))
+        # Of an outage that is over: a real one takes as long as a receiver must be away.
+        note = places / self.ids[CONCERNED] / "outage.json"
+        OutageNote(note).write(Outage(since=1, until=2, probes=0, error="refused"))
         runner.shell('chown "$user" "$note"', note=note)
         self.now = self._moment("now")
 

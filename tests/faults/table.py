@@ -22,7 +22,7 @@ PARTS = {
     "journal-segment": (f"{_PLACE}/journal/{_SEGMENT}", "file"),
     "checkpoint": (f"{_PLACE}/checkpoint.json", "file"),
     "dead-letters": (f"{_PLACE}/dead.jsonl", "file"),
-    "away-note": (f"{_PLACE}/away.json", "file"),
+    "outage": (f"{_PLACE}/outage.json", "file"),
     "drains": ("state/queue/drains", "directory"),
     "drain": ("state/queue/drains/[0-9]*-*", "lock"),
     "damaged": ("state/queue/damaged", "directory"),
