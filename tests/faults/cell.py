@@ -106,7 +106,7 @@ class Cell:
             loud = self._is_loud(ran, {event for _, event in lost})
             self._expect(loud or not lost, f"{ran.line} afterwards: does not name what is lost", lost)
         if cure := FAULTS[self._fault][2]:
-            self._change(cure)
+            self._change(f'test ! -e "$part" || {cure}')
             self._run("drain", 2 * LATER)
             self._expect(not self._due(), "drain after the cure: does not deliver", self._due())
 

@@ -56,8 +56,8 @@ FAULTS = {
     "a-file": ("directory", _AWAY + '(umask 077; touch "$part")' + _OURS, ""),
     "a-fifo": ("file lock directory", _AWAY + 'mkfifo -m 600 "$part"' + _OURS, ""),
     "foreign": ("file lock directory", 'chown -R 65534 "$part"', 'chown -R "$user" "$part"'),
-    "older": ("file directory", _AWAY + 'if test -e "$older"; then cp -a "$older" "$part"; fi', ""),
-    "newer": ("file directory", _AWAY + 'cp -a "$newer" "$part"', ""),
+    "older": ("file directory", _AWAY + 'test ! -e "$older" || cp -a "$older" "$part"', ""),
+    "newer": ("file directory", _AWAY + 'test ! -e "$newer" || cp -a "$newer" "$part"', ""),
     "read-only": ("file lock directory", 'chmod -R a-w "$part"', 'chmod -R u+w "$part"'),
     "full": ("directory", _FULL, 'mount -o remount,size=64m,nr_inodes=10000 "$part"'),
 }
