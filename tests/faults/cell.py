@@ -88,23 +88,21 @@ class Cell:
         missing = wanted - self._done(ran, arrived)
         # Whether something is retried or dead is up to the receiver that never works.
         if missing or (ran.status != status and {ran.status, status} != {1, 75}):
-            self._expect(ran.status != 0, f"{lines[-1]}: exit 0 is a lie", missing)
-            self._expect(self._is_named(ran), f"{lines[-1]}: does not name what broke", missing)
+            self._expect(self._is_told(ran), f"{lines[-1]}: exit {ran.status}, and what broke is not named", missing)
         self._expect_rest(lines[-1], missing)
 
     def _judge_afterwards(self) -> None:
         """What was promised is delivered, or shown, or its loss is named; and delivered when a fault was cured."""
         self._run("send signal.promoted --sample", NOW + 60)
-        drained = self._run("drain", LATER)
-        late = self._due()
-        self._expect(self._is_loud(drained) or not late, "drain afterwards: does not name what broke", late)
+        told, late = self._is_told(self._run("drain", LATER)), self._due()
+        self._expect(told or not late, "drain afterwards: does not deliver, and what broke is not named", late)
         listed, check, doctor = (self._run(line, LATER) for line in ("queue list", "queue check", "doctor"))
         lost = self._owed() - self._done(listed, self._arrived)
         self._expect_rest("afterwards", late | lost)
         # `queue check` cannot know what the store would have said.
         for ran in (check if self._pattern.startswith("state") else listed, doctor):
-            loud = self._is_loud(ran, {event for _, event in lost})
-            self._expect(loud or not lost, f"{ran.line} afterwards: does not name what is lost", lost)
+            told = self._is_told(ran, {event for _, event in lost})
+            self._expect(told or not lost, f"{ran.line} afterwards: what is lost is not named", lost)
         if cure := FAULTS[self._fault][2]:
             self._change(f'test ! -e "$part" || {cure}')
             self._run("drain", 2 * LATER)
@@ -166,11 +164,8 @@ class Cell:
                 done |= {(row["name"], index) for index in range(count)}
         return done
 
-    def _is_loud(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
-        return ran.status != 0 and self._is_named(ran, events)
-
-    def _is_named(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
-        """Whether a command complains of the part by its path, or of a destination or an event that it concerns."""
+    def _is_told(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
+        """Whether a command fails and names the part by its path, or a destination or an event that it concerns."""
         names = {str(self._path), str(self._path.relative_to(self._home)).removeprefix("state/queue/"), *events}
         if "queue" in self._pattern:
             concerned = (CONCERNED,) if "{id}" in self._pattern else NAMES
@@ -179,7 +174,7 @@ class Cell:
         if self._fault == "full":
             names.add(str(self._home / "state/queue"))
         said = "\n".join([ran.err, *_complaints(ran.documents)])
-        return any(name in said for name in names)
+        return ran.status != 0 and any(name in said for name in names)
 
 
 def _complaints(found: Any) -> Iterator[str]:

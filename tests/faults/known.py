@@ -1,12 +1,12 @@
-"""Faults that are known, to be mended: delete a row when it is right."""
+"""Faults that are known, and to be mended: delete a row when its cells are right."""
 
-from fnmatch import fnmatch
-
-#: (part, fault, command, why); `*` and `?` stand for what they do in the names of files.
+#: Parts, faults and commands (all of them: `*`) that fail when they come together, and why.
 KNOWN: list[tuple[str, str, str, str]] = []
 
 
 def reason_for(part: str, fault: str, command: str) -> str | None:
     """Why a cell is known to fail; None for one that must not."""
-    cell = (part, fault, command)
-    return next((why for *row, why in KNOWN if all(map(fnmatch, cell, row))), None)
+    for *rows, reason in KNOWN:
+        if all(row == "*" or word in row.split() for word, row in zip((part, fault, command), rows, strict=True)):
+            return reason
+    return None
