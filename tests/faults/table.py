@@ -11,6 +11,8 @@ PARTS = {
     "state": ("state", "directory"),
     "queue": ("state/queue", "directory"),
     "version": ("state/queue/VERSION", "file"),
+    "accepted": ("state/queue/accepted", "file"),
+    "joined": ("state/queue/joined", "file"),
     "queue-lock": ("state/queue/lock", "lock"),
     "events": ("state/queue/events", "directory"),
     "events-lock": ("state/queue/events/lock", "lock"),
