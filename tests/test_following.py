@@ -163,8 +163,10 @@ def test_one_that_could_not_be_read_at_the_beginning_is_told_of_from_when_it_can
     place = place_of(shown, "b")
     journal = place / "journal"
     journal.rename(place / "kept")
+    journal.write_bytes(b"")
     follower = Follower(shown)
     assert follower.past() == [("a", "first")]
+    journal.unlink()
     (place / "kept").rename(journal)
     assert follower.new() == []
     send(shown, "second")

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arkcli.environment import Environment
 from arkcli.model import Destination
+from arkcli.queue.local.queue import LocalQueue
 from tests.world import PAYLOAD, Result, TestReceiver, World
 
 Receive = Callable[..., TestReceiver]
@@ -42,11 +43,12 @@ def break_by_a_link(place: Path) -> None:
     place.symlink_to("elsewhere")
 
 
-def break_by_taking_away(place: Path) -> None:
+def break_by_a_file(place: Path) -> None:
     shutil.rmtree(place / "journal")
+    (place / "journal").write_bytes(b"")
 
 
-BREAKS: Final = [break_by_a_directory, break_by_a_link, break_by_taking_away]
+BREAKS: Final = [break_by_a_directory, break_by_a_link, break_by_a_file]
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_a_broken_part_is_named_and_all_others_are_shown(
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["aloud", "quiet"])
 def test_in_text_it_is_named_as_well_and_quiet_does_not_hide_it(broad: World, command: str, options: list[str]) -> None:
-    break_by_taking_away(place_of(broad, "b"))
+    break_by_a_file(place_of(broad, "b"))
     result = broad.ark(*command.split(), *options)
     assert result.status == 1
     assert "warning: b is left out: " in result.err
@@ -107,8 +109,8 @@ class Removing(World):
         def joined_and_removed(destinations: Iterable[Destination]) -> list[Destination]:
             found = joined(destinations)
             for one in found:
-                if one.name == "b":
-                    shutil.rmtree(self.queue_directory / "destinations" / one.id)
+                if one.name == "b" and (self.queue_directory / "destinations" / one.id).exists():
+                    LocalQueue(self.queue_directory, self.retries).leave(one.id)
             return found
 
         environment.joined = joined_and_removed  # type: ignore[method-assign]
@@ -130,7 +132,7 @@ def test_one_that_is_removed_just_then_is_passed_over(broad: World, command: str
 
 def test_what_is_named_and_not_found_may_be_where_nobody_can_look(broad: World) -> None:
     broad.ark("send", "signal.promoted", "--id", "mine", "--to", "b", stdin=PAYLOAD)
-    break_by_taking_away(place_of(broad, "b"))
+    break_by_a_file(place_of(broad, "b"))
     result = broad.ark("queue", "retry", "mine")
     assert result.status == 2
     assert "no delivery of mine is retrying or dead, so nothing was changed" in result.err
@@ -140,7 +142,7 @@ def test_what_is_named_and_not_found_may_be_where_nobody_can_look(broad: World) 
 def test_the_metrics_of_the_others_are_written_and_the_broken_part_has_one_of_its_own(
     broad: World, tmp_path: Path
 ) -> None:
-    break_by_taking_away(place_of(broad, "b"))
+    break_by_a_file(place_of(broad, "b"))
     file = tmp_path / "ark.prom"
     assert broad.ark("queue", "--quiet", "--prometheus", str(file)).status == 1
     families = {family.name: family.samples for family in text_string_to_metric_families(file.read_text())}
@@ -150,13 +152,13 @@ def test_the_metrics_of_the_others_are_written_and_the_broken_part_has_one_of_it
 
 
 def test_a_terminal_shows_the_others(broad: World) -> None:
-    break_by_taking_away(place_of(broad, "b"))
+    break_by_a_file(place_of(broad, "b"))
     shown = broad.on_a_terminal("queue", columns=120, NO_COLOR="1")
     assert [line.split()[0] for line in shown.splitlines()] == ["destination", "a", "c", "2", "warning:"]
 
 
 def test_a_broken_destination_is_listed_and_shown_without_what_waits_for_it(broad: World) -> None:
-    break_by_taking_away(place_of(broad, "b"))
+    break_by_a_file(place_of(broad, "b"))
     listed = broad.ark("dest", "list", "--json")
     unread = next(one for one in listed.json["destinations"] if one["name"] == "b")
     assert {unread[key] for key in ("waiting", "retrying", "dead", "last")} == {None}
@@ -169,7 +171,7 @@ def test_a_broken_destination_is_listed_and_shown_without_what_waits_for_it(broa
 
 def test_a_broken_destination_can_be_removed_and_what_stays_is_named(broad: World) -> None:
     place = place_of(broad, "b")
-    break_by_taking_away(place)
+    break_by_a_file(place)
     asked = broad.ark("dest", "remove", "b")
     assert (asked.status, "--yes" in asked.err, str(place) in asked.err) == (2, True, True)
     removed = broad.ark("dest", "remove", "b", "--yes")

@@ -32,6 +32,7 @@ def test_the_summary_counts_every_state(world: World, receive: Receive) -> None:
             "dead": 0,
             "next_due_at": times.to_text(START + 30_000),
             "oldest_at": times.to_text(START),
+            "held_back": None,
         }
     ]
     world.ark("drain")

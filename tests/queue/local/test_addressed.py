@@ -19,8 +19,8 @@ from arkcli.model import Draft
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
-from arkcli.queue.local.mark import NAME
 from arkcli.queue.local.lanes import Arrivals, UnderWay
+from arkcli.queue.local.mark import NAME
 from arkcli.queue.local.segments import BLOCK_SIZE
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent
