@@ -78,6 +78,8 @@ class Environment:
         self._retries = retries
         self.color = "auto"
         self.stop_signal: int | None = None
+        #: The names of destinations whose deliveries are gone, as was found out in this run.
+        self.losses: list[str] = []
         self._on_stop: Callable[[], None] = _nothing
         self._leader: int | None = None
 
@@ -130,6 +132,7 @@ class Environment:
         told = self.queue.join(destination.id for destination in found) if found else {}
         for destination in found if told else ():
             if destination.id in told:
+                self.losses.append(destination.name)
                 self.output(as_json=False, quiet=False).warn(f"{destination.name}: {told[destination.id]}")
         return found
 

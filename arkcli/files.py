@@ -43,8 +43,28 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Opens a file, made 0600 from its first byte where it is new, and returns its descriptor."""
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    """Opens a regular file, made 0600 from its first byte where it is new, and returns its descriptor."""
+    return _regular(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE), path)
+
+
+def _regular(descriptor: int, path: Path) -> int:
+    """The same descriptor. Raises OSError for what is not a regular file: a pipe would keep its reader waiting."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def open_to_read(path: Path, buffering: int = -1) -> BinaryIO:
+    """Opens a regular file to read it."""
+    descriptor = _regular(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path)
+    return open(descriptor, "rb", buffering)  # noqa: PTH123 - it is a descriptor
+
+
+def read(path: Path) -> bytes:
+    """What a regular file holds."""
+    with open_to_read(path) as file:
+        return file.read()
 
 
 def create(path: Path) -> None:
@@ -257,7 +277,7 @@ class LineFile:
 def read_holder(path: Path) -> str:
     """What the last holder of a lock wrote into it; empty when nobody did."""
     try:
-        return path.read_text("utf-8", "replace")[:200]
+        return read(path).decode("utf-8", "replace")[:200]
     except FileNotFoundError:
         return ""
 

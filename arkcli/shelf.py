@@ -59,7 +59,7 @@ class FileShelf:
     def read(self) -> Kept | None:
         """What the file holds; None where there is none. Raises Unreadable, also where others may read it."""
         try:
-            with self._path.open("rb") as file:
+            with files.open_to_read(self._path) as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
         except FileNotFoundError:

@@ -109,7 +109,7 @@ def _exit_code(environment: Environment, drained: Drained, *, watch: bool, stric
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
     if environment.stopping() and not (watch and environment.stop_signal == signal.SIGTERM):
         return ExitCode.INTERRUPTED
-    if drained.left_out or drained.broken or drained.total("dead"):
+    if drained.left_out or drained.broken or environment.losses or drained.total("dead"):
         return ExitCode.FAILED
     return ExitCode.RETRYING if strict and draining.is_anything_left(environment, drained) else ExitCode.DONE
 

@@ -15,6 +15,7 @@ from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, read_mark
+from arkcli.queue.local.opening import is_a_link
 from arkcli.words import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
@@ -118,7 +119,7 @@ class Check:
         """Before which positions the log was found to be missing something: that is reported until it is noted."""
         noted: set[int] = set()
         for copy in (self._directory / "damaged").glob("*.jsonl"):
-            for line in copy.read_bytes().splitlines():
+            for line in files.read(copy).splitlines():
                 with contextlib.suppress(msgspec.MsgspecError):
                     row = msgspec.json.decode(line, type=_Row)
                     if not row.bytes and row.file.startswith("events/"):
@@ -133,6 +134,14 @@ class Check:
                 yield DamagedLine(Path(error.filename or place), 1, 0, b"", f"it cannot be used ({error.strerror})")
 
     def _place(self, place: Path) -> Iterator[DamagedLine]:
+        journal = place / "journal"
+        for path in (place, journal, *sorted(journal.glob("*.jsonl")), place / "lock", place / "dead.jsonl"):
+            if os.path.islink(path):  # noqa: PTH114 - it raises nothing where the directory cannot be read
+                yield DamagedLine(path, 1, 0, b"", is_a_link(path))
+            elif os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):  # noqa: PTH110 - the same
+                yield DamagedLine(path, 1, 0, b"", "it cannot be read and written by you")
+            elif path is journal and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - the same
+                yield DamagedLine(path, 1, 0, b"", "it is not a directory")
         for path, is_last in _segments(place / "journal"):
             yield from self._each(path, lines.decode_journal, is_last=is_last)
         yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
@@ -149,7 +158,7 @@ class Check:
     def _read(self, path: Path, *, is_last: bool) -> Iterator[tuple[int, int, bytes]]:
         """A file's lines, without newlines. What stands behind the last newline of a growing file is no damage yet."""
         try:
-            file = path.open("rb")
+            file = files.open_to_read(path)
         except FileNotFoundError:
             return
         with file:

@@ -32,7 +32,7 @@ class DeadLetters:
     def of(self, event_id: str) -> Iterator[DeadLine]:
         """The dead letters of one event, oldest first. The others are not looked at one by one."""
         needle = b'"id":%b,' % msgspec.json.encode(event_id)
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), files.open_to_read(self._path) as file:
 
             def read(position: int, size: int) -> bytes:
                 return os.pread(file.fileno(), size, position)
@@ -49,7 +49,7 @@ class DeadLetters:
         return found
 
     def _lines(self) -> Iterator[bytes]:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=_PIECE) as file:
+        with contextlib.suppress(FileNotFoundError), files.open_to_read(self._path, _PIECE) as file:
             yield from file
 
     def keep(self, letters: Iterable[DeadLine]) -> None:

@@ -56,7 +56,7 @@ class Misfits(NamedTuple):
                     check_fit(place, journal.load(), self.log)
             except Broken as broken:
                 path, cure = place / "checkpoint.json", partial(self._refit, place)
-                replaced = path.read_bytes().removesuffix(b"\n") if path.is_file() else b""
+                replaced = files.read(path).removesuffix(b"\n") if path.is_file() else b""
                 yield DamagedLine(path if replaced else place / "journal", 1, 0, replaced, str(broken), cure)
             except OSError:
                 # It was removed meanwhile, or it is named for that.

@@ -109,7 +109,7 @@ class Journal:
     def checkpoint(self) -> Snapshot | None:
         """What was saved last; None where it cannot be read. It may be ahead of the journal."""
         try:
-            found = lines.decode_journal(self._checkpoint.read_bytes().rstrip(b"\n"))
+            found = lines.decode_journal(files.read(self._checkpoint).rstrip(b"\n"))
         except (OSError, Damaged):
             return None
         return found if isinstance(found, Snapshot) else None

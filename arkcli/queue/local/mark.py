@@ -31,7 +31,7 @@ class Mark(msgspec.Struct, frozen=True):
 def read_mark(path: Path) -> Mark | None:
     """The mark in a file; None where none can be read: after an older ark, or a power failure. Raises OSError."""
     try:
-        text, _, _ = path.read_bytes().partition(b"\n")
+        text, _, _ = files.read(path).partition(b"\n")
         lines.check(text)
         return msgspec.json.decode(text, type=Mark)
     except (FileNotFoundError, Damaged, msgspec.MsgspecError):

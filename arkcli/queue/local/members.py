@@ -44,7 +44,7 @@ class Members:
     def read(self) -> Roll:
         """The roll; an empty one where none can be read, as after an older ark. Raises OSError."""
         try:
-            text = self.path.read_bytes().removesuffix(b"\n")
+            text = files.read(self.path).removesuffix(b"\n")
             lines.check(text)
             return msgspec.json.decode(text, type=Roll)
         except (FileNotFoundError, Damaged, msgspec.MsgspecError):

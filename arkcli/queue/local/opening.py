@@ -1,5 +1,7 @@
 """Whether a directory can be a queue: its version, its file system, and that nothing leads out of it."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,8 @@ def prepare(directory: Path) -> None:
             raise Unreadable(is_a_link(directory / part))
     for part in ("events", "destinations"):
         files.make_directory(directory / part)
+        if not (directory / part).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory / part))
 
 
 def _check_local(directory: Path) -> None:
@@ -42,7 +46,7 @@ def is_a_link(path: Path) -> str:
 
 def _check_version(path: Path) -> None:
     try:
-        found = path.read_text("utf-8", "replace").strip()
+        found = files.read(path).decode("utf-8", "replace").strip()
     except FileNotFoundError:
         files.replace(path, b"%d\n" % VERSION)
         return

@@ -17,7 +17,7 @@ class OutageNote:
     def read(self) -> Outage | None:
         """The outage; None if there is none, or the file cannot be read."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Outage)
+            return msgspec.json.decode(files.read(self._path), type=Outage)
         except (OSError, msgspec.MsgspecError):
             return None
 

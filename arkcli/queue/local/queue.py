@@ -54,7 +54,8 @@ class LocalQueue:
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
-            raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}") from error
+            where = f" ({error.filename})" if error.filename else ""
+            raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}{where}") from error
 
     def join(self, ids: Iterable[str]) -> Mapping[str, str]:
         """See `engine.Queue.join`. A new place starts at the end of the log. Raises NotAccepted and OSError."""
@@ -247,7 +248,7 @@ class LocalQueue:
     def holder(self, destination_id: str) -> Holder | None:
         """Who has claimed a destination; None when nobody has."""
         path = self._path(destination_id) / "lock"
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - it raises nothing where the directory cannot be read
             return None
         try:
             lock = files.Lock(path)
@@ -379,7 +380,7 @@ class LocalQueue:
         """A destination's directory. Raises Broken where it is a link, which would lead out of the queue."""
         place = self._path(destination_id)
         for path in (place, place / "journal"):
-            if path.is_symlink():
+            if os.path.islink(path):  # noqa: PTH114 - it raises nothing where the directory cannot be read
                 raise Broken(destination_id, is_a_link(path))
         return place
 

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +34,21 @@ def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
     if error.errno in _EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
-    if not os.path.lexists(place):
+    if _is_gone(place):
         return Gone(destination_id, f"{place} is not there (any more)")
     where = error.filename or place
     return Broken(destination_id, f"{where} cannot be used ({error.strerror}); `ark queue check` tells more")
+
+
+def _is_gone(place: Path) -> bool:
+    try:
+        place.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # It may be there: nobody can look.
+        return False
+    return False
 
 
 @contextmanager
