@@ -172,9 +172,9 @@ def counts(queue: Queue, destination: str) -> tuple[int, tuple[int, ...], int]:
     return standing(queue, destination)[:3]
 
 
-def pending(queue: Queue, destination: str) -> list[tuple[str, State, int]]:
+def pending(queue: Queue, destination: str, chosen: Selection | None = None) -> list[tuple[str, State, int]]:
     with closing(queue.view(destination)) as view:
-        return [(found.event.id, found.state, found.attempt) for found in view.deliveries()]
+        return [(found.event.id, found.state, found.attempt) for found in view.deliveries(chosen)]
 
 
 def attempts(queue: Queue, destination: str) -> list[Attempt]:
@@ -367,6 +367,29 @@ def test_only_a_whole_id_is_found(queue: Queue, other: Queue, unknown: str) -> N
         assert plain(found) == plain(draft(1))
 
 
+@pytest.mark.parametrize(
+    ("beginning", "found"),
+    [
+        ("evt_2", ["evt_2"]),
+        ("evt_1", ["evt_1", "evt_10"]),
+        ("evt_11", ["evt_11"]),
+        ("evt_", ["evt_1", "evt_10"]),
+        ("", ["evt_1", "evt_10"]),
+        ("evt_3", []),
+        ("2", []),
+        ("signal", []),
+    ],
+)
+def test_by_a_beginning_at_most_two_ids_are_found(queue: Queue, other: Queue, beginning: str, found: list[str]) -> None:
+    accept(queue, 11, 2, 10, 1)
+    queue.accept([draft(2, body=b'{"again":true}')])
+    other.look([], START)
+    for one in (queue, other):
+        events = one.find_prefix(beginning)
+        assert [event.id for event in events] == found
+        assert all(plain(event) == plain(draft(int(event.id[4:]))) for event in events)
+
+
 def test_the_newest_events_are_the_end_of_the_log_of_about_so_many_bytes(queue: Queue) -> None:
     assert list(queue.recent_events(1_000)) == []
     queue.accept([draft(number, body=b'"%b"' % (b"x" * 998)) for number in range(20)])
@@ -387,6 +410,20 @@ def test_the_totals_are_those_of_the_log(queue: Queue, other: Queue) -> None:
     for one in (queue, other):
         assert one.totals.events == 3
         assert 5_000 < one.totals.size < 8_000
+
+
+def test_an_event_that_is_sent_again_counts_once(queue: Queue, other: Queue) -> None:
+    queue.join([A, B])
+    accept(queue, 1, 2, 3)
+    accept(queue, 4, to=(A,))
+    now = fail(queue, A, 1)
+    assert queue.retry(of("evt_1", "evt_4"), now) == 2
+    fail(queue, B, 5)
+    assert queue.retry(of(to=(B,), dead=True), now) == 3
+    assert queue.replay(Replay(destination_ids=(A, B), everybody=True, event_ids=frozenset(["evt_2"])), now) == 1
+    other.look([], START)
+    for one in (queue, other):
+        assert one.totals.events == 4
 
 
 # --- looking and claiming
@@ -1084,6 +1121,22 @@ def undone(queue: Queue) -> set[tuple[str, str]]:
 def due(queue: Queue, now: int) -> set[tuple[str, str]]:
     made = {name: attempt_all(queue, name, OK, now) for name in (A, B, C)}
     return {(name, f"evt_{number}") for name, found in made.items() for number, _ in found}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "sent-again"])
+def test_what_is_chosen_is_listed_as_it_is_among_all_others(queue: Queue, other: Queue, again: bool) -> None:
+    now = story(queue)
+    if again:
+        assert queue.retry(of(E1, E2, to=(A, B)), now) == 4
+        assert queue.replay(Replay(destination_ids=(A,), everybody=False, event_ids=frozenset([E1])), now) == 0
+    other.look([], now)
+    for name in (A, B):
+        every = pending(other, name)
+        for ids in ((), (E1,), (E2,), (E3,), (E1, E3), (E1, E2, E3), ("evt_none",)):
+            for dead in (False, True):
+                chosen = of(*ids, dead=dead)
+                wanted = [one for one in every if one[0] in ids or (dead and one[1] is DEAD)]
+                assert sorted(pending(other, name, chosen)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)

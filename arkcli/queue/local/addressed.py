@@ -40,33 +40,27 @@ class Addressed:
 
         Reads a few lines, however many events that is.
         """
-        before, behind = self._counts(begin, end), self.counts_behind(end)
-        if before is None:
-            return 0
-        own = self.index.count(destination_id, begin, end) if behind.addressed != before.addressed else 0
-        return max(behind.broadcast - before.broadcast, 0) + own
+        broadcast, _, own = self._counted(destination_id, begin, end)
+        return broadcast + own
 
     def count_once(self, begin: int, end: int) -> int:
         """How many events there are in a stretch, without lines that send one again."""
-        before, behind = self._counts(begin, end), self.counts_behind(end)
-        if before is None:
-            return 0
-        again = self.index.count(_AGAIN, begin, end) if behind.addressed != before.addressed else 0
-        return max(sum(behind) - sum(before) - again, 0)
+        broadcast, addressed, again = self._counted(_AGAIN, begin, end)
+        return broadcast + addressed - again
 
-    def own(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """The lines of a stretch that are for a destination by name: position and length."""
-        return ((position, length) for _, position, length, _ in self.index.rows(destination_id, begin, end))
+    def _counted(self, key: str, begin: int, end: int) -> tuple[int, int, int]:
+        """How many lines of a stretch have no `to`, how many have one, and how many of those have a key."""
+        before, behind = self._counts(begin, end), self.counts_behind(end)
+        broadcast, addressed = (max(there - here, 0) for there, here in zip(behind, before or behind, strict=True))
+        return broadcast, addressed, self.index.count(key, begin, end) if addressed else 0
 
     def replacing(self, destination_id: str, begin: int, end: int) -> Iterator[tuple[int, Instead, int]]:
         """The lines of a stretch that are to take a delivery's place: position, which delivery, `id_sum` of the event.
 
         No bodies are read.
         """
-        before = self._counts(begin, end)
-        if before is None or before.addressed == self.counts_behind(end).addressed:
-            return
-        for _, position, _, more in self.index.rows(_replacing(destination_id), begin, end):
+        key = _replacing(destination_id)
+        for _, position, _, more in self.index.rows(key, begin, end) if self._counted(key, begin, end)[2] else ():
             attempt, start, length, event_sum = map(int, more.split(","))
             yield position, (attempt, start, length), event_sum
 

@@ -166,8 +166,8 @@ class Arrivals:
         """
         begin = self._position
         until = self._log.addressed.without_broadcast(begin, self._log.end)
-        own = list(islice(self._log.addressed.own(self._destination_id, begin, until), _AT_ONCE))
-        for start, length in own:
+        own = list(islice(self._log.addressed.index.rows(self._destination_id, begin, until), _AT_ONCE))
+        for _, start, length, _ in own:
             progress.pass_over(self._position, start)
             self._position = start + length
             if progress.passed(start) is None and start not in self._under_way.events:

@@ -57,7 +57,7 @@ def check_counts(log: EventLog, events: list[StoredEvent], begin: int, end: int)
     for name in (*NAMES, NOBODY):
         assert log.addressed.count(name, begin, end) == sum(is_for(event, name) for event in within)
         own = [(event.position, event.length) for event in within if event.to is not None and name in event.to]
-        assert list(log.addressed.own(name, begin, end)) == own
+        assert [row[1:3] for row in log.addressed.index.rows(name, begin, end)] == own
 
 
 def check_replacing(log: EventLog, events: list[StoredEvent], begin: int) -> None:
