@@ -12,11 +12,13 @@ import pytest
 
 from arkcli import times
 from arkcli.model import Answer, Destination, Draft
+from arkcli.queue.engine import Selection
 from arkcli.signing import Secret
 from tests.world import START, World, receiver
 
 #: Were the bodies held in memory, that alone would be more than the limit.
 EVENTS = 40_000
+REVIVED = 200
 BODY = b'{"event":"signal.promoted","text":"%b"}' % (b"x" * 1_700)
 LIMIT = 64 * 1024
 #: A process's peak counts that of the one it was forked from, so a small one stands in between.
@@ -50,8 +52,30 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     yield world
 
 
-def draft(number: int) -> Draft:
-    return Draft(f"evt_{number:06}", "signal.promoted", times.to_text(START), BODY)
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A home where all events were sent to one of two destinations and are dead; some of them have been revived."""
+    world = World(tmp_path_factory.mktemp("dead"))
+    with receiver() as one, receiver() as two:
+        world.add(one, "crm")
+        world.add(two, "other")
+    queue = world.environment().queue
+    crm = world.environment().store.read().destinations[0].id
+    for start in range(0, EVENTS, 1_000):
+        queue.accept([draft(number, (crm,)) for number in range(start, start + 1_000)])
+    with world.held("crm") as claim:
+        for now in (START + number * 10**8 for number in range(5)):
+            for _ in range(0, EVENTS, 1_000):
+                taken = claim.take(now, 1_000)
+                claim.record([(delivery, Answer(503, "HTTP 503", 3)) for delivery in taken], now)
+    some = frozenset(f"evt_{number:06}" for number in range(2, 2 + REVIVED))
+    queue.retry(Selection(destination_ids=(crm,), event_ids=some), START + 10**9)
+    queue.close()
+    yield world
+
+
+def draft(number: int, to: tuple[str, ...] | None = None) -> Draft:
+    return Draft(f"evt_{number:06}", "signal.promoted", times.to_text(START), BODY, to)
 
 
 COMMANDS = {
@@ -83,16 +107,46 @@ FOUND: dict[str, Callable[[str], bool]] = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_answer_about_much_takes_little_memory(full: World, tmp_path: Path, name: str) -> None:
+    assert_little(full, tmp_path, COMMANDS[name], FOUND[name])
+
+
+DEAD_COMMANDS: dict[str, tuple[list[str], Callable[[str], bool]]] = {
+    "queue": (
+        ["queue", "--json"],
+        lambda out: (
+            [(one["waiting"], one["dead"]) for one in json.loads(out)["destinations"] if one["name"] == "crm"]
+            == [(REVIVED, EVENTS - REVIVED)]
+            and json.loads(out)["events"] == EVENTS
+        ),
+    ),
+    "list": (["queue", "list", "--json"], lambda out: len(json.loads(out)["deliveries"]) == EVENTS),
+    "drop": (["queue", "drop", "evt_000000", "--yes", "--json"], lambda out: json.loads(out)["dropped"] == 1),
+    "retry": (["queue", "retry", "evt_000001", "--dry-run", "--json"], lambda out: json.loads(out)["retried"] == 1),
+    "retry-all": (
+        ["queue", "retry", "--all-dead", "--dry-run", "--json"],
+        # One was dropped, just now.
+        lambda out: json.loads(out)["retried"] >= EVENTS - REVIVED - 1,
+    ),
+    "idle": (["drain", "--to", "other", "--json"], lambda out: json.loads(out)["attempted"] == 0),
+}
+
+
+@pytest.mark.parametrize("name", DEAD_COMMANDS)
+def test_so_does_one_about_many_that_are_dead_or_were_for_somebody_else(dead: World, tmp_path: Path, name: str) -> None:
+    assert_little(dead, tmp_path, *DEAD_COMMANDS[name])
+
+
+def assert_little(world: World, tmp_path: Path, command: list[str], is_right: Callable[[str], bool]) -> None:
     said = tmp_path / "said"
     with said.open("wb") as out:
         measured = subprocess.run(
-            [sys.executable, "-c", MEASURE, sys.executable, "-m", "arkcli", *COMMANDS[name]],
+            [sys.executable, "-c", MEASURE, sys.executable, "-m", "arkcli", *command],
             stdout=out,
             stderr=subprocess.PIPE,
             check=True,
-            env={**os.environ, **full.variables},
+            env={**os.environ, **world.variables},
         )
-    assert FOUND[name](said.read_text())
+    assert is_right(said.read_text())
     assert int(measured.stderr) < LIMIT
 
 

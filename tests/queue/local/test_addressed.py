@@ -295,6 +295,44 @@ def test_whatever_of_the_log_is_damaged_what_can_be_read_arrives(seed: int, when
             assert all(event in log.find_all(event.id) for event in readable)
 
 
+def test_where_a_line_cannot_be_read_nothing_is_skipped() -> None:
+    # Two lines have become one; both can still be read.
+    with directory() as path:
+        with closing(EventLog(path / "events")) as log:
+            first, *_ = log.accept([draft(1), draft(2), *(draft(number, ("dst_b",)) for number in range(3, 9))])
+        (segment,) = (path / "events").glob("*.jsonl")
+        content = bytearray(segment.read_bytes())
+        content[first.length - 1] ^= 1
+        segment.write_bytes(content)
+        with closing(EventLog(path / "events")) as log:
+            assert log.addressed.without_broadcast(0, log.end) == 0
+            assert [event.id for event in arriving(log, "dst_a", path / "place")] == ["evt_1", "evt_2"]
+            assert log.addressed.count("dst_a", 0, log.end) == 2
+
+
+@pytest.mark.parametrize("bit", [0, 4])
+def test_an_index_in_which_a_bit_flips_tells_nothing_wrong(bit: int) -> None:
+    with directory() as path:
+        to = [None, ("dst_a",), ("dst_a", "dst_b")]
+        with closing(EventLog(path / "events", 1)) as log:
+            keys: dict[str, Instead] = {"dst_a": (3, 812, 240)}
+            events = log.accept([draft(number, to[number % 3]) for number in range(9)])
+            events += log.accept([draft(number, ("dst_a",), keys) for number in range(2)])
+            check_all(log, events, 0, log.end)
+            check_ids(log, events)
+        for table in index_of(path):
+            whole = table.read_bytes()
+            for place in range(len(whole)):
+                spoilt = bytearray(whole)
+                spoilt[place] ^= 1 << bit
+                table.write_bytes(spoilt)
+                with closing(EventLog(path / "events", 1)) as log:
+                    check_counts(log, events, 0, log.end)
+                    check_replacing(log, events, 0)
+                    assert [event.id for event in log.find_prefix("")] == ["evt_0", "evt_1"]
+                    assert [log.find(f"evt_{number}") for number in range(9)] == events[:9]
+
+
 # --- long stretches
 
 

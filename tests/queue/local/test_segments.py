@@ -294,6 +294,55 @@ def test_megabytes_of_garbage_without_a_newline_are_passed_and_the_next_line_is_
     assert all(this.end == following.start for this, following in pairwise(got))
 
 
+sealed = st.tuples(st.sampled_from(["whole", "whole", "whole", "damaged", "nested"]), st.integers(0, 60))
+
+
+def line_of(kind: str, size: int) -> bytes:
+    """A line: whole, or not, or with what looks like one at its end."""
+    inner = lines.seal(b'"seq":7,"addressed":7,"x":1}}')[:-1]
+    body = inner if kind == "nested" else b'{"x":"%b"}}' % (b"x" * size)
+    text = lines.seal(b'"body":%b' % body)[:-1]
+    return text[:20] + b"?" + text[21:] if kind == "damaged" else text
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(sealed, max_size=12), sizes, st.integers(0, 1_500), st.integers(0, 1_500))
+def test_from_anywhere_the_next_whole_line_is_found_and_none_that_stands_in_another(
+    found: list[tuple[str, int]], size: int, position: int, end: int
+) -> None:
+    texts = [line_of(*one) for one in found]
+    whole = [line for line in flat(texts) if lines.is_whole(line.text)]
+    with directory() as path:
+        write(path, size, texts)
+        end = max((line.end for line in flat(texts) if line.end <= end), default=0)
+        got = opened(path, size).line_from(position, end)
+    expected = next((line for line in whole if line.start >= position and line.end <= end), None)
+    assert (got and (got.start, got.text)) == (expected and (expected.start, expected.text))
+
+
+@settings(deadline=None, max_examples=150)
+@given(texts, sizes, st.binary(min_size=1, max_size=2).filter(lambda needle: b"\n" not in needle), st.data())
+def test_the_lines_that_hold_some_bytes_are_found_and_no_others(
+    found: list[bytes], size: int, needle: bytes, data: st.DataObject
+) -> None:
+    every = flat(found)
+    begin = data.draw(st.sampled_from([0, *(line.start for line in every)]))
+    end = data.draw(st.sampled_from([0, *(line.end for line in every)]))
+    with directory() as path:
+        write(path, size, found)
+        got = [(line.start, line.text) for line in opened(path, size).holding(needle, begin, end)]
+    assert got == [
+        (one.start, one.text) for one in every if needle in one.text and begin <= one.start and one.end <= end
+    ]
+
+
+def test_what_is_sought_is_found_across_many_reads(tmp_path: Path) -> None:
+    found = [b"x" * 3_000_000, b"needle", b"y" * 2_000_000, b"x" * 100 + b"needle", b"z"]
+    write(tmp_path, 1 << 26, found)
+    end = sum(len(text) + 1 for text in found)
+    assert [line.text for line in opened(tmp_path).holding(b"needle", 0, end)] == [found[1], found[3]]
+
+
 def test_other_files_in_the_directory_are_none_of_its_business(tmp_path: Path) -> None:
     write(tmp_path, 10, [b"one", b"two"])
     for name in (
