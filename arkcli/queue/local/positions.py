@@ -13,9 +13,12 @@ class Positions:
 
     def add(self, position: int) -> bool:
         """Takes one in; False when it was there already."""
-        if position in self:
+        if not self.all or position > self.all[-1]:
+            self.all.append(position)
+        elif position in self:
             return False
-        self.all.insert(bisect_left(self.all, position), position)
+        else:
+            self.all.insert(bisect_left(self.all, position), position)
         return True
 
     def __contains__(self, position: int) -> bool:
