@@ -203,6 +203,11 @@ class EventLog:
             return None
         return _event_in(text[:-1], position)
 
+    def last_before(self, position: int) -> StoredEvent | None:
+        """The last event before a position; None when it cannot be read."""
+        line = self._segments.last_line(position)
+        return None if line is None else _event_in(line.text, line.start)
+
     def has_another(self, position: int, length: int, event_id: str) -> bool:
         """Whether a line other than that of an event stands where it stood. One that is damaged or missing does not."""
         if not length or not self.start <= position < self._end:

@@ -164,7 +164,7 @@ class Arrivals:
 
         False when that is here.
         """
-        begin = self._position
+        begin, is_news = self._position, self._position >= progress.end
         until = self._log.addressed.without_broadcast(begin, self._log.end)
         own = list(islice(self._log.addressed.index.rows(self._destination_id, begin, until), _AT_ONCE))
         for _, start, length, _ in own:
@@ -179,6 +179,9 @@ class Arrivals:
         if len(own) < _AT_ONCE:
             progress.pass_over(self._position, until)
             self._position, self._is_sparse = max(self._position, until), False
+        seen = self._log.last_before(self._position) if is_news and self._position > begin else None
+        if seen is not None:
+            self._state.newest = seen.position, seen.length, seen.id
         self._journal.passed_over((self._position - begin) // _LINE)
         return self._position > begin
 

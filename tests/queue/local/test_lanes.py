@@ -208,6 +208,23 @@ def test_events_that_are_gone_from_the_log_are_passed() -> None:
         assert [delivery.event for delivery in take_all(place.arrivals, START)] == left
 
 
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_is_passed_over_for_others_has_been_seen_and_is_remembered(place: Place, after: int) -> None:
+    place.accept(*range(3_000), to=(OTHER,))
+    mine = place.accept(*range(3_000, 3_000 + after), to=(ME,))
+    *_, last = place.accept(*range(4_000, 6_000), to=(OTHER,))
+    arrivals = place.arrivals
+    assert [found.event for found in take_all(arrivals, START)] == mine
+    assert place.journal.state.newest == (last.position, last.length, last.id)
+    for event in mine:
+        place.record(StoredDelivery(event, 1), Outcome.DELIVERED, START)
+    assert (place.journal.state.first.cursor, place.journal.state.first.ranges) == (place.log.end, [])
+    # The next one begins where this one ended.
+    place.journal.save_if_worth_it()
+    place.reopen()
+    assert place.journal.state.first.cursor == place.log.end
+
+
 # --- retries
 
 
