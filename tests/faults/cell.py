@@ -160,7 +160,7 @@ class Cell:
             for row in document.get("deliveries", ()):
                 done.add((row["destination"], row.get("event_id", self._story.retried)))
             for row in document.get("destinations", ()):
-                count = sum(row.get(state, 0) for state in ("waiting", "retrying", "dead"))
+                count = sum(row.get(state) or 0 for state in ("waiting", "retrying", "dead"))
                 done |= {(row["name"], index) for index in range(count)}
         return done
 
