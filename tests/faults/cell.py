@@ -36,6 +36,7 @@ class Cell:
         self._promised = set(self._past.promised)
         self._arrived.clear()
         self._arrived |= self._past.arrived | (copied.arrived if "state" in self._pattern else frozenset())
+        self._is_repaired = False
         self.problems: list[str] = []
         self.told: list[str] = []
 
@@ -82,7 +83,7 @@ class Cell:
         """Compares what the command does with what it does where nothing is wrong."""
         lines, status, does = COMMANDS[self._name]
         for line in lines[:-1]:
-            self._run(line, NOW)
+            self._is_repaired = self._is_named(self._run(line, NOW))
         wanted, arrived = self._wanted(does), set(self._arrived)
         ran = self._run(lines[-1], NOW, real=self._real)
         missing = wanted - self._done(ran, arrived)
@@ -99,6 +100,9 @@ class Cell:
         listed, check, doctor = (self._run(line, LATER) for line in ("queue list", "queue check", "doctor"))
         lost = self._owed() - self._done(listed, self._arrived)
         self._expect_rest("afterwards", late | lost)
+        if self._is_repaired:
+            # What was set aside had been named then.
+            lost = set()
         # `queue check` cannot know what the store would have said.
         for ran in (check if self._pattern.startswith("state") else listed, doctor):
             told = self._is_told(ran, {event for _, event in lost})
@@ -165,16 +169,21 @@ class Cell:
         return done
 
     def _is_told(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
-        """Whether a command fails and names the part by its path, or a destination or an event that it concerns."""
+        return ran.status != 0 and self._is_named(ran, events)
+
+    def _is_named(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
+        """Whether a command complains of the part by its path, or of a destination or an event that it concerns."""
         names = {str(self._path), str(self._path.relative_to(self._home)).removeprefix("state/queue/"), *events}
         if "queue" in self._pattern:
             concerned = (CONCERNED,) if "{id}" in self._pattern else NAMES
             names |= {*concerned, *(self._story.ids[name] for name in concerned)}
         names |= {self._story.retried} if self._story.retried in ran.line else set()
-        if self._fault == "full":
-            names.add(str(self._home / "state/queue"))
+        # Of two parts that do not fit together, or are on one disk, either may be named.
+        also = {"older": "state/queue/events/", "newer": "state/queue/events/", "full": "state/queue"}
+        if self._fault in also:
+            names.add(str(self._home / also[self._fault]))
         said = "\n".join([ran.err, *_complaints(ran.documents)])
-        return ran.status != 0 and any(name in said for name in names)
+        return any(name in said for name in names)
 
 
 def _complaints(found: Any) -> Iterator[str]:

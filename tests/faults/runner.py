@@ -50,8 +50,7 @@ class Ran(NamedTuple):
 
     def accepted(self) -> list[str]:
         """The ids of the events that a send said it had accepted."""
-        found = re.findall(r"evt_[0-9a-f]{28}", self.out + self.err) if self.line.startswith("send") else []
-        return list(dict.fromkeys(found))
+        return re.findall(r'id": "(evt_\w+)"', self.out) if self.line.startswith("send") else []
 
     def __str__(self) -> str:
         return f"$ ark {self.line} --json\n{self.out}{self.err}(exit {self.status})"

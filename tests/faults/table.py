@@ -46,7 +46,7 @@ FAULTS = {
     "nothing": ("", "", ""),
     "flipped": (
         "file",
-        f'for n in 1 2; do printf X | dd of="$part" bs=1 seek=$(({_SIZE} * n / 3)) conv=notrunc; done',
+        f'for n in 2 4 6 8 9; do printf X | dd of="$part" bs=1 seek=$(({_SIZE} * n / 10)) conv=notrunc; done',
         "",
     ),
     "halved": ("file", f'truncate -s $(({_SIZE} / 2)) "$part"', ""),
