@@ -49,9 +49,12 @@ def open_private(path: Path, flags: int) -> int:
 
 def _regular(descriptor: int, path: Path) -> int:
     """The same descriptor. Raises OSError for what is not a regular file: a pipe would keep its reader waiting."""
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
         return descriptor
     os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 

@@ -314,5 +314,5 @@ def _decode(line: Line) -> StoredEvent | Gap:
 def _not_accepted(error: OSError, directory: Path) -> NotAccepted:
     if error.errno in NO_ROOM:
         return NotAccepted(used_up(error, directory), "nothing was accepted. Free some space and send it again")
-    where = f" ({error.filename})" if error.filename else ""
-    return NotAccepted(f"the event log cannot be written: {error.strerror or error}{where}", "nothing was accepted")
+    where = f"{error.filename}: " if error.filename else ""
+    return NotAccepted(f"the event log cannot be written ({where}{error.strerror or error})", "nothing was accepted")
