@@ -85,7 +85,7 @@ class FileShelf:
             files.make_directory(directory)
             lock = files.Lock(self._path.with_name(f"{self._path.name}.lock"))
         except OSError as error:
-            raise Unreadable(f"{directory} cannot be written: {error.strerror}") from error
+            raise Unreadable(f"{error.filename or directory} cannot be written: {error.strerror}") from error
         try:
             with lock.held():
                 yield

@@ -124,7 +124,8 @@ def _exit_code(environment: Environment, drained: Drained) -> ExitCode:
         return ExitCode.INTERRUPTED
     if drained.left_out or drained.total("dead"):
         return ExitCode.FAILED
-    return ExitCode.RETRYING if drained.total("retrying") or drained.held else ExitCode.DONE
+    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken
+    return ExitCode.RETRYING if is_left else ExitCode.DONE
 
 
 @contextlib.contextmanager

@@ -340,3 +340,12 @@ def test_a_secret_that_cannot_be_had_is_told_before_anything_is_accepted_unless_
         assert refused.status == 2
         assert "NOT_HERE" in refused.err
     assert len(world.event_lines) == 2
+
+
+def test_what_is_accepted_and_held_back_is_not_said_to_be_done(world: World, receive: Receive) -> None:
+    world.add(receive(503), "d")
+    queue = b"\n".join([PAYLOAD.strip()] * 20) + b"\n"
+    world.ark("send", "signal.promoted", "--ndjson", "--queue", stdin=queue)
+    world.ark("drain")
+    result = world.ark("send", "signal.promoted", "--ndjson", "--json", stdin=PAYLOAD.strip() + b"\n")
+    assert result.status == 75

@@ -127,6 +127,8 @@ class Check:
         return noted
 
     def _destinations(self) -> Iterator[DamagedLine]:
+        if not os.access(self._directory / "destinations", os.R_OK | os.W_OK | os.X_OK):
+            yield DamagedLine(self._directory / "destinations", 1, 0, b"", "it cannot be read and written by you")
         for place in sorted((self._directory / "destinations").glob("[!.]*")):
             try:
                 yield from self._place(place)
