@@ -27,10 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for found in terminalreporter.stats.values() for report in found]
-    played = {report.nodeid for report in reports if "tests/faults/" in getattr(report, "nodeid", "")}
+    ids = {getattr(report, "nodeid", "") for report in reports}
+    played = sum("tests/faults/" in found and "[" in found and "/nothing/" not in found for found in ids)
     if played:
-        said = f"faults: {len(played)} tests, of {len(CELLS)} cells; FAULTS_SEED={os.environ['FAULTS_SEED']}"
-        terminalreporter.write_line(said)
+        seed = os.environ["FAULTS_SEED"]
+        terminalreporter.write_line(f"faults: {played:,} of {len(CELLS):,} cells, chosen by FAULTS_SEED={seed}")
 
 
 @pytest.fixture

@@ -152,12 +152,14 @@ def _has_own_mounts() -> bool:
     # What is closed is covered by a directory that leads to nothing but what is needed.
     script = """for name in $names; do mkdir "$kept/$name"; mount --bind "$top/$name" "$kept/$name"; done
         mount -t tmpfs -o mode=755 tmpfs "$top"
-        for name in $names; do mkdir "$top/$name"; mount --move "$kept/$name" "$top/$name"; done"""
-    with tempfile.TemporaryDirectory() as kept:
-        while closed := _closed():
-            top, names = closed[0]
-            if _shell(script, {"names": names, "kept": kept, "top": top}):
-                return False
+        for name in $names; do mkdir "$top/$name"; mount --move "$kept/$name" "$top/$name"; rmdir "$kept/$name"; done
+        rmdir "$kept" """
+    while closed := _closed():
+        # Never to be removed with what is in it: that may be the real thing.
+        kept = tempfile.mkdtemp()
+        top, names = closed[0]
+        if _shell(script, {"names": names, "kept": kept, "top": top}):
+            return False
     return True
 
 

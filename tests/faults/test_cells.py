@@ -16,7 +16,7 @@ from tests.faults.runner import Runner
 from tests.faults.story import CONCERNED, Story
 from tests.faults.table import CELLS, COMMANDS, PARTS
 
-SAMPLE = 60
+SAMPLE = 70
 FAULTLESS = [("config", "nothing", command) for command in COMMANDS]
 
 
