@@ -26,8 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for found in terminalreporter.stats.values() for report in found]
-    ids = {getattr(report, "nodeid", "") for report in reports}
+    ended = (terminalreporter.stats.get(how, ()) for how in ("passed", "failed", "xfailed", "xpassed"))
+    ids = {report.nodeid for reports in ended for report in reports}
     played = sum("tests/faults/" in found and "[" in found and "/nothing/" not in found for found in ids)
     if played:
         seed = os.environ["FAULTS_SEED"]

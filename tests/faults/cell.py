@@ -51,7 +51,6 @@ class Cell:
         except TimeoutError as hung:
             self.problems.append(f"{hung}: hangs")
         finally:
-            self._runner.room = -1
             self._runner.shell('umount -l "$part" || true; rm -rf "$top"', part=self._path, top=self._top)
 
     def _find(self, home: Path) -> Path:
@@ -61,10 +60,6 @@ class Cell:
 
     def _change(self, script: str) -> None:
         """Breaks the part, or cures it."""
-        if self._fault == "full" and not self._runner.mounts:
-            sizes = [path.stat().st_size for path in self._path.rglob("*")]
-            self._runner.room = max(sizes, default=0) if self._runner.room < 0 else -1
-            return
         older, newer = self._find(self._story.old.home), self._find(self._story.new.home)
         self._runner.shell(script, part=self._path, older=older, newer=newer, aside=self._top / "aside")
 

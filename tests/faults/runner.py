@@ -10,7 +10,6 @@ import json
 import os
 import pkgutil
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -64,13 +63,11 @@ class Runner:
         self._server = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         #: Whether the server may mount, and who runs `ark`: None where that is whoever runs the tests.
         self.mounts, self.user = self._answer()
-        #: No file may grow beyond so many bytes, unless that is negative.
-        self.room = -1
 
     def ark(self, home: Path, line: str, at: float, stdin: str, *, real: bool = False) -> Ran:
         """Runs a command line, its clock so many seconds ahead; `real` begins a program from nothing for it."""
-        order = {"home": str(home), "args": [*line.split(), "--json"], "at": at, "stdin": stdin}
-        return Ran(line, *self._answer(order | {"real": real, "room": self.room}))
+        order = {"home": str(home), "args": [*line.split(), "--json"], "at": at, "stdin": stdin, "real": real}
+        return Ran(line, *self._answer(order))
 
     def shell(self, script: str, **variables: object) -> None:
         """Runs a script among the server's mounts, as whoever runs the tests."""
@@ -129,8 +126,6 @@ def _run(order: dict[str, Any], user: int | None) -> tuple[int | None, str, str]
 
 def _be_ark(order: dict[str, Any], user: int | None) -> None:
     signal.alarm(_PATIENCE)
-    if order["room"] >= 0:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order["room"], order["room"]))
     if user is not None:
         os.setgroups([])
         os.setgid(user)
