@@ -2,8 +2,11 @@
 destination. It changes nothing, and sends nothing.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+import shlex
+import stat
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,10 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli import times
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, Unreadable, UsageError
-from arkcli.files import DIRECTORY_MODE, FILE_MODE
+from arkcli.errors import ArkError, Unreadable, UsageError, taking, visible
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
+from arkcli.shelf import is_private
 from arkcli.store import Contents
 from arkcli.times import describe_duration
 from arkcli.words import counted
@@ -34,6 +37,8 @@ _RENEWED: Final = 14
 _OVERDUE: Final = 300_000
 #: How far ahead a time may be and still be no sign of a clock that was set back, in milliseconds.
 _AHEAD: Final = 5_000
+#: So many files are named one by one.
+_FEW: Final = 5
 #: How much of each file's end is read, in bytes.
 _TAIL: Final = 256 * 1024
 #: This program did not exist before, and is hardly run after.
@@ -75,13 +80,13 @@ def examine(environment: Environment) -> list[Check]:
     store, contents = check_store(environment)
     checks = [
         store,
-        *check_permissions([environment.store.path.parent, environment.queue_directory], os.geteuid()),
+        *check_permissions(environment.store.path.parent, environment.queue_directory),
         check_space(environment.queue_directory, _space_at(environment.queue_directory)),
     ]
     now = environment.clock.now()
     destinations = contents.destinations if contents else []
     newest: list[int] = []
-    if environment.queue_directory.is_dir():
+    if os.path.isdir(environment.queue_directory):  # noqa: PTH112 - it raises nothing where nobody may look
         try:
             checks += _queue_checks(environment, destinations, newest)
         except (ArkError, OSError) as error:
@@ -132,31 +137,44 @@ def check_store(environment: Environment) -> tuple[Check, Contents | None]:
     return Check("store", Status.PASS, said), contents
 
 
-def check_permissions(directories: Iterable[Path], user: int) -> list[Check]:
-    """Whether all files belong to this user, and nobody else may touch them."""
-    loose: list[Path] = []
-    foreign: list[Path] = []
-    for directory in directories:
-        for path in [directory, *directory.rglob("*")] if directory.is_dir() else ():
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                continue
-            if found.st_uid != user:
+def check_permissions(config: Path, queue: Path) -> list[Check]:
+    """Whether all files are this user's, or whose the directory is where root asks; and nobody else may touch them."""
+    foreign, loose, owners, modes = [], [], {}, {}
+    # What root put beside destinations.toml need only be read. Root may have made the queue in another's directory.
+    for directory, places, need in ((config, [config], os.R_OK), (queue, [queue, queue.parent], os.R_OK | os.W_OK)):
+        found = [place.stat() for place in places if not os.geteuid() and place.exists()]
+        user, group = next(((at.st_uid, at.st_gid) for at in found if at.st_uid), (os.geteuid(), os.getegid()))
+        for path, its in _all_in(directory):
+            is_usable = os.geteuid() and os.access(path, need | (os.X_OK if path.is_dir() else 0))
+            is_given = path.is_file() and its.st_mode & stat.S_IRGRP and is_private(its)
+            theirs = 0o077 if its.st_uid == user else 0 if its.st_mode & stat.S_ISVTX else 0o022
+            if its.st_uid != user and not (is_usable or is_given):
                 foreign.append(path)
-            elif found.st_mode & 0o777 & ~(DIRECTORY_MODE if path.is_dir() else FILE_MODE):
+                owners[directory] = taking(directory, f"{user}:{group}")
+            elif its.st_mode & theirs and not is_given:
                 loose.append(path)
+                modes[directory] = f"chmod -R u=rwX,go= {shlex.quote(str(directory))}"
     checks = []
     if foreign:
-        said = f"{_first_of(foreign)} not yours"
-        checks.append(Check("owner", Status.FAIL, said, f"run ark as their owner, or: chown -R $(id -u) {foreign[0]}"))
+        said = f"{_named(foreign)} owned by another user"
+        checks.append(Check("owner", Status.FAIL, said, " && ".join(owners.values())))
     if loose:
         secret = any(path.name == "destinations.toml" for path in loose)
-        said = f"{_first_of(loose)} open to others" + ("; the signing secret is among that" if secret else "")
-        mode = "u=rwX,go="
-        hint = "; ".join(f"chmod -R {mode} {path}" for path in _tops(loose))
-        checks.append(Check("permissions", Status.FAIL if secret else Status.WARN, said, hint))
+        said = f"{_named(loose)} open to others" + ("; the signing secret is among that" if secret else "")
+        checks.append(Check("permissions", Status.FAIL if secret else Status.WARN, said, " && ".join(modes.values())))
     return checks or [Check("permissions", Status.PASS, "all files are yours alone")]
+
+
+def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """A directory and all in it but links; or what keeps this user from looking."""
+    try:
+        paths = [directory, *directory.rglob("*")] if directory.stat() else []
+    except OSError as error:
+        paths = [Path(visible(directory)[0])] if isinstance(error, PermissionError) else []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if not stat.S_ISLNK((found := path.lstat()).st_mode):
+                yield path, found
 
 
 def check_space(directory: Path, space: Space) -> Check:
@@ -173,7 +191,7 @@ def check_space(directory: Path, space: Space) -> Check:
 
 def check_place(directory: Path) -> Check:
     """Whether a queue that is not there yet can be made."""
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    nearest = Path(visible(directory)[0])
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return _passed("queue", f"none yet; the first event makes {directory}")
     why = "cannot be written to by you" if nearest.is_dir() else "is not a directory"
@@ -305,20 +323,14 @@ def _passed(name: str, message: str) -> Check:
     return Check(name, Status.PASS, message)
 
 
-def _first_of(paths: Sequence[Path]) -> str:
-    return f"{paths[0]} is" if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more are"
-
-
-def _tops(paths: Sequence[Path]) -> list[Path]:
-    """Those of the paths that stand in none of the others."""
-    chosen = set(paths)
-    return [path for path in paths if chosen.isdisjoint(path.parents)][:3]
+def _named(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
+    return f"{', '.join(map(str, paths[:_FEW]))}{more} {'is' if len(paths) == 1 else 'are'}"
 
 
 def _space_at(directory: Path) -> Space:
     """The space of the disk that a directory is on, or would be."""
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
-    found = os.statvfs(existing)
+    found = os.statvfs(visible(directory)[0])
     inodes = found.f_favail if found.f_files else None
     return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, inodes)
 

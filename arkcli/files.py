@@ -1,6 +1,7 @@
 """Every write, sync, rename, truncation and unlink that `ark` makes, and its kernel locks.
 
-Nothing else changes a file, so that a test can break any single step. All functions raise OSError.
+Nothing else changes a file, so that a test can break any single step. All functions raise OSError. What root makes in
+another's directory belongs to that user, or is not made.
 """
 
 import contextlib
@@ -25,26 +26,56 @@ _HIGH_DESCRIPTOR: Final = 1024
 #: How many files a process of ours has open before it delivers.
 _OPEN_AT_FIRST: Final = 16
 
-_NETWORK_FILE_SYSTEMS: Final = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.glusterfs", "fuse.sshfs")
-)
-
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
-    """Makes a directory, and its parents, for this user alone whatever the umask. One that exists is left alone."""
+    """Makes a directory, and its parents, for its owner alone whatever the umask. One that exists is left alone."""
     if path.is_dir():
         return
     make_directory(path.parent, durable=durable)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=DIRECTORY_MODE)
         path.chmod(DIRECTORY_MODE)
+        _give(path, path, path.parent)
         if durable:
             sync_directory(path.parent)
 
 
 def open_private(path: Path, flags: int) -> int:
     """Opens a regular file, made 0600 from its first byte where it is new, and returns its descriptor."""
-    return _regular(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE), path)
+    descriptor = _regular(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE), path)
+    try:
+        # It is new, or root was killed before it had given it away. With a second name it may be anybody's.
+        if flags & os.O_CREAT and (found := os.fstat(descriptor)).st_nlink == 1 and not (found.st_uid or found.st_size):
+            _give(descriptor, path, path.parent)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _give(made: int | Path, path: Path, like: Path) -> None:
+    """Gives what root has made, and is empty, the owner and group of something else; or removes it, and raises."""
+    found = None if os.geteuid() else like.stat()
+    if found is None or not (found.st_uid or stat.S_ISREG(found.st_mode)):
+        return
+    try:
+        os.chown(made, found.st_uid, found.st_gid, follow_symlinks=isinstance(made, int))
+    except OSError as error:
+        (path.unlink if isinstance(made, int) else path.rmdir)()
+        why = f"root's file would lock out user {found.st_uid}, who owns {like}; run ark as that user"
+        raise PermissionError(error.errno, f"{error.strerror}: {why}", str(path)) from error
+
+
+def remove_left(directory: Path, beginning: str) -> None:
+    """Removes temporary files that killed writers left, by how their names begin: the kernel has freed their locks."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):  # noqa: PTH208 - nobody needs a Path for each
+            if name.startswith(beginning) and name.endswith(".tmp"):
+                with contextlib.suppress(OSError), os.fdopen(open_private(directory / name, os.O_RDWR), "rb") as file:
+                    # One that is empty may be locked in the next moment.
+                    if file.read(1):
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        unlink(directory / name)
 
 
 def _regular(descriptor: int, path: Path) -> int:
@@ -97,10 +128,9 @@ def nameless(directory: Path) -> BinaryIO:
 
 def reserve(directory: Path, size: int) -> int:
     """A descriptor of a file without a name that takes so many bytes of a directory's disk until it is closed."""
-    path = directory / f".reserve-{os.getpid()}"
-    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+    with nameless(directory) as file:
+        descriptor = os.dup(file.fileno())
     try:
-        path.unlink(missing_ok=True)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
         else:
@@ -177,31 +207,38 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, public: bool = False) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, mode: int = FILE_MODE) -> None:
     """Replaces a file's content in one step: a reader sees the old or the new, never a part.
 
-    The new content may come in pieces. `durable` waits until it would survive a power failure; `public` lets
-    everybody read the file.
+    The new content may come in pieces. `durable` waits until it would survive a power failure. What root replaces
+    keeps its owner and group. What a killed writer of the same file left is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    import tempfile
+
+    beginning = path.with_name(f".{path.name}.").name
+    remove_left(path.parent, beginning)
+    descriptor, name = tempfile.mkstemp(".tmp", beginning, path.parent)
+    temporary = Path(name)
     try:
-        try:
-            position = 0
-            for piece in [data] if isinstance(data, bytes) else data:
-                write_all(descriptor, piece, position)
-                position += len(piece)
-            if public:
-                os.fchmod(descriptor, PUBLIC_MODE)
-            if durable:
-                sync(descriptor)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            # Until it has its name, so that nobody takes it for left over.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _give(descriptor, temporary, path if path.exists() else path.parent)
+        position = 0
+        for piece in [data] if isinstance(data, bytes) else data:
+            write_all(descriptor, piece, position)
+            position += len(piece)
+        if mode != FILE_MODE:
+            os.fchmod(descriptor, mode)
+        if durable:
+            sync(descriptor)
         move(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             unlink(temporary)
         raise
+    finally:
+        os.close(descriptor)
     if durable:
         sync_directory(path.parent)
 
@@ -303,17 +340,3 @@ def free_descriptors() -> int:
     except OSError:
         # Nobody can tell here: then it is taken for a young process.
         return limit - _OPEN_AT_FIRST
-
-
-def network_file_system(path: Path, mounts: str) -> str | None:
-    """The kind of network file system that holds a path; None when it is a local one.
-
-    `mounts` is what /proc/self/mountinfo says (proc(5)).
-    """
-    holder, kind = "", ""
-    for line in mounts.splitlines():
-        fields, _, described = line.partition(" - ")
-        place = fields.split(" ")[4].replace("\\040", " ")
-        if len(place) >= len(holder) and path.is_relative_to(place):
-            holder, kind = place, described.split(" ")[0]
-    return kind if kind in _NETWORK_FILE_SYSTEMS else None

@@ -85,7 +85,7 @@ def write_metrics(
         raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; name a file")
     text = metrics.exposition(standings, environment.queue.totals, environment.clock.now(), broken)
     try:
-        files.replace(path, text, durable=False, public=True)
+        files.replace(path, text, durable=False, mode=files.PUBLIC_MODE)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
     except ValueError:

@@ -1,22 +1,35 @@
 """Where the files of this user are."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from arkcli.errors import Unreadable
+
 
 def config_directory(variables: Mapping[str, str]) -> Path:
-    """The directory of destinations.toml: ARK_CONFIG_DIR, else the platform's for this user."""
-    if given := variables.get("ARK_CONFIG_DIR"):
-        return Path(given)
-    from platformdirs import user_config_path
-
-    return user_config_path("ark")
+    """The directory of destinations.toml: ARK_CONFIG_DIR, else ~/.config/ark or as XDG says. Raises Unreadable."""
+    return _directory(variables, "ARK_CONFIG_DIR", "XDG_CONFIG_HOME", "user_config_path")
 
 
 def state_directory(variables: Mapping[str, str]) -> Path:
-    """The directory that holds the queue: ARK_STATE_DIR, else the platform's for this user."""
-    if given := variables.get("ARK_STATE_DIR"):
-        return Path(given)
-    from platformdirs import user_state_path
+    """The directory that holds the queue: ARK_STATE_DIR, else ~/.local/state/ark or as XDG says. Raises Unreadable."""
+    return _directory(variables, "ARK_STATE_DIR", "XDG_STATE_HOME", "user_state_path")
 
-    return user_state_path("ark")
+
+def _directory(variables: Mapping[str, str], own: str, xdg: str, kind: str) -> Path:
+    # A path that is not absolute would mean another queue in each directory.
+    name = next((name for name in (own, xdg, "HOME") if variables.get(name)), "")
+    if name and not variables[name].startswith("/"):
+        raise Unreadable(f"{name} is {variables[name]!r}, which is not an absolute path; set {own} to one")
+    if name == own:
+        return Path(variables[own])
+    # On macOS as well, where the platform's own directories for both are one.
+    from platformdirs.unix import Unix
+
+    with contextlib.suppress(RuntimeError):
+        found = Path(getattr(Unix("ark"), kind))
+        # Older versions return what begins with ~ here.
+        if found.is_absolute():
+            return found
+    raise Unreadable("this user has no home directory; set ARK_CONFIG_DIR and ARK_STATE_DIR to absolute paths")

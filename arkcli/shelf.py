@@ -7,14 +7,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from arkcli import files
-from arkcli.errors import Unreadable
+from arkcli.errors import Unreadable, in_words, name_of, taking
 from arkcli.followed import stamp_of
-
-#: Whoever is not the owner: nobody but the owner may read or write what holds secrets.
-_OTHERS: Final = 0o077
 
 
 class Kept(NamedTuple):
@@ -57,21 +54,45 @@ class FileShelf:
         return str(self._path)
 
     def read(self) -> Kept | None:
-        """What the file holds; None where there is none. Raises Unreadable, also where others may read it."""
+        """What the file holds; None where there is none. Raises Unreadable, also where others may get at it."""
+        self._check_directory()
         try:
             with files.open_to_read(self._path) as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                found = os.fstat(file.fileno())
                 kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Unreadable(f"{self._path} cannot be read: {error.strerror}") from error
-        if mode & _OTHERS:
+            raise Unreadable(f"{self._path} cannot be read: {in_words(error, self._path.parent)}") from error
+        self._check_owner(self._path, found)
+        if not is_private(found):
             raise Unreadable(
-                f"{self._path} holds secrets and is open to others (mode {mode:04o}); "
-                f"close it with `chmod 600 {shlex.quote(str(self._path))}`, and rotate the secret if others were there"
+                f"{self._path} holds secrets and is open to others (mode {stat.S_IMODE(found.st_mode):04o}); "
+                f"close it with `chmod 600 {shlex.quote(str(self._path))}` (in a pod: defaultMode: 0440), and rotate "
+                f"the secret if others were there"
             )
         return kept
+
+    def _check_directory(self) -> None:
+        """Raises Unreadable where somebody else could put another file in this one's place."""
+        directory = self._path.parent
+        # Where it cannot be seen, reading and writing say why.
+        with contextlib.suppress(OSError):
+            found = directory.stat()
+            mode, is_of_group = stat.S_IMODE(found.st_mode), found.st_gid in (os.getegid(), *os.getgroups())
+            if not mode & stat.S_ISVTX and mode & (0o002 if is_of_group or not os.geteuid() else 0o022):
+                raise Unreadable(
+                    f"others can write to {directory} (mode {mode:04o}) and replace {self._path.name}; `chmod go-w "
+                    f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that is yours alone"
+                )
+            # A container's arbitrary user owns nothing, but its group may write.
+            if not (is_of_group and mode & stat.S_IWGRP):
+                self._check_owner(directory, found)
+
+    def _check_owner(self, path: Path, found: os.stat_result) -> None:
+        if os.geteuid() and found.st_uid not in (0, os.geteuid()):
+            whose = f"{path} belongs to {name_of(found.st_uid)}, who could change it"
+            raise Unreadable(f"{whose}; run ark as that user, or make it yours: `{taking(self._path.parent)}`")
 
     def stamp(self) -> object:
         """Something that differs once the file has been changed, also in its place; None where it cannot be seen."""
@@ -83,9 +104,11 @@ class FileShelf:
         directory = self._path.parent
         try:
             files.make_directory(directory)
+            self._check_directory()
             lock = files.Lock(self._path.with_name(f"{self._path.name}.lock"))
         except OSError as error:
-            raise Unreadable(f"{error.filename or directory} cannot be written: {error.strerror}") from error
+            where = error.filename or directory
+            raise Unreadable(f"{where} cannot be written: {in_words(error, directory)}") from error
         try:
             with lock.held():
                 yield
@@ -93,8 +116,16 @@ class FileShelf:
             lock.close()
 
     def replace(self, data: bytes) -> None:
-        """Replaces the file."""
+        """Replaces the file. What root lets a group read stays so."""
         try:
-            files.replace(self._path, data)
+            is_shared = not os.geteuid() and self._path.exists() and self._path.stat().st_mode & stat.S_IRGRP
+            files.replace(self._path, data, mode=0o640 if is_shared else files.FILE_MODE)
         except OSError as error:
-            raise Unreadable(f"{self._path} cannot be written: {error.strerror}; it is as it was") from error
+            why = in_words(error, self._path.parent)
+            raise Unreadable(f"{self._path} cannot be written: {why}; it is as it was") from error
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Whether its owner alone can read a file, or the group that root, Kubernetes say, gave it to read."""
+    is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
+    return not found.st_mode & (0o037 if is_given else 0o077)

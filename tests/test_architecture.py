@@ -61,6 +61,7 @@ CHANGES = frozenset(
     (
         *("write_bytes", "write_text", "touch", "mkdir", "rmdir", "rename", "unlink", "chmod", "symlink_to"),
         *("hardlink_to", "truncate", "ftruncate", "fsync", "fdatasync", "pwrite", "pwritev", "rmtree"),
+        *("chown", "fchown", "lchown", "fchmod", "mkstemp", "mkdtemp"),
     )
 )
 

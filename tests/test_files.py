@@ -201,6 +201,59 @@ def test_bytes_are_written_at_their_position(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"0123ab67"
 
 
+PLANTED = """
+import os, sys
+from pathlib import Path
+from arkcli import files
+path = Path(sys.argv[1])
+names = [f".{path.name}.{os.getpid()}.tmp", f".{path.name}.tmp", f".reserve-{os.getpid()}"]
+spies = [open(path.with_name(name), "wb+") for name in names]
+files.replace(path, b"secret")
+os.pwrite(files.reserve(path.parent, 6), b"secret", 0)
+print([spy.read() for spy in spies], sorted(set(os.listdir(path.parent)) - set(names)))
+"""
+
+
+def test_what_somebody_else_put_under_a_name_that_can_be_foreseen_is_never_written_to(tmp_path: Path) -> None:
+    with child(PLANTED, tmp_path / "file") as process:
+        assert said(process) == "[b'', b'', b''] ['file']"
+
+
+STUCK = """
+import sys
+from pathlib import Path
+from arkcli import files
+def pieces():
+    yield b"the first piece"
+    print("begun", flush=True)
+    sys.stdin.readline()
+    yield b", and the second"
+files.replace(Path(sys.argv[1]), pieces())
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / ".other.abcdefgh.tmp"
+    other.write_bytes(b"of another file")
+    with child(STUCK, path) as killed, child(STUCK, path) as running:
+        assert (said(killed), said(running)) == ("begun", "begun")
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.glob(".file.*.tmp"))) == 2
+        files.replace(path, b"whole")
+        assert len(list(tmp_path.glob(".file.*.tmp"))) == 1
+        running.communicate("go on\n")
+    assert path.read_bytes() == b"the first piece, and the second"
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def test_a_file_that_a_writer_has_only_just_made_is_not_taken_for_left_over(tmp_path: Path) -> None:
+    fresh = tmp_path / ".file.abcdefgh.tmp"
+    fresh.touch()
+    files.replace(tmp_path / "file", b"x")
+    assert fresh.exists()
+
+
 def test_removing_what_is_not_there_is_as_good(tmp_path: Path) -> None:
     files.unlink(tmp_path / "missing")
     files.remove_tree(tmp_path / "missing")
@@ -308,43 +361,3 @@ def test_a_lock_stays_out_of_selects_way_where_the_limit_on_open_files_allows_it
         pytest.skip(f"the system's own limit on open files is {hard}")
     with child(LIMITED, tmp_path / "lock", limit, then) as process:
         assert said(process) == f"{high} True"
-
-
-MOUNTS = """\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-23 22 0:21 / /proc rw,nosuid shared:12 - proc proc rw
-31 22 0:40 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2
-32 31 8:2 / /home/local rw,relatime - xfs /dev/sdb1 rw
-33 22 0:41 / /mnt/a\\040share rw,relatime - cifs //server/share rw
-34 22 0:42 / /mnt/remote rw,relatime - fuse.sshfs user@server:/ rw
-35 22 8:3 / /mnt/over rw,relatime - ext4 /dev/sdc1 rw
-36 35 0:43 / /mnt/over rw,relatime - nfs server:/over rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/var/lib/ark", None),
-        ("/proc/1", None),
-        ("/home", "nfs4"),
-        ("/home/ada/.local/state", "nfs4"),
-        ("/homeless/state", None),
-        ("/home/local/state", None),
-        ("/home/local2/state", "nfs4"),
-        ("/mnt/a share/state", "cifs"),
-        ("/mnt/remote/state", "fuse.sshfs"),
-        ("/mnt/over/state", "nfs"),
-    ],
-)
-def test_a_network_file_system_is_known_by_the_innermost_and_latest_mount(path: str, kind: str | None) -> None:
-    assert files.network_file_system(Path(path), MOUNTS) == kind
-
-
-def test_where_nothing_is_known_of_mounts_a_path_counts_as_local() -> None:
-    assert files.network_file_system(Path("/home"), "") is None
-
-
-def test_what_this_machine_says_of_its_mounts_is_understood() -> None:
-    mounts = Path("/proc/self/mountinfo").read_text("utf-8")
-    assert files.network_file_system(Path("/proc/self"), mounts) is None

@@ -58,7 +58,7 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("echo > $'odd\\xff'; ark sign --secret s $'odd\\xff'", 0, b""),
         ("ark ping $'odd\\xff'", 2, b"there is no destination"),
         ("ark sign --secret s .", 2, b"Is a directory"),
-        ("mkdir -p d/destinations.toml; ARK_CONFIG_DIR=d ark dest list", 78, b"Is a directory"),
+        ("mkdir -p d/destinations.toml; ARK_CONFIG_DIR=$PWD/d ark dest list", 78, b"Is a directory"),
         ("ARK_CONFIG_DIR=/etc/passwd ark dest list", 78, b"Not a directory"),
         ("ARK_STATE_DIR=/etc/passwd ark queue", 78, b"Not a directory"),
         ("ARK_STATE_DIR=/proc/nothing ark queue", 78, b"cannot be opened"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import files, times
-from arkcli.errors import NotAccepted
+from arkcli.errors import NotAccepted, in_words
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
@@ -315,4 +315,4 @@ def _not_accepted(error: OSError, directory: Path) -> NotAccepted:
     if error.errno in NO_ROOM:
         return NotAccepted(used_up(error, directory), "nothing was accepted. Free some space and send it again")
     where = f"{error.filename}: " if error.filename else ""
-    return NotAccepted(f"the event log cannot be written ({where}{error.strerror or error})", "nothing was accepted")
+    return NotAccepted(f"the event log cannot be written ({where}{in_words(error, directory)})", "nothing was accepted")

@@ -253,6 +253,7 @@ class Index:
 
     def prune(self, begin: int, end: int) -> None:
         """Removes the tables within a stretch but that of the whole, and the oldest if there are too many."""
+        files.remove_left(self._directory, f".{self._kind}-")
         tables = [found for found in self._tables() if found[:2] != (begin, end)]
         for number, (start, stop, path) in enumerate(reversed(tables)):
             if begin <= start < stop <= end or number >= _TABLES:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,14 @@ from arkcli import files
 from arkcli.errors import Unreadable
 
 VERSION: Final = 1
+
+#: Whose locks another machine may not see, as mountinfo names them: network file systems, object stores, and what the
+#: host of a virtual machine shares with it. A plain `fuse` does not say what it is; mountpoint-s3 is mounted so.
+_SHARED: Final = re.compile(
+    r"fuse|(fuse\.)?(9p|afs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner|gcsfuse|geesefs|gfs2"
+    r"|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3|nfs4?|ocfs2|orangefs|ossfs"
+    r"|osxfs|panfs|prl_fs|quobyte|rclone|s3fs|s3ql|seaweedfs|smb3|smbfs|sshfs|vboxsf|virtiofs|vmhgfs(-fuse)?|wekafs)"
+)
 
 
 def prepare(directory: Path) -> None:
@@ -31,10 +40,10 @@ def _check_local(directory: Path) -> None:
     except OSError:
         # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
         return
-    kind = files.network_file_system(directory.resolve(), mounts)
+    kind = shared_file_system(directory.resolve(), mounts)
     if kind is not None:
         raise Unreadable(
-            f"{directory} is on a network file system ({kind}), where locks cannot be trusted; "
+            f"{directory} is on a network or shared file system ({kind}), where locks cannot be trusted; "
             f"set ARK_STATE_DIR to a directory on a local disk"
         )
 
@@ -54,3 +63,17 @@ def _check_version(path: Path) -> None:
         raise Unreadable(
             f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: it is untouched; update ark to use it"
         )
+
+
+def shared_file_system(path: Path, mounts: str) -> str | None:
+    """The kind of file system that holds a path, where several machines may share it; None when it is a local one.
+
+    `mounts` is what /proc/self/mountinfo says (proc(5)).
+    """
+    holder, kind = "", ""
+    for line in mounts.splitlines():
+        fields, _, described = line.partition(" - ")
+        place = fields.split(" ")[4].replace("\\040", " ")
+        if len(place) >= len(holder) and path.is_relative_to(place):
+            holder, kind = place, described.split(" ")[0]
+    return kind if _SHARED.fullmatch(kind) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from arkcli import files
-from arkcli.errors import Broken, Gone, Held, NotRecorded, Unreadable
+from arkcli.errors import Broken, Gone, Held, NotRecorded, Unreadable, in_words
 from arkcli.model import Attempt, Delivery, Draft, Event
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -54,8 +54,8 @@ class LocalQueue:
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
-            where = f" ({error.filename})" if error.filename else ""
-            raise Unreadable(f"the queue in {directory} cannot be opened: {error.strerror}{where}") from error
+            where = error.filename or directory
+            raise Unreadable(f"the queue cannot be opened: {where}: {in_words(error, directory)}") from error
 
     def join(self, ids: Iterable[str]) -> Mapping[str, str]:
         """See `engine.Queue.join`. A new place starts at the end of the log. Raises NotAccepted and OSError."""

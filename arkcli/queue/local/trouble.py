@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from arkcli import files
-from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded
+from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded, in_words
 
 #: A disk or a quota is full.
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -36,8 +36,8 @@ def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
         return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
     if _is_gone(place):
         return Gone(destination_id, f"{place} is not there (any more)")
-    where = error.filename or place
-    return Broken(destination_id, f"{where} cannot be used ({error.strerror}); `ark queue check` tells more")
+    where, why = error.filename or place, in_words(error, place.parent.parent)
+    return Broken(destination_id, f"{where} cannot be used ({why}); `ark queue check` tells more")
 
 
 def _is_gone(place: Path) -> bool:
