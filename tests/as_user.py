@@ -1,4 +1,4 @@
-"""Doing something as another user, in a child. That user may not be able to read this Python: all is imported before."""
+"""Doing something as another user, in a child. It may not be able to read this Python, so all is imported before."""
 
 import importlib
 import os
