@@ -34,8 +34,13 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
     make_directory(path.parent, durable=durable)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=DIRECTORY_MODE)
-        path.chmod(DIRECTORY_MODE)
-        _give(path, path, path.parent)
+        # Whoever owns the directory above may put something else in its place at any moment.
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, DIRECTORY_MODE)
+            _give(descriptor, path, path.parent)
+        finally:
+            os.close(descriptor)
         if durable:
             sync_directory(path.parent)
 
@@ -53,15 +58,15 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _give(made: int | Path, path: Path, like: Path) -> None:
+def _give(made: int, path: Path, like: Path) -> None:
     """Gives what root has made, and is empty, the owner and group of something else; or removes it, and raises."""
     found = None if os.geteuid() else like.stat()
     if found is None or not (found.st_uid or stat.S_ISREG(found.st_mode)):
         return
     try:
-        os.chown(made, found.st_uid, found.st_gid, follow_symlinks=isinstance(made, int))
+        os.fchown(made, found.st_uid, found.st_gid)
     except OSError as error:
-        (path.unlink if isinstance(made, int) else path.rmdir)()
+        (path.rmdir if stat.S_ISDIR(os.fstat(made).st_mode) else path.unlink)()
         why = f"root's file would lock out user {found.st_uid}, who owns {like}; run ark as that user"
         raise PermissionError(error.errno, f"{error.strerror}: {why}", str(path)) from error
 

@@ -102,7 +102,7 @@ def test_what_root_was_killed_over_is_given_away_by_the_next(home: Path) -> None
     os.chown(home, USER, USER)
     child = os.fork()
     if not child:
-        os.chown = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+        os.fchown = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         files.Lock(home / "lock")
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
