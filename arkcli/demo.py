@@ -50,9 +50,9 @@ def tell(outer: Environment, say: Callable[[str], None]) -> Story:
         received: list[Received] = []
         orders = Orders(secrets=lambda: [workspace], plan=plan.parse("200,503,200"))
         receiver = Receiver(orders, environment.clock, received.append)
-        listener = listen_on("127.0.0.1", 0)
-        url = f"{url_of(listener)}/webhook"
-        with receiver.in_background(listener):
+        listeners = listen_on("127.0.0.1", 0)
+        url = f"{url_of(listeners[0])}/webhook"
+        with receiver.in_background(listeners):
             return _play(environment, url, received, say)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arkcli import contract, times
+from arkcli import advice, contract, times
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
 from arkcli.environment import Environment
@@ -150,12 +150,13 @@ def _ping(
 ) -> Answer:
     (_, answer), *_ = ping_all(environment, environment.endpoints([destination], contents))
     if answer.outcome is not Outcome.DELIVERED:
-        advice = "Check that the server is reachable from here and answers a POST with a 2xx within 10 s"
+        why = answer.error or ""
+        helps = advice.hint(environment.variables, destination.url, why)
         if answer.status in (401, 403):
             made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
             needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
-            advice = f"If it checks signatures, it needs {needed}"
-        raise DeliveryFailed(f"the ping to {destination.url} failed: {answer.error}. {advice}; {what}")
+            helps = f"If it checks signatures, it needs {needed}"
+        raise DeliveryFailed(f"the ping to {destination.url} failed: {why}. {helps}; {what}")
     return answer
 
 

@@ -6,13 +6,13 @@ import contextlib
 import os
 import shlex
 import stat
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from arkcli import times
+from arkcli import advice, times
 from arkcli.environment import Environment
 from arkcli.errors import ArkError, Unreadable, UsageError, taking, visible
 from arkcli.model import Attempt, Destination, Event
@@ -98,7 +98,7 @@ def examine(environment: Environment) -> list[Check]:
     if contents is not None:
         checks += check_secrets(environment, contents)
         found = reach(destinations, ca_bundle(environment.variables), environment.clock.sleep)
-        checks += [check_connection(reached, now) for reached in found]
+        checks += [check_connection(reached, now, environment.variables) for reached in found]
     return checks
 
 
@@ -298,14 +298,14 @@ def check_secrets(environment: Environment, contents: Contents) -> list[Check]:
     return checks or [_passed("secret", "every destination has one")]
 
 
-def check_connection(reached: "Reached", now: int) -> Check:
+def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
     """Whether a destination can be reached, and for how long its certificates are valid."""
     import ssl
 
     found = reached.destination
     name = f"destination {found.name}"
     if reached.error is not None:
-        hint = "check its name, its server and its certificate; what waits for it goes on waiting"
+        hint = advice.hint(variables, found.url, reached.error)
         return Check(name, Status.WARN if found.paused else Status.FAIL, f"{found.url}: {reached.error}", hint)
     said = f"{found.url} reached in {reached.duration_ms} ms"
     if not reached.expires:

@@ -1,6 +1,7 @@
 """`ark listen`."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,9 @@ def listen(
         str | None,
         typer.Option("--forward-to", metavar="URL", help="Hand verified requests on; the answers come from there."),
     ] = None,
+    forward_ca_file: Annotated[
+        Path | None, typer.Option("--forward-ca-file", help="CA certificates (PEM) to trust for --forward-to.")
+    ] = None,
     forward_unverified: Annotated[bool, typer.Option("--forward-unverified", help="Hand on the others, too.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Add each request, body and all, to a file as JSON.")
@@ -90,12 +94,12 @@ def listen(
 
     environment = environment_of(context)
     output = output_of(context, as_json=as_json, quiet=quiet)
-    _refuse_contradictions(respond, plan, forward_to, forward_unverified=forward_unverified)
+    _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     orders = Orders(
         secrets=_follow_secrets(environment, secret, secret_file, output.warn),
         plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
         delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
-        forwarder=_forwarder(forward_to),
+        forwarder=_forwarder(environment, forward_to, forward_ca_file),
         forward_unverified=forward_unverified,
         count=count,
         timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
@@ -103,14 +107,20 @@ def listen(
     rows = output.rows(_COLUMNS)
     report = _reports(rows, None if save is None else _kept(save), verbose=verbose)
     receiver = Receiver(orders, environment.clock, report, output.note)
-    with listen_on(host, port) as listener:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in listen_on(host, port)]
         environment.stop_on_signals(receiver.stop)
-        output.result({"listening": url_of(listener)}, f"listening on {url_of(listener)}", always=True)
+        url, *others = map(url_of, listeners)
+        output.result({"listening": url}, f"listening on {url}", always=True)
+        if others:
+            output.note(f"listening on {', '.join(others)}, too")
         if rows.drawn:
-            output.note(f"`ark dest add {url_of(listener)} --allow-local` sends events here; Ctrl-C ends this")
-        if reaches_others(listener):
+            # An unspecified address can be listened on, and not dialled.
+            url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            output.note(f"`ark dest add {url} --allow-local` sends events here; Ctrl-C ends this")
+        if reaches_others(listeners):
             output.warn(f"{host} is not this machine alone: whoever reaches it can send requests here")
-        receiver.run(listener)
+        receiver.run(listeners)
     output.note(_summary(receiver.totals))
     if receiver.has_enough:
         raise typer.Exit(ExitCode.DONE)
@@ -151,14 +161,14 @@ def _summary(totals: "Totals") -> str:
 
 
 def _refuse_contradictions(
-    respond: str | None, plan: str | None, forward_to: str | None, *, forward_unverified: bool
+    respond: str | None, plan: str | None, forward_to: str | None, ca_file: Path | None, *, forward_unverified: bool
 ) -> None:
     if respond is not None and plan is not None:
         raise UsageError("--respond and --plan both say what to answer; give one of them")
     if forward_to is not None and (respond is not None or plan is not None):
         raise UsageError("with --forward-to the application answers; leave out --respond and --plan")
-    if forward_unverified and forward_to is None:
-        raise UsageError("--forward-unverified goes with --forward-to")
+    if forward_to is None and (forward_unverified or ca_file is not None):
+        raise UsageError(f"--forward-{'unverified' if forward_unverified else 'ca-file'} goes with --forward-to")
 
 
 def _plan(option: str, text: str) -> "Plan":
@@ -170,12 +180,13 @@ def _plan(option: str, text: str) -> "Plan":
         raise UsageError(f"{option}: {error}") from None
 
 
-def _forwarder(url: str | None) -> "Forwarder | None":
+def _forwarder(environment: Environment, url: str | None, ca_file: Path | None) -> "Forwarder | None":
     if url is None:
         return None
     from arkcli.receiver.forward import Forwarder
+    from arkcli.wire.transfer import ca_bundle
 
-    return Forwarder(url)
+    return Forwarder(url, str(ca_file or ca_bundle(environment.variables)))
 
 
 def _kept(path: Path) -> files.LineFile:

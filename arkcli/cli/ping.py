@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from arkcli import destinations
+from arkcli import advice, destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -50,9 +50,11 @@ def ping_destinations(context: typer.Context, names: list[str] | None, *, as_jso
     rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
     # Quiet is for success: a failed ping is always told.
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"deliveries": document}, Table(("destination", "outcome", "answer", "took"), rows), always=failed
-    )
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    output.result({"deliveries": document}, Table(("destination", "outcome", "answer", "took"), rows), always=failed)
+    proxies = {advice.unused_proxy(environment.variables, found.url, answer.error or "") for found, answer in answers}
+    for said in filter(None, proxies):
+        output.note(said)
     if environment.stopping():
         raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)

@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._loop = asyncio.get_running_loop()
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=clients.limits.head)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=clients.limits.head - 1)
         self._state = _State.IDLE
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -69,6 +69,12 @@ class Connection(asyncio.Protocol):
             self._unwanted += len(data)
             if self._unwanted > self._clients.limits.unwanted:
                 self.abort()
+            return
+        room = self._clients.limits.head - len(self._http.trailing_data[0])
+        if self._state not in _WORKING and len(data) > room:
+            # h11 limits only what has not arrived in one piece.
+            self.data_received(data[:room])
+            self.data_received(data[room:])
             return
         self._http.receive_data(data)
         if self._state in _WORKING:
@@ -131,6 +137,9 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: h11.Request) -> None:
         self._head = head
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in head.headers}:
+            # They may disagree on where the next request begins (RFC 9112, 6.3).
+            raise h11.RemoteProtocolError("it has both a Content-Length and a Transfer-Encoding")
         length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
         if length > self._clients.limits.body:
             self._answer(None)

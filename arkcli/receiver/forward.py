@@ -1,12 +1,16 @@
 """Hands requests to an application, byte for byte, and brings its answers back."""
 
 import asyncio
+import os
+import socket
+import ssl
 from collections.abc import Iterable
 from typing import Final
 
 import httpx
 
-from arkcli.errors import AddressRefused
+from arkcli import tlswords
+from arkcli.errors import AddressRefused, UsageError
 from arkcli.receiver.record import Header, Reply, Request
 from arkcli.url import parse_url, split_userinfo
 
@@ -26,29 +30,36 @@ _MADE_ANEW: Final = frozenset((b"host", b"content-length", b"expect"))
 class Forwarder:
     """An application to hand requests to."""
 
-    def __init__(self, url: str, deadline: float = DEADLINE) -> None:
-        """`deadline` in seconds. A user name and password in the URL are sent as HTTP means them (RFC 7617).
+    def __init__(self, url: str, ca_file: str | None = None, deadline: float = DEADLINE) -> None:
+        """`ca_file` holds the CA certificates to trust over https; `deadline` in seconds. A user name and password in
+        the URL are sent as HTTP means them (RFC 7617).
 
-        Raises AddressRefused where the URL is none.
+        Raises AddressRefused where the URL is none, UsageError where the certificates cannot be used.
         """
         try:
             plain, userinfo = split_userinfo(url)
             parse_url(plain, allow_local=True)
             self._url = httpx.URL(plain)
+            trust = ssl.create_default_context(cafile=ca_file if self._url.scheme == "https" else None)
         except (AddressRefused, httpx.InvalidURL) as error:
             raise AddressRefused(f"--forward-to: {error}") from None
+        except OSError as error:
+            raise UsageError(f"--forward-to: the CA certificates in {ca_file} cannot be used: {error}") from None
+        # As a delivery does. Python from 3.13 on is stricter, and refuses authorities that were made by hand.
+        trust.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
         user, _, password = userinfo.reveal().partition(b":") if userinfo is not None else (b"", b"", b"")
         self._auth = httpx.Auth() if userinfo is None else httpx.BasicAuth(user, password)
         self._deadline = deadline
         # A place that is left on a cancelled request is not always given back: so there is no limit to run into. The
         # server's limit on connections is one on these, too.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
+        self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False, verify=trust)
 
     async def forward(self, request: Request) -> Reply:
         """The application's answer; 502 or 504 where there is none."""
         headers = end_to_end(request.headers)
         outgoing = httpx.Request(request.method, self._url, headers=headers, content=request.body)
+        answer = None
         try:
             async with asyncio.timeout(self._deadline):
                 answer = await self._client.send(outgoing, auth=self._auth, stream=True)
@@ -58,10 +69,9 @@ class Forwarder:
                     await answer.aclose()
         except TimeoutError:
             return _failed(504, f"the application did not answer within {self._deadline:g} s")
-        except httpx.ConnectError:
-            return _failed(502, f"nothing answers at {_origin(self._url)}; is the application running?")
-        except httpx.HTTPError as error:
-            return _failed(502, f"the application broke off: {str(error) or type(error).__name__}")
+        except (httpx.HTTPError, OSError) as error:
+            # What OpenSSL reports after the handshake comes as it is.
+            return _failed(502, _why(error, self._url, answered=answer is not None))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -87,6 +97,32 @@ async def _read(answer: httpx.Response) -> Reply:
             return _failed(502, f"the application's answer is larger than {LARGEST_ANSWER:,} bytes")
     phrase = answer.extensions.get("reason_phrase", b"")
     return Reply(answer.status_code, tuple(end_to_end(answer.headers.raw)), bytes(pieces), phrase)
+
+
+def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
+    """Why there is no answer. `answered` says whether its headers came."""
+    origin, cause = _origin(url), _cause(error)
+    if isinstance(cause, socket.gaierror):
+        return f"the name in {origin} cannot be looked up"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        wrong = tlswords.certificate(cause.verify_code, cause.verify_message)
+        return f"the certificate of {origin} does not verify: {wrong}. --forward-ca-file FILE trusts other authorities"
+    if isinstance(cause, ssl.SSLError):
+        return f"the TLS handshake with {origin} failed: {tlswords.handshake(str(cause))}"
+    if isinstance(cause, ConnectionRefusedError):
+        return f"nothing answers at {origin}; is the application running?"
+    said = os.strerror(cause.errno or 0).lower() if cause else str(error) or "the connection ended"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection to {origin}: {said}"
+    perhaps = f"it asks for {tlswords.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it speaks https"
+    return f"the application broke off: {said}" + ("" if answered else f"; perhaps {perhaps}")
+
+
+def _cause(error: BaseException | None) -> OSError | None:
+    """What the system or OpenSSL said, at the last address where there are several: IPv4, mostly."""
+    while error is not None and not (isinstance(error, OSError) and error.errno):
+        error = error.exceptions[-1] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    return error
 
 
 def _origin(url: httpx.URL) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,9 +86,9 @@ class Receiver:
         """Whether as many requests came as were wanted."""
         return self._orders.count is not None and self.totals.requests >= self._orders.count
 
-    def run(self, listener: socket.socket) -> None:
+    def run(self, listeners: Iterable[socket.socket]) -> None:
         """Serves until it has enough, its time is over, or it is told to stop. Raises what `report` raised."""
-        asyncio.run(self._run(listener))
+        asyncio.run(self._run(listeners))
         if self._error is not None:
             raise self._error
 
@@ -99,9 +99,9 @@ class Receiver:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     @contextlib.contextmanager
-    def in_background(self, listener: socket.socket) -> Iterator[None]:
+    def in_background(self, listeners: Iterable[socket.socket]) -> Iterator[None]:
         """Runs in a thread of its own for the length of a block."""
-        thread = Thread(target=self.run, args=(listener,), daemon=True)
+        thread = Thread(target=self.run, args=(listeners,), daemon=True)
         thread.start()
         try:
             yield
@@ -109,7 +109,7 @@ class Receiver:
             self.stop()
             thread.join()
 
-    async def _run(self, listener: socket.socket) -> None:
+    async def _run(self, listeners: Iterable[socket.socket]) -> None:
         self._enough, self._stopping = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._told:
@@ -118,7 +118,7 @@ class Receiver:
         limits = self._limits._replace(connections=max(connections, 1))
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:
-            async with serving(listener, callbacks, limits) as clients:
+            async with serving(listeners, callbacks, limits) as clients:
                 await _first(self._enough.wait(), self._stopping.wait(), seconds=self._orders.timeout)
             if self.has_enough:
                 clients.dismiss(patient=True)

@@ -3,11 +3,13 @@
 libcurl would do it in 20 threads at most, so that 20 names without an answer keep all others from being looked up.
 """
 
+import os
 import queue
 import select
 import socket
 import threading
 from collections.abc import Callable
+from io import FileIO
 from typing import Final, NamedTuple
 
 from arkcli.wire import shortage
@@ -39,9 +41,10 @@ class Lookups:
         self._known: dict[str, tuple[Addresses, float, float]] = {}
         self._under_way: set[str] = set()
         self._done: queue.SimpleQueue[tuple[float, Found]] = queue.SimpleQueue()
-        self._bell, self._rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._rope.setblocking(False)
+        # A pipe: a service may be forbidden to open Unix sockets.
+        self._bell, self._rope = map(FileIO, os.pipe(), "rw")
+        for end in (self._bell, self._rope):
+            os.set_blocking(end.fileno(), False)
 
     def addresses(self, name: str) -> Addresses | None:
         """What a name was found to be within the last minute; else None, and it is being looked up.
@@ -70,7 +73,7 @@ class Lookups:
         bell = self._bell.fileno()
         ready, _, _ = select.select([bell, *reading], writing, failing, seconds)
         if bell in ready:
-            self._bell.recv(4096)
+            self._bell.read(4096)
 
     def finished(self) -> list[Found]:
         """The look-ups that have ended since this was asked last."""
@@ -96,7 +99,8 @@ class Lookups:
             found = Found(name, (), shortage.of_sockets())
         self._done.put((self._monotonic(), found))
         try:
-            self._rope.send(b"!")
-        except OSError:
-            # Closed meanwhile, or so many have ended at once that the bell rings anyway.
+            # Where so many have ended at once that it is full, the bell rings anyway.
+            self._rope.write(b"!")
+        except (OSError, ValueError):
+            # Closed meanwhile.
             return

@@ -1,8 +1,9 @@
 """What this machine can have too little of for an attempt: then it says nothing about the receiver.
 
-What will not be there a moment later either, such as a permission, is not a shortage.
+What will not be there a moment later either, such as a permission, is not a shortage, unless every attempt needs it.
 """
 
+import contextlib
 import errno
 import socket
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ _SHORTAGES: Final = {
     errno.ENOMEM: "memory (ENOMEM)",
     errno.ENOBUFS: "memory (ENOBUFS)",
 }
+#: One family may be switched off or forbidden; without any, no destination is to blame.
+_REFUSALS: Final = (errno.EAFNOSUPPORT, errno.EACCES, errno.EPERM)
 MEMORY: Final = "memory"
 THREADS: Final = "threads"
 DESCRIPTORS: Final = _SHORTAGES[errno.EMFILE]
@@ -28,7 +31,13 @@ def words(lacking: str) -> str:
 
 def shortage(number: int | None) -> str | None:
     """What an error number of `socket` says there is too little of; None where it says something else."""
-    return _SHORTAGES.get(number or 0)
+    if number not in _REFUSALS:
+        return _SHORTAGES.get(number or 0)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.socket(family).close()
+            return None
+    return f"network sockets ({errno.errorcode[number]}: this process may open none)"
 
 
 def of_ports(number: int, addresses: Iterable[str]) -> str | None:

@@ -9,12 +9,12 @@ from typing import Final
 import certifi
 import pycurl
 
-from arkcli import guard
+from arkcli import guard, tlswords
 from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Destination
 from arkcli.screen import clean
 from arkcli.url import parse_url
-from arkcli.wire import shortage, tlswords
+from arkcli.wire import shortage
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.statusline import read_status
@@ -291,6 +291,9 @@ class Transfer:
 
     def _no_answer(self, code: int, message: str, duration: int) -> Answer:
         """What it means that no headers have come to their end."""
+        if code in _BROKEN and tlswords.handshake(message) == tlswords.ASKS:
+            # In TLS 1.3 a server says so once the client's part of the handshake is done.
+            code = pycurl.E_SSL_CONNECT_ERROR
         lacking = self._lacking(code)
         unreached = not lacking and not self.head and self._is_unreached(code, message)
         self.head.clear()
@@ -322,7 +325,7 @@ class Transfer:
 
     def why(self, code: int, message: str) -> str:
         """What a libcurl code and its message mean here, in words."""
-        if self.unfit or self.refusal:
+        if self.unfit or (self.refusal and not (self.unopened and self.opened)):
             return self.unfit or self.refusal or ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"{self._waiting_for()} within {DEADLINE:.0f} s"

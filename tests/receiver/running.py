@@ -25,14 +25,14 @@ _CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_e
 class Running:
     """A receiver, and what came of it."""
 
-    def __init__(self, limits: Limits, answers: str, **orders: Any) -> None:
+    def __init__(self, limits: Limits, answers: str, host: str, **orders: Any) -> None:
         self.received: list[Received] = []
         self.complaints: list[str] = []
         told = Orders(secrets=lambda: [Secret(SECRET)], plan=plan.parse(answers), **orders)
         self.receiver = Receiver(told, SystemClock(), self.received.append, self.complaints.append, limits)
-        self.listener = listen_on("127.0.0.1", 0)
-        self.url = url_of(self.listener)
-        self._address = self.listener.getsockname()
+        self.listeners = listen_on(host, 0)
+        self.url = url_of(self.listeners[0])
+        self._address = self.listeners[0].getsockname()
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self._address, timeout=20)
@@ -50,10 +50,12 @@ class Running:
 
 
 @contextmanager
-def running(limits: Limits | None = None, answers: str = "200", **orders: Any) -> Iterator[Running]:
+def running(
+    limits: Limits | None = None, answers: str = "200", host: str = "127.0.0.1", **orders: Any
+) -> Iterator[Running]:
     """A receiver for the length of a block."""
-    made = Running(limits or Limits(), answers, **orders)
-    with made.listener, made.receiver.in_background(made.listener):
+    made = Running(limits or Limits(), answers, host, **orders)
+    with made.receiver.in_background(made.listeners):
         yield made
 
 

@@ -4,20 +4,24 @@ import asyncio
 import gzip
 import re
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import respx
+import trustme
 
 from arkcli.errors import UsageError
 from arkcli.receiver.forward import LARGEST_ANSWER, Forwarder, end_to_end
 from arkcli.receiver.record import Reply, Request
 from arkcli.receiver.server import listen_on, url_of
 from tests import world
+from tests.hostile.servers import Handler, Talk, answers, hostile, says
 from tests.receiver.running import BODY, Running, everything, request, running
 from tests.world import TestReceiver, answer
 
@@ -54,7 +58,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 
 def forwarded(deadline: float = 5.0) -> Reply:
     async def forward() -> Reply:
-        forwarder = Forwarder(APPLICATION, deadline)
+        forwarder = Forwarder(APPLICATION, deadline=deadline)
         try:
             return await forwarder.forward(Request("POST", "/", ((b"X-A", b"1"),), BODY))
         finally:
@@ -79,9 +83,6 @@ def endless(_: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize(
     ("application", "status", "error"),
     [
-        (httpx.ConnectError("refused"), 502, "nothing answers at http://app.example;"),
-        (httpx.ReadError("reset"), 502, "the application broke off: reset"),
-        (httpx.RemoteProtocolError(""), 502, "the application broke off: RemoteProtocolError"),
         (too_late, 504, "the application did not answer within 0.1 s"),
         (endless, 502, f"larger than {LARGEST_ANSWER:,} bytes"),
     ],
@@ -97,6 +98,13 @@ def test_an_application_that_does_not_answer_is_told_of(
 
 
 Receive = Callable[..., TestReceiver]
+
+
+def gone() -> str:
+    """A URL at which nobody listens."""
+    (listener,) = listen_on("127.0.0.1", 0)
+    with listener:
+        return url_of(listener)
 
 
 @pytest.fixture
@@ -194,8 +202,7 @@ def test_a_user_name_and_a_password_are_sent_and_never_shown(receive: Receive) -
         assert receiver.post().status_code == 200
         application.close()
     assert application.requests[0].headers["authorization"] == f"Basic {b64encode(b'me:s@me').decode()}"
-    with listen_on("127.0.0.1", 0) as gone:
-        forwarder = Forwarder(url_of(gone).replace("http://", "http://me:s%40me@") + "/x?token=t")
+    forwarder = Forwarder(gone().replace("http://", "http://me:s%40me@") + "/x?token=t")
     with running(forwarder=forwarder) as receiver:
         assert receiver.post().text == f"{receiver.received[0].error}\n"
     assert not {"s%40me", "s@me", "token"} & set(re.split(r"[/:?=; ]+", str(receiver.received[0].error)))
@@ -217,13 +224,127 @@ def test_what_is_not_verified_goes_on_only_when_asked_for(
     assert receiver.received[0].verdict.valid is False
 
 
-def test_an_application_that_is_not_there_is_a_502_with_words() -> None:
-    with listen_on("127.0.0.1", 0) as gone:
-        url = url_of(gone)
-    with running(forwarder=Forwarder(url)) as receiver:
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://127.0.0.1:{}", "nothing answers at {origin}; is the application running?"),
+        # Refused at both addresses, or at the one that there is.
+        ("http://localhost:{}", "nothing answers at {origin}; is the application running?"),
+        ("http://no-such-host.invalid:8080", "the name in {origin} cannot be looked up"),
+        ("http://255.255.255.255:9", "no connection to {origin}: "),
+    ],
+    ids=["refused", "localhost", "name", "no way"],
+)
+def test_an_application_that_cannot_be_reached_is_a_502_that_says_why(url: str, error: str) -> None:
+    url = url.format(gone().rpartition(":")[2])
+    with running(forwarder=Forwarder(f"{url}/hook")) as receiver:
         reply = receiver.post()
     assert (reply.status_code, reply.text) == (502, f"{receiver.received[0].error}\n")
-    assert "is the application running?" in reply.text
+    assert error.format(origin=url) in reply.text
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def secure(authority: trustme.CA, name: str = "localhost", **settings: Any) -> Handler:
+    """A server over TLS; with `verify_mode` it asks for a client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    authority.configure_trust(context)
+    for setting, value in settings.items():
+        setattr(context, setting, value)
+
+    def handle(talk: Talk) -> None:
+        talk.secure(context)
+        talk.read()
+        talk.say(answer(201))
+
+    return handle
+
+
+def hello(talk: Talk) -> None:
+    talk.connection.recv(65_536)
+
+
+def plain(talk: Talk) -> None:
+    hello(talk)
+    talk.say(answer(400))
+
+
+def reset(talk: Talk) -> None:
+    talk.read()
+    talk.reset()
+
+
+ASKED: dict[str, Any] = {"verify_mode": ssl.CERT_REQUIRED}
+BROKEN_OFF: dict[str, tuple[str, Callable[[trustme.CA], Handler], str]] = {
+    "untrusted": ("https", lambda _: secure(trustme.CA()), "does not verify: its chain ends in a self-signed"),
+    "other name": ("https", lambda ours: secure(ours, "other.example"), "does not verify: it is for another host"),
+    "plain http": ("https", lambda _: plain, "what answers there does not speak TLS"),
+    "handshake": ("https", lambda _: hello, "{origin} failed: the server closed the connection"),
+    "TLS 1.2": (
+        "https",
+        lambda ours: secure(ours, maximum_version=ssl.TLSVersion.TLSv1_2, **ASKED),
+        "perhaps it asks for a client certificate",
+    ),
+    "TLS 1.3": ("https", lambda ours: secure(ours, **ASKED), "asks for a client certificate (mTLS)"),
+    "TLS": ("http", secure, "perhaps it speaks https"),
+    "reset": ("http", lambda _: reset, "the application broke off: connection reset by peer; perhaps"),
+    "closed": ("http", lambda _: says(), "Server disconnected without sending a response.; perhaps"),
+    "half": (
+        "http",
+        lambda _: says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"),
+        "(received 2 bytes, expected 5)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_OFF)
+def test_an_application_that_breaks_off_is_a_502_that_says_why(
+    authority: trustme.CA, tmp_path: Path, case: str
+) -> None:
+    scheme, application, error = BROKEN_OFF[case]
+    ca_file = str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(ca_file)
+    with hostile(application(authority)) as server:
+        origin = f"{scheme}://localhost:{server.port}"
+        with running(forwarder=Forwarder(f"{origin}/hook?token=t", ca_file)) as receiver:
+            reply = receiver.post()
+    assert reply.status_code == 502
+    assert error.format(origin=origin) in reply.text
+    assert "is the application running?" not in reply.text
+    assert "token" not in reply.text
+
+
+def test_the_certificates_to_trust_are_those_of_the_file(authority: trustme.CA, tmp_path: Path) -> None:
+    """An authority, or the application's own certificate: a delivery takes that, too."""
+    own = authority.issue_cert("localhost")
+    files = {"ca.pem": authority.cert_pem, "own.pem": own.cert_chain_pems[0]}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.configure_cert(context)
+
+    def handle(talk: Talk) -> None:
+        talk.secure(context)
+        answers(answer(201))(talk)
+
+    with hostile(handle) as server:
+        for name, pem in files.items():
+            pem.write_to_path(str(tmp_path / name))
+            forwarder = Forwarder(f"https://localhost:{server.port}/", str(tmp_path / name))
+            with running(forwarder=forwarder) as receiver:
+                assert receiver.post().status_code == 201, receiver.received
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_certificates_that_cannot_be_used_are_told_of_at_once(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UsageError, match=r"the CA certificates in .*/ca\.pem cannot be used"):
+        Forwarder("https://localhost/", str(file))
+    asyncio.run(Forwarder("http://localhost/", str(file)).close())
 
 
 def test_a_slow_application_delays_no_other_request(receive: Receive) -> None:

@@ -1,21 +1,30 @@
 """The server on real sockets: every framing HTTP/1.1 knows, and clients that are slow, stuck, broken or too many."""
 
 import contextlib
+import errno
+import itertools
+import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arkcli.errors import UsageError
 from arkcli.receiver.clients import Limits
+from arkcli.receiver.server import listen_on
 from tests.receiver.running import BODY, SECRET, Running, chunked, everything, request, running, until
+from tests.refused import without_sockets
 
 MIB = 1024 * 1024
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -80,7 +89,14 @@ def test_connections_are_kept_alive_and_pipelined_requests_are_answered_in_order
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX-A: b\rContent-Length: 9\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000, 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"POST /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX:" + b" " * 70_000 + b"x\r\n\r\n", 431),
+        (CHUNKED + b"1;a=" + b"x" * 70_000 + b"\r\nx\r\n0\r\n\r\n", 431),
+        (CHUNKED + b"0\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
         (b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
         (b"GET /elsewhere HTTP/1.0\r\n\r\n", 405),
@@ -94,6 +110,96 @@ def test_what_is_no_webhook_is_answered_and_not_reported(said: bytes, status: in
         assert receiver.post().status_code == 200
     assert len(receiver.received) == 1
     assert len(receiver.complaints) == (status not in (200, 405))
+
+
+@pytest.mark.parametrize(("size", "status"), [(64 * 1024, 200), (64 * 1024 + 1, 431)])
+@pytest.mark.parametrize("piece", [1, 1000, MIB])
+def test_64_kibibytes_of_headers_are_taken_and_no_byte_more_however_they_arrive(
+    shared: Running, size: int, status: int, piece: int
+) -> None:
+    begun = request().removesuffix(b"\r\n")
+    head = begun + b"X: " + b"x" * (size - len(begun) - 7) + b"\r\n\r\n"
+    assert len(head) == size
+    # Byte by byte is only the end: that is where it is decided.
+    cuts = [0, *range(size - 100 if piece == 1 else piece, size, piece), size]
+    with shared.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for begin, end in itertools.pairwise(cuts):
+            client.sendall(head[begin:end])
+        client.sendall(BODY)
+        assert until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST / HTTP/1.1\nHost: x\nContent-Length: 2\n\nab",
+        b"POST / HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab",
+    ],
+    ids=["bare LF", "folded, and a length twice"],
+)
+def test_what_a_server_may_be_lenient_with_is_taken_for_one_request(said: bytes) -> None:
+    """RFC 9112: 2.2, 5.2 and 6.3."""
+    with running() as receiver, receiver.connect() as client:
+        client.sendall(said)
+        client.shutdown(socket.SHUT_WR)
+        assert everything(client).count(b"HTTP/1.1 401 ") == 1
+    assert [one.request.body for one in receiver.received] == [b"ab"]
+    assert receiver.complaints == []
+
+
+FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("localhost", ["127.0.0.1", "::1"]),
+        ("LOCALHOST", ["127.0.0.1", "::1"]),
+        ("::", ["127.0.0.1", "::1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("127.0.0.1", ["127.0.0.1"]),
+    ],
+)
+def test_every_address_that_a_host_means_is_served_on_one_port(host: str, reached: list[str]) -> None:
+    with running(host=host) as receiver:
+        port = receiver.listeners[0].getsockname()[1]
+        answered = []
+        for address, family in FAMILIES.items():
+            with socket.socket(family) as client:
+                client.settimeout(20)
+                if client.connect_ex((address, port)) == 0:
+                    client.sendall(request(close=True) + BODY)
+                    assert everything(client).startswith(b"HTTP/1.1 200 ")
+                    answered.append(address)
+    assert answered == reached
+
+
+def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=f"localhost port {port}: something listens there already"):
+            listen_on("localhost", port)
+        # It has let go of what it had.
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_link_local_address_is_listened_on_with_its_scope() -> None:
+    found = [row for row in Path("/proc/net/if_inet6").read_text().splitlines() if row.startswith("fe80")]
+    if not found:
+        pytest.skip("no link-local address here")
+    address, *_, device = found[0].split()
+    host = ":".join(address[begin : begin + 4] for begin in range(0, 32, 4))
+    (listener,) = listen_on(f"{host}%{device}", 0)
+    listener.close()
+
+
+@pytest.mark.parametrize(("refused", "left"), [(socket.AF_INET6, "127.0.0.1"), (socket.AF_INET, "[::1]")])
+def test_a_family_that_this_machine_does_not_have_is_left_out(refused: socket.AddressFamily, left: str) -> None:
+    code = "from arkcli.receiver.server import listen_on, url_of; print(*map(url_of, listen_on('localhost', 0)))"
+    said = without_sockets([refused], errno.EAFNOSUPPORT, sys.executable, "-W", "ignore", "-c", code)
+    assert re.fullmatch(rf"http://{re.escape(left)}:\d+\n", said.stdout), said
 
 
 def test_tls_at_a_plain_port_is_named_as_such() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arkcli.wire.tlswords import certificate, handshake
+from arkcli.tlswords import certificate, handshake
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from typing import Final
 
 CLOSED: Final = "the server closed the connection"
+CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"
+ASKS: Final = f"the receiver asks for {CLIENT_CERTIFICATE}"
 #: What OpenSSL says of a handshake that failed, in words.
 _HANDSHAKE: Final = (
     ("protocol version", "the server offers nothing newer than TLS 1.1"),
@@ -10,19 +12,28 @@ _HANDSHAKE: Final = (
     ("wrong version number", "what answers there does not speak TLS"),
     ("packet length too long", "what answers there does not speak TLS"),
     ("unexpected eof", CLOSED),
+    ("eof occurred", CLOSED),
     ("reset by peer", CLOSED),
     ("broken pipe", CLOSED),
+    # What they say of a certificate is of ours: we show none.
+    ("certificate required", ASKS),
+    ("alert bad certificate", ASKS),
+    ("alert certificate unknown", ASKS),
+    ("alert handshake failure", f"the receiver refused it; perhaps it asks for {CLIENT_CERTIFICATE}"),
 )
+_INTERMEDIATE: Final = "the receiver does not send its intermediate certificate, which browsers fetch"
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
 _CERTIFICATE: Final = {
     9: "it is not valid yet; or this machine's clock is wrong",
     10: "it has expired; or this machine's clock is wrong",
     18: "it is self-signed",
     19: "its chain ends in a self-signed certificate that is not trusted",
-    20: "its issuer is not trusted",
-    21: "its issuer is not trusted, or its chain is incomplete",
+    20: f"its issuer is not trusted, or {_INTERMEDIATE}",
+    21: f"its issuer is not trusted, or {_INTERMEDIATE}",
     24: "its issuer is no certificate authority",
     26: "it is not meant for a server",
+    62: "it is for another host",
+    64: "it is for another host",
 }
 
 
