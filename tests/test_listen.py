@@ -22,7 +22,7 @@ from arkcli.signing import sign
 from tests.receiver.running import request
 from tests.test_output import COLOUR, plain
 from tests.test_processes import ark
-from tests.world import PAYLOAD, World
+from tests.world import PAYLOAD, Certificates, World, receiver
 
 ROOT = Path(__file__).parent.parent
 SECRET = "s3cret"
@@ -271,7 +271,9 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
         (("--respond", "503", "--plan", "200"), "give one of them"),
         (("--forward-to", "localhost:3000"), "--forward-to: 'localhost:3000' is not a URL"),
         (("--forward-to", "http://x/", "--plan", "200"), "leave out --respond and --plan"),
-        (("--forward-unverified",), "goes with --forward-to"),
+        (("--forward-unverified",), "--forward-unverified goes with --forward-to"),
+        (("--forward-ca-file", "/ca.pem"), "--forward-ca-file goes with --forward-to"),
+        (("--forward-to", "https://x/", "--forward-ca-file", "/no.pem"), "the CA certificates in /no.pem cannot be"),
         (("--delay", "12"), "--delay: '12' is not a duration"),
         (("--timeout", "soon"), "--timeout: 'soon' is not a duration"),
         (("--count", "0"), "--count"),
@@ -363,6 +365,37 @@ def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:
             time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         assert "warning" not in process.communicate(timeout=30)[1]
+
+
+@pytest.mark.parametrize("way", ["SSL_CERT_FILE", "--forward-ca-file"])
+def test_an_application_over_tls_is_trusted_as_a_destination_would_be(
+    world: World, listen: Listen, tmp_path: Path, way: str
+) -> None:
+    certificates = Certificates(tmp_path)
+    if way == "SSL_CERT_FILE":
+        world.variables[way] = certificates.ca_file
+    option = (way, certificates.ca_file) if way.startswith("--") else ()
+    with receiver(201, certificates.wrapping("localhost")) as application:
+        url = application.url.replace("127.0.0.1", "localhost")
+        assert listen("--forward-to", url, *option).post().status_code == 201
+        world.variables.pop(way, None)
+        assert "does not verify" in listen("--forward-to", url).post().text
+
+
+def test_the_first_line_names_one_address_and_the_others_are_noted(listen: Listen) -> None:
+    receiver = listen("--host", "localhost", "--timeout", "50ms")
+    assert receiver.first == f"listening on {receiver.url}\n"
+    assert receiver.url.startswith("http://127.0.0.1:")
+    assert f"listening on {receiver.url.replace('127.0.0.1', '[::1]')}, too\n" in receiver.finish()[2]
+
+
+def test_the_command_that_it_offers_works_though_it_listens_everywhere(world: World) -> None:
+    """An unspecified address is never dialled."""
+    for host, dialled in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]")):
+        shown = world.on_a_terminal(
+            *("listen", "--secret", SECRET, "--host", host, "--port", "0"), "--timeout", "1ms", columns=100
+        )
+        assert f"`ark dest add http://{dialled}:" in shown
 
 
 def test_another_host_is_warned_of(listen: Listen) -> None:

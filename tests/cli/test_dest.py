@@ -54,25 +54,25 @@ def refusing() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("behave", "why"),
+    ("behave", "why", "helps"),
     [
-        (500, "answered 500"),
-        (404, "answered 404"),
-        (302, "redirects are never followed"),
-        (then_close(), "closed without an answer"),
-        (hang, "no answer within 10 s"),
+        (500, "answered 500", "It is reachable, and has to answer a POST with a 2xx"),
+        (404, "answered 404", "It is reachable, and has to answer a POST with a 2xx"),
+        (302, "redirects are never followed", "Use the URL that it redirects to"),
+        (then_close(), "closed without an answer", "If it speaks https, write https://"),
+        (hang, "no answer within 10 s", "Check that the server is reachable"),
     ],
     ids=["500", "404", "redirect", "closed", "hanging"],
 )
 def test_an_endpoint_that_does_not_answer_with_a_2xx_is_not_saved(
-    world: World, receive: Receive, behave: object, why: str
+    world: World, receive: Receive, behave: object, why: str, helps: str
 ) -> None:
     status, err = add(world, receive(behave).url)
     assert status == 1
     assert err.count("\n") == 1
     assert why in err
     assert "nothing was saved" in err
-    assert "Check that the server is reachable" in err
+    assert f". {helps}" in err
     assert not world.home.exists()
 
 
@@ -90,9 +90,29 @@ def test_an_endpoint_whose_certificate_does_not_verify_is_not_saved(world: World
         status, err = add(world, server.url)
         assert status == 1
         assert "the certificate does not verify" in err
+        assert "pass its certificate with --ca-file; nothing was saved" in err
         assert not world.home.exists()
         assert server.requests == []
         assert add(world, server.url, "--ca-file", certificates.ca_file)[0] == 0
+
+
+def test_a_receiver_over_tls_that_hangs_up_may_want_a_client_certificate(world: World, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    with receiver(then_close(), certificates.wrapping("127.0.0.1")) as server:
+        status, err = add(world, server.url, "--ca-file", certificates.ca_file)
+    assert status == 1
+    assert "Perhaps it asks for a client certificate (mTLS)" in err
+
+
+def test_a_proxy_that_is_set_and_not_used_is_told_of(world: World) -> None:
+    world.variables["https_proxy"] = "http://127.0.0.1:3128"
+    url, said = "https://no-such-host.invalid/", "https_proxy is set, but `ark` does not use proxies"
+    assert f"; {said}; nothing was saved" in add(world, url)[1]
+    world.ark("dest", "add", url, "--name", "away", "--no-ping")
+    assert world.ark("ping").err == f"{said}\n"
+    assert world.ark("ping", "--json").err == ""
+    hints = [check["hint"] for check in world.ark("doctor", "--json").json["checks"] if check["hint"]]
+    assert any(hint.endswith(f"; {said}") for hint in hints)
 
 
 def test_a_failed_ping_is_one_json_object_on_standard_output(world: World, receive: Receive) -> None:

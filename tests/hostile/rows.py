@@ -338,6 +338,8 @@ def _tls(ours: trustme.CA) -> list[Row]:
     theirs = trustme.CA()
     now, day = datetime.now(UTC), timedelta(days=1)
     good = ours.issue_cert("127.0.0.1")
+    whole = ours.create_child_ca().issue_cert("127.0.0.1")
+    alone = trustme.LeafCert(whole.private_key_pem.bytes(), whole.cert_chain_pems[0].bytes(), [])
 
     def untrusted(name: str, certificate: trustme.LeafCert, why: str) -> Row:
         return Row(name, _speaking(_context(certificate), answers(GOOD)), None, f"{UNTRUSTED}: {why}", tls=True)
@@ -357,6 +359,9 @@ def _tls(ours: trustme.CA) -> list[Row]:
         untrusted("tls-wrong-name", ours.issue_cert("other.example"), "it is for another host"),
         untrusted("tls-name-in-an-address", ours.issue_cert("127.0.0.1.example"), "it is for another host"),
         untrusted("tls-wrong-authority", theirs.issue_cert("127.0.0.1"), "its issuer is not trusted"),
+        untrusted(
+            "tls-no-intermediate", alone, "its issuer is not trusted, or the receiver does not send its intermed"
+        ),
         old("tls-1.0", ssl.TLSVersion.TLSv1),
         old("tls-1.1", ssl.TLSVersion.TLSv1_1),
         Row("tls-1.2", _speaking(_context(good, ssl.TLSVersion.TLSv1_2), answers(GOOD)), 200, None, tls=True),

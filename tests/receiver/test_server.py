@@ -148,9 +148,17 @@ def test_what_a_server_may_be_lenient_with_is_taken_for_one_request(said: bytes)
     assert receiver.complaints == []
 
 
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
 
+@needs_ipv6
 @pytest.mark.parametrize(
     ("host", "reached"),
     [
@@ -176,6 +184,7 @@ def test_every_address_that_a_host_means_is_served_on_one_port(host: str, reache
     assert answered == reached
 
 
+@needs_ipv6
 def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
         port = other.getsockname()[1]
@@ -185,6 +194,7 @@ def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
+@needs_ipv6
 def test_a_link_local_address_is_listened_on_with_its_scope() -> None:
     found = [row for row in Path("/proc/net/if_inet6").read_text().splitlines() if row.startswith("fe80")]
     if not found:
@@ -195,6 +205,7 @@ def test_a_link_local_address_is_listened_on_with_its_scope() -> None:
     listener.close()
 
 
+@needs_ipv6
 @pytest.mark.parametrize(("refused", "left"), [(socket.AF_INET6, "127.0.0.1"), (socket.AF_INET, "[::1]")])
 def test_a_family_that_this_machine_does_not_have_is_left_out(refused: socket.AddressFamily, left: str) -> None:
     code = "from arkcli.receiver.server import listen_on, url_of; print(*map(url_of, listen_on('localhost', 0)))"

@@ -21,8 +21,9 @@ from arkcli.wire import shortage
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD, HEAD
 from tests.hostile.servers import Handler, Talk, answers, hostile, says
+from tests.refused import without_sockets
 from tests.wire.test_wire import EVENT, endpoint, post
-from tests.world import Certificates
+from tests.world import Certificates, World
 
 ROOT = Path(__file__).parent.parent.parent
 DESCRIPTORS = "file descriptors (EMFILE)"
@@ -101,6 +102,32 @@ def test_a_certificate_that_does_not_verify_was_shown_by_somebody(tmp_path: Path
     with hostile(lambda talk: talk.secure(context)) as server:
         (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/"))
     assert "does not verify" in str(found.error)
+    assert not found.unreached
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_receiver_that_asks_for_a_client_certificate_was_reached_and_says_so(
+    tmp_path: Path, newest: ssl.TLSVersion
+) -> None:
+    certificates = Certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, newest
+    certificates.authority.configure_trust(context)
+    certificates.authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def handle(talk: Talk) -> None:
+        # The request is read, so that no RST keeps what was said from being heard.
+        plain = talk.connection.dup()
+        try:
+            talk.secure(context)
+        finally:
+            plain.settimeout(1)
+            plain.recv(65_536)
+            plain.close()
+
+    with hostile(handle) as server:
+        (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/", ca_file=certificates.ca_file))
+    assert "asks for a client certificate (mTLS), which ark does not support yet" in str(found.error)
     assert not found.unreached
 
 
@@ -220,6 +247,68 @@ def _without_threads() -> None:
 
 def test_without_a_thread_no_name_is_looked_up() -> None:
     assert _run("_without_threads") == ["threads"]
+
+
+#: Attempts at each of some URLs, without pytest, whose import takes longer than all of this.
+ATTEMPTS = """
+import sys
+from arkcli.environment import SystemClock
+from arkcli.model import Delivery, Destination, Event
+from arkcli.signing import Secret
+from arkcli.wire.wire import Endpoint, Wire
+
+wire = Wire("", SystemClock())
+for url in sys.argv[1:]:
+    destination = Destination(id="dst_1", name="d", url=url, added_at="", allow_local=True)
+    wire.start(Endpoint(destination, Secret("s")), [(Delivery(Event("evt_1", "ping", "", b"{}"), 1), 0)])
+    while not (done := wire.wait(0.5)):
+        pass
+    print(done[0][1].unreached, done[0][1].lacking, done[0][1].error, sep="; ")
+"""
+V4, V6, UNIX = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX
+REFUSED = "True; None; no connection: connection refused"
+NO_NAME = "True; None; the name cannot be looked up"
+NOT_MADE = "False; {0}; this machine is out of {0}".format("network sockets (EACCES: this process may open none)")
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        # The other family's address is dialled, and what is said is of that. Where a destination has none, it has
+        # failed, and others may do.
+        (
+            [V6],
+            {
+                "localhost": REFUSED,
+                "127.0.0.1": REFUSED,
+                "[::1]": "True; None; no connection can be opened: IPv6 is not available here",
+            },
+        ),
+        ([V4], {"localhost": REFUSED, "127.0.0.1": "True; None; no connection can be opened: permission denied"}),
+        ([UNIX], {"localhost": REFUSED, "no-such-host.invalid": NO_NAME}),
+        # No destination is to blame.
+        ([V4, V6], {"localhost": NOT_MADE, "127.0.0.1": NOT_MADE, "no-such-host.invalid": NOT_MADE}),
+    ],
+    ids=["IPv6", "IPv4", "Unix", "IPv4 and IPv6"],
+)
+def test_sockets_that_are_refused_cost_an_attempt_only_where_other_destinations_can_be_reached(
+    refused: list[socket.AddressFamily], said: dict[str, str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        urls = [f"http://{host}:{taken.getsockname()[1]}/" for host in said]
+        done = without_sockets(refused, errno.EACCES, sys.executable, "-c", ATTEMPTS, *urls)
+    assert (done.stdout.splitlines(), done.stderr) == (list(said.values()), "")
+
+
+def test_a_drain_that_may_open_no_socket_says_so_ends_and_costs_no_attempt(world: World) -> None:
+    world.ark("dest", "add", "http://127.0.0.1:9/", "--name", "d", "--allow-local", "--no-ping")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    done = without_sockets([V4, V6], errno.EAFNOSUPPORT, sys.executable, "-m", "arkcli", "drain", **world.variables)
+    assert done.returncode == 1
+    assert "no attempt can be made: this machine is short of network sockets (EAFNOSUPPORT" in done.stderr
+    (queued,) = world.ark("queue", "--json").json["destinations"]
+    assert (queued["waiting"], queued["retrying"]) == (1, 0)
 
 
 def _without_ports() -> None:
