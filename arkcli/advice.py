@@ -23,8 +23,6 @@ _HINTS: Final = (
     (r"network sockets|be opened", "Permit IPv4 and IPv6, say in RestrictAddressFamilies= of a systemd unit"),
     (r"", "Check that the server is reachable from here and answers a POST with a 2xx within 10 s"),
 )
-#: Where nobody expects a proxy, besides what NO_PROXY names.
-_DIRECT: Final = "localhost,127.0.0.1,::1,"
 
 
 def hint(variables: Mapping[str, str], url: str, error: str) -> str:
@@ -36,8 +34,8 @@ def hint(variables: Mapping[str, str], url: str, error: str) -> str:
 def unused_proxy(variables: Mapping[str, str], url: str, error: str) -> str | None:
     """Says that `ark` does not use the proxy that the environment's variables name, where that may be why."""
     named = [name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]]
-    direct = _DIRECT + (variables.get("no_proxy") or variables.get("NO_PROXY") or "-")
-    ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct.split(","))
+    direct = f"localhost,127.0.0.1,::1,{variables.get('no_proxy') or variables.get('NO_PROXY') or '-'}".split(",")
+    ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct)
     if not named or f".{urlsplit(url).hostname}".endswith(ends) or not re.match("the name |no connection", error):
         return None
     return f"{named[0]} is set, but `ark` does not use proxies"

@@ -53,6 +53,9 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
     look_up = partial(socket.getaddrinfo, port=port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
     try:
+        for end in socket.socketpair():
+            # asyncio needs such a pair, and leaves a traceback where it gets none.
+            end.close()
         rows = [row for name in _BOTH.get(host.lower(), (host,)) for row in look_up(name)]
         for family, (address, _, *scope) in dict.fromkeys((row[0], row[4]) for row in rows):
             chosen = made[0].getsockname()[1] if made else port
@@ -89,6 +92,8 @@ def reaches_others(listeners: Iterable[socket.socket]) -> bool:
 def _why(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "something listens there already; choose another --port, or 0 for any"
+    if error.errno == errno.EAFNOSUPPORT:
+        return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
     if error.errno == errno.EACCES:
         return "permission denied; ports below 1024 need root, so choose a higher --port"
     return f"{error.strerror}; --host takes an address of this machine"

@@ -213,6 +213,14 @@ def test_a_family_that_this_machine_does_not_have_is_left_out(refused: socket.Ad
     assert re.fullmatch(rf"http://{re.escape(left)}:\d+\n", said.stdout), said
 
 
+@pytest.mark.parametrize("refused", [[socket.AF_UNIX], [socket.AF_INET, socket.AF_INET6]])
+def test_without_sockets_it_says_which_it_needs(refused: list[socket.AddressFamily]) -> None:
+    command = ("-m", "arkcli", "listen", "--secret", SECRET, "--port", "0")
+    said = without_sockets(refused, errno.EAFNOSUPPORT, sys.executable, *command)
+    assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
+    assert "may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6" in said.stderr
+
+
 def test_tls_at_a_plain_port_is_named_as_such() -> None:
     with running() as receiver:
         receiver.say(b"\x16\x03\x01\x00\x05hello\r\n\r\n")
