@@ -6,16 +6,33 @@ import sys
 
 def main() -> None:
     """Runs the command line of this process, and exits with its status unless that is 0."""
+    environments: list[object] = [None]
     try:
-        status = _run(sys.argv[1:])
+        status = _run(sys.argv[1:], environments)
     except KeyboardInterrupt:
         # Ctrl-C while modules were still being imported: nothing has been done yet. 130 is ExitCode.INTERRUPTED.
         status = 130
+    except Exception as error:
+        if not isinstance(error, RecursionError | MemoryError) and _has_room():
+            raise
+        why = "something is nested too deep" if isinstance(error, RecursionError) else "not enough memory"
+        accepted = getattr(environments[-1], "accepted", None)
+        # Importing takes memory, too. 75 is ExitCode.RETRYING, 1 ExitCode.FAILED.
+        os.write(2, f"error: {why}{f'; {accepted}' if accepted else ''}\n".encode())
+        status = 75 if accepted else 1
     if status:
         sys.exit(status)
 
 
-def _run(args: list[str]) -> int:
+def _has_room() -> bool:
+    """Whether 16 MiB can be had. Where memory is short, most libraries complain of something else."""
+    try:
+        return bool(bytearray(16 * 1024 * 1024))
+    except MemoryError:
+        return False
+
+
+def _run(args: list[str], environments: list[object]) -> int:
     if args == ["--version"] and "_ARK_COMPLETE" not in os.environ:
         # Nothing needs to be parsed for this, so nothing is imported either.
         from arkcli import __version__
@@ -31,6 +48,7 @@ def _run(args: list[str]) -> int:
     from arkcli.environment import Environment
 
     environment = Environment.of_this_process()
+    environments.append(environment)
     if quick.run(args, environment):
         return 0
     from arkcli.cli.app import run

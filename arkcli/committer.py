@@ -111,7 +111,7 @@ def _start(environment: Environment) -> _Writer | None:
     except OSError:
         return None
     room = mmap.mmap(-1, _ROOM)
-    process = context.Process(target=_serve, args=(environment, os.getpid(), room, mine, theirs))
+    process = context.Process(target=_serve, args=(environment, room, mine, theirs))
     try:
         with environment.signals_held():
             process.start()
@@ -154,13 +154,13 @@ def _accept(environment: Environment, drafts: Sequence[Draft]) -> str | None:
     return None
 
 
-def _serve(environment: Environment, leader: int, room: mmap.mmap, theirs: "Connection", mine: "Connection") -> None:
+def _serve(environment: Environment, room: mmap.mmap, theirs: "Connection", mine: "Connection") -> None:
     status = 1
     try:
         # Else it would never see that the leader is gone, nor would those at the other ends of its streams.
         theirs.close()
         environment.let_go_of_streams()
-        environment.follow(leader)
+        environment.follow()
         # It is opened where it is first asked for; the other process waits to hear of that.
         _ = environment.queue
         mine.send(True)

@@ -3,9 +3,9 @@ signals and the environment's variables. Everything is made when it is first ask
 """
 
 import gc
-import io
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from arkcli.errors import ArkError, ExitCode, UsageError
 from arkcli.signing import Secret
+from arkcli.streams import Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire
 
 
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
-#: What a process passes on to those that follow it.
-_STOP_FOLLOWER: Final = signal.SIGUSR1
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SystemClock:
@@ -78,10 +77,11 @@ class Environment:
         self._retries = retries
         self.color = "auto"
         self.stop_signal: int | None = None
+        #: What this run has accepted, in words: however it ends, that is said.
+        self.accepted: str | None = None
         #: The names of destinations whose deliveries are gone, as was found out in this run.
         self.losses: list[str] = []
-        self._on_stop: Callable[[], None] = _nothing
-        self._leader: int | None = None
+        self._on_stop: Callable[[], None] = lambda: None
 
     @classmethod
     def of_this_process(cls) -> "Environment":
@@ -93,7 +93,7 @@ class Environment:
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
         # 0 keeps the kernel from writing a file, but not from handing the memory to a program: 1 does both (core(5)).
         resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
-        return cls(os.environ, _stdin(), _text(sys.stdout, 1), _text(sys.stderr, 2))
+        return cls(os.environ, _stdin(), Stream(1, sys.stdout), Stream(2, sys.stderr))
 
     def output(self, *, as_json: bool, quiet: bool) -> "Output":
         """Where a command's words go."""
@@ -208,27 +208,27 @@ class Environment:
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
 
-    def stop_on_signals(self, then: Callable[[], None] | None = None) -> None:
-        """From now on the first SIGINT or SIGTERM asks for a clean stop, and the second ends the process at once.
+    def stop_on_signals(self, then: Callable[[], None] | None = None, *, at_hangup: bool = True) -> None:
+        """From now on the first SIGINT, SIGTERM or SIGHUP asks for a clean stop; another SIGINT or SIGTERM ends the
+        process at once. What is ignored when the process begins (nohup, a script's `&`) stays ignored.
 
-        `then` is called at the first, wherever the process is.
+        `then` is called at the first, wherever the process is; without `at_hangup` a SIGHUP changes nothing.
         """
-        self._on_stop = then or _nothing
+        self._on_stop = then or self._on_stop
         for number in _STOPS:
-            signal.signal(number, self._stop)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                is_followed = at_hangup or number != signal.SIGHUP
+                signal.signal(number, self._stop if is_followed else signal.SIG_IGN)
 
-    def follow(self, leader: int) -> None:
-        """From now on this process stops when its leader, a process id, says so or is gone.
-
-        Ctrl-C reaches a whole group of processes, and so does a service manager: what the leader passes on counts once.
+    def follow(self) -> None:
+        """From now on this process leaves it to the one that began it to be told to stop: Ctrl-C, a terminal that goes
+        away and a service manager reach a whole group of processes.
         """
-        self._leader = leader
         # What it opens from now on is its own: locks are shared with whoever opened them.
         self.__dict__.pop("queue", None)
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(_STOP_FOLLOWER, self._stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     def let_go_of_streams(self) -> None:
         """Puts /dev/null in the place of standard input and output: whoever is at their other ends sees them end."""
@@ -240,22 +240,28 @@ class Environment:
     @contextmanager
     def signals_held(self) -> Iterator[None]:
         """Signals that ask to stop wait for the end of the block; in a process begun in it, for `follow`."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOPS, _STOP_FOLLOWER))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOPS, _STOP_FOLLOWER))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     def stopping(self) -> bool:
         """Whether a clean stop has been asked for."""
-        return self.stop_signal is not None or (self._leader is not None and os.getppid() != self._leader)
+        return self.stop_signal is not None
 
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
-        if self.stop_signal is not None:
+        # A terminal that goes away often says so twice, and a service manager says it beside SIGTERM.
+        if self.stop_signal in (None, signal.SIGHUP):
+            self.stop_signal = number
+            self._on_stop()
+        elif number != signal.SIGHUP:
+            # No lock is taken here, and nothing waited for.
+            if self.accepted and select.select((), (2,), (), 0)[1]:
+                with suppress(OSError):
+                    os.write(2, f"interrupted: {self.accepted}\n".encode())
             # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
-        self.stop_signal = number
-        self._on_stop()
 
 
 def _open_what_is_closed() -> None:
@@ -270,19 +276,5 @@ def _open_what_is_closed() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _nothing() -> None:
-    """Nobody waits to be told."""
-
-
 def _stdin() -> BinaryIO:
     return sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: PTH123 - lives as long
-
-
-def _text(stream: TextIO | None, descriptor: int) -> TextIO:
-    """A standard stream that can write any text: what its encoding has no character for is escaped."""
-    if stream is None:
-        raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
-        return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace")
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return stream

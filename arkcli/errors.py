@@ -6,6 +6,7 @@ ArkError
 │   └── AddressRefused        a URL or an address that may not be dialled
 ├── DeliveryFailed        1   an endpoint did not take what it was sent
 ├── NotAccepted           1   the event could not be made durable; nothing was accepted
+├── Unfinished           75   it was accepted, and something got in the way of delivering it
 ├── NotRecorded           1   an outcome could not be written down, so delivering stopped
 ├── NotAttempted          1   this machine is short of something that every attempt needs
 ├── Broken                1   one destination's part of the queue cannot be used
@@ -23,11 +24,12 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the exit status says (75 and 78 are sysexits.h's EX_TEMPFAIL and EX_CONFIG)."""
+    """What the exit status says (74, 75 and 78 are sysexits.h's EX_IOERR, EX_TEMPFAIL and EX_CONFIG)."""
 
     DONE = 0
     FAILED = 1
     USAGE = 2
+    UNWRITTEN = 74
     RETRYING = 75
     UNREADABLE = 78
     INTERRUPTED = 130
@@ -79,6 +81,13 @@ class NotAccepted(ArkError):
         """`reason` is why, and `what` says what was accepted nevertheless, and what to do."""
         super().__init__(f"{reason}: {what}")
         self.reason = reason
+
+
+class Unfinished(ArkError):
+    """What was accepted is queued, and something got in the way of delivering it. The message says both."""
+
+    code = "unfinished"
+    exit_code = ExitCode.RETRYING
 
 
 class NotRecorded(ArkError):
@@ -136,7 +145,7 @@ class Unreadable(ArkError):
 
 
 class Interrupted(ArkError):
-    """Told to stop by SIGINT or SIGTERM."""
+    """Told to stop by SIGINT, SIGTERM or SIGHUP."""
 
     code = "interrupted"
     exit_code = ExitCode.INTERRUPTED

@@ -1,6 +1,6 @@
 """Making an event from a payload, accepting it into the queue, and delivering it at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +16,9 @@ from arkcli.store import Contents
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
+
+
+Tell = Callable[[Event], object]
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -75,10 +78,10 @@ def _payload(order: Order, at: int) -> bytes:
     return samples.sample(order.event, at) if order.payload is None else order.payload
 
 
-def send(environment: Environment, order: Order, contents: Contents, *, now: bool) -> Sending:
+def send(environment: Environment, order: Order, contents: Contents, tell: Tell = repr, *, now: bool) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
-    Raises PayloadError, NotAccepted, UsageError (the id belongs to another body) and Repeated.
+    Tells of it between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
     """
     drafted = draft(environment, order)
     environment.joined(contents.destinations)
@@ -86,10 +89,16 @@ def send(environment: Environment, order: Order, contents: Contents, *, now: boo
     active = [destination for destination in receivers if not destination.paused] if now else []
     # A secret that cannot be had is told before anything is accepted.
     endpoints = environment.endpoints(active, contents) if active else []
-    (event,) = environment.queue.accept([drafted], unique=order.event_id is not None)
+    environment.accepted = f"{drafted.id} may be accepted; `ark queue show {drafted.id}` tells"
+    try:
+        (event,) = environment.queue.accept([drafted], unique=order.event_id is not None)
+    finally:
+        environment.accepted = None
     if event.body is not drafted.body:
         _check_same(event, order)
         raise Repeated(event)
+    environment.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` tells what came of it"
+    tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
     descriptors = files.free_descriptors()

@@ -292,27 +292,34 @@ class Lock:
 
 
 class LineFile:
-    """A file that lines are added to, made 0600 where it is new; what it holds already is kept."""
+    """A file that lines are added to, made 0600 where it is new, or was moved away; what it holds already is kept."""
 
     def __init__(self, path: Path) -> None:
         """Opens it; a last line that was cut off is ended, so that the next one is not joined to it."""
+        self._path = path
         self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        found = os.fstat(self._descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(self._descriptor)
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        size = found.st_size
+        size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             self.append(b"")
 
     def append(self, line: bytes) -> None:
         """Adds a line, whole or not at all."""
+        if not self._has_its_name():
+            fresh = LineFile(self._path)
+            self.close()
+            self._descriptor = fresh._descriptor
         size = os.fstat(self._descriptor).st_size
         try:
             write_all(self._descriptor, line + b"\n", size)
         except OSError:
             truncate(self._descriptor, size)
             raise
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Closes the file."""

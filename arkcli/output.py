@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
 from arkcli.errors import ArkError, Interrupted, of_system
 from arkcli.screen import clean, clean_lines
+from arkcli.streams import Stream, Unread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,6 +105,11 @@ class Output:
         """Whether a person reads the text: then it may have pictures."""
         return self._stdout.isatty() and not self.as_json
 
+    @property
+    def lost(self) -> OSError | None:
+        """Why standard output takes nothing any more; None as long as it does."""
+        return self._stdout.lost if isinstance(self._stdout, Stream) else None
+
     def heading(self, text: str) -> str:
         """The text as a heading on standard output."""
         return self.painted(text, "bold")
@@ -139,6 +145,9 @@ class Output:
                 else:
                     self._stdout.write(part + "\n")
         self._stdout.flush()
+        if text and isinstance(text[0], str) and not (always or isinstance(self.lost, BrokenPipeError | None)):
+            # It may tell what has been done.
+            self._stderr.write(text[0] + "\n")
 
     def items(
         self,
@@ -156,15 +165,14 @@ class Output:
 
         What goes wrong after the first of them stands in the same JSON object, behind the list, and is raised as told.
         """
-        left = iter(found)
+        # Behind a failure nobody takes anything.
+        left = takewhile(lambda _: self.lost is None, found)
         if self.as_json:
             first = list(islice(left, 1))
             self._stdout.write(f'{{"{key}": [')
             error = None
             try:
                 self._stdout.writelines(_separated(to_json(document(item)) for item in chain(first, left)))
-            except BrokenPipeError:
-                raise
             except ArkError as raised:
                 error = raised
             except OSError as raised:
@@ -326,17 +334,18 @@ class Rows:
 
     def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
         """One row: the document as JSON, or a cell for each column. `more` is one cell more; on a terminal it stands
-        below the row, on lines of its own.
+        below the row, on lines of its own. Raises Unread where nobody took the one before.
         """
+        if self._output.lost is not None:
+            raise Unread
         if not self.drawn:
-            text = "\t".join(map(_text, cells if more is None else (*cells, more)))
-            self._output.result(document, text)
+            self._output.result(document)
+            self._output.line("\t".join(map(_text, cells if more is None else (*cells, more))))
             return
         if not self._begun:
             self._begun = True
             self._draw((column.heading, "bold") for column in self._columns)
-        texts = map(_text, cells)
-        self._draw((text, _STYLES.get(text, "")) for text in texts)
+        self._draw((text, _STYLES.get(text, "")) for text in map(_text, cells))
         for line in clean_lines(more).splitlines() if more else ():
             self._output.line(self._output.painted(f"  {line}", "dim"))
 

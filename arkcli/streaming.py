@@ -82,6 +82,7 @@ class Intake:
                 yield from self._finished()
                 if batch is not None:
                     self._under_way = batch
+                    self._environment.accepted = self._so_far(batch)
                     # A stream that fills batches has more to come.
                     self._committer.submit(batch.drafts, aside=batch.is_full())
                     if not self._committer.is_busy:
@@ -172,9 +173,11 @@ class Intake:
         batch, self._under_way = self._under_way, None
         reason = self._committer.finish()
         if reason is not None:
-            raise NotAccepted(reason, self._so_far(batch if self._committer.is_uncertain else None))
+            so_far = self._environment.accepted = self._so_far(batch if self._committer.is_uncertain else None)
+            raise NotAccepted(reason, so_far)
         self.accepted += len(batch.drafts)
         self.last_line = batch.last_line
+        self._environment.accepted = self._so_far() if self.accepted else None
         yield batch.receipts
 
     def _so_far(self, uncertain: _Batch | None = None) -> str:

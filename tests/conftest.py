@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,11 @@ from tests.world import receiver as open_receiver
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.register_profile("here", deadline=None)
 settings.load_profile("gate" if os.environ.get("CI") else "here")
+
+
+# What is ignored when a process begins stays ignored: the tests may run under nohup, or behind a script's `&`.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

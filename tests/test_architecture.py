@@ -14,7 +14,7 @@ ROOT = Path(arkcli.__file__).parent
 
 #: From the ground up. A module imports only from floors below its own; the modules of a package may import one another.
 FLOORS = (
-    ("errors", "screen", "signing", "times", "complaints", "ndjson", "words", "tlswords"),
+    ("errors", "screen", "signing", "streams", "times", "complaints", "ndjson", "words", "tlswords"),
     ("advice", "model", "contract", "headers", "followed", "explain", "curl", "url"),
     ("samples", "schedule", "schemas", "secretsource", "paths", "files", "shaping", "stats"),
     ("guard", "shelf"),

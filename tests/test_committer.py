@@ -180,7 +180,7 @@ def test_when_the_process_is_killed_between_two_batches_the_next_one_is_not_acce
     assert [found for found, _ in accepted(environment)] == ["evt_1"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_group_does_not_end_it_amid_a_batch(
     committer: Committer, writer: int, number: signal.Signals
 ) -> None:

@@ -70,6 +70,25 @@ def test_a_line_file_keeps_what_it_holds_and_ends_a_torn_line(tmp_path: Path) ->
     assert path.read_bytes() == b"one\ntw\nthree\n"
 
 
+def test_a_line_file_that_is_rotated_goes_on_in_a_new_one(tmp_path: Path) -> None:
+    path, moved = tmp_path / "lines", tmp_path / "lines.1"
+    file = files.LineFile(path)
+    file.append(b"one")
+    path.rename(moved)
+    file.append(b"two")
+    assert (moved.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
+    assert path.stat().st_mode & 0o777 == files.FILE_MODE
+    path.unlink()
+    # As logrotate's `create` does it.
+    path.write_bytes(b"to")
+    file.append(b"three")
+    assert path.read_bytes() == b"to\nthree\n"
+    # As its `copytruncate` does it.
+    os.truncate(path, 0)
+    file.append(b"four")
+    assert path.read_bytes() == b"four\n"
+
+
 def test_a_reader_in_another_process_sees_the_old_or_the_new_content_and_never_a_part(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.replace(path, b"a" * 200_000)

@@ -209,7 +209,7 @@ def test_without_a_count_its_time_is_just_over(listen: Listen) -> None:
     assert listen("--timeout", "50ms").finish() == (0, [], "0 requests: 0 valid, 0 invalid, 0 repeated\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_says_what_came(listen: Listen, number: int) -> None:
     receiver = listen()
     receiver.post()
@@ -241,11 +241,34 @@ def test_a_reader_that_has_gone_away_ends_it(listen: Listen) -> None:
     receiver = listen()
     assert receiver.process.stdout is not None
     receiver.process.stdout.close()
+    assert receiver.post().status_code == 200
     with pytest.raises(httpx.HTTPError):
         receiver.post()
-    assert receiver.process.wait(20) == 1
+    assert receiver.process.wait(20) == 0
     assert receiver.process.stderr is not None
     assert b"Traceback" not in receiver.process.stderr.read()
+
+
+def test_what_is_saved_is_worth_going_on_for_though_nobody_reads_what_is_shown(listen: Listen, tmp_path: Path) -> None:
+    receiver = listen("--save", str(tmp_path / "saved"), "--count", "3")
+    assert receiver.process.stdout is not None
+    receiver.process.stdout.close()
+    assert [receiver.post().status_code for _ in range(3)] == [200] * 3
+    assert receiver.process.wait(20) == 0
+    assert len((tmp_path / "saved").read_bytes().splitlines()) == 3
+
+
+def test_a_saved_file_that_is_rotated_is_begun_again_and_sighup_ends_nothing(listen: Listen, tmp_path: Path) -> None:
+    file, moved = tmp_path / "saved", tmp_path / "saved.1"
+    receiver = listen("--save", str(file), "--count", "3")
+    receiver.post()
+    file.rename(moved)
+    receiver.process.send_signal(signal.SIGHUP)
+    receiver.post()
+    receiver.process.send_signal(signal.SIGHUP)
+    receiver.post()
+    assert receiver.finish()[0] == 0
+    assert [len(path.read_bytes().splitlines()) for path in (moved, file)] == [1, 2]
 
 
 def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: Listen, tmp_path: Path) -> None:

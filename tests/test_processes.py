@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -347,6 +349,109 @@ def test_the_second_signal_ends_at_once(world: World, receive: Receive) -> None:
         drain.wait(0.3)
     drain.send_signal(signal.SIGTERM)
     assert finish(drain)[0] == 130
+
+
+def test_told_twice_to_stop_a_send_says_first_what_it_accepted(world: World, receive: Receive) -> None:
+    heard = threading.Event()
+
+    def behave(request: Request) -> bytes:
+        heard.set()
+        return hang(request)
+
+    world.add(receive(behave), "d")
+    sending = start(world, "send", "signal.promoted", "--sample", "--json")
+    assert heard.wait(20)
+    for _ in range(2):
+        sending.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    status, out, err = finish(sending)
+    event_id = json.loads(world.event_lines[0])["id"]
+    assert (status, out) == (130, "")
+    assert err.startswith(f"interrupted: {event_id} is accepted and queued")
+
+
+def test_a_send_says_that_it_has_accepted_before_anybody_answers(world: World, receive: Receive) -> None:
+    said = threading.Event()
+    world.add(receive(lambda _: answer(200) if said.wait(20) else answer(500)), "d")
+    sending = start(world, "send", "signal.promoted", "--sample")
+    assert sending.stderr is not None
+    assert sending.stderr.readline().startswith("accepted evt_")
+    said.set()
+    assert finish(sending)[0] == 0
+
+
+@pytest.mark.parametrize("command", [("drain", "--watch"), ("send", "signal.promoted", "--sample")])
+def test_what_is_in_flight_when_the_terminal_goes_away_is_recorded(
+    world: World, receive: Receive, command: tuple[str, ...]
+) -> None:
+    heard, gone = threading.Event(), threading.Event()
+
+    def behave(_: Request) -> bytes:
+        heard.set()
+        gone.wait(20)
+        return answer(200)
+
+    server = receive(behave)
+    world.add(server, "d")
+    if command[0] == "drain":
+        accept(world, 1)
+    # The first process of a session on a terminal of its own is what the kernel tells of its end.
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "arkcli", *command], {**os.environ, **world.variables})
+    assert heard.wait(20)
+    os.close(terminal)
+    # A shell tells its jobs, too.
+    os.kill(process, signal.SIGHUP)
+    gone.set()
+    _, ended = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(ended) == 130
+    server.behave = lambda _: answer(200)
+    assert ark(world, "drain")["attempted"] == 0
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP)])
+def test_a_hangup_is_no_second_signal(
+    world: World, receive: Receive, numbers: tuple[signal.Signals, signal.Signals]
+) -> None:
+    heard, told = threading.Event(), threading.Event()
+
+    def behave(_: Request) -> bytes:
+        heard.set()
+        told.wait(20)
+        return answer(200)
+
+    world.add(receive(behave), "d")
+    accept(world, 1)
+    drain = start(world, "drain", "--watch", "--json")
+    assert heard.wait(20)
+    for number in numbers:
+        drain.send_signal(number)
+        time.sleep(0.1)
+    told.set()
+    status, out, _ = finish(drain)
+    assert (status, json.loads(out)["delivered"]) == (130 if numbers[0] is signal.SIGHUP else 0, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_what_was_ignored_at_the_start_stays_ignored(world: World, receive: Receive, number: signal.Signals) -> None:
+    server = receive(200)
+    world.add(server, "d")
+    accept(world, 1)
+    heard = threading.Event()
+    server.behave = announcing(heard)
+    before = signal.signal(number, signal.SIG_IGN)
+    drain = start(world, "drain", "--watch", "--json")
+    signal.signal(number, before)
+    assert heard.wait(20)
+    drain.send_signal(number)
+    accept(world, 1)
+    while len(server.requests) < 2:
+        assert drain.poll() is None
+        assert not server.closing.wait(0.05)
+    drain.send_signal(signal.SIGTERM)
+    assert finish(drain)[0] == 0
 
 
 def test_a_send_beside_a_watching_drain_is_delivered_once_and_reported(world: World, receive: Receive) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.world import SIGNAL, TestReceiver, World
+from tests.world import SIGNAL, Request, TestReceiver, World, hang
 
 Receive = Callable[..., TestReceiver]
 ROOT = Path(__file__).parent.parent
@@ -109,7 +109,7 @@ def test_a_slow_producers_line_does_not_wait_for_others(world: World, opened: Ca
     assert stream.end() == (2, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_stops_reading_and_says_exactly_what_was_accepted(
     world: World, opened: Callable[..., Stream], crm: TestReceiver, number: signal.Signals
 ) -> None:
@@ -240,10 +240,53 @@ def test_a_reader_of_the_receipts_that_goes_away_loses_no_event(world: World, op
     stream.write(payload(1))
     stream.receipt()
     stream.stdout.close()
-    stream.write(payload(2))
+    stream.write(payload(2), b"bad", payload(4))
     stream.stdin.close()
-    assert stream.process.wait(60) == 1
-    assert numbers(world) == [1, 2]
+    assert stream.process.wait(60) == 2
+    assert numbers(world) == [1, 2, 4]
+    assert stream.process.stderr is not None
+    said = stream.process.stderr.read().decode()
+    assert "warning: nobody takes the receipts any more; the lines are accepted all the same\n" in said
+    assert "warning: line 3: $: this is not JSON" in said
+    assert (
+        "warning: standard output cannot be written (Broken pipe): accepted 3 events, those of the good lines up to "
+        "line 4, and nothing from line 5 on\n"
+    ) in said
+
+
+def test_what_goes_wrong_behind_what_was_accepted_says_both(world: World, opened: Callable[..., Stream]) -> None:
+    stream = opened()
+    stream.write(payload(1))
+    stream.receipt()
+    world.store_file.write_text("[")
+    status, (said,) = stream.end()
+    assert (status, said["error"]["code"]) == (75, "unfinished")
+    assert said["error"]["message"].startswith("accepted 1 event, those of the good lines up to line 1")
+    assert str(world.store_file) in said["error"]["message"]
+
+
+def test_told_twice_to_stop_it_names_the_last_line_that_is_accepted(
+    world: World, opened: Callable[..., Stream], crm: TestReceiver
+) -> None:
+    asked = threading.Event()
+
+    def held(request: Request) -> bytes:
+        asked.set()
+        return hang(request)
+
+    crm.behave = held
+    stream = opened()
+    stream.write(payload(1), payload(2))
+    stream.stdin.close()
+    assert asked.wait(20)
+    for _ in range(2):
+        stream.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert stream.process.wait(20) == 130
+    assert stream.process.stderr is not None
+    assert (
+        "interrupted: accepted 2 events, those of the good lines up to line 2" in stream.process.stderr.read().decode()
+    )
 
 
 def test_many_events_are_accepted_in_order_in_memory_that_does_not_grow(

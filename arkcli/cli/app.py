@@ -1,9 +1,7 @@
 """The root of the command line: finds the command, runs it, and turns what it raises into words and an exit status."""
 
 import importlib
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -17,7 +15,8 @@ from typer._click.exceptions import (
 from arkcli import __version__
 from arkcli.cli.command import App, Group
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, ExitCode, Interrupted, UsageError, of_system
+from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError, of_system
+from arkcli.streams import Unread
 
 #: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
 #: pay for what `ark drain` needs.
@@ -122,53 +121,60 @@ def run(args: Sequence[str], environment: Environment) -> int:
     options = args[: args.index("--")] if "--" in args else args
     try:
         try:
-            return _status(args, environment)
-        except BrokenPipeError:
-            raise
+            status = _status(args, environment)
+        except Unread:
+            status = ExitCode.DONE
         except OSError as error:
             raise of_system(error) from error
         except NoArgsIsHelpError as error:
             environment.stdout.write(error.message)
-            return ExitCode.DONE
+            status = ExitCode.DONE
         except ClickException as error:
             raise _usage(error) from error
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        if not error.told:
-            _tell(environment, error, as_json="--json" in options)
-        _let_go(environment)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone. What was to be done has been done or is queued; there is nobody to tell.
-        _let_go(environment)
-        return ExitCode.FAILED
+        status = _tell(environment, error, as_json="--json" in options)
+    environment.stdout.flush()
+    return _unless_lost(environment, status)
 
 
-def _status(args: Sequence[str], environment: Environment) -> int:
+def _status(args: Sequence[str], environment: Environment) -> ExitCode:
     if not args:
         environment.stdout.write(FIRST_DAY)
-        status = ExitCode.DONE
-    else:
-        status = typer.main.get_command(app).main(list(args), prog_name="ark", standalone_mode=False, obj=environment)
-    environment.stdout.flush()
-    return int(status or ExitCode.DONE)
+        return ExitCode.DONE
+    command = typer.main.get_command(app)
+    return ExitCode(command.main(list(args), prog_name="ark", standalone_mode=False, obj=environment) or ExitCode.DONE)
 
 
-def _tell(environment: Environment, error: ArkError, *, as_json: bool) -> None:
-    """Says what went wrong: as JSON if that was asked for and can be written, else in words, if these can."""
-    for form in (True, False) if as_json else (False,):
-        with suppress(OSError):
-            environment.output(as_json=form, quiet=False).error(error)
-            return
+def _tell(environment: Environment, error: ArkError, *, as_json: bool) -> ExitCode:
+    """Says what went wrong, as JSON if that is asked for and can be written, else in words; returns the exit status."""
+    if environment.accepted and not isinstance(error, NotAccepted | Interrupted):
+        error = Unfinished(f"{environment.accepted}, but {error}")
+    output = environment.output(as_json=as_json, quiet=False)
+    if not error.told:
+        output.error(error)
+    if as_json and output.lost is not None:
+        environment.output(as_json=False, quiet=False).error(error)
+    return error.exit_code
 
 
-def _let_go(environment: Environment) -> None:
-    """Writes what standard output still holds, or leaves it: else Python would try once more, and complain."""
-    try:
-        environment.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), environment.stdout.fileno())
+def _unless_lost(environment: Environment, status: ExitCode) -> ExitCode:
+    """The exit status. Where standard output did not take everything, says so, and what is accepted nevertheless.
+
+    A reader that has gone away has read what it wanted: then the status stays, and there is nothing else to say.
+    """
+    output = environment.output(as_json=False, quiet=False)
+    has_gone = isinstance(output.lost, BrokenPipeError)
+    if output.lost is None or (has_gone and not environment.accepted):
+        return status
+    accepted = f": {environment.accepted}" if environment.accepted else ""
+    error = ArkError(f"standard output cannot be written ({output.lost.strerror}){accepted}")
+    if has_gone:
+        output.warn(str(error))
+        return status
+    output.error(error)
+    return status or ExitCode.UNWRITTEN
 
 
 def _complete(before: Sequence[str], begun: str, environment: Environment) -> int:

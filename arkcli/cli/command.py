@@ -1,6 +1,5 @@
 """What every command and group of commands is made of: its help, wrong words, and what all of them take."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -103,7 +102,9 @@ def _carried(args: list[str]) -> list[str]:
 
 def purpose_of(command: Any) -> str:
     """What a command is for, in one line: the first sentence of its help."""
-    return inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+    from arkcli.cli.help import words_of
+
+    return words_of(command).split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
 
 
 class App(typer.Typer):

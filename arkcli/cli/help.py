@@ -3,6 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 _EXAMPLE: Final = "Example: "
@@ -40,11 +41,21 @@ class Page(NamedTuple):
     examples: list[str]
 
 
+def words_of(command: Any) -> str:
+    """A command's help. Where Python leaves docstrings out (`-OO`), it is read from the source."""
+    if not command.help:
+        import ast
+
+        with suppress(OSError):
+            command.help = ast.get_docstring(ast.parse(inspect.getsource(command.callback)).body[0])  # type: ignore[arg-type]
+    return inspect.cleandoc(command.help or "")
+
+
 def page_of(context: Any) -> Page:
     """What the help and the manual say of a context's command. `context` is Click's."""
     command = context.command
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context))).replace("{", "").replace("}", "")
-    paragraphs = [part.replace("\n", " ") for part in inspect.cleandoc(command.help or "").split("\n\n")]
+    paragraphs = [part.replace("\n", " ") for part in words_of(command).split("\n\n")]
     examples = [part.removeprefix(_EXAMPLE) for part in paragraphs if part.startswith(_EXAMPLE)]
     sections: dict[str, list[Row]] = {}
     for parameter in command.get_params(context):

@@ -81,7 +81,10 @@ def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
     lines = Lines(stream, LONGEST_LINE)
     with _progress(output, stream) as progress:
         for receipts in intake.accept(lines):
+            was_read = output.lost is None
             _show(output, receipts)
+            if was_read and output.lost is not None:
+                output.warn("nobody takes the receipts any more; the lines are accepted all the same")
             progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
 
 
@@ -91,7 +94,7 @@ def _refused(intake: Intake) -> str:
 
 def _show(output: Output, receipts: Sequence[Receipt]) -> None:
     output.lines(map(_to_json if output.as_json else _to_text, receipts))
-    if output.quiet and not output.as_json:
+    if output.lost is not None or (output.quiet and not output.as_json):
         # Quiet is for success.
         for receipt in receipts:
             if receipt.error is not None:

@@ -1,7 +1,7 @@
 """`ark listen`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from arkcli.cli.options import (
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
+from arkcli.streams import Unread
 from arkcli.words import counted
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def listen(
     receiver = Receiver(orders, environment.clock, report, output.note)
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in listen_on(host, port)]
-        environment.stop_on_signals(receiver.stop)
+        environment.stop_on_signals(receiver.stop, at_hangup=save is None)
         url, *others = map(url_of, listeners)
         output.result({"listening": url}, f"listening on {url}", always=True)
         if others:
@@ -202,6 +203,9 @@ def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Re
     """What is done with each request: it is kept first, then shown."""
     from arkcli.receiver import record
 
+    # What is saved is worth going on for, though nobody takes what is shown.
+    going_on = () if kept is None else (Unread,)
+
     def report(received: "Received") -> None:
         if kept is not None:
             kept.append(to_json(record.saved(received)).encode())
@@ -215,11 +219,12 @@ def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Re
             received.answer or None,
             "; ".join(_remarks(received)),
         )
-        if not verbose:
-            rows.add(document, cells)
-            return
-        body = received.request.body or b""
-        rows.add(document | record.body_of(received), cells, body.decode("utf-8", "backslashreplace"))
+        more = None
+        if verbose:
+            document |= record.body_of(received)
+            more = (received.request.body or b"").decode("utf-8", "backslashreplace")
+        with suppress(*going_on):
+            rows.add(document, cells, more)
 
     return report
 

@@ -37,11 +37,9 @@ def run(args: Sequence[str], environment: "Environment") -> bool:
         said = signing.sign(secret, body)
     elif not signing.verify(secret, body, given["signature"]):
         return False
-    try:
-        environment.output(as_json=False, quiet=False).result({}, said)
-    except OSError:
-        return False
-    return True
+    output = environment.output(as_json=False, quiet=False)
+    output.result({}, said, always=True)
+    return output.lost is None
 
 
 def parse(args: Sequence[str]) -> dict[str, str] | None:

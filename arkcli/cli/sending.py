@@ -32,19 +32,21 @@ def send_event(
 ) -> None:
     """Accepts an event, and delivers it at once unless it is only to be queued."""
     environment.stop_on_signals()
+
+    def tell(accepted: Event) -> None:
+        if len(accepted.body) > LARGE_BODY:
+            output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
+        output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
+
     try:
-        sending = events.send(environment, order, contents, now=not queue)
+        sending = events.send(environment, order, contents, tell, now=not queue)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
         return
-    accepted = sending.event
-    if len(accepted.body) > LARGE_BODY:
-        output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
-    output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
     status = _exit_code(sending, {found.name for found in receivers if found.paused}, queued=queue)
     output.result(
-        {"event": _event_json(accepted), "deliveries": [_report_json(report) for report in sending.reports]},
+        {"event": _event_json(sending.event), "deliveries": [_report_json(report) for report in sending.reports]},
         Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
         # Quiet is for success.
         always=status is not ExitCode.DONE,

@@ -128,6 +128,12 @@ def test_json_has_no_colours(world: World) -> None:
     assert (result.status, "\x1b" in result.out) == (0, False)
 
 
+def test_help_is_the_same_where_python_leaves_docstrings_out() -> None:
+    code = "from tests.cli.test_help import PAGES; print([page for page, _ in PAGES.values()])"
+    said = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == f"{[page for page, _ in PAGES.values()]}\n"
+
+
 def test_help_costs_nothing_to_draw_with() -> None:
     code = "import sys; from arkcli.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)

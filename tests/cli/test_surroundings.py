@@ -12,6 +12,7 @@ from arkcli.cli.app import run
 from tests.test_docs import surroundings
 from tests.world import World
 
+FULL = b"error: standard output cannot be written (No space left on device)\n"
 ODD = os.fsdecode(b"odd\xff")
 
 
@@ -35,14 +36,33 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark send signal.promoted --sample --queue >&-", 0, b"accepted evt_"),
         ("ark send signal.promoted --queue <&-", 2, b"error: $: this is not JSON: it is empty"),
         ("ark dest show nobody 2>&-", 2, b""),
-        ("ark config path > /dev/full", 1, b"error: No space left on device\n"),
-        ("ark config path --json > /dev/full", 1, b"error: No space left on device\n"),
-        ("ark queue --json > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark config path > /dev/full", 74, FULL),
+        ("ark config path --json > /dev/full", 74, FULL),
+        ("ark queue --json > /dev/full", 74, FULL),
         ("ark dest show nobody --json > /dev/full", 2, b"error: there is no destination"),
-        ("ark sign --secret s < /dev/null > /dev/full", 1, b"error: No space left on device\n"),
-        ("ark > /dev/full", 1, b"error: No space left on device\n"),
-        ("ark --version > /dev/full", 1, b"error: No space left on device\n"),
+        ("ark sign --secret s < /dev/null > /dev/full", 74, FULL),
+        ("ark > /dev/full", 74, FULL),
+        ("ark --version > /dev/full", 74, FULL),
         ("ark log | true", 0, b""),
+        ("ark dest pause crm > /dev/full", 74, b"paused crm\n" + FULL),
+        ("ark dest pause crm --json > /dev/full", 74, b"paused crm\n" + FULL),
+        ("ark dest add https://b.example/ --no-ping > /dev/full", 74, b"added b.example"),
+        ("ark secret rotate --reveal > /dev/full", 74, FULL),
+        ("ark drain > /dev/full", 74, b"attempted 0 in "),
+        ("ark send signal.promoted --sample --queue --json > /dev/full", 74, FULL[:-1] + b": evt_"),
+        (
+            "ark send signal.promoted --sample --queue --json | true",
+            0,
+            b"warning: standard output cannot be written (Bro",
+        ),
+        ("ark send signal.promoted --sample --queue 2> /dev/full | true", 0, b""),
+        (
+            "echo '{}' | ark send signal.promoted --no-validate --ndjson --queue > /dev/full",
+            74,
+            b"up to line 1, and no",
+        ),
+        ("ark dest pause crm --json | true", 0, b""),
+        ("ark dest show nobody --json | true", 2, b"error: there is no destination"),
         ("ark log -n 99999999999999999999", 2, b"is not in the range"),
         ("ark queue list -n 99999999999999999999", 2, b"is not in the range"),
         (f"ark queue list -n {sys.maxsize}; ark log -n {sys.maxsize}", 0, b""),
@@ -79,6 +99,81 @@ def test_nothing_that_surrounds_a_run_is_a_traceback(
     (tmp_path / "d").mkdir()
     done = shell(world, tmp_path, f"set -o pipefail; {command}")
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+
+
+def test_a_secret_that_could_not_be_written_is_not_shown_elsewhere(world: World, tmp_path: Path) -> None:
+    world.ark("secret", "set", stdin=b"correct horse battery staple")
+    done = shell(world, tmp_path, "ark secret show --reveal > /dev/full")
+    assert (done.returncode, done.stderr) == (74, FULL)
+
+
+@pytest.mark.parametrize("command", ["ark queue list", "ark queue list --json", "ark log", "ark log --json"])
+def test_a_list_that_nobody_reads_to_its_end_ends_early_without_a_word(
+    world: World, tmp_path: Path, command: str
+) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    line = b'{"signal":{"id":"sig_1","signal_name":"x","source":"news"}}\n'
+    world.ark("send", "signal.promoted", "--ndjson", "--queue", stdin=3_000 * line)
+    done = shell(world, tmp_path, f"set -o pipefail; {command} | head -c 1")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_pipe_that_somebody_made_non_blocking_takes_everything(world: World) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    script = "import time; time.sleep(0.5); import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=reading, stdout=subprocess.PIPE) as reader:
+        os.close(reading)
+        command = [sys.executable, "-m", "arkcli", "send", "signal.promoted", "--sample", "--dry-run", "--json"]
+        big = ["--set", f"signal.description={'x' * 100_000}", "--url", "https://example.com/", "--header", "a: b"]
+        done = subprocess.run([*command, *big], stdout=writing, env={**os.environ, "ARK_SECRET": "s"}, check=False)
+        os.close(writing)
+        assert reader.stdout is not None
+        assert (done.returncode, reader.stdout.read()[-2:]) == (0, b"}\n")
+
+
+@pytest.mark.parametrize("room", range(16_000, 46_000, 6_000))
+def test_too_little_memory_is_told_in_one_line(world: World, tmp_path: Path, room: int) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    done = shell(world, tmp_path, f"ulimit -v {room}; ark send signal.promoted --sample")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"error: not enough memory\n")
+    assert world.event_lines == []
+
+
+SHORT = """
+import resource, sys
+from arkcli.environment import Environment
+
+def shorten(*_):
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, resource.RLIM_INFINITY))
+    return SHORTAGE
+
+Environment.wire = shorten
+from arkcli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "shortage", "said"),
+    [
+        ("1 << 20", "bytes(1 << 30)", b"not enough memory"),
+        # What is short of memory may well complain of something else.
+        ("1 << 20", "__import__('nowhere')", b"not enough memory"),
+        ("-1", "(f := lambda: f())()", b"something is nested too deep"),
+    ],
+)
+@pytest.mark.parametrize("form", ["--json", "--quiet"])
+def test_what_runs_short_after_an_event_was_accepted_says_that_it_was(
+    world: World, limit: str, shortage: str, said: bytes, form: str
+) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    code = SHORT.replace("(LIMIT", f"({limit}").replace("SHORTAGE", shortage)
+    args = [sys.executable, "-c", code, "send", "signal.promoted", "--sample", form]
+    done = subprocess.run(args, env={**os.environ, **world.variables}, capture_output=True, check=False)
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"error: " + said + b"; evt_")
+    assert len(world.event_lines) == 1
 
 
 @pytest.mark.parametrize(
