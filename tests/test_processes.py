@@ -283,6 +283,19 @@ def test_a_log_that_is_followed_ends_amid_its_first_listing(world: World, receiv
     assert out.count("\n") < 1_000
 
 
+def test_a_log_whose_reader_has_gone_ends_early_without_a_word(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    accept(world, 1_000)
+    ark(world, "drain")
+    log = start(world, "log", "-f")
+    assert log.stdout is not None
+    log.stdout.read(1)
+    log.stdout.close()
+    assert log.stderr is not None
+    with log.stderr:
+        assert (log.wait(20), log.stderr.read()) == (0, "")
+
+
 def test_a_log_that_is_followed_goes_on_while_destinations_come_and_go(world: World, receive: Receive) -> None:
     for name in ("a", "b"):
         world.add(receive(200), name)

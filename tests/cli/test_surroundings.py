@@ -107,7 +107,7 @@ def test_a_secret_that_could_not_be_written_is_not_shown_elsewhere(world: World,
     assert (done.returncode, done.stderr) == (74, FULL)
 
 
-@pytest.mark.parametrize("command", ["ark queue list", "ark queue list --json", "ark log", "ark log --json"])
+@pytest.mark.parametrize("command", ["ark queue list", "ark queue list --json"])
 def test_a_list_that_nobody_reads_to_its_end_ends_early_without_a_word(
     world: World, tmp_path: Path, command: str
 ) -> None:
