@@ -23,7 +23,7 @@ def verify(
     context: typer.Context,
     file: File = None,
     signature: Annotated[
-        str, typer.Option("--signature", "-s", help="The signature header's value, or the whole header line.")
+        str, typer.Option("--signature", "-s", help="The signature header's value, or whole header lines.")
     ] = ...,  # type: ignore[assignment] # typer's way to say that it is required
     secret: SecretText = None,
     secret_file: SecretFile = None,

@@ -6,6 +6,8 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +20,7 @@ LOOKS: Final = Looks()
 _RAW: Final = "check the raw bytes, before anything parses them (docs/receivers.md shows how)"
 _BOM: Final = b"\xef\xbb\xbf"
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[^\r\n]*)?\r\n")
+_ABOVE_FFFF: Final = re.compile("[\U00010000-\U0010ffff]")
 _BUFFER: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"Buffer"')
 #: A string, its end too where it has one: so nothing is looked at twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
@@ -158,10 +161,8 @@ def _url_decoded(body: bytes) -> Iterator[bytes]:
     "the body is in base64, as API gateways hand it to a function: decode it first (isBase64Encoded says so)",
 )
 def _from_base64(body: bytes) -> Iterator[bytes]:
-    try:
+    with suppress(binascii.Error):
         yield base64.b64decode(b"".join(body.split()), validate=True)
-    except binascii.Error:
-        return
 
 
 @RULES.rule(
@@ -170,10 +171,8 @@ def _from_base64(body: bytes) -> Iterator[bytes]:
 )
 def _unquoted(body: bytes) -> Iterator[bytes]:
     if body.lstrip().startswith(b'"'):
-        try:
+        with suppress(ValueError, AttributeError, RecursionError):
             yield json.loads(body).encode()
-        except (ValueError, AttributeError, RecursionError):
-            return
 
 
 @RULES.rule(
@@ -200,32 +199,33 @@ def _from_buffer(body: bytes) -> Iterator[bytes]:
 def _from_repr(body: bytes) -> Iterator[bytes]:
     if body.lstrip()[:2] not in (b"b'", b'b"', b"{'"):
         return
-    found = _literal(body)
-    if isinstance(found, bytes):
-        yield found
-    elif found is not None:
-        yield from respelled(json.dumps(found).encode())
-
-
-def _literal(body: bytes) -> Any:
-    try:
+    with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         found = ast.literal_eval(body.decode().strip())
-        json.dumps(None if isinstance(found, bytes) else found)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
-    return found
+        yield from [found] if isinstance(found, bytes) else respelled(json.dumps(found).encode())
+
+
+def _recoded(body: bytes, reads: str, writes: str) -> Iterator[bytes]:
+    """The body's text, read in each of these charsets and written in each of those, with ? for what they lack."""
+    for read, write in product(reads.split(), writes.split()):
+        with suppress(UnicodeError):
+            text = body.decode(read)
+            # For a character above U+FFFF .NET writes two ?, all others one.
+            yield from (form.encode(write, "replace") for form in (text, _ABOVE_FFFF.sub("??", text)))
 
 
 @RULES.rule(
-    "utf-16",
-    "the body is UTF-16: PowerShell's > and `Save as Unicode` write that; save it as UTF-8, or as bytes",
+    "utf-16", "the body is UTF-16: PowerShell's > and `Save as Unicode` write that; save it as UTF-8, or as bytes"
 )
 def _from_utf_16(body: bytes) -> Iterator[bytes]:
-    for codec in ("utf-16", "utf-16-le", "utf-16-be"):
-        try:
-            yield body.decode(codec).encode()
-        except UnicodeError:
-            continue
+    return _recoded(body, "utf-16 utf-16-le utf-16-be", "utf-8")
+
+
+@RULES.rule(
+    "hashed-as-ascii",
+    "the body was hashed as ASCII, with ? for all else (.NET's Encoding.ASCII, Java's US_ASCII): hash its UTF-8 bytes",
+)
+def _as_ascii(body: bytes) -> Iterator[bytes]:
+    return _recoded(body, "utf-8", "ascii")
 
 
 @RULES.rule(
@@ -234,26 +234,34 @@ def _from_utf_16(body: bytes) -> Iterator[bytes]:
     " bytes, or decode it as UTF-8",
 )
 def _encoded_once(body: bytes) -> Iterator[bytes]:
-    if not body.isascii():
-        for codec in ("latin-1", "cp1252"):
-            try:
-                yield body.decode().encode(codec)
-            except UnicodeError:
-                continue
+    for found in _recoded(body, "utf-8", "latin-1 cp1252"):
+        with suppress(UnicodeError):
+            yield found.decode().encode()
+
+
+@RULES.rule(
+    "hashed-as-latin-1",
+    "the body was hashed as Latin-1 or Windows-1252 (.NET's Encoding.Latin1, Java's ISO_8859_1, Node's 'latin1' and"
+    " 'binary'): hash its UTF-8 bytes",
+)
+def _as_latin_1(body: bytes) -> Iterator[bytes]:
+    yield from _recoded(body, "utf-8", "latin-1 cp1252")
+    # Node keeps the lower half of each 16 bits.
+    yield from (wide[::2] for wide in _recoded(body, "utf-8", "utf-16-le"))
 
 
 @RULES.rule(
     "latin-1",
-    "the body is in Latin-1 (or Windows-1252), and what was signed is UTF-8: keep the bytes as they came, or save as"
-    " UTF-8",
+    "the body is in Latin-1 (or Windows-1252), or was taken for it where it was signed, and what was signed is that"
+    " text in UTF-8: keep the bytes as they came, or read them as UTF-8",
 )
 def _from_latin_1(body: bytes) -> Iterator[bytes]:
-    if not body.isascii():
-        for codec in ("latin-1", "cp1252"):
-            try:
-                yield body.decode(codec).encode()
-            except UnicodeError:
-                continue
+    return _recoded(body, "latin-1 cp1252", "utf-8")
+
+
+@RULES.rule("hashed-as-utf-16", "the body was hashed as UTF-16 (.NET's Encoding.Unicode): hash its UTF-8 bytes")
+def _as_utf_16(body: bytes) -> Iterator[bytes]:
+    return _recoded(body, "utf-8", "utf-16-le utf-16-be utf-16")
 
 
 @RULES.rule(

@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from arkcli.explain.rules import Looks, Rules
+from arkcli.explain.rules import Look, Looks, Rules
 from arkcli.signing import SIGNATURE_HEADER
 
 RULES: Final = Rules()
@@ -69,10 +70,8 @@ def _base64(secret: bytes) -> Iterator[bytes]:
     yield from (base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"="))
     bare = secret.removeprefix(b"whsec_")
     for alphabet in (b"+/", b"-_"):
-        try:
+        with suppress(binascii.Error):
             yield base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=alphabet, validate=True)
-        except binascii.Error:
-            continue
 
 
 @RULES.rule(
@@ -82,10 +81,8 @@ def _base64(secret: bytes) -> Iterator[bytes]:
 )
 def _hex(secret: bytes) -> Iterator[bytes]:
     yield from (secret.hex().encode(), secret.hex().upper().encode())
-    try:
+    with suppress(binascii.Error):
         yield binascii.unhexlify(secret)
-    except binascii.Error:
-        return
 
 
 @RULES.rule(
@@ -203,3 +200,41 @@ DIGESTS: Final = (
         lambda key, body: sha256(key, hashlib.sha256(body).digest()),
     ),
 )
+
+
+_HEX: Final = r"[0-9a-f]{64}\b"
+_BASE64: Final = r"[a-z0-9+/]{43}="
+#: Other senders' schemes: the form of the header, and what its HMAC-SHA256 is of.
+SCHEMES: Final = (
+    ("Stripe", rf"\bt=\d+,\s*v\d={_HEX}", "time.body"),
+    ("Paddle", rf"\bts=\d+;h1={_HEX}", "time:body"),
+    ("Slack", rf"\bv0={_HEX}", "v0:time:body"),
+    ("Standard Webhooks", rf"\bv1,{_BASE64}", "id.time.body"),
+    ("GitHub", rf"\bx-hub-signature-256:\s*sha256={_HEX}", "body"),
+    ("Twitch", rf"\btwitch-eventsub-message-signature:\s*sha256={_HEX}", "idtimebody"),
+    ("Shopify", rf"\bx-shopify-hmac-sha256:\s*{_BASE64}", "body"),
+)
+#: Where headers hold what may be signed beside the body.
+_PARTS: Final = {"time": r"(?:\bts?=|\btimestamp:\s*)([^\s,;]+)", "id": r"\b(?:webhook|svix|message)-id:\s*([^\s,;]+)"}
+
+
+def schemes(headers: str) -> tuple[list[Digest], list[Look]]:
+    """How the sender of such headers (a value, or lines) signs, and what to tell where that does not fit."""
+    found = next((scheme for scheme in SCHEMES if re.search(scheme[1], headers, re.IGNORECASE)), None)
+    if found is None:
+        return [], []
+    name, _, signs = found
+    parts = {part: re.search(where, headers, re.IGNORECASE) for part, where in _PARTS.items() if part in signs}
+    held = {part: match[1].encode("utf-8", "replace") for part, match in parts.items() if match}
+
+    def make(key: bytes, body: bytes) -> bytes:
+        pieces = re.split("(time|id|body)", signs)
+        return sha256(key, b"".join({**held, "body": body}.get(piece, piece.encode()) for piece in pieces))
+
+    missing = " and ".join(part for part in parts if part not in held)
+    lacks = f"; give the header lines of the {missing}, too, and it is checked" if missing else ", but does not fit so"
+    kind = f"the signature is of {name}'s kind, an HMAC-SHA256 of `{signs}`"
+    ours = f"{SIGNATURE_HEADER} is that of the body alone, in hex"
+    cause = name.lower().replace(" ", "-")
+    fits = Digest(f"signed-as-{cause}", f"{kind}, and fits so. {ours}", make)
+    return [fits] if not missing else [], [Look(f"looks-like-{cause}", f"{kind}{lacks}. {ours}", bool)]

@@ -73,4 +73,5 @@ def undone(rules: Iterable[Rule], start: Iterable[Try]) -> Iterator[Try]:
     for before in start:
         for rule in rules:
             if rule not in before.why:
-                yield from (Try(value, (*before.why, rule)) for value in rule.undo(before.value))
+                changed = (value for value in rule.undo(before.value) if value != before.value)
+                yield from (Try(value, (*before.why, rule)) for value in changed)

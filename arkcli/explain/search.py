@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from arkcli.explain import bodies, keys, signatures
 from arkcli.explain.keys import Digest
-from arkcli.explain.rules import Rule, Try, undone
+from arkcli.explain.rules import Look, Rule, Try, undone
 from arkcli.explain.signatures import Claim
 from arkcli.explain.spellings import differences
 from arkcli.signing import Secret
@@ -42,24 +42,23 @@ def explain(
 ) -> Explanation | None:
     """Why a signature does not belong to a body under any of the secrets. None when nothing that is known fits.
 
-    `signature` is the header's value or the whole line, as it came. `others` are secrets that are known from elsewhere,
+    `signature` is the header's value or whole lines of headers, as it came. `others` are secrets known from elsewhere,
     by where they stand (`the store's secret`): should one of them fit, that is named. No secret and no signature is
     ever in the text. It takes a second at most on a usual machine; a body above LARGEST is not looked into.
     """
     if len(body) > LARGEST:
         said = f"The body has more than {LARGEST:,} bytes: no such body is ever sent, and it was not looked into"
         return Explanation("body-too-large", said)
-    found = _search(body, signatures.claims(signature), secrets, others or {})
-    return found or _seen(body, signature, secrets)
+    theirs, looks = keys.schemes(signature)
+    found = _search(body, signatures.claims(signature), list(_given(secrets, others or {})), theirs)
+    return found or _seen(body, signature, secrets, looks)
 
 
-def _search(
-    body: bytes, claims: Sequence[Claim], secrets: Sequence[Secret], others: Mapping[str, Secret]
-) -> Explanation | None:
+def _search(body: bytes, claims: Sequence[Claim], given: Sequence[Try], theirs: Sequence[Digest]) -> Explanation | None:
     if not claims:
         return None
     work = _WORK
-    for changed, used, made in _candidates(body, list(_given(secrets, others))):
+    for changed, used, made in _candidates(body, given, theirs):
         work -= len(changed.value) * sum(rule.dear for rule in changed.why)
         for key, digest in product(used, made):
             work -= len(changed.value) + _ONE_TRY
@@ -68,7 +67,7 @@ def _search(
             found = digest.make(key.value, changed.value)
             for claim in claims:
                 if hmac.compare_digest(claim.digest, found):
-                    return _told(body, changed, (*key.why, *claim.why), digest)
+                    return _told(body, changed, (*key.why, *(() if digest in theirs else claim.why)), digest)
     return None
 
 
@@ -81,22 +80,24 @@ def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[
         yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),))
 
 
-def _candidates(body: bytes, given: Sequence[Try]) -> Iterator[tuple[Try, Sequence[Try], Sequence[Digest]]]:
+def _candidates(
+    body: bytes, given: Sequence[Try], theirs: Sequence[Digest]
+) -> Iterator[tuple[Try, Sequence[Try], Sequence[Digest]]]:
     """What may have been signed, with the keys and digests to try: first one thing gone wrong, then two."""
     as_it_is = [Try(body)]
+    digests = (*theirs, *keys.DIGESTS)
     changed_keys = [found for found in undone(keys.RULES, given) if found.value]
-    every_digest = (_AGREED, *keys.DIGESTS)
 
     def changed() -> Iterator[Try]:
         return _each_once(undone(bodies.RULES, as_it_is))
 
     stages: Iterable[tuple[Iterator[Try], Sequence[Try], Sequence[Digest]]] = (
-        (iter(as_it_is), given, every_digest),
+        (iter(as_it_is), given, (*theirs, _AGREED, *keys.DIGESTS)),
         (iter(as_it_is), changed_keys, (_AGREED,)),
         (changed(), given, (_AGREED,)),
         (changed(), changed_keys, (_AGREED,)),
-        (changed(), given, keys.DIGESTS),
-        (iter(as_it_is), changed_keys, keys.DIGESTS),
+        (changed(), given, digests),
+        (iter(as_it_is), changed_keys, digests),
         (_each_once(undone(bodies.RULES, changed())), given, (_AGREED,)),
     )
     for bodies_now, keys_now, digests_now in stages:
@@ -121,9 +122,10 @@ def _told(body: bytes, changed: Try, others: Sequence[Rule], digest: Digest) -> 
     return Explanation("+".join(told), ".\n".join(map(_sentence, told.values())))
 
 
-def _seen(body: bytes, signature: str, secrets: Sequence[Secret]) -> Explanation | None:
+def _seen(body: bytes, signature: str, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
     text = signature.encode("utf-8", "replace")
     seen = chain(
+        looks,
         signatures.LOOKS.that_see(text),
         *(keys.LOOKS.that_see(secret.reveal()) for secret in secrets),
         bodies.LOOKS.that_see(body),

@@ -62,9 +62,7 @@ def _without_prefix(text: bytes) -> Iterator[bytes]:
     "several signatures stand in one text, and one of them fits: compare them one by one",
 )
 def _one_of_several(text: bytes) -> Iterator[bytes]:
-    parts = [part for part in re.split(rb"[,;\s]+", text.strip()) if part]
-    if len(parts) > 1:
-        yield from parts[:8]
+    yield from [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)][:8]
 
 
 @RULES.rule(

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import accumulate, product
 from typing import Any, Final
 
@@ -12,9 +12,10 @@ _NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}]+')
 #: What recurs into a value must not meet Python's limit.
 _DEEPEST: Final = 100
 _STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
-#: Strings without any of these are spelled in one way only.
-_SPELLED_VARIOUSLY: Final = re.compile(r"[\\/<>&\x7f-\U0010ffff]")
-_HTML: Final = re.compile("[<>&\u2028\u2029]")
+#: The escapes that are not \\uXXXX.
+_SHORT: Final = {**{character: json.dumps(character)[1:-1] for character in '"\\\b\f\n\r\t'}, "/": r"\/"}
+#: How many ways to write strings are tried in other layouts than the compact one.
+_LAID_OUT: Final = 7
 #: Numbers travel through json as strings that begin with this, so that their spelling stays.
 _NUMBER: Final = "\ufdd0"
 
@@ -90,27 +91,37 @@ LAYOUTS: Final[dict[str, Callable[[list[str]], str]]] = {
 # Strings: which characters are written as escapes.
 
 
-def _as_it_is(token: str) -> str:
-    return token
+def _escaping(lower: str, upper: str = "\0") -> Callable[[str], str]:
+    """Writes strings as JSON.stringify does, but escapes more characters: in lower or in upper case's hex digits."""
+    escaped = re.compile(rf'["\\\x00-\x1f\ud800-\udfff{lower}{upper}]')
+
+    @lru_cache(4096)
+    def escape(character: str) -> str:
+        is_upper = re.match(f"[{upper}]", character)
+        if character in _SHORT and not (is_upper and character == '"'):
+            return _SHORT[character]
+        digits = character.encode("utf-16-be", "surrogatepass").hex()
+        return re.sub("....", r"\\u\g<0>", digits.upper() if is_upper else digits)
+
+    return lambda token: f'"{escaped.sub(lambda found: escape(found[0]), json.loads(token))}"'
 
 
-def _raw(token: str) -> str:
-    return json.dumps(json.loads(token), ensure_ascii=False)
-
-
-def _ascii(token: str) -> str:
-    return json.dumps(json.loads(token))
-
-
-def _with_slashes(spell: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda token: spell(token).replace("/", r"\/")
-
-
-def _for_html(token: str) -> str:
-    return _HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", _raw(token))
-
-
-_STRINGS: Final = (_as_it_is, _raw, _ascii, _with_slashes(_ascii), _with_slashes(_raw), _for_html)
+#: By who writes them so, the most likely first.
+STRINGS: Final[dict[str, Callable[[str], str]]] = {
+    "JavaScript": _escaping(""),
+    "Python": _escaping("\x7f-\U0010ffff"),
+    "PHP": _escaping("/\x80-\U0010ffff"),
+    "Swift": _escaping("/"),
+    "Go and Rails": _escaping("<>&\u2028\u2029"),
+    "System.Text.Json (.NET)": _escaping("", "\0-\x1f\"&'+<>`\x7f-\U0010ffff"),
+    "Symfony and Laravel (PHP)": _escaping("/\x80-\U0010ffff", "\"&'<>"),
+    "Gson (Java)": _escaping("<>&='\u2028\u2029"),
+    "PHP with JSON_UNESCAPED_UNICODE": _escaping("/\u2028\u2029"),
+    "Go without SetEscapeHTML": _escaping("\u2028\u2029"),
+    "Jackson (Java) with ESCAPE_NON_ASCII": _escaping("", "\0-\x1f\x80-\U0010ffff"),
+    "Jackson (Java)": _escaping("", "\0-\x1f"),
+    ".NET's UnsafeRelaxedJsonEscaping": _escaping("", "\0-\x1f\x7f-\xa0\u2028-\u202f\u3000\U00010000-\U0010ffff"),
+}
 
 
 # Keys: in which order they stand.
@@ -140,8 +151,13 @@ def respelled(body: bytes) -> Iterator[bytes]:
     if tree is None:
         return
     text = body.decode()
-    strings = [cache(spell) for spell in (_STRINGS if _SPELLED_VARIOUSLY.search(text) else (_as_it_is,))]
+    used = json.dumps("".join({char for token in _strings_of(text) for char in json.loads(token)}))
+    # One of those that write alike all that is used here.
+    different = {spell(used): spell for spell in STRINGS.values()}.values()
+    strings: list[Callable[[str], str]] = [*([str] if "\\" in text else []), *map(cache, different)]
     for lay_out, tokens, spell in product(LAYOUTS.values(), _orders(text, tree), strings):
+        if lay_out is not _compact and spell in strings[_LAID_OUT:]:
+            continue
         spelled = [spell(token) if token[0] == '"' else token for token in tokens]
         try:
             yield lay_out(spelled).encode()
@@ -187,10 +203,15 @@ def differences(body: bytes, signed: bytes) -> str:
         told.append(f"it is {layout_of(here)} here and was {layout_of(there)} when it was signed")
     if json.dumps(parsed(body)) != json.dumps(parsed(signed)):
         told.append("its keys stand in another order")
-    for mark, what in (("\\u", "\\u escapes"), ("\\/", "slashes written \\/")):
-        if (mark in here) != (mark in there):
-            told.append(f"it has {what} {'here only' if mark in here else 'in what was signed only'}")
+    strings = _strings_of(there)
+    written = (name for name, spell in STRINGS.items() if strings == set(map(spell, strings)))
+    if not strings <= _strings_of(here) and (name := next(written, None)):
+        told.append(f"what was signed has its strings as {name} writes them")
     return "; ".join(told) or "its characters are escaped in another way"
+
+
+def _strings_of(text: str) -> set[str]:
+    return {token for token in _TOKEN.findall(text) if token[0] == '"'}
 
 
 def layout_of(text: str) -> str:

@@ -56,6 +56,11 @@ SPOILED = [
     ("url-encoded", "python3", "python3 -c 'import sys,urllib.parse as u; print(u.quote(sys.stdin.read()), end=\"\")'"),
 ]
 
+NODE_HMAC = (
+    'node -e \'process.stdout.write(crypto.createHmac("sha256", process.env.SECRET)'
+    '.update(fs.readFileSync(0).toString(), {}).digest("hex"))\''
+)
+
 #: cause, the tools it needs, and the shell command that makes a signature of standard input in a way that is not ours.
 MISSIGNED = [
     ("signature-base64", "openssl", "openssl dgst -sha256 -hmac $SECRET -binary | openssl base64 -A"),
@@ -71,7 +76,24 @@ MISSIGNED = [
     ("json-reserialised+newline-lost", "jq", "jq . | ark sign"),
     ("json-numbers", "sed", "sed 's/:92,/:92.0,/' | ark sign"),
     ("signature-cut-off", "head", "ark sign | head -c 60"),
-    ("another-header", "bash", 'printf "X-Hub-Signature-256: sha256=%s" "$(ark sign)"'),
+    ("another-header", "bash", 'printf "X-Signature: sha256=%s" "$(ark sign)"'),
+    ("signed-as-github", "bash", 'printf "X-Hub-Signature-256: sha256=%s" "$(ark sign)"'),
+    ("signed-as-stripe", "bash", 'printf "t=17,v1=%s" "$( (printf 17.; cat) | ark sign)"'),
+    (
+        "signed-as-standard-webhooks",
+        "openssl",
+        'printf "webhook-id: m\nwebhook-timestamp: 17\nwebhook-signature: v1,"; (printf m.17.; cat) |'
+        " openssl dgst -sha256 -hmac $SECRET -binary | openssl base64 -A",
+    ),
+    ("hashed-as-ascii", "perl", 'perl -MEncode -0777 -pe \'$_ = encode("ascii", decode("UTF-8", $_))\' | ark sign'),
+    ("hashed-as-latin-1", "node", NODE_HMAC.format('"latin1"')),
+    ("hashed-as-utf-16", "node", NODE_HMAC.format('"utf16le"')),
+    ("hashed-as-utf-16", "iconv", "iconv -f UTF-8 -t UTF-16 | ark sign"),
+    (
+        "json-reserialised",
+        "perl",
+        "perl -MJSON::PP -0777 -e 'print JSON::PP->new->canonical->ascii->encode(decode_json(<>))' | ark sign",
+    ),
 ]
 
 

@@ -38,6 +38,28 @@ def cause(body: bytes, signature: str, *secrets: bytes) -> str | None:
     return found and found.cause
 
 
+#: With what one charset has and another lacks.
+TEXT = '{"event":"ping","text":"Zoë € 日本 🚀"}'
+
+#: What every platform's JSON writes in its own way. Here ␡ is U+007F, and ␤ is U+2028.
+WRITTEN = "</a> \"&'+=`␡é␤🚀\x1f\n"
+#: Whose JSON it is, and what it makes of that, as its documentation or its source has it.
+ESCAPED = {
+    "JavaScript": r"""</a> \"&'+=`␡é␤🚀\u001f\n""",
+    "Python": r"""</a> \"&'+=`\u007f\u00e9\u2028\ud83d\ude80\u001f\n""",
+    "PHP": r"""<\/a> \"&'+=`␡\u00e9\u2028\ud83d\ude80\u001f\n""",
+    "PHP with JSON_UNESCAPED_UNICODE": r"""<\/a> \"&'+=`␡é\u2028🚀\u001f\n""",
+    "Swift": r"""<\/a> \"&'+=`␡é␤🚀\u001f\n""",
+    "Go and Rails": r"""\u003c/a\u003e \"\u0026'+=`␡é\u2028🚀\u001f\n""",
+    "Go without SetEscapeHTML": r"""</a> \"&'+=`␡é\u2028🚀\u001f\n""",
+    "System.Text.Json (.NET)": r"\u003C/a\u003E \u0022\u0026\u0027\u002B=\u0060\u007F\u00E9\u2028\uD83D\uDE80\u001F\n",
+    ".NET's UnsafeRelaxedJsonEscaping": r"""</a> \"&'+=`\u007Fé\u2028\uD83D\uDE80\u001F\n""",
+    "Symfony and Laravel (PHP)": r"""\u003C\/a\u003E \u0022\u0026\u0027+=`␡\u00e9\u2028\ud83d\ude80\u001f\n""",
+    "Gson (Java)": r"""\u003c/a\u003e \"\u0026\u0027+\u003d`␡é\u2028🚀\u001f\n""",
+    "Jackson (Java)": r"""</a> \"&'+=`␡é␤🚀\u001F\n""",
+    "Jackson (Java) with ESCAPE_NON_ASCII": r"""</a> \"&'+=`␡\u00E9\u2028\uD83D\uDE80\u001F\n""",
+}
+
 #: cause, the body that was signed, the body that came out of it.
 CHANGED_BODIES = [
     ("newline-added", BODY, BODY + b"\n"),
@@ -77,6 +99,15 @@ CHANGED_BODIES = [
     ("encoded-twice", '{"a":"€"}'.encode(), '{"a":"€"}'.encode().decode("cp1252").encode()),
     ("latin-1", '{"a":"Zoë"}'.encode(), '{"a":"Zoë"}'.encode("latin-1")),
     ("latin-1", '{"a":"€"}'.encode(), '{"a":"€"}'.encode("cp1252")),
+    ("latin-1", TEXT.encode().decode("latin-1").encode(), TEXT.encode()),
+    ("hashed-as-ascii", TEXT.encode("ascii", "replace"), TEXT.encode()),
+    ("hashed-as-ascii", TEXT.replace("🚀", "??").encode("ascii", "replace"), TEXT.encode()),
+    ("hashed-as-latin-1", TEXT.encode("latin-1", "replace"), TEXT.encode()),
+    ("hashed-as-latin-1", TEXT.replace("🚀", "??").encode("latin-1", "replace"), TEXT.encode()),
+    ("hashed-as-latin-1", TEXT.encode("cp1252", "replace"), TEXT.encode()),
+    ("hashed-as-latin-1", TEXT.encode("utf-16-le")[::2], TEXT.encode()),
+    *(("hashed-as-utf-16", BODY.decode().encode(codec), BODY) for codec in ("utf-16", "utf-16-le", "utf-16-be")),
+    ("hashed-as-utf-16", b'{"a":1}'.decode().encode("utf-16-le"), b'{"a":1}'),
     *(
         ("json-reserialised", signed, body)
         for signed, body in (
@@ -145,6 +176,33 @@ CHANGED_KEYS = [
     ("secret-encoding", "schlüssel".encode(), "schlüssel".encode("latin-1")),
 ]
 
+#: Header lines as each sender writes them (BODY is signed with KEY), and what is signed.
+SCHEMES = {
+    "stripe": ("t=1700000000,v1={hex}", b"1700000000.%b"),
+    "paddle": ("Paddle-Signature: ts=1700000000;h1={hex}", b"1700000000:%b"),
+    "slack": ("X-Slack-Signature: v0={hex}\nX-Slack-Request-Timestamp: 1700000000", b"v0:1700000000:%b"),
+    "standard-webhooks": (
+        "webhook-id: msg_1\nwebhook-timestamp: 1700000000\nwebhook-signature: v1,{base64} v1,{other}",
+        b"msg_1.1700000000.%b",
+    ),
+    "github": ("X-Hub-Signature-256: sha256={hex}", b"%b"),
+    "twitch": (
+        "Twitch-Eventsub-Message-Id: e-1\nTwitch-Eventsub-Message-Timestamp: 2026-01-01T00:00:00.5Z\n"
+        "Twitch-Eventsub-Message-Signature: sha256={hex}",
+        b"e-12026-01-01T00:00:00.5Z%b",
+    ),
+    "shopify": ("X-Shopify-Hmac-Sha256: {base64}", b"%b"),
+}
+
+
+def signed_as(name: str, key: bytes = KEY, body: bytes = BODY) -> str:
+    form, signs = SCHEMES[name]
+    digest = hmac.digest(key, signs.replace(b"%b", body), "sha256")
+    return form.format(
+        hex=digest.hex(), base64=base64.b64encode(digest).decode(), other=base64.b64encode(bytes(32)).decode()
+    )
+
+
 RIGHT = sign(KEY, BODY)
 DIGEST = bytes.fromhex(RIGHT)
 
@@ -169,7 +227,11 @@ CHANGED_SIGNATURES = [
     ("signature-one-of-several", f"{'0' * 64}; {RIGHT}"),
     ("signature-white-space", f"{RIGHT[:40]}\n {RIGHT[40:]}"),
     ("another-header", f"X-Hub-Signature-256: {RIGHT}"),
-    ("another-header", f"x-hub-signature-256: sha256={RIGHT}"),
+    ("another-header", f"x-signature: sha256={RIGHT}"),
+    *((f"signed-as-{name}", signed_as(name)) for name in SCHEMES),
+    ("signed-as-stripe", f"Stripe-Signature: t=1700000000,v1={'0' * 64},{signed_as('stripe')[13:]},v0={'1' * 64}"),
+    ("signed-as-standard-webhooks", f"Host: a.example\nX-Request-Id: 1\n{signed_as('standard-webhooks')}"),
+    ("signature-prefix", f"v0={RIGHT}"),
     ("hmac-sha1", hmac.new(KEY, BODY, "sha1").hexdigest()),
     ("hmac-sha512", hmac.new(KEY, BODY, "sha512").hexdigest()),
     ("hmac-sha384", hmac.new(KEY, BODY, "sha384").hexdigest()),
@@ -187,6 +249,9 @@ CHANGED_SIGNATURES = [
 
 #: cause, body, signature, secret: what nothing can undo, but anybody can see.
 SEEN = [
+    *((f"looks-like-{name}", BODY, signed_as(name), b"another") for name in SCHEMES),
+    ("looks-like-slack", BODY, signed_as("slack").split("\n")[0], KEY),
+    ("looks-like-standard-webhooks", BODY, signed_as("standard-webhooks").split("signature: ")[1], KEY),
     ("signature-missing", BODY, "", KEY),
     ("signature-missing", BODY, "X-SignalArk-Signature:  ", KEY),
     ("another-header", BODY, "X-SignalArk-Delivery: dlv_0123", KEY),
@@ -235,6 +300,8 @@ def test_every_rule_has_a_row() -> None:
     rules = (*bodies.RULES, *keys.RULES, *signatures.RULES, *keys.DIGESTS)
     looks = (*bodies.LOOKS, *keys.LOOKS, *signatures.LOOKS)
     assert {rule.cause for rule in rules} | {look.cause for look in looks} <= named
+    assert {name.lower().replace(" ", "-") for name, _, _ in keys.SCHEMES} == SCHEMES.keys()
+    assert spellings.STRINGS.keys() == ESCAPED.keys()
 
 
 @pytest.mark.parametrize(
@@ -254,6 +321,10 @@ def test_every_rule_has_a_row() -> None:
         ),
         ("json-reserialised+json-numbers", b'{"a": 87, "b": 1.5}', sign(KEY, b'{"a":87.0,"b":1.5}'), (KEY,)),
         ("signature-quotes+signature-prefix", BODY, f'"v1={RIGHT}"', (KEY,)),
+        ("newline-added+signed-as-stripe", BODY + b"\n", signed_as("stripe"), (KEY,)),
+        ("another-secret+signed-as-slack", BODY, signed_as("slack"), (b"new", KEY)),
+        ("secret-base64+signed-as-standard-webhooks", BODY, signed_as("standard-webhooks", b"foobarbaz"), (KEY,)),
+        ("hashed-as-ascii+newline-added", TEXT.encode() + b"\n", sign(KEY, TEXT.encode("ascii", "replace")), (KEY,)),
     ],
 )
 def test_two_causes_at_once_are_both_named(
@@ -280,8 +351,30 @@ def test_a_body_that_was_written_anew_is_told_how_it_differs() -> None:
     assert found is not None
     assert found.text.endswith(
         "It is spaced (as Python's json.dumps writes) here and was compact (as JSON.stringify writes) when it was"
-        r" signed; it has \u escapes here only"
+        " signed; what was signed has its strings as JavaScript writes them"
     )
+
+
+@pytest.mark.parametrize("name", ESCAPED)
+def test_a_body_whose_strings_a_platform_escaped_in_its_way_is_told_by_whom(name: str) -> None:
+    written, escaped = (text.replace("␡", "\x7f").replace("␤", "\u2028") for text in (WRITTEN, ESCAPED[name]))
+    assert json.loads(f'"{escaped}"') == written
+    signed = f'{{"z":"{escaped}","a":1}}'.encode()
+    found = explained(
+        json.dumps({"z": written, "a": 1}, indent=4, ensure_ascii=name == "JavaScript").encode(), sign(KEY, signed)
+    )
+    assert found is not None
+    assert found.cause == "json-reserialised"
+    assert found.text.endswith(f"; what was signed has its strings as {name} writes them")
+
+
+def test_what_a_scheme_signs_is_told_and_what_is_missing_to_check_it() -> None:
+    fits, lacks = explained(BODY, signed_as("slack")), explained(BODY, signed_as("slack").split("\n")[0])
+    wrong = explained(BODY, signed_as("slack"), b"another")
+    assert fits is not None and lacks is not None and wrong is not None
+    assert "Slack's kind, an HMAC-SHA256 of `v0:time:body`, and fits so" in fits.text
+    assert "give the header lines of the time, too" in lacks.text
+    assert "but does not fit so" in wrong.text
 
 
 def test_when_nothing_fits_nothing_is_claimed() -> None:
@@ -330,11 +423,12 @@ def test_whatever_is_given_there_is_an_explanation_or_none(body: bytes, signatur
     assert found is None or (found.cause and found.text)
 
 
-@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS)))
+@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS) + 3 * len(SCHEMES)))
 def test_an_explanation_holds_neither_the_secret_nor_the_signature(place: int) -> None:
     rows = [
         *((body, sign(KEY, signed), KEY) for _, signed, body in CHANGED_BODIES),
         *((BODY, sign(key, BODY), secret) for _, key, secret in CHANGED_KEYS),
+        *((BODY, signed_as(name, key), KEY) for name in SCHEMES for key in (KEY, b"another", b"foobarbaz")),
     ]
     body, signature, secret = rows[place]
     found = explained(body, signature, secret)
