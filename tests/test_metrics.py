@@ -68,3 +68,22 @@ def test_a_file_that_cannot_be_written_is_named(world: World, options: tuple[str
     result = world.ark("queue", "--prometheus", "/no/such/directory/ark.prom", *options)
     assert result.status == 2
     assert "/no/such/directory/ark.prom cannot be written" in result.out + result.err
+
+
+def test_a_dash_puts_the_metrics_and_nothing_else_on_standard_output(
+    world: World, receive: Callable[..., TestReceiver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world.add(receive(503), "crm")
+    world.ark("send", "signal.promoted", "--sample")
+    before = set(tmp_path.iterdir())
+    result = world.ark("queue", "--prometheus", "-", "--quiet")
+    world.ark("queue", "--prometheus", str(tmp_path / "ark.prom"))
+    assert result == (0, (tmp_path / "ark.prom").read_text(), "")
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "ark.prom"}
+
+
+def test_metrics_and_json_are_not_mixed_on_one_standard_output(world: World) -> None:
+    result = world.ark("queue", "--prometheus", "-", "--json")
+    assert result.status == 2
+    assert "both write to standard output" in result.json["error"]["message"]

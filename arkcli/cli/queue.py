@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import operating, times
+from arkcli import metrics, operating, times
 from arkcli.cli.chart import last_hour
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -45,7 +45,7 @@ from arkcli.queue.engine import Pending, Selection
 from arkcli.screen import clean_lines
 from arkcli.words import counted
 
-app = App("Show what waits for delivery, and mend it.", alone=True)
+app = App(alone=True)
 
 EventIds = Annotated[
     list[str] | None,
@@ -64,12 +64,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and change 
 def summary(
     context: typer.Context,
     prometheus: Annotated[
-        Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter, in one step.")
+        Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter; -: print them.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show per destination what is waiting, retrying and dead, and what is due next.
+    """Inspect and manage the delivery queue.
+
+    Alone: a summary per destination of what is waiting, retrying and dead, and what is due next.
 
     Example: ark queue
     """
@@ -82,9 +84,16 @@ def summary(
     by_id = parts.standings()
     standings = [(known, by_id[known.id]) for known in parts.destinations if known.id in by_id]
     events, size = environment.queue.totals
+    output = output_of(context, as_json=as_json, quiet=quiet)
+    if prometheus == Path("-"):
+        if as_json:
+            raise UsageError("--prometheus - and --json both write to standard output; use one of them")
+        text = metrics.exposition(standings, environment.queue.totals, environment.clock.now(), parts.broken)
+        output.result({}, text.decode().rstrip("\n"), always=True)
+        name_broken(output, parts.broken)
+        return
     if prometheus is not None:
         operating.write_metrics(environment, prometheus, standings, parts.broken)
-    output = output_of(context, as_json=as_json, quiet=quiet)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
     moment: Callable[[int | None], str | None] = when
     if output.on_a_terminal:
