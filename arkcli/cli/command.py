@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import Default
 
 from arkcli.errors import Interrupted, UsageError
 
@@ -111,10 +112,10 @@ class App(typer.Typer):
     """A group's or a command's module as Typer sees it, with the classes above."""
 
     def __init__(self, help: str | None = None, *, cls: type[Group] = Group, alone: bool = False) -> None:
-        """`help` is a group's purpose. `alone`: the group does something without a command, too."""
+        """`help` is a group's purpose. `alone`: it does something without a command, too; its callback has the help."""
         super().__init__(
             cls=cls,
-            help=help,
+            help=Default(None) if alone else help,
             invoke_without_command=alone,
             no_args_is_help=help is not None and not alone,
             add_completion=False,

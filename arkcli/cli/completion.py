@@ -36,7 +36,7 @@ SCRIPTS: Final = {
 @app.command()
 def completion(
     context: typer.Context,
-    shell: Annotated[Shell, typer.Argument(help="Whose script to print.")],
+    shell: Annotated[Shell, typer.Argument(metavar="|".join(Shell), help="Whose script to print.")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

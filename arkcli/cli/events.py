@@ -11,7 +11,7 @@ from arkcli.cli.options import Json, Quiet, check_event, complete_event, environ
 from arkcli.contract import PURPOSES
 from arkcli.output import Table
 
-app = App("Show the event types.", alone=True)
+app = App(alone=True)
 
 Event = Annotated[str, typer.Argument(metavar="EVENT", help="Such as signal.promoted.", autocompletion=complete_event)]
 

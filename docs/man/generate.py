@@ -1,6 +1,7 @@
 """Writes ark.1 beside itself, from what the commands say of themselves: `python docs/man/generate.py`."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from arkcli.cli.command import Group
 from arkcli.cli.help import Page, page_of
 from arkcli.errors import ExitCode
 
+#: The day of the page: of the release that it describes.
+DATE = "2026-11-26"
 EXITS = {
     ExitCode.DONE: "Done.",
     ExitCode.FAILED: "Failed: a delivery is dead, verify says no, a ping failed, nothing was accepted.",
@@ -47,7 +50,13 @@ def pages(command: Any, name: str = "ark", parent: Any = None) -> Iterator[Page]
 def escaped(text: str) -> str:
     """Text as roff takes it: nothing in it is a request."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("…", "...")
-    return re.sub(r"^\.", r"\\&.", text)
+    return re.sub(r"^\.", r"\\&.", text, flags=re.MULTILINE)
+
+
+def filled(text: str) -> str:
+    """Text that roff fills, in lines of which none is too long for an old terminal."""
+    # Some escapes double in length.
+    return escaped(textwrap.fill(text, 70, break_on_hyphens=False, break_long_words=False))
 
 
 def bold(text: str) -> str:
@@ -58,17 +67,17 @@ def bold(text: str) -> str:
 def terms(rows: Any) -> Iterator[str]:
     """A list of names and what they mean."""
     for name, meaning in rows:
-        yield from (".TP", bold(str(name)), escaped(meaning))
+        yield from (".TP", bold(str(name)), filled(meaning))
 
 
 def command(page: Page) -> Iterator[str]:
     """One command's part of the manual."""
-    yield f".SS {bold(page.usage)}"
-    for paragraph in page.paragraphs:
-        yield from (".PP", escaped(paragraph))
-    for _, rows in page.sections:
-        # What every command takes is said once, at the end.
-        yield from terms(row for row in rows if row.names not in ("--json", "-q, --quiet", "-h, --help"))
+    yield f".SS {bold(page.usage.removesuffix(' COMMAND [ARGS]...'))}"
+    yield "\n.PP\n".join(map(filled, page.paragraphs))
+    for section, rows in page.sections:
+        # What every command takes is said once, at the end; a command below this one has a part of its own.
+        said = [row for row in rows if section == "Commands" or row.names in ("--json", "-q, --quiet", "-h, --help")]
+        yield from terms(row for row in rows if row not in said)
     for example in page.examples:
         yield from (".PP", ".EX", escaped(example), ".EE")
 
@@ -82,7 +91,7 @@ def manual() -> str:
     sections = {
         "NAME": [escaped("ark - " + root.paragraphs[0].rstrip(".").lower())],
         "SYNOPSIS": [f"{bold('ark')} [\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGUMENTS\\fR]"],
-        "DESCRIPTION": [line for text in root.paragraphs for line in (".PP", escaped(text))][1:],
+        "DESCRIPTION": ["\n.PP\n".join(map(filled, root.paragraphs))],
         "COMMANDS": [line for page in leaves for line in command(page)],
         "OPTIONS": [
             "Every command takes these:",
@@ -95,7 +104,7 @@ def manual() -> str:
         "ENVIRONMENT": list(terms(VARIABLES.items())),
         "FILES": list(terms(FILES.items())),
     }
-    lines = [f'.TH ARK 1 "" "ark {__version__}" "User Commands"', ".nh"]
+    lines = [f'.TH ARK 1 {DATE} "ark {__version__}" "User Commands"', ".nh"]
     for name, content in sections.items():
         lines += [f".SH {name}", *content]
     return "\n".join(lines) + "\n"
