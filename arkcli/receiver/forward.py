@@ -101,7 +101,11 @@ async def _read(answer: httpx.Response) -> Reply:
 
 def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
     """Why there is no answer. `answered` says whether its headers came."""
-    origin, cause = _origin(url), _cause(error)
+    origin = _origin(url)
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.errno):
+        # The system's own or OpenSSL's, at the last address where there are several: IPv4, mostly.
+        cause = cause.exceptions[-1] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     if isinstance(cause, socket.gaierror):
         return f"the name in {origin} cannot be looked up"
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -111,18 +115,12 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
         return f"the TLS handshake with {origin} failed: {tlswords.handshake(str(cause))}"
     if isinstance(cause, ConnectionRefusedError):
         return f"nothing answers at {origin}; is the application running?"
-    said = os.strerror(cause.errno or 0).lower() if cause else str(error) or "the connection ended"
+    system = os.strerror(cause.errno or 0).lower() if isinstance(cause, OSError) else ""
+    said = system or str(error) or "the connection ended"
     if isinstance(error, httpx.ConnectError):
         return f"no connection to {origin}: {said}"
     perhaps = f"it asks for {tlswords.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it speaks https"
     return f"the application broke off: {said}" + ("" if answered else f"; perhaps {perhaps}")
-
-
-def _cause(error: BaseException | None) -> OSError | None:
-    """What the system or OpenSSL said, at the last address where there are several: IPv4, mostly."""
-    while error is not None and not (isinstance(error, OSError) and error.errno):
-        error = error.exceptions[-1] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
-    return error
 
 
 def _origin(url: httpx.URL) -> str:
