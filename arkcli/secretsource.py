@@ -85,13 +85,13 @@ class SecretFiles:
 
 
 def read_secret(stream: BinaryIO, place: str) -> Secret:
-    """The secret in a stream: its one line, without white space around it. Raises UsageError."""
-    text = stream.read(_LONGEST + 1)
-    line = text.strip()
+    """The secret in a stream: its one line, without spaces, tabs and line ends around it. Raises UsageError."""
+    # Not all white space that Python knows: a key may begin or end with any other byte.
+    line = stream.read(2 * _LONGEST).strip(b" \t\r\n")
     if not line:
         raise UsageError(f"{place} is empty; put the signing secret into it")
     if b"\n" in line:
         raise UsageError(f"{place} has several lines; a signing secret is one line, and no key or certificate in PEM")
-    if len(text) > _LONGEST:
+    if len(line) > _LONGEST:
         raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a signing secret is one line")
     return Secret(line)

@@ -62,7 +62,7 @@ def test_a_secret_is_one_line_in_a_file_and_on_standard_input(
     assert (result.status, said in result.err) == (2, True)
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9"], ids=ascii)
+@pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9", b"\x0b" * 20, b"\x0ckey\x0b", b"\x1c\x85"], ids=ascii)
 def test_a_secret_need_not_be_text_wherever_it_stands(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "secret").write_bytes(raw)
     assert resolve_secret(Secret(f"file:{tmp_path}/secret"), {}, "it").reveal() == raw
@@ -75,6 +75,12 @@ def test_a_secret_need_not_be_text_wherever_it_stands(tmp_path: Path, raw: bytes
 )
 def test_only_what_refers_to_a_secret_may_be_shown(setting: str, shown: str | None) -> None:
     assert reference(Secret(setting)) == shown
+
+
+@pytest.mark.parametrize("around", [b"", b"\n", b"\r\n", b" \t\n\n"])
+def test_what_stands_around_a_secret_does_not_count_as_its_length(tmp_path: Path, around: bytes) -> None:
+    (tmp_path / "secret").write_bytes(b"x" * 4096 + around)
+    assert read_secret_file(tmp_path / "secret").reveal() == b"x" * 4096
 
 
 class Reading:
