@@ -11,7 +11,7 @@ _MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
 
 
 def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:
-    """What a validator said of a body of this kind, as `place: expected …, got …`. Raises RecursionError."""
+    """What a validator said of a body of this kind, as `place: expected …, got …`."""
     match = _AT.match(message)
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
     if missing := _MISSING.match(problem):

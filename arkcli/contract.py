@@ -6,7 +6,8 @@ The types say what is required and what shape the known fields have. Fields they
 import json
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, cast
+from itertools import accumulate
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -31,7 +32,8 @@ _ISO_8601: Final = f"^{_DATE}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])
 _BARE_DOMAIN: Final = r"^[^/:\s]*$"
 
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
-Score = Annotated[int, Meta(ge=0, le=100, description="an integer from 0 to 100")]
+#: A float, for 87.0 is an integer, too, by JSON Schema's measure.
+Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
 Source = Annotated[
     Literal[
         "funding",
@@ -160,10 +162,10 @@ class _Envelope(msgspec.Struct):
     batchId: Raw | UnsetType = UNSET  # noqa: N815 - the documented name
 
 
-#: A \u escape of a leading surrogate that no trailing one follows, or of a trailing one that follows no leading one.
-_HALF_A_PAIR: Final = re.compile(
-    rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
-)
+#: An escape. `half`: of a leading surrogate that no trailing one follows, or of a trailing one behind no leading one.
+_escapes: Final = re.compile(rb"(?is)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(?P<half>\\ud[89a-f][0-9a-f]{2})|\\.")
+#: What is not a bracket of JSON: strings, and what stands between.
+_no_brackets: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[^"{}\[\]]+', re.DOTALL)
 # Groups that are kept would take half as long again.
 _utc: Final = re.compile(_UTC.replace("(", "(?:"))
 _iso_8601: Final = re.compile(_ISO_8601.replace("(", "(?:"))
@@ -171,8 +173,9 @@ _bare_domain: Final = re.compile(_BARE_DOMAIN)
 
 #: A letter of `event` that is spelled as an escape, as in "\\u0065vent".
 _SPELLED_OUT: Final = re.compile(rb"\\u00(?:6[5eE]|7[46])")
-#: What is said of a payload that recursion cannot read.
-TOO_DEEP: Final = "$: this is nested too deeply to be read"
+#: How many objects and lists may be nested in one another: the same on every Python, and less than any can read.
+DEEPEST: Final = 500
+TOO_DEEP: Final = f"$: this is nested more than {DEEPEST} levels deep; make it flatter"
 
 _encode: Final = msgspec.json.Encoder().encode
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
@@ -260,7 +263,8 @@ def _text(raw: Raw | UnsetType) -> str:
 
 
 def _read_good(event: str, payload: bytes) -> "_Envelope | None":
-    """What a payload says, read in one go; None when anything is wrong with it, which `_validate` then explains."""
+    """What a payload says, read in one go; None when anything but its depth is wrong, which `_validate` then explains."""
+    check_depth(payload)
     try:
         if not payload.isascii():
             payload.decode("utf-8")
@@ -268,7 +272,7 @@ def _read_good(event: str, payload: bytes) -> "_Envelope | None":
         _check_values(decoded)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, PayloadError):
         return None
-    return cast("_Envelope", decoded)
+    return decoded  # type: ignore[no-any-return]
 
 
 def _check_size(body: bytes) -> None:
@@ -276,7 +280,27 @@ def _check_size(body: bytes) -> None:
         raise PayloadError(f"$: {len(body):,} bytes are too many; a body may have {MAX_BODY:,}")
 
 
+def check_depth(payload: bytes) -> None:
+    """Raises PayloadError where a payload is nested more than DEEPEST levels deep."""
+    # To delete a byte is a quicker way to count it than to count it.
+    if len(payload) - len(payload.replace(b"{", b"").replace(b"[", b"")) > DEEPEST:
+        steps = (1 if bracket in b"{[" else -1 for bracket in _no_brackets.sub(b"", payload))
+        if max(accumulate(steps), default=0) > DEEPEST:
+            raise PayloadError(TOO_DEEP)
+
+
+def half_a_pair(text: bytes) -> str | None:
+    """Of what is JSON but for halves of surrogate pairs: which escape is the first, and where."""
+    half = next((found for found in _escapes.finditer(text) if found["half"]), None)
+    try:
+        msgspec.json.decode(_escapes.sub(lambda found: b" " if found["half"] else found[0], text), type=Raw)
+    except msgspec.DecodeError:
+        return None
+    return half and f"the escape {half[0].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
+
+
 def _read_envelope(payload: bytes) -> _Envelope:
+    check_depth(payload)
     try:
         payload.decode("utf-8")
         return _envelopes.decode(payload)
@@ -289,10 +313,8 @@ def _read_envelope(payload: bytes) -> _Envelope:
             problem = "it begins with a byte-order mark; save it as UTF-8 without one"
         elif not payload.strip():
             problem = "it is empty; give a JSON object"
-        elif half := _HALF_A_PAIR.search(payload):
-            problem = f"the escape {half[0].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
         else:
-            problem = str(error)
+            problem = half_a_pair(payload) or str(error)
         raise PayloadError(f"$: this is not JSON: {problem}") from None
     except RecursionError:
         raise PayloadError(TOO_DEEP) from None
@@ -308,7 +330,7 @@ def _check_event(event: str, envelope: _Envelope, payload: bytes) -> bytes:
     if given != event:
         found = complaints.excerpt(bytes(envelope.event))
         raise PayloadError(f'$.event: expected "{event}" as on the command line, got {found}')
-    if payload.count(b'"event"') > 1 or _SPELLED_OUT.search(payload):
+    if payload.count(b'"event"') > 1 or (b"\\" in payload and _SPELLED_OUT.search(payload)):
         _check_each_event(event, payload)
     return b""
 
@@ -320,10 +342,7 @@ def _check_each_event(event: str, payload: bytes) -> None:
     def keep(pairs: list[tuple[str, Any]]) -> None:
         outermost[:] = pairs
 
-    try:
-        json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
-    except RecursionError:
-        raise PayloadError(TOO_DEEP) from None
+    json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
     if any(value != event for key, value in outermost if key == "event"):
         raise PayloadError(f'$.event: it stands there more than once, and not always as "{event}"; leave one of them')
 
@@ -332,17 +351,8 @@ def _validate(event: str, body: bytes) -> None:
     try:
         decoded = _decoders[event].decode(body)
     except msgspec.ValidationError as error:
-        raise PayloadError(_explanation(event, str(error), body)) from None
-    except RecursionError:
-        raise PayloadError(TOO_DEEP) from None
+        raise PayloadError(complaints.explain(EVENTS[event], str(error), body)) from None
     _check_values(decoded)
-
-
-def _explanation(event: str, message: str, body: bytes) -> str:
-    try:
-        return complaints.explain(EVENTS[event], message, body)
-    except RecursionError:
-        return TOO_DEEP
 
 
 def _check_values(decoded: Any) -> None:

@@ -10,12 +10,15 @@ from arkcli.contract import EVENTS, PURPOSES
 def schema(event: str) -> dict[str, Any]:
     """The JSON Schema of an event's whole body, as a receiver gets it.
 
-    It can say less than `ark send` checks: that the calendar has a day, and that 87.0 is no integer.
+    It can say less than `ark send` checks: that the calendar has a day.
     """
     kind = EVENTS[event]
     _, parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     for part in parts.values():
         part["additionalProperties"] = True
+        for option in (option for field in part["properties"].values() for option in field.get("anyOf", ())):
+            if option.pop("multipleOf", None):
+                option["type"] = "integer"
     body = parts.pop(kind.__name__)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

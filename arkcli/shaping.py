@@ -57,9 +57,12 @@ def parse(text: str) -> Setting:
 
 def _to_json(value: str) -> str:
     encoded = value.encode()
+    contract.check_depth(encoded)
     try:
         msgspec.json.decode(encoded, type=msgspec.Raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except msgspec.MsgspecError:
+        if half := contract.half_a_pair(encoded):
+            raise UsageError(f"--set: {half}") from None
         return msgspec.json.encode(value).decode()
     return value
 

@@ -1,6 +1,7 @@
 """The JSON Schemas: sound by the specification's own measure, and of one mind with the checks of `ark send`."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ from arkcli import contract, samples
 from arkcli.contract import EVENTS, PURPOSES, Filling, make_body
 from arkcli.errors import PayloadError
 from arkcli.schemas import schema
-from tests.test_contract import REQUIRED, VALID, WRONG, payload_with, payload_without
+from tests.test_contract import REQUIRED, SCORES, VALID, WRONG, payload_with, payload_without
 from tests.world import START
 
 FILLING = Filling(timestamp="2026-11-23T11:28:48.123Z", batch_id="batch_1")
 VALIDATORS = {event: Draft202012Validator(schema(event)) for event in EVENTS}
-#: What JSON Schema cannot say: which days the calendar has, and how a whole number is spelled.
-BEYOND_A_SCHEMA = ('"2026-02-30"', '"2026-02-30T11:28:48Z"', "87.0", "1e1")
+#: What JSON Schema cannot say: which days the calendar has.
+BEYOND_A_SCHEMA = ('"2026-02-30"', '"2026-02-30T11:28:48Z"')
 
 
 def taken(event: str, payload: bytes) -> bool:
@@ -150,3 +151,12 @@ def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 def test_a_schema_and_the_checks_of_ark_send_are_of_one_mind(drawn: tuple[str, dict[str, Any]]) -> None:
     event, body = drawn
     assert taken(event, json.dumps(body).encode()) is VALIDATORS[event].is_valid(body)
+
+
+@pytest.mark.parametrize(("event", "path"), SCORES)
+def test_a_score_is_an_integer_in_the_schema_and_87_0_is_one_for_both(event: str, path: str) -> None:
+    for spelling, is_taken in (("87", True), ("87.0", True), ("8.7e1", True), ("87.5", False), ("100.1", False)):
+        payload = payload_with(event, path, spelling)
+        assert taken(event, payload) is conforms(event, payload) is is_taken
+    (options,) = re.findall(rf'"{path.rpartition(".")[2]}": \{{.*?"anyOf": (\[.*?\])', json.dumps(schema(event)))
+    assert [option["type"] for option in json.loads(options)] == ["integer", "null"]
