@@ -10,6 +10,7 @@ from arkcli.followed import Followed
 from arkcli.model import Destination
 from arkcli.secretsource import SecretFiles
 from arkcli.store import Contents
+from arkcli.url import parse_url
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
@@ -55,7 +56,7 @@ class Roster:
 
     @property
     def left_out(self) -> list[str]:
-        """The names of those that could not be delivered to, for want of their secret."""
+        """The names of those that could not be delivered to, for want of their secret or a URL."""
         return sorted(self._unusable.values())
 
     def tidy(self) -> None:
@@ -86,8 +87,10 @@ class Roster:
             known = before.get(found.id)
             try:
                 secret = self._environment.secret_of(found, contents, self._files.read)
+                if known is None or known.destination != found:
+                    parse_url(found.url, allow_local=found.allow_local)
             except UsageError as error:
-                # One destination without a usable secret must not hold up the others; its events wait.
+                # One destination without a usable secret or URL must not hold up the others; its events wait.
                 self._unusable[found.id] = found.name
                 if found.id not in left_out:
                     self._warn(f"{found.name} is left out: {error}")

@@ -9,7 +9,15 @@ from arkcli.errors import AddressRefused
 from arkcli.signing import Concealed
 
 _USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
-_HOST: Final = re.compile(r"[a-z0-9._-]+")
+#: What names the host, and perhaps a port, once there is no user name.
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]*)?")
+_HOST: Final = re.compile(r"(?=.{1,253}\.?\Z)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_HOST_RULE: Final = (
+    "a host is letters, digits, '-', '_' and '.' (1 to 63 characters between dots, 253 in all at most), or"
+    " [an IPv6 address]; only :PORT may follow it"
+)
+#: Escapes of what needs none (RFC 3986, 2.3), and all others.
+_ESCAPE: Final = re.compile("%(?:(2[DE]|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)|[0-9A-F]{2})", re.IGNORECASE)
 #: Decimal, octal or hexadecimal, as resolvers read it.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 #: They shape letters in the host names of some scripts (IDNA 2008, CONTEXTJ).
@@ -24,7 +32,7 @@ class Url(NamedTuple):
     `text` is what the user typed. `dialled` is the same in ASCII, an international host name as its A-labels. `host` is
     in small letters and ASCII. `addresses` are those that the host names itself; where there are none, a resolver has
     to be asked. URLs that lead to the same place have the same `place`, however they are spelled: the case of scheme
-    and host, a default port, an empty path or query.
+    and host, a default port, an empty path or query, escapes that are not needed (RFC 3986, 6.2.2).
     """
 
     text: str
@@ -76,11 +84,22 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
         raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
     if parts.fragment:
         raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out the # and what follows it")
-    host = parts.hostname if parts.hostname.isascii() else _a_labels(parts.hostname, shown)
-    _check_host(host, shown)
-    port = port or _PORTS[parts.scheme]
-    same = (parts.scheme, host.removesuffix("."), port, parts.path or "/", parts.query)
-    return Url(url, _dialled(url, parts, host), parts.scheme, host, port, _literal(host), same)
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    named = authority[1].strip("[]") if authority else ""
+    host = named.lower() if named.isascii() else _a_labels(named, shown)
+    if ":" not in host and not _HOST.fullmatch(host):
+        raise AddressRefused(f"{shown} is not a URL: {_HOST_RULE}")
+    try:
+        addresses = _literal(host)
+    except OSError:
+        # No top-level domain is a number: this is an address, or nothing that all resolvers read alike.
+        raise AddressRefused(f"{shown} is not a URL: its host ends in a number, but is no address") from None
+    port, dialled = port or _PORTS[parts.scheme], _dialled(url, parts, host)
+    # A name has no address of its own, or two where it is localhost.
+    who = addresses[0] if len(addresses) == 1 else host.removesuffix(".")
+    alike = urlsplit(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0].upper(), dialled))
+    place = (parts.scheme, who, port, alike.path or "/", alike.query)
+    return Url(url, dialled, parts.scheme, host, port, addresses, place)
 
 
 def _dialled(url: str, parts: SplitResult, host: str) -> str:
@@ -95,7 +114,7 @@ def _literal(host: str) -> tuple[str, ...]:
     """The addresses that a host names itself; none where a resolver has to be asked."""
     name = host.removesuffix(".")
     if ":" in host:
-        return (host,)
+        return (socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host)),)
     if _ends_in_a_number(name):
         return (socket.inet_ntoa(socket.inet_aton(name)),)
     # What is at home needs no look-up (RFC 6761, 6.3).
@@ -116,20 +135,6 @@ def _a_labels(host: str, shown: str) -> str:
         return idna.encode(host, uts46=True).decode()
     except idna.IDNAError as error:
         raise AddressRefused(f"{shown} is not a URL: its host is not an international domain name: {error}") from None
-
-
-def _check_host(host: str, shown: str) -> None:
-    if ":" in host and "%" not in host:
-        return
-    if not _HOST.fullmatch(host):
-        raise AddressRefused(f"{shown} is not a URL: a host is letters, digits, '-', '_' and '.', or [an IPv6 address]")
-    name = host.removesuffix(".")
-    if _ends_in_a_number(name):
-        # No top-level domain is a number: this is an IPv4 address, or nothing that all resolvers read alike.
-        try:
-            socket.inet_aton(name)
-        except OSError:
-            raise AddressRefused(f"{shown} is not a URL: its host ends in a number, but is no address") from None
 
 
 def split_userinfo(url: str) -> tuple[str, Concealed | None]:

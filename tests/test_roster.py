@@ -297,3 +297,18 @@ def test_nothing_is_removed_while_the_store_cannot_say_who_needs_it(run: Run, sp
     spoil(run.world.store_file)
     run.roster.tidy()
     assert left() == 10
+
+
+def test_one_destination_whose_url_was_edited_into_none_is_left_out_with_the_reason_and_stays_in_the_file(
+    run: Run,
+) -> None:
+    run.change("a", url="https://a..example/")
+    assert set(run.later()) == {"b"}
+    assert run.roster.left_out == ["a"]
+    assert [
+        warning for warning in run.warnings if warning.startswith("a is left out: 'https://a..example/' is not a URL")
+    ]
+    assert run.world.ark("dest", "pause", "b").status == 0
+    run.change("a", url="https://a.example/")
+    assert set(run.later()) == {"a"}
+    assert run.roster.left_out == []
