@@ -119,7 +119,7 @@ class FileShelf:
         """Replaces the file. What root lets a group read stays so."""
         try:
             is_shared = not os.geteuid() and self._path.exists() and self._path.stat().st_mode & stat.S_IRGRP
-            files.replace(self._path, data, mode=0o640 if is_shared else files.FILE_MODE)
+            files.replace(self._path.resolve(), data, mode=0o640 if is_shared else files.FILE_MODE)
         except OSError as error:
             why = in_words(error, self._path.parent)
             raise Unreadable(f"{self._path} cannot be written: {why}; it is as it was") from error

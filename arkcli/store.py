@@ -3,14 +3,14 @@
 import contextlib
 import re
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import tomli_w
 
-from arkcli import times
+from arkcli import layout, times
 from arkcli.errors import Unreadable, UsageError
 from arkcli.headers import check_header
 from arkcli.model import Destination
@@ -18,8 +18,16 @@ from arkcli.shelf import FileShelf, Shelf
 from arkcli.signing import Concealed, Secret
 
 VERSION: Final = 1
+_EMPTY: Final = b"version = 1\n"
 LONGEST_NAME: Final = 64
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: What msgspec calls the kinds of values, and whoever edits the file does.
+_KINDS: Final = (
+    dict.fromkeys(("str", "str | null"), "a string in quotes")
+    | dict.fromkeys(("array", "list"), "a list or [[tables]]")
+    | dict.fromkeys(("object", "dict"), "a [table]")
+    | {"bool": "true or false", "int": "a whole number", "float": "a number", "datetime": "a date and time"}
+)
 _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 
 
@@ -83,38 +91,53 @@ class Store:
     def change(self) -> Iterator[Contents]:
         """Holds the store for a block; what the block leaves in the contents is then saved in one step.
 
-        A block that raises saves nothing.
+        What somebody wrote by hand keeps its comments, order and layout. A block that raises saves nothing.
         """
         with self._shelf.held():
-            contents = self.read()
+            kept = self._shelf.read()
+            data = _EMPTY if kept is None else kept.data
+            contents = self._parse(data)
+            before = _tables(contents)
             yield contents
-            self._save(contents)
+            self._save(data, before, contents)
 
     def stamp(self) -> object:
         """Something that differs once the store has been changed."""
         return self._shelf.stamp()
 
-    def _save(self, contents: Contents) -> None:
+    def _save(self, data: bytes, before: layout.Tables, contents: Contents) -> None:
+        self._check(contents)
+        mark, text = data[: -len(data.removeprefix(BOM_UTF8))], data.decode("utf-8-sig")
         try:
-            data = tomli_w.dumps(msgspec.to_builtins(contents, enc_hook=_revealed)).encode()
+            data = mark + layout.edited(text, before, _tables(contents)).encode()
+            kept = self._parse(data)
         except UnicodeEncodeError as error:
             raise UsageError(f"{error.object[error.start]!r} is no Unicode text and cannot be saved") from None
         except UnicodeDecodeError:
             raise UsageError(
                 "a secret that is no UTF-8 text cannot be saved; keep it in a file, as file:PATH"
             ) from None
-        self._parse(data)
+        except (ValueError, TypeError, LookupError, Unreadable):
+            kept = None
+        if kept != contents:
+            raise Unreadable(
+                f"{self._shelf.name} is written in a way that ark cannot change and keep the comments; nothing was"
+                " changed. Write each destination as a [[destinations]] table of its own, or make the change by hand"
+            )
         self._shelf.replace(data)
 
     def _parse(self, data: bytes) -> Contents:
+        if b"\0" in data:
+            raise self._wrong("it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8")
         try:
-            document = tomllib.loads(data.decode("utf-8"))
+            document = tomllib.loads(data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise self._wrong(f"byte {error.start} is not UTF-8") from None
         except RecursionError:
             raise self._wrong("it is nested too deeply to be read") from None
         except ValueError as error:
-            raise self._wrong(str(error)) from None
+            hint = "; a string is in quotes, true and false in small letters" if "Invalid value" in str(error) else ""
+            raise self._wrong(f"{error}{hint}") from None
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:
             raise self._wrong(f"version {version} is newer than this ark, which reads {VERSION}; update ark", "version")
@@ -124,6 +147,7 @@ class Store:
             contents = msgspec.convert(document, Contents, dec_hook=_concealed)
         except msgspec.ValidationError as error:
             problem, _, path = str(error).partition(" - at `$")
+            problem = re.sub("`(.*?)`", lambda kind: _KINDS.get(kind[1], kind[0]), problem)
             raise self._wrong(problem, path.removesuffix("`").lstrip(".")) from None
         self._check(contents)
         return contents
@@ -164,6 +188,12 @@ def _concealed(kind: type[Concealed], value: object) -> Concealed:
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
     return kind(value)
+
+
+def _tables(contents: Contents) -> layout.Tables:
+    plain = msgspec.to_builtins(contents, enc_hook=_revealed)
+    listed = {found["id"]: found for found in plain.get("destinations", ())}
+    return {name: plain.get(name, {}) for name in layout.SINGLE} | listed
 
 
 def _revealed(value: Concealed) -> str:

@@ -14,7 +14,7 @@ SECRET, BODY = "s3cret", b'{"event":"ping"}'
 #: Expensive, and of no use to a signature.
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
-    *("tomllib", "tomli_w", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
+    *("tomllib", "tomli_w", "tomlkit", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
     "arkcli.explain.search",
 }
 
@@ -100,3 +100,11 @@ def test_what_sends_nothing_costs_no_way_to_the_network(tmp_path: Path) -> None:
     said, modules = started(RUN, "send", "signal.promoted", "--to", _ARK_COMPLETE="=c", **home)
     assert said == "crm\thttp://127.0.0.1:9/"
     assert modules & network == set()
+
+
+def test_a_parser_that_keeps_comments_is_paid_for_by_what_changes_a_table_alone(tmp_path: Path) -> None:
+    home = {"ARK_CONFIG_DIR": f"{tmp_path}/config", "ARK_STATE_DIR": f"{tmp_path}/state"}
+    add = ("dest", "add", "http://127.0.0.1:9/", "--name", "crm", "--allow-local", "--no-ping")
+    assert "tomlkit" not in started(RUN, *add, **home)[1]
+    assert "tomlkit" not in started(RUN, "dest", "list", **home)[1]
+    assert "tomlkit" in started(RUN, "dest", "pause", "crm", **home)[1]

@@ -158,19 +158,27 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     ("version = 0\n", "version", "there is no version 0; this ark reads 1"),
     ("version = 2\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
     ("version = 2\n[new]\nthings = 1\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
-    ('version = "1"\n', "version", "Expected `int`, got `str`"),
-    ("version = true\n", "version", "Expected `int`, got `bool`"),
+    ('version = "1"\n', "version", "Expected a whole number, got a string in quotes"),
+    ("version = true\n", "version", "Expected a whole number, got true or false"),
     (HEAD + "colour = 1\n", "", "Object contains unknown field `colour`"),
     (HEAD + "[workspace]\nsecert = 'x'\n", "workspace", "Object contains unknown field `secert`"),
-    (HEAD + "[workspace]\nsecret = 5\n", "workspace.secret", "Expected `str`, got `int`"),
+    (HEAD + "[workspace]\nsecret = 5\n", "workspace.secret", "Expected a string in quotes, got a whole number"),
     (HEAD + "[workspace]\nsecret = ''\n", "workspace.secret", "a signing secret cannot be empty"),
     (HEAD + "[queue]\nkept = '7d'\n", "queue", "Object contains unknown field `kept`"),
-    (HEAD + "[queue]\nkeep = 7\n", "queue.keep", "Expected `str`, got `int`"),
+    (HEAD + "[queue]\nkeep = 7\n", "queue.keep", "Expected a string in quotes, got a whole number"),
     (HEAD + "[queue]\nkeep = 'a week'\n", "queue.keep", "'a week' is not a duration"),
-    (HEAD + "destinations = 5\n", "destinations", "Expected `array`, got `int`"),
+    (HEAD + "destinations = 5\n", "destinations", "Expected a list or [[tables]], got a whole number"),
     (HEAD + ENTRY + "colour = 1\n", "destinations[0]", "Object contains unknown field `colour`"),
-    (HEAD + ENTRY + OTHER + "paused = 'no'\n", "destinations[1].paused", "Expected `bool`, got `str`"),
-    (HEAD + ENTRY + "headers = { a = 1 }\n", "destinations[0].headers[...]", "Expected `str`, got `int`"),
+    (
+        HEAD + ENTRY + OTHER + "paused = 'no'\n",
+        "destinations[1].paused",
+        "Expected true or false, got a string in quotes",
+    ),
+    (
+        HEAD + ENTRY + "headers = { a = 1 }\n",
+        "destinations[0].headers[...]",
+        "Expected a string in quotes, got a whole number",
+    ),
     (HEAD + ENTRY + 'headers = { "a b" = "c" }\n', "destinations[0].headers", "'a b' is not a header's name"),
     (
         HEAD + ENTRY + 'headers = { a = "b\\r\\nHost: c" }\n',
@@ -178,7 +186,11 @@ WRONG: list[tuple[str | bytes, str, str]] = [
         "the value of a holds what",
     ),
     (HEAD + ENTRY + 'headers = { Host = "c" }\n', "destinations[0].headers", "Host is set by ark itself"),
-    (HEAD + ENTRY.replace(f'"{ADDED_AT}"', ADDED_AT), "destinations[0].added_at", "Expected `str`, got `datetime`"),
+    (
+        HEAD + ENTRY.replace(f'"{ADDED_AT}"', ADDED_AT),
+        "destinations[0].added_at",
+        "Expected a string in quotes, got a date and time",
+    ),
     (HEAD + ENTRY.replace("url", "uri"), "destinations[0]", "Object contains unknown field `uri`"),
     (HEAD + ENTRY.replace('name = "crm"\n', ""), "destinations[0]", "Object missing required field `name`"),
     (HEAD + ENTRY + OTHER.replace('"other"', '"crm"'), "destinations[1].name", "'crm' is there twice"),
@@ -194,10 +206,22 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (HEAD + ENTRY.replace('"crm"', f'"{"x" * 65}"'), "destinations[0].name", f"'{'x' * 65}' is not a name"),
     (HEAD + ENTRY.replace('"crm"', r'"crm\n"'), "destinations[0].name", r"'crm\n' is not a name"),
     (HEAD + "version = 1\n", "", "Cannot overwrite a value"),
+    (
+        (HEAD + ENTRY).encode("utf-16"),
+        "",
+        "it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8",
+    ),
+    (
+        HEAD + ENTRY + "paused = yes\n",
+        "",
+        "Invalid value (at line 7, column 10); a string is in quotes, true and false",
+    ),
+    (HEAD + ENTRY.replace('"crm"', "inf"), "destinations[0].name", "Expected a string in quotes, got a number"),
+    (HEAD + ENTRY[1:].replace("]]", "]"), "destinations", "Expected a list or [[tables]], got a [table]"),
     (HEAD + "[workspace\n", "", "Expected ']' at the end of a table declaration (at line 2, column 11)"),
     (HEAD + ENTRY[:40], "", "Unterminated string"),
     (b"version = 1 # \xff\n", "", "byte 14 is not UTF-8"),
-    (b"\x00" * 512, "", "Invalid statement (at line 1, column 1)"),
+    (b"\x00" * 512, "", "it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8"),
     (HEAD + "x = " + "[" * 5000, "", ""),
     (HEAD + "x = " + "{a=" * 5000, "", ""),
     (HEAD.replace("1", "1" * 5000), "", ""),
@@ -234,7 +258,8 @@ def test_a_store_that_cannot_be_read_ends_every_command_with_78_and_is_left_as_i
 
 
 @pytest.mark.parametrize(
-    "text", ["version = 1\n", "version = 1\r\n", "# mine\nversion = 1 # one\n", HEAD + ENTRY + OTHER]
+    "text",
+    ["version = 1\n", "\ufeffversion = 1\n", "version = 1\r\n", "# mine\nversion = 1 # one\n", HEAD + ENTRY + OTHER],
 )
 def test_a_file_that_somebody_wrote_by_hand_is_read(store: Store, text: str) -> None:
     write(store, text)
