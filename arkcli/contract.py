@@ -263,7 +263,7 @@ def _text(raw: Raw | UnsetType) -> str:
 
 
 def _read_good(event: str, payload: bytes) -> "_Envelope | None":
-    """What a payload says, read in one go; None when anything but its depth is wrong, which `_validate` then explains."""
+    """What a payload says, read in one go; None when anything but its depth is wrong, for `_validate` to explain."""
     check_depth(payload)
     try:
         if not payload.isascii():
