@@ -9,13 +9,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from arkcli import samples
+from arkcli import contract, samples
 from arkcli.environment import SystemClock
 from arkcli.signing import sign
 from tests.world import START, World
@@ -52,6 +52,11 @@ CASES = [
     (BODY, RIGHT[:-1], {"ARK_SECRET": SECRET}, False),
     (BODY, "é" * 32, {"ARK_SECRET": SECRET}, False),
 ]
+
+
+def test_wherever_the_page_reads_raw_bodies_with_express_it_raises_the_limit() -> None:
+    text = PAGE.read_text("utf-8")
+    assert text.count("express.raw({") == text.count('express.raw({ type: "*/*", limit: "2mb" })') == 2
 
 
 def test_the_page_has_a_program_in_five_languages_and_two_receivers() -> None:
@@ -116,7 +121,10 @@ def check_receiver(url: str, world: World, events_done: Callable[[], list[str]])
     world.ark("secret", "set", stdin=SECRET.encode())
     assert world.ark("dest", "add", url, "--allow-local").status == 0
     assert world.ark("send", "signal.promoted", "--sample").status == 0
-    body = samples.complete("signal.play_matched", clock.now(), "batch_1")
+    small = samples.complete("signal.play_matched", clock.now(), "batch_1")
+    # The largest that is ever sent.
+    body = small[:-1] + b',"padding":"%b"}' % (b"x" * (contract.MAX_BODY - len(small) - len(',"padding":""')))
+    assert len(body) == contract.MAX_BODY
     for signature in (sign("wrong", body), "", sign(SECRET, body + b"\n")):
         assert post(url, body, signature, "dlv_1") == 401
     assert post(url, b"", sign("wrong", b""), "dlv_1") == 401
@@ -128,7 +136,7 @@ def check_receiver(url: str, world: World, events_done: Callable[[], list[str]])
 
 def test_the_receiver_in_python_takes_each_event_once(world: World, tmp_path: Path) -> None:
     def inbox() -> list[str]:
-        with sqlite3.connect(tmp_path / "inbox.db") as opened:
+        with closing(sqlite3.connect(tmp_path / "inbox.db")) as opened:
             return [json.loads(body)["event"] for (body,) in opened.execute("SELECT body FROM inbox ORDER BY rowid")]
 
     with running([sys.executable], "receiver.py", tmp_path) as url:
