@@ -1,5 +1,6 @@
 """Receivers that go away and come back, and what one destination's trouble is to the others: whole commands."""
 
+import errno
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.queue.local.machine import filled, small_disk
+from tests.refused import without_sockets
 from tests.test_processes import accept, after, ark, arrived, finish, start
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, in_turn
 
@@ -341,43 +343,18 @@ def test_what_this_machine_cannot_attempt_costs_no_delivery_an_attempt(world: Wo
     assert arrived(server) == dict.fromkeys(ids, 1)
 
 
-#: Runs `ark` in a process to which the kernel gives files, but no socket: as if another had just taken the last one.
-SOCKETLESS = """
-import ctypes, errno, os, platform, struct, sys
-
-number = {"x86_64": 41, "aarch64": 198}.get(platform.machine())
-if number is None:
-    sys.exit(77)
-# Load the number of the system call; where it is that of socket(), answer EMFILE; else allow it.
-rules = ((0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | errno.EMFILE), (6, 0, 0, 0x7FFF0000))
-filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
-program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(filter)))
-prctl = ctypes.CDLL(None).prctl
-if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program):
-    sys.exit(77)
-os.execv(sys.executable, [sys.executable, "-m", "tests.ark_at", "0", *sys.argv[1:]])
-"""
-
-
 def test_where_not_even_one_attempt_can_be_made_the_run_ends_and_says_why(world: World, receive: Receive) -> None:
     server = receive(200)
     world.add(server, "d")
     ids = accept(world, 3)
-    drain = subprocess.run(
-        [sys.executable, "-c", SOCKETLESS, "drain"],
-        env={**os.environ, **world.variables},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=False,
+    # It may open files, so that it gets as far as the attempt, but no socket: somebody took the last descriptor.
+    refused = [socket.AF_INET, socket.AF_INET6]
+    drain = without_sockets(
+        refused, errno.EMFILE, sys.executable, "-m", "tests.ark_at", "0", "drain", **world.variables
     )
-    if drain.returncode == 77:
-        pytest.skip("this machine has no seccomp filters")
     assert drain.returncode == 1
-    assert (
-        "no attempt can be made: this machine is short of file descriptors (EMFILE). What is due stays due"
-        in drain.stderr
-    )
+    reason = "no attempt can be made: this machine is short of file descriptors (EMFILE). What is due stays due"
+    assert reason in drain.stderr
     assert server.requests == []
     assert world.ark("drain").status == 0
     assert arrived(server) == dict.fromkeys(ids, 1)

@@ -20,7 +20,6 @@ LOOKS: Final = Looks()
 _RAW: Final = "check the raw bytes, before anything parses them (docs/receivers.md shows how)"
 _BOM: Final = b"\xef\xbb\xbf"
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[^\r\n]*)?\r\n")
-_ABOVE_FFFF: Final = re.compile("[\U00010000-\U0010ffff]")
 _BUFFER: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"Buffer"')
 #: A string, its end too where it has one: so nothing is looked at twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
@@ -210,12 +209,10 @@ def _recoded(body: bytes, reads: str, writes: str) -> Iterator[bytes]:
         with suppress(UnicodeError):
             text = body.decode(read)
             # For a character above U+FFFF .NET writes two ?, all others one.
-            yield from (form.encode(write, "replace") for form in (text, _ABOVE_FFFF.sub("??", text)))
+            yield from (form.encode(write, "replace") for form in (text, re.sub("[\U00010000-\U0010ffff]", "??", text)))
 
 
-@RULES.rule(
-    "utf-16", "the body is UTF-16: PowerShell's > and `Save as Unicode` write that; save it as UTF-8, or as bytes"
-)
+@RULES.rule("utf-16", "the body is UTF-16: PowerShell's > and `Save as Unicode` write that; save it as UTF-8 or bytes")
 def _from_utf_16(body: bytes) -> Iterator[bytes]:
     return _recoded(body, "utf-16 utf-16-le utf-16-be", "utf-8")
 

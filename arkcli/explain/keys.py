@@ -220,11 +220,10 @@ _PARTS: Final = {"time": r"(?:\bts?=|\btimestamp:\s*)([^\s,;]+)", "id": r"\b(?:w
 
 def schemes(headers: str) -> tuple[list[Digest], list[Look]]:
     """How the sender of such headers (a value, or lines) signs, and what to tell where that does not fit."""
-    found = next((scheme for scheme in SCHEMES if re.search(scheme[1], headers, re.IGNORECASE)), None)
-    if found is None:
+    name, signs = next(((name, signs) for name, form, signs in SCHEMES if re.search(form, headers, re.I)), ("", ""))
+    if not name:
         return [], []
-    name, _, signs = found
-    parts = {part: re.search(where, headers, re.IGNORECASE) for part, where in _PARTS.items() if part in signs}
+    parts = {part: re.search(where, headers, re.I) for part, where in _PARTS.items() if part in signs}
     held = {part: match[1].encode("utf-8", "replace") for part, match in parts.items() if match}
 
     def make(key: bytes, body: bytes) -> bytes:

@@ -73,5 +73,5 @@ def undone(rules: Iterable[Rule], start: Iterable[Try]) -> Iterator[Try]:
     for before in start:
         for rule in rules:
             if rule not in before.why:
-                changed = (value for value in rule.undo(before.value) if value != before.value)
-                yield from (Try(value, (*before.why, rule)) for value in changed)
+                why = (*before.why, rule)
+                yield from (Try(value, why) for value in rule.undo(before.value) if value != before.value)

@@ -14,8 +14,6 @@ _DEEPEST: Final = 100
 _STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
 #: The escapes that are not \\uXXXX.
 _SHORT: Final = {**{character: json.dumps(character)[1:-1] for character in '"\\\b\f\n\r\t'}, "/": r"\/"}
-#: How many ways to write strings are tried in other layouts than the compact one.
-_LAID_OUT: Final = 7
 #: Numbers travel through json as strings that begin with this, so that their spelling stays.
 _NUMBER: Final = "\ufdd0"
 
@@ -156,7 +154,8 @@ def respelled(body: bytes) -> Iterator[bytes]:
     different = {spell(used): spell for spell in STRINGS.values()}.values()
     strings: list[Callable[[str], str]] = [*([str] if "\\" in text else []), *map(cache, different)]
     for lay_out, tokens, spell in product(LAYOUTS.values(), _orders(text, tree), strings):
-        if lay_out is not _compact and spell in strings[_LAID_OUT:]:
+        # The unlikely ones are tried in the likeliest layout only.
+        if lay_out is not _compact and spell in strings[7:]:
             continue
         spelled = [spell(token) if token[0] == '"' else token for token in tokens]
         try:
