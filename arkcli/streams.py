@@ -34,7 +34,7 @@ class Stream(io.TextIOWrapper):
         self._raw = _Raw(descriptor, "w", closefd=False)
         super().__init__(
             io.BufferedWriter(self._raw), encoding=like.encoding if like else "utf-8", errors="backslashreplace",
-            line_buffering=self._raw.isatty(), write_through=getattr(like, "write_through", False),
+            line_buffering=descriptor == 2 or self._raw.isatty(), write_through=getattr(like, "write_through", False),
         )  # fmt: skip
 
     @property
