@@ -1,6 +1,6 @@
 """Whether a queue's parts belong together, and what sets it right. docs/internals.md, "Parts of different ages"."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -38,20 +38,17 @@ def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:
 
 
 class Misfits(NamedTuple):
-    """One reading of all places of a queue. `journal_at` opens the journal of a place."""
+    """One reading of all places of a queue."""
 
-    places: Path
     members: Members
     log: EventLog
-    journal_at: Callable[[Path], Journal]
-    retries: int
 
     def all(self) -> Iterator[DamagedLine]:
         """Whatever does not belong together."""
         yield from self.losses()
-        for place in sorted(self.places.glob("[!.]*")):
+        for place in sorted(self.members.places.glob("[!.]*")):
             try:
-                with closing(self.journal_at(place)) as journal:
+                with closing(self.members.journal_at(place)) as journal:
                     self.log.look()
                     check_fit(place, journal.load(), self.log)
             except Broken as broken:
@@ -81,7 +78,7 @@ class Misfits(NamedTuple):
                 holder = files.read_holder(place / "lock").strip()
                 raise Busy(f"process {holder} is using {place}; stop it and repair again")
             files.make_directory(place / "journal")
-            with closing(self.journal_at(place)) as journal:
+            with closing(self.members.journal_at(place)) as journal:
                 journal.restart(self._fitting(journal))
         finally:
             lock.close()
@@ -96,7 +93,7 @@ class Misfits(NamedTuple):
             snapshot = journal.load().snapshot()
         except Broken:
             saved = journal.checkpoint()
-            return joined(self.log.start if saved is None else min(saved.first[0], end), self.retries)
+            return joined(self.log.start if saved is None else min(saved.first[0], end), self.members.retries)
         at = "" if snapshot.last is None else snapshot.last.at
         fresh = next((event.position for event in self.log.events() if event.at >= at), end)
         cursor, ranges = snapshot.first

@@ -5,7 +5,7 @@ docs/internals.md, "Parts of different ages".
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,9 @@ import msgspec
 from arkcli import files
 from arkcli.errors import Broken
 from arkcli.queue.local import lines
-from arkcli.queue.local.journal import Journal
+from arkcli.queue.local.journal import Journal, Origin
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.opening import is_a_link
 from arkcli.queue.local.state import joined
 
 #: The file in the queue's directory.
@@ -35,11 +36,31 @@ class Roll(msgspec.Struct):
 class Members:
     """The file of members, and the places that it tells of."""
 
-    def __init__(self, directory: Path) -> None:
-        """Opens nothing. `directory` is the queue's."""
+    def __init__(self, directory: Path, retries: int, segment_size: int) -> None:
+        """Opens nothing. `directory` is the queue's; the rest is what its journals are made with."""
         self.path = directory / NAME
-        self._places = directory / "destinations"
+        self.places = directory / "destinations"
+        self.retries = retries
+        self._segment_size = segment_size
         self._lock = directory / "lock"
+
+    def path_of(self, destination_id: str) -> Path:
+        """Where a destination's directory is, or would be."""
+        return self.places / destination_id
+
+    def place_of(self, destination_id: str) -> Path:
+        """The same. Raises Broken where it is a link, which would lead out of the queue."""
+        place = self.path_of(destination_id)
+        for path in (place, place / "journal"):
+            if os.path.islink(path):  # noqa: PTH114 - it raises nothing where the directory cannot be read
+                raise Broken(destination_id, is_a_link(path))
+        return place
+
+    def journal_at(self, place: Path) -> Journal:
+        """The journal of the destination whose directory that is."""
+        found = place.name
+        origin = Origin(lambda: self.read().begins.get(found), lambda: self.keep(found))
+        return Journal(place, self.retries, self._segment_size, origin)
 
     def read(self) -> Roll:
         """The roll; an empty one where none can be read, as after an older ark. Raises OSError."""
@@ -66,20 +87,20 @@ class Members:
 
     def is_missing(self, destination_id: str) -> bool:
         """Whether a destination has no place, or one without a journal. One that cannot be used is another trouble."""
-        place = f"{self._places}/{destination_id}"
+        place = f"{self.places}/{destination_id}"
         try:
             os.stat(f"{place}/journal")  # noqa: PTH116 - asked of all by every command
         except OSError as error:
             return isinstance(error, FileNotFoundError) and not os.path.islink(place)  # noqa: PTH114 - the same
         return False
 
-    def join(self, missing: Iterable[str], end: int, retries: int) -> list[str]:
+    def join(self, missing: Iterable[str], end: int) -> list[str]:
         """Makes places at the event log's end where there is none; returns whose place had vanished. Raises OSError."""
         with self.locked() as roll:
-            for left in self._places.glob(".joining-*"):
+            for left in self.places.glob(".joining-*"):
                 files.remove_tree(left)
             fresh = [found for found in missing if self.is_missing(found)]
-            for found in {place.name for place in self._places.glob("[!.]*")} - set(fresh):
+            for found in {place.name for place in self.places.glob("[!.]*")} - set(fresh):
                 # An older ark wrote down nobody.
                 roll.begins.setdefault(found, None)
             vanished = [found for found in fresh if roll.begins.get(found, end) is None]
@@ -87,30 +108,30 @@ class Members:
             for found in fresh:
                 begins = roll.begins.get(found)
                 if begins is None:
-                    saved = Journal(self._places / found, retries).checkpoint()
+                    saved = Journal(self.places / found, self.retries).checkpoint()
                     begins = roll.begins[found] = end if saved is None else min(saved.first[0], end)
-                Journal.create(self._places / f".joining-{found}", joined(begins, retries))
+                Journal.create(self.places / f".joining-{found}", joined(begins, self.retries))
             # Only this has to survive a power failure: the places can be made from it.
             self.write(roll)
             for found in fresh:
-                hidden, place = self._places / f".joining-{found}", self._places / found
+                hidden, place = self.places / f".joining-{found}", self.places / found
                 if place.is_dir():
                     hidden, place = hidden / "journal", place / "journal"
                 files.move(hidden, place)
         return vanished
 
-    def furthest(self, journal_at: Callable[[Path], Journal]) -> int:
-        """Up to which position of the event log any destination tells of events. `journal_at` opens a journal."""
+    def furthest(self) -> int:
+        """Up to which position of the event log any destination tells of events."""
         furthest = max((begins or 0 for begins in self.read().begins.values()), default=0)
-        for place in self._places.glob("[!.]*"):
-            with contextlib.suppress(OSError, Broken), contextlib.closing(journal_at(place)) as journal:
+        for place in self.places.glob("[!.]*"):
+            with contextlib.suppress(OSError, Broken), contextlib.closing(self.journal_at(place)) as journal:
                 furthest = max(furthest, journal.load().first.end)
         return furthest
 
     def keep(self, destination_id: str) -> None:
         """From now on the place tells where the destination stands. What it holds must be on stable storage."""
-        place = self._places / destination_id
-        for directory in (place / "journal", place, self._places):
+        place = self.places / destination_id
+        for directory in (place / "journal", place, self.places):
             files.sync_directory(directory)
         with self.locked() as roll:
             roll.begins[destination_id] = None

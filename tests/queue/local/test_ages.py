@@ -159,7 +159,7 @@ def settle(world: World, *, keep: bool = False) -> None:
     """Has a checkpoint written for each destination, as it is once a thousand lines are told."""
     queue = world.environment().queue
     for place in (world.queue_directory / "destinations").iterdir():
-        journal = queue._journal_at(place)  # type: ignore[attr-defined]
+        journal = queue._members.journal_at(place)  # type: ignore[attr-defined]
         journal.load_to_append()
         journal.save()
         journal.close()

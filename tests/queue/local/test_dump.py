@@ -300,7 +300,7 @@ def test_an_attempt_that_is_only_the_last_one_is_shown_still(opened: Opened) -> 
     queue.join([A])
     queue.accept([draft("ok-1")])
     attempt_all(queue, A, START, OK)
-    journal = queue._journal(A)
+    journal = queue._claims._journals[A]
     with queue.held(A, "expire"):
         journal._begin_segment()
         journal._segments.remove_before(journal._segments.starts[-1])
