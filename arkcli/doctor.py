@@ -106,6 +106,8 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
     queue = environment.queue
     events, size = queue.totals
+    said = f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"
+    hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
     known = queue.standings((found.id for found in destinations), environment.clock.now())
     standings = [(found, known[found.id]) for found in destinations if found.id in known]
     newest += [standing.last.at for _, standing in standings if standing.last]
@@ -113,7 +115,7 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
     holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
     drained = {name for name, holder in holders.items() if holder.purpose == "drain"}
     return [
-        _passed("queue", f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"),
+        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else _passed("queue", said),
         check_damage(queue),
         check_places({found.name: queue.broken[found.id] for found in destinations if found.id in queue.broken}),
         check_locks(holders, _is_stopped),

@@ -123,13 +123,13 @@ class Environment:
 
         return LocalQueue(self.queue_directory, self.schedule)
 
-    def joined(self, destinations: "Iterable[Destination]") -> "list[Destination]":
+    def joined(self, destinations: "Iterable[Destination]", *, to_read: bool = False) -> "list[Destination]":
         """Destinations that have their place in the queue. Ask here for those that you ask the queue about.
 
-        What there is to tell of some is told as a warning.
+        What there is to tell of some is told as a warning. See `engine.Queue.join`.
         """
         found = list(destinations)
-        told = self.queue.join(destination.id for destination in found) if found else {}
+        told = self.queue.join((destination.id for destination in found), to_read=to_read) if found else {}
         for destination in found if told else ():
             if destination.id in told:
                 self.losses.append(destination.name)

@@ -251,9 +251,9 @@ def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, 
 class Lock:
     """A kernel lock (flock) on a file. The kernel frees it when its holder ends, however that happens."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the lock file, and makes it where it is missing."""
-        self._descriptor = out_of_selects_way(open_private(path, os.O_RDWR | os.O_CREAT))
+    def __init__(self, path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> None:
+        """Opens the lock file, and makes it where it is missing. With `O_RDONLY` it must be there."""
+        self._descriptor = out_of_selects_way(open_private(path, flags))
 
     def acquire(self, *, shared: bool = False) -> None:
         """Waits for the lock."""
@@ -289,6 +289,16 @@ class Lock:
             yield
         finally:
             self.release()
+
+
+@contextlib.contextmanager
+def shared_if_possible(path: Path) -> Iterator[None]:
+    """Holds a lock, shared, for a block; goes on without where its file is missing or its file system knows none."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock = stack.enter_context(contextlib.closing(Lock(path, os.O_RDONLY)))
+            lock.acquire(shared=True)
+        yield
 
 
 class LineFile:

@@ -45,7 +45,8 @@ class Following:
         self._stamp: object = None
         self._is_readable = True
         self._present = self._seen = {found.id for found in contents.destinations}
-        self._followed = {found.id: _Followed(found, False) for found in environment.joined(choose(contents))}
+        chosen = environment.joined(choose(contents), to_read=True)
+        self._followed = {found.id: _Followed(found, False) for found in chosen}
         self._broken: set[str] = set()
 
     @property

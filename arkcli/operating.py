@@ -23,7 +23,7 @@ class Parts:
 
     def __init__(self, environment: Environment, destinations: Iterable[Destination]) -> None:
         """Gives each of them its place in the queue."""
-        self.destinations = environment.joined(destinations)
+        self.destinations = environment.joined(destinations, to_read=True)
         self._environment = environment
         self._reasons: dict[str, str] = {}
 

@@ -63,7 +63,7 @@ def replay(
     now = environment.clock.now()
     contents = environment.store.read()
     parts = Parts(environment, choose_destinations(contents, to))
-    environment.joined(contents.destinations)
+    environment.joined(contents.destinations, to_read=True)
     chosen = Replay(
         destination_ids=tuple(found.id for found in parts.destinations),
         everybody=to is None,

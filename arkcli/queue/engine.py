@@ -231,13 +231,17 @@ class Recorded(NamedTuple):
 
 
 class Queue(Protocol):
-    """A queue, shared by any number of processes."""
+    """A queue, shared by any number of processes. What writes raises Unreadable where this one can only read."""
 
-    def join(self, ids: Iterable[str]) -> Mapping[str, str]:
+    @property
+    def unwritable(self) -> str | None:
+        """Why this process can only read the queue, in words; None where it can write."""
+
+    def join(self, ids: Iterable[str], *, to_read: bool = False) -> Mapping[str, str]:
         """Makes sure that each destination has its place; a new one starts behind the last event.
 
         Returns, in words, what is to be told of those that had one which is gone. Raises NotAccepted where there is no
-        room for it.
+        room for it. Where nothing can be written, whoever comes `to_read` is told that nothing waits for a new one.
         """
 
     def leave(self, destination_id: str) -> int:

@@ -106,8 +106,8 @@ class Removing(World):
         environment = super().environment(stdin)
         joined = environment.joined
 
-        def joined_and_removed(destinations: Iterable[Destination]) -> list[Destination]:
-            found = joined(destinations)
+        def joined_and_removed(destinations: Iterable[Destination], *, to_read: bool = False) -> list[Destination]:
+            found = joined(destinations, to_read=to_read)
             for one in found:
                 if one.name == "b" and (self.queue_directory / "destinations" / one.id).exists():
                     LocalQueue(self.queue_directory, self.retries).leave(one.id)

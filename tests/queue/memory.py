@@ -290,7 +290,11 @@ class MemoryQueue:
     def broken(self) -> dict[str, str]:
         return {}
 
-    def join(self, ids: Iterable[str]) -> dict[str, str]:
+    @property
+    def unwritable(self) -> None:
+        return None
+
+    def join(self, ids: Iterable[str], *, to_read: bool = False) -> dict[str, str]:
         for destination_id in ids:
             self.content.places.setdefault(destination_id, _Place(self._schedule))
         return {}

@@ -16,6 +16,7 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, read_mark
 from arkcli.queue.local.opening import is_a_link
+from arkcli.queue.local.trouble import is_gone
 from arkcli.words import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
@@ -55,14 +56,15 @@ class Check:
     """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
 
     def __init__(
-        self, directory: Path, misfits: Callable[[], Iterable[DamagedLine]], *, tail: int | None = None
+        self, directory: Path, misfits: Callable[[], Iterable[DamagedLine]], need: int, *, tail: int | None = None
     ) -> None:
         """`tail` reads only the last so many bytes of each file; lines are then counted from there.
 
-        `misfits` gives what is wrong though each line is right.
+        `misfits` gives what is wrong though each line is right. `need` is what its user must be able to (os.access).
         """
         self._directory = directory
         self._misfits = misfits
+        self._need = need
         self._tail = tail
         self._lines = 0
 
@@ -127,9 +129,10 @@ class Check:
         return noted
 
     def _destinations(self) -> Iterator[DamagedLine]:
-        if not os.access(self._directory / "destinations", os.R_OK | os.W_OK | os.X_OK):
-            yield DamagedLine(self._directory / "destinations", 1, 0, b"", "it cannot be read and written by you")
-        for place in sorted((self._directory / "destinations").glob("[!.]*")):
+        places = self._directory / "destinations"
+        if not is_gone(places) and not os.access(places, self._need | os.X_OK):
+            yield DamagedLine(places, 1, 0, b"", "it cannot be read and written by you")
+        for place in sorted(places.glob("[!.]*")):
             try:
                 yield from self._place(place)
             except OSError as error:
@@ -140,7 +143,7 @@ class Check:
         for path in (place, journal, *sorted(journal.glob("*.jsonl")), place / "lock", place / "dead.jsonl"):
             if os.path.islink(path):  # noqa: PTH114 - it raises nothing where the directory cannot be read
                 yield DamagedLine(path, 1, 0, b"", is_a_link(path))
-            elif os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):  # noqa: PTH110 - the same
+            elif os.path.exists(path) and not os.access(path, self._need):  # noqa: PTH110 - the same
                 yield DamagedLine(path, 1, 0, b"", "it cannot be read and written by you")
             elif path is journal and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - the same
                 yield DamagedLine(path, 1, 0, b"", "it is not a directory")

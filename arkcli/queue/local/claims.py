@@ -164,11 +164,8 @@ class Claims:
 
     def holder(self, destination_id: str) -> Holder | None:
         """See `engine.Queue.holder`."""
-        path = self._members.path_of(destination_id) / "lock"
-        if not os.path.exists(path):  # noqa: PTH110 - it raises nothing where the directory cannot be read
-            return None
         try:
-            lock = files.Lock(path)
+            lock = files.Lock(self._members.path_of(destination_id) / "lock", os.O_RDONLY)
         except OSError:
             # Whoever wants to claim it is told why that cannot be done.
             return None

@@ -37,20 +37,26 @@ class EventLog:
     """One log on disk. Many processes may append to it and read it at once."""
 
     def __init__(
-        self, directory: Path, segment_size: int = SEGMENT_SIZE, furthest: Callable[[], int] = lambda: 0
+        self,
+        directory: Path,
+        segment_size: int = SEGMENT_SIZE,
+        furthest: Callable[[], int] = lambda: 0,
+        *,
+        read_only: bool = False,
     ) -> None:
-        """Opens a log whose directory exists.
+        """Opens a log whose directory exists. One that is `read_only` may be missing, and nothing is written to it.
 
         `furthest` tells up to which position events have been seen; it is asked where the log's own mark is missing.
         """
-        self._segments = Segments(directory, segment_size)
+        self._directory = directory
+        self._segments = Segments(directory, segment_size, optional=read_only)
         self._mark = directory.with_name(NAME)
         self._furthest = furthest
-        self._lock = files.Lock(directory / "lock")
+        self._lock = None if read_only else files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
         self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
-        worth = max(segment_size // _KEPT_FOR, 1)
+        worth = 0 if read_only else max(segment_size // _KEPT_FOR, 1)
         self.addressed = Addressed(directory / "index", self._segments, worth)
         self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
         self.look()
@@ -70,14 +76,18 @@ class EventLog:
 
         What is found is synced first, so that nothing is delivered which a power failure could still take back.
         """
-        with self._lock.held(shared=True):
+        with self._held(shared=True):
             size = self._segments.look()
             if size == self._end:
                 return size
-            self._segments.sync()
+            if self._lock:
+                self._segments.sync()
         last = self._segments.last_line_end(size)
         self._end = last
         return last
+
+    def _held(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
+        return self._lock.held(shared=shared) if self._lock else files.shared_if_possible(self._directory / "lock")
 
     def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[StoredEvent]:
         """Makes events durable, all or none, with one sync; returns them in order.
@@ -88,7 +98,7 @@ class EventLog:
         if unique:
             # What is there by now is looked through while others may go on.
             self._ids.cover(self.start, self.look())
-        with self._lock.held():
+        with self._held():
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:
@@ -265,7 +275,7 @@ class EventLog:
 
     def remove_before(self, position: int) -> None:
         """Removes the segments that end at or before a position."""
-        with self._lock.held():
+        with self._held():
             self._segments.look()
             mark = self._marked()
             start = max((found for found in self._segments.starts if found <= position), default=self.start)
@@ -282,7 +292,8 @@ class EventLog:
     def close(self) -> None:
         """Closes what is open."""
         self._segments.close()
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
 
 def _placed(draft: Draft, position: int, length: int) -> StoredEvent:

@@ -101,7 +101,7 @@ class Index:
     """The lines of one log by some key. Positions are those of the log, and what is asked for must be synced."""
 
     def __init__(self, directory: Path, kind: str, segments: Segments, scan: Scan, worth: int) -> None:
-        """`worth`: what took so many readings of the log is kept on disk. `kind` begins the names of the tables."""
+        """`worth`: what took so many readings of the log is kept on disk, unless it is 0. `kind` begins their names."""
         self._directory = directory
         self._kind = kind
         self._segments = segments
@@ -224,7 +224,7 @@ class Index:
                 joined.insert(0, one)
                 count, width = count + len(one), max(width, one.head.width)
         last = self._segments.last_line(part.end)
-        if last is None or not count:
+        if last is None or not count or not self._worth:
             return False
         head = _Head(joined[0].start, part.end, count, width, (last.start, self._known_by(last.start)))
         path = self._directory / f"{self._kind}-{head.start:020d}-{head.end:020d}"
@@ -288,4 +288,5 @@ def _close(part: Part) -> None:
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
-        files.unlink(path)
+        if os.access(path, os.W_OK):
+            files.unlink(path)

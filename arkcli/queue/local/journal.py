@@ -20,10 +20,14 @@ _SAVED_EVERY: Final = 20_000
 
 
 class Origin(NamedTuple):
-    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now."""
+    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now.
+
+    Where nothing can be written, one that is not there is none the less.
+    """
 
     position: Callable[[], int | None]
     keep: Callable[[], None]
+    is_written: bool = True
 
 
 class Journal:
@@ -40,7 +44,7 @@ class Journal:
         self._retries = retries
         self._origin = origin
         self._checkpoint = directory / "checkpoint.json"
-        self._segments = Segments(directory / "journal", segment_size)
+        self._segments = Segments(directory / "journal", segment_size, optional=bool(origin and not origin.is_written))
         self.state = DestinationState(joined(0, retries))
         self._unsaved = 0
         self._loaded = False

@@ -42,6 +42,7 @@ class Members:
         self.places = directory / "destinations"
         self.retries = retries
         self._segment_size = segment_size
+        self._unwritten: dict[str, int | None] = {}
         self._lock = directory / "lock"
 
     def path_of(self, destination_id: str) -> Path:
@@ -60,6 +61,8 @@ class Members:
         """The journal of the destination whose directory that is."""
         found = place.name
         origin = Origin(lambda: self.read().begins.get(found), lambda: self.keep(found))
+        if found in self._unwritten:
+            origin = Origin(lambda: self._unwritten[found], lambda: None, is_written=False)
         return Journal(place, self.retries, self._segment_size, origin)
 
     def read(self) -> Roll:
@@ -119,6 +122,11 @@ class Members:
                     hidden, place = hidden / "journal", place / "journal"
                 files.move(hidden, place)
         return vanished
+
+    def join_unwritten(self, missing: Iterable[str], end: int) -> None:
+        """The same for this process alone, where nothing can be written: what has been lost is Broken."""
+        begins = self.read().begins
+        self._unwritten |= {found: begins.get(found, end) for found in missing}
 
     def furthest(self) -> int:
         """Up to which position of the event log any destination tells of events."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from arkcli import files
 from arkcli.errors import Unreadable
+from arkcli.queue.local.trouble import is_gone
 
 VERSION: Final = 1
 
@@ -20,18 +21,37 @@ _SHARED: Final = re.compile(
 )
 
 
-def prepare(directory: Path) -> None:
-    """Makes the directories of a queue where there are none. Raises Unreadable where it cannot be one, and OSError."""
+def prepare(directory: Path) -> str | None:
+    """Makes the directories of a queue where there are none. Raises Unreadable where it cannot be one, and OSError.
+
+    Returns why this process can only read it, in words: then nothing was made. One that is not there is empty.
+    """
     _check_local(directory)
-    files.make_directory(directory)
-    _check_version(directory / "VERSION")
+    unwritable = _unwritable(directory)
+    if unwritable is None:
+        files.make_directory(directory)
+    if unwritable is None or not is_gone(directory / "VERSION"):
+        _check_version(directory / "VERSION")
     for part in ("events", "events/index", "destinations"):
         if (directory / part).is_symlink():
             raise Unreadable(is_a_link(directory / part))
-    for part in ("events", "destinations"):
+    for part in ("events", "destinations") if unwritable is None else ():
         files.make_directory(directory / part)
         if not (directory / part).is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory / part))
+    return unwritable
+
+
+def _unwritable(directory: Path) -> str | None:
+    parts = [directory / part for part in ("", "events", "destinations", "events/lock")]
+    found = [path for path in parts if os.access(path, os.R_OK) and not os.access(path, os.W_OK)]
+    if is_gone(directory):
+        nearest = next(path for path in directory.absolute().parents if path.exists())
+        found = [] if os.access(nearest, os.W_OK) else [nearest]
+    if not found:
+        return None
+    reason = os.strerror(errno.EROFS if os.statvfs(found[0]).f_flag & os.ST_RDONLY else errno.EACCES)
+    return f"the queue in {directory} cannot be opened to write: {reason} ({found[0]}). Commands that only read it work"
 
 
 def _check_local(directory: Path) -> None:

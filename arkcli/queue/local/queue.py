@@ -1,6 +1,7 @@
 """The local engine: the event log, and a journal for each destination. docs/internals.md describes its files."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -36,22 +37,32 @@ class LocalQueue:
         self._members = Members(directory, len(schedule.delays), segment_size)
         self._drains = Drains(directory / "drains")
         try:
-            prepare(directory)
+            self.unwritable = prepare(directory)
             files.raise_descriptor_limit()
-            self._log = EventLog(directory / "events", segment_size, self._members.furthest)
+            read_only = self.unwritable is not None
+            self._log = EventLog(directory / "events", segment_size, self._members.furthest, read_only=read_only)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
             where = error.filename or directory
             raise Unreadable(f"the queue cannot be opened: {where}: {in_words(error, directory)}") from error
+        self._need = os.R_OK if read_only else os.R_OK | os.W_OK
         # `engine.Queue` says what these do.
         self._claims = claims = Claims(directory, self._log, self._members, schedule)
         self.claim, self.held, self.holder = claims.claim, claims.held, claims.holder
         self.claim_due, self.claim_first, self.record = claims.claim_due, claims.claim_first, claims.record
 
-    def join(self, ids: Iterable[str]) -> Mapping[str, str]:
+    def _check_writable(self, *, unless: bool = False) -> None:
+        if self.unwritable is not None and not unless:
+            raise Unreadable(self.unwritable)
+
+    def join(self, ids: Iterable[str], *, to_read: bool = False) -> Mapping[str, str]:
         """See `engine.Queue.join`. A new place starts at the end of the log. Raises NotAccepted and OSError."""
         missing = [found for found in ids if self._members.is_missing(found)]
+        self._check_writable(unless=to_read)
+        if self.unwritable is not None:
+            self._members.join_unwritten(missing, self._log.look())
+            return {}
         if not missing and self._members.path.exists():
             return {}
         try:
@@ -74,10 +85,12 @@ class LocalQueue:
 
     def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[StoredEvent]:
         """Makes events durable, all or none. See `EventLog.accept`. Raises NotAccepted."""
+        self._check_writable()
         return self._log.accept(drafts, unique=unique)
 
     def drains(self) -> int:
         """How many drains share this queue now. The first call makes this process one of them, until `close`."""
+        self._check_writable()
         return self._drains.count()
 
     def look(self, ids: Sequence[str], now: int) -> list[str]:
@@ -152,14 +165,17 @@ class LocalQueue:
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
+        self._check_writable(unless=dry)
         return requeue.retry(self, self._claims.noted, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Discards deliveries; returns how many. Raises Held."""
+        self._check_writable(unless=dry)
         return requeue.drop(self, self._claims.noted, selection, now, dry=dry)
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
+        self._check_writable(unless=dry)
         return requeue.replay(self, self._claims.noted, chosen, now, self._log.look(), dry=dry)
 
     def dump(self) -> Iterator[Record]:
@@ -173,11 +189,12 @@ class LocalQueue:
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
-        return Check(self._directory, Misfits(self._members, self._log).all).run(repair_at=repair_at)
+        self._check_writable(unless=repair_at is None)
+        return Check(self._directory, Misfits(self._members, self._log).all, self._need).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
         """Reads only the last `size` bytes of each file for damage. Line numbers are then unknown."""
-        return Check(self._directory, Misfits(self._members, self._log).losses, tail=size).run()
+        return Check(self._directory, Misfits(self._members, self._log).losses, self._need, tail=size).run()
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).

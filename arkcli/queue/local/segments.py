@@ -1,6 +1,7 @@
 """An append-only file of lines, kept in segments. docs/internals.md, "Segments and positions"."""
 
 import contextlib
+import errno
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import msgspec
 
 from arkcli import files
 from arkcli.queue.local import lines
+from arkcli.queue.local.trouble import is_gone
 
 #: A segment that has reached this many bytes is followed by a new one.
 SEGMENT_SIZE: Final = 64 * 1024 * 1024
@@ -34,9 +36,10 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 class Segments:
     """The segments of one directory. Positions are bytes since the first one ever written."""
 
-    def __init__(self, directory: Path, size: int = SEGMENT_SIZE) -> None:
-        """Nothing is opened or made before it is needed."""
+    def __init__(self, directory: Path, size: int = SEGMENT_SIZE, *, optional: bool = False) -> None:
+        """Nothing is opened or made before it is needed. An `optional` directory may be missing; then it is empty."""
         self._directory = directory
+        self._optional = optional
         self._size = size
         self._starts: list[int] = []
         self._descriptors: dict[int, int] = {}
@@ -46,7 +49,7 @@ class Segments:
         while True:
             self._starts = sorted(
                 int(entry.name[:20])
-                for entry in os.scandir(self._directory)
+                for entry in (() if self._optional and is_gone(self._directory) else os.scandir(self._directory))
                 if entry.name.endswith(_SUFFIX) and entry.name[:20].isdigit() and len(entry.name) == 26
             )
             for gone in self._descriptors.keys() - set(self._starts):
@@ -224,6 +227,8 @@ class Segments:
         and their positions must not come to mean others. So is whatever begins before `keep_before`.
         """
         end = self.size()
+        if self._starts and not os.access(last := self._path(self._starts[-1]), os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(last))
         kept = self.last_line_end(end)
         if kept == end:
             return end
@@ -293,7 +298,8 @@ class Segments:
             if len(self._descriptors) >= 4:
                 # The oldest is the one that reading has left behind; the last segment is opened again when needed.
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
-            opened = files.open_private(self._path(start), os.O_RDWR)
+            path = self._path(start)
+            opened = files.open_private(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
             descriptor = self._descriptors[start] = files.out_of_selects_way(opened)
         return descriptor
 

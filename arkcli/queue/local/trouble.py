@@ -34,15 +34,16 @@ def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
     if error.errno in _EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
-    if _is_gone(place):
+    if is_gone(place):
         return Gone(destination_id, f"{place} is not there (any more)")
     where, why = error.filename or place, in_words(error, place.parent.parent)
     return Broken(destination_id, f"{where} cannot be used ({why}); `ark queue check` tells more")
 
 
-def _is_gone(place: Path) -> bool:
+def is_gone(path: Path) -> bool:
+    """Whether it is certain that nothing is there."""
     try:
-        place.lstat()
+        path.lstat()
     except FileNotFoundError:
         return True
     except OSError:
