@@ -311,6 +311,16 @@ def test_a_lock_that_is_left_over_means_nothing(tmp_path: Path) -> None:
     lock.close()
 
 
+def test_a_shared_lock_is_taken_where_there_is_one_and_never_made(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with files.shared_if_possible(path):
+        assert not path.exists()
+    other = files.Lock(path)
+    with files.shared_if_possible(path):
+        assert not other.try_acquire()
+    assert other.try_acquire()
+
+
 def test_only_one_at_a_time_holds_a_lock(tmp_path: Path) -> None:
     one, other = files.Lock(tmp_path / "lock"), files.Lock(tmp_path / "lock")
     with one.held():

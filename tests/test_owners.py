@@ -341,7 +341,7 @@ def test_a_store_that_is_mounted_so_that_it_cannot_be_replaced_says_so(home: Pat
 def test_a_directory_without_the_rights_of_its_owner_is_named_with_its_mode(home: Path) -> None:
     give(home)
     home.chmod(0o500)
-    said = as_user(USER, lambda: refusal(lambda: LocalQueue(home / "queue", DOCUMENTED)))
+    said = as_user(USER, lambda: refusal(lambda: LocalQueue(home / "queue", DOCUMENTED).accept([])))
     assert f"Permission denied ({home} belongs to user {USER}, mode 0500)" in said
     assert "sudo" not in said
 

@@ -20,20 +20,20 @@ SEND = "send signal.promoted --sample --queue --id"
 KINDS = {
     "a read-only mount": (
         'mount --bind "$home" "$home"; mount -o remount,ro,bind "$home"',
-        "Read-only file system ({home}/state/queue)",
+        "{home}/state/queue: Read-only file system",
     ),
-    "a backup without write permission": ('chmod -R a-w "$home"', "Permission denied ({home}/state/queue)"),
+    "a backup without write permission": ('chmod -R a-w "$home"', "{home}/state/queue: Permission denied"),
     "files that may only be read": (
         'find "$home" -type f -exec chmod 400 {} +',
-        "Permission denied ({home}/state/queue/events/lock)",
+        "{home}/state/queue/events/lock: Permission denied",
     ),
     "another user's queue": (
         'chown -R root "$home/state"; chmod -R u=rwX,go=rX "$home/state"',
-        "Permission denied ({home}/state/queue)",
+        "{home}/state/queue: Permission denied",
     ),
     "another user's queue without locks": (
         'find "$home/state" -name lock -delete; chown -R root "$home/state"; chmod -R u=rwX,go=rX "$home/state"',
-        "Permission denied ({home}/state/queue)",
+        "{home}/state/queue: Permission denied",
     ),
 }
 READERS = [

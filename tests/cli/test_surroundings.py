@@ -81,7 +81,7 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("mkdir -p d/destinations.toml; ARK_CONFIG_DIR=$PWD/d ark dest list", 78, b"Is a directory"),
         ("ARK_CONFIG_DIR=/etc/passwd ark dest list", 78, b"Not a directory"),
         ("ARK_STATE_DIR=/etc/passwd ark queue", 78, b"Not a directory"),
-        ("ARK_STATE_DIR=/proc/nothing ark queue", 78, b"cannot be opened"),
+        ("ARK_STATE_DIR=/proc/nothing ark drain", 78, b"cannot be opened"),
         ("ARK_CONFIG_DIR=/proc/nothing ark secret rotate", 78, b"cannot be written"),
         ("unset ARK_CONFIG_DIR ARK_STATE_DIR HOME; ark config path", 0, b""),
         ("unset ARK_CONFIG_DIR ARK_STATE_DIR; HOME=/proc/nothing ark secret rotate", 78, b"cannot be written"),

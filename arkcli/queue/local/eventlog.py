@@ -37,26 +37,21 @@ class EventLog:
     """One log on disk. Many processes may append to it and read it at once."""
 
     def __init__(
-        self,
-        directory: Path,
-        segment_size: int = SEGMENT_SIZE,
-        furthest: Callable[[], int] = lambda: 0,
-        *,
-        read_only: bool = False,
+        self, directory: Path, segment_size: int = SEGMENT_SIZE, furthest: Callable[[], int] = int, fixed: bool = False
     ) -> None:
-        """Opens a log whose directory exists. One that is `read_only` may be missing, and nothing is written to it.
+        """Opens a log whose directory exists. One that is `fixed` may be missing, and nothing is written to it.
 
         `furthest` tells up to which position events have been seen; it is asked where the log's own mark is missing.
         """
         self._directory = directory
-        self._segments = Segments(directory, segment_size, optional=read_only)
+        self._segments = Segments(directory, segment_size, optional=fixed)
         self._mark = directory.with_name(NAME)
         self._furthest = furthest
-        self._lock = None if read_only else files.Lock(directory / "lock")
+        self._lock = None if fixed else files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
         self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
-        worth = 0 if read_only else max(segment_size // _KEPT_FOR, 1)
+        worth = 0 if fixed else max(segment_size // _KEPT_FOR, 1)
         self.addressed = Addressed(directory / "index", self._segments, worth)
         self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
         self.look()

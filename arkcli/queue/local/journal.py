@@ -20,13 +20,11 @@ _SAVED_EVERY: Final = 20_000
 
 
 class Origin(NamedTuple):
-    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now.
-
-    Where nothing can be written, one that is not there is none the less.
-    """
+    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now."""
 
     position: Callable[[], int | None]
     keep: Callable[[], None]
+    #: Whether there is a place; else there is none, and none can be made.
     is_written: bool = True
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from arkcli import files
-from arkcli.errors import Unreadable
+from arkcli.errors import Unreadable, in_words, visible
 from arkcli.queue.local.trouble import is_gone
 
 VERSION: Final = 1
@@ -46,12 +46,13 @@ def _unwritable(directory: Path) -> str | None:
     parts = [directory / part for part in ("", "events", "destinations", "events/lock")]
     found = [path for path in parts if os.access(path, os.R_OK) and not os.access(path, os.W_OK)]
     if is_gone(directory):
-        nearest = next(path for path in directory.absolute().parents if path.exists())
-        found = [] if os.access(nearest, os.W_OK) else [nearest]
+        nearest = visible(directory)[0]
+        found = [] if os.access(nearest, os.W_OK) else [Path(nearest)]
     if not found:
         return None
-    reason = os.strerror(errno.EROFS if os.statvfs(found[0]).f_flag & os.ST_RDONLY else errno.EACCES)
-    return f"the queue in {directory} cannot be opened to write: {reason} ({found[0]}). Commands that only read it work"
+    number = errno.EROFS if os.statvfs(found[0]).f_flag & os.ST_RDONLY else errno.EACCES
+    said = in_words(OSError(number, os.strerror(number), str(found[0])), directory)
+    return f"the queue cannot be opened to write, and nothing was accepted or changed: {found[0]}: {said}"
 
 
 def _check_local(directory: Path) -> None:

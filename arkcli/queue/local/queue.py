@@ -39,14 +39,14 @@ class LocalQueue:
         try:
             self.unwritable = prepare(directory)
             files.raise_descriptor_limit()
-            read_only = self.unwritable is not None
-            self._log = EventLog(directory / "events", segment_size, self._members.furthest, read_only=read_only)
+            fixed = self.unwritable is not None
+            self._log = EventLog(directory / "events", segment_size, self._members.furthest, fixed)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
             where = error.filename or directory
             raise Unreadable(f"the queue cannot be opened: {where}: {in_words(error, directory)}") from error
-        self._need = os.R_OK if read_only else os.R_OK | os.W_OK
+        self._need = os.R_OK if fixed else os.R_OK | os.W_OK
         # `engine.Queue` says what these do.
         self._claims = claims = Claims(directory, self._log, self._members, schedule)
         self.claim, self.held, self.holder = claims.claim, claims.held, claims.holder
@@ -165,7 +165,6 @@ class LocalQueue:
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
-        self._check_writable(unless=dry)
         return requeue.retry(self, self._claims.noted, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
@@ -175,7 +174,6 @@ class LocalQueue:
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
-        self._check_writable(unless=dry)
         return requeue.replay(self, self._claims.noted, chosen, now, self._log.look(), dry=dry)
 
     def dump(self) -> Iterator[Record]:
