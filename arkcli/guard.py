@@ -105,6 +105,6 @@ def _verdict(judged: Address, *, allow_local: bool) -> tuple[str | None, str]:
     for what, network in _special:
         if judged in network:
             return what, never
-    if judged.version == 6 and judged not in _global_unicast:
+    if isinstance(judged, ipaddress.IPv6Address) and judged not in _global_unicast:
         return "not global unicast", never
     return None, ""

@@ -220,11 +220,18 @@ def test_a_row_that_embeds_an_ipv4_address_hides_none_of_the_others(network: str
 
 @pytest.mark.parametrize("identifier", ["0:5efe", "200:5efe"])
 @settings(max_examples=50)
+@example(v4=int(IPv4Address("168.63.129.16")))
+@example(v4=int(IPv4Address("168.63.129.17")))
 @given(v4=v4_addresses)
 def test_an_isatap_address_is_judged_as_both_of_its_addresses(identifier: str, v4: int) -> None:
     assert verdicts(f"2a00:1450::{identifier}:{IPv4Address(v4)}") == verdicts(str(IPv4Address(v4)))
     assert verdicts(f"fe80::{identifier}:{IPv4Address(v4)}") == (False, False)
     assert verdicts(f"2001:db8::{identifier}:{IPv4Address(v4)}") == (False, False)
+
+
+@pytest.mark.parametrize("identifier", ["0:5eff", "0:5efc", "0:5e", "1:5efe", "100:5efe", "400:5efe", "8000:5efe"])
+def test_an_identifier_that_is_not_isataps_hides_no_ipv4_address(identifier: str) -> None:
+    assert verdicts(f"2a00:1450::{identifier}:127.0.0.1") == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -246,11 +253,19 @@ def test_a_teredo_address_is_never_dialled_whatever_server_and_client_it_hides(s
         ("169.254.169.254", True, "169.254.169.254 is link-local, where clouds serve their metadata; it is never"),
         ("::ffff:127.0.0.1", False, "::ffff:127.0.0.1 (127.0.0.1) is a loopback address; --allow-local permits it"),
         ("64:ff9b::a9fe:a9fe", True, "64:ff9b::a9fe:a9fe (169.254.169.254) is link-local"),
+        ("::", True, ":: is unspecified; it is never dialled"),
+        ("::2", True, "::2 (0.0.0.2) is unspecified; it is never dialled"),
         ("2001:db8::1", True, "2001:db8::1 is for documentation; it is never dialled"),
     ],
 )
 def test_a_refusal_names_the_address_and_the_reason(address: str, allow_local: bool, said: str) -> None:
     assert (refusal(address, allow_local=allow_local) or "").startswith(said)
+
+
+def test_an_address_is_judged_once_however_often_it_is_dialled() -> None:
+    first = refusal("192.0.2.7", allow_local=False)
+    assert first is not None
+    assert refusal("192.0.2.7", allow_local=False) is first
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,14 @@ def test_a_delivery_is_retried_until_its_last_failure_makes_it_dead(retries: int
         assert (schedule.next_attempt_at(attempt, START) is None) == (last is State.DEAD)
 
 
+@pytest.mark.parametrize("attempt", [6, 7, 300])
+def test_an_attempt_beyond_the_schedule_is_the_last_too(attempt: int) -> None:
+    assert DOCUMENTED.state_after(attempt, Outcome.DELIVERED) is State.DELIVERED
+    assert DOCUMENTED.state_after(attempt, Outcome.FAILED) is State.DEAD
+    assert DOCUMENTED.next_attempt_at(attempt, START) is None
+    assert not DOCUMENTED.is_due(attempt, START, START * 2)
+
+
 def test_the_documented_schedule_makes_five_attempts() -> None:
     states = [DOCUMENTED.state_after(attempt, Outcome.FAILED) for attempt in range(1, 6)]
     assert states == [State.RETRYING] * 4 + [State.DEAD]
