@@ -43,14 +43,15 @@ class Shares:
         self._waiting: list[str] = []
 
     def look(self, due: Iterable[str], drains: int, answering: Collection[str] = ()) -> None:
-        """Takes in which destinations may have something due, beside those that are held, and how many drains run.
+        """Takes in which destinations may have something due, beside those that are held, and how many drains run, this
+        one included.
 
         `answering` are those that answered their last attempt in this run.
         """
         self._answering = answering
         self._waiting = [found for found in due if found not in self._held]
         self._waiting.sort(key=lambda found: self._turns.get(found, 0.0))
-        self._part = -(-(len(self._held) + len(self._waiting)) // max(drains, 1))
+        self._part = -(-(len(self._held) + len(self._waiting)) // drains)
         for gone in self._free_looks.keys() - set(self._waiting):
             del self._free_looks[gone]
 
@@ -85,7 +86,7 @@ class Shares:
     def to_ask(self) -> list[str]:
         """The destinations of which it is worth asking whether anybody has them: a few at a look."""
         spare = self._capacity - len(self._held)
-        return self._waiting[: min(max(spare, 0), _ASKED)] if len(self._held) >= self._part else []
+        return self._waiting[: min(spare, _ASKED)] if len(self._held) >= self._part else []
 
     def free(self, destination_id: str, now: float, *, is_free: bool) -> bool:
         """Takes in whether somebody has a destination, and tells whether to take it above the equal part."""
@@ -121,10 +122,11 @@ class Shares:
         """Those held above the equal part, and those whose turn is over while others wait for room; each once."""
         # Those that have nothing under way go first, and of the others those that have been held for the longest time.
         order = sorted(self._held.keys() - self._going, key=lambda found: (found in in_flight, self._held[found]))
-        surplus = len(order) - max(self._part, 1)
-        going = [found for found in order if self._kept_until.get(found, 0.0) <= now][: max(surplus, 0)]
         if self._capacity < self._part:
-            going += self._over(now, [found for found in order if found not in going])
+            going = self._over(now, order)
+        else:
+            surplus = len(order) - self._part
+            going = [found for found in order if self._kept_until.get(found, 0.0) <= now][: max(surplus, 0)]
         self._going.update(going)
         return going
 

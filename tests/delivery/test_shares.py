@@ -26,6 +26,7 @@ def claim(shares: Shares, now: float, names: list[str] | None = None) -> list[st
         (5, 2, 64, 3),
         (4, 3, 64, 2),
         (1, 4, 64, 1),
+        (4, 1, 4, 4),
         (12, 1, 5, 3),
         (12, 2, 5, 3),
         (12, 3, 5, 4),
@@ -36,6 +37,33 @@ def test_a_drain_holds_its_equal_part_and_no_more_than_it_can(due: int, drains: 
     shares = Shares(capacity)
     shares.look(NAMES[:due], drains)
     assert len(claim(shares, 0.0)) == held
+
+
+@pytest.mark.parametrize(("capacity", "silent"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (8, 6), (11, 8)])
+def test_three_quarters_of_the_room_are_for_those_that_have_not_answered(capacity: int, silent: int) -> None:
+    shares = Shares(capacity)
+    shares.look(NAMES, 1)
+    assert shares.to_claim(0.0) == (NAMES[:silent], capacity)
+    shares.look(NAMES, 1, set(NAMES[8:]))
+    assert shares.to_claim(0.0) == (NAMES[:silent] + NAMES[8:], capacity), "those that answer need not wait for them"
+
+
+def test_a_drain_that_has_its_part_claims_no_more() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:8], 2)
+    assert claim(shares, 0.0) == NAMES[:4]
+    assert shares.to_claim(0.1) == ([], 0)
+    shares.look(NAMES[4:8], 4)
+    assert shares.to_claim(0.2) == ([], 0)
+
+
+def test_those_that_were_never_tried_come_first_and_then_those_whose_turn_is_longest_ago() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:4], 1)
+    shares.tried(["d1"], [], 0.3)
+    shares.tried(["d0"], [], 0.6)
+    shares.look(NAMES[:4], 1)
+    assert shares.waiting == ["d2", "d3", "d1", "d0"]
 
 
 def test_what_is_above_its_part_is_given_back_when_another_drain_comes() -> None:
@@ -64,6 +92,14 @@ def test_one_that_somebody_else_has_is_left_alone_for_a_while() -> None:
     assert shares.to_claim(0.2)[0] == ["d0"]
 
 
+def test_one_that_is_left_alone_hides_none_of_the_others() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:3], 1)
+    shares.tried(["d0"], [], 1.0)
+    assert shares.to_claim(1.1)[0] == ["d1", "d2"]
+    assert shares.to_claim(1.15)[0] == ["d0", "d1", "d2"]
+
+
 def test_what_nobody_had_in_two_looks_is_taken_above_the_part_and_kept_for_a_while() -> None:
     shares = Shares(64)
     shares.look(NAMES[:2], 2)
@@ -79,6 +115,86 @@ def test_what_nobody_had_in_two_looks_is_taken_above_the_part_and_kept_for_a_whi
     shares.released("d0", 0.3)
     shares.look([], 2)
     assert shares.to_release(0.4, []) == []
+
+
+def test_what_was_taken_above_the_part_is_kept_for_five_seconds() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:4], 4)
+    assert claim(shares, 0.0) == ["d0"]
+    shares.tried(["d1", "d2", "d3"], {"d1", "d2", "d3"}, 0.2, above=True)
+    shares.look([], 4)
+    assert shares.to_release(5.1, NAMES) == ["d0"]
+    assert len(shares.to_release(5.2, NAMES)) == 2
+
+
+def test_the_looks_in_which_nobody_had_one_count_only_while_something_is_due_for_it() -> None:
+    shares = Shares(64)
+    shares.look(NAMES[:2], 2)
+    assert claim(shares, 0.0) == ["d0"]
+    assert not shares.free("d1", 0.1, is_free=True)
+    shares.look([], 2)
+    shares.look(["d1"], 2)
+    assert not shares.free("d1", 0.2, is_free=True)
+    assert shares.free("d1", 0.3, is_free=True)
+    assert shares.free("d1", 0.4, is_free=True), "and from then on, until somebody has it"
+
+
+@pytest.mark.parametrize(
+    ("drains", "capacity", "asked"), [(40, 64, 16), (10, 64, 16), (10, 10, 6), (10, 5, 1), (10, 4, 0)]
+)
+def test_a_few_are_asked_about_at_a_look_and_no_more_than_there_is_room_for(
+    drains: int, capacity: int, asked: int
+) -> None:
+    names = [f"d{number}" for number in range(40)]
+    shares = Shares(capacity)
+    shares.look(names, drains)
+    assert shares.to_ask() == [], "it has not got its own part yet"
+    held = len(claim(shares, 0.0))
+    assert shares.to_ask() == names[held : held + asked]
+
+
+#: Who is held, where there is room for no more; who waits; who goes. One letter each: s has not answered, a has. The
+#: turn of those in upper case is not over.
+TURNS = [
+    ("ssss", "s", "s"),
+    ("sssa", "ss", "ss"),
+    ("sssa", "ssssssss", "sss"),
+    ("sssa", "a", "s"),
+    ("sssa", "aaaaaaaa", "asss"),
+    ("aaaa", "a", "a"),
+    ("aaaa", "aa", "aa"),
+    ("aaaa", "ss", "aa"),
+    ("aaaa", "ssssssss", "aaa"),
+    ("aaas", "sssa", "aas"),
+    ("aaSS", "ss", "a"),
+    ("aSSS", "ss", ""),
+    ("aSSS", "sa", "a"),
+    ("SSSS", "ss", ""),
+    ("AAaa", "aaa", "aa"),
+    ("SSSSSSSa", "s", ""),
+    ("SSSSSSSa", "sa", "a"),
+]
+
+
+@pytest.mark.parametrize(("held", "waiting", "going"), TURNS)
+def test_where_there_is_no_room_as_many_go_as_others_wait_for_their_places(held: str, waiting: str, going: str) -> None:
+    holding = [f"{kind}{number}" for number, kind in enumerate(held)]
+    others = [f"{kind}-{number}" for number, kind in enumerate(waiting)]
+    answering = {found for found in holding + others if found[0] in "aA"}
+    shares = Shares(len(held))
+    shares.look(holding, 1)
+    for found in holding:
+        shares.tried([found], {found}, 0.5 if found[0].isupper() else 0.0)
+    shares.look(others, 1, answering)
+    assert "".join(sorted(found[0] for found in shares.to_release(1.0, []))) == going
+
+
+def test_nobody_goes_whose_turn_is_over_where_the_drains_have_room_for_all() -> None:
+    shares = Shares(2)
+    shares.look(NAMES[:4], 2)
+    assert claim(shares, 0.0) == ["d0", "d1"]
+    shares.look(NAMES[2:4], 2)
+    assert shares.to_release(9.0, []) == []
 
 
 def test_where_there_is_no_room_those_that_wait_get_their_turn() -> None:
