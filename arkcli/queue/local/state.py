@@ -31,7 +31,7 @@ class DestinationState:
         #: The attempt that a dead delivery would be waiting for, were there one more.
         self.beyond = len(self.lanes) + 2
         # Journal lines that do not count: damaged ones, repetitions, and what was built upon them.
-        self._void = Progress(-1)
+        self._void = Progress()
 
     def apply(self, line: AttemptLine | DropLine | Snapshot | None, start: int, end: int) -> None:
         """Takes in the journal line from start to end; None for a damaged one."""
@@ -56,10 +56,12 @@ class DestinationState:
             self._ignore(start, end)
 
     def _ignore(self, start: int, end: int) -> None:
-        self._void.finish(start, end, 0)
-        for lane, waiting in enumerate(self.retrying):
+        self._void.finish(start, end)
+        for lane, waiting in zip(self.lanes, self.retrying, strict=True):
             if waiting:
-                self.lanes[lane].finish(start, end, 0)
+                lane.finish(start, end, 0)
+            else:
+                lane.skip_to(end)
 
     def _finish(self, line: AttemptLine | DropLine) -> bool:
         if line.attempt == 1:
@@ -77,7 +79,7 @@ class DestinationState:
             self.dead = max(self.dead - 1, 0)
             return True
         lane = attempt - 2
-        if self._void.passed(start) is not None or not self.lanes[lane].finish(start, start + length):
+        if not self.retrying[lane] or not self.lanes[lane].finish(start, start + length):
             return False
         self.retrying[lane] -= 1
         return True
@@ -106,9 +108,9 @@ class DestinationState:
 
     def snapshot(self) -> Snapshot:
         """What brings the state back to here."""
-        for lane, waiting in enumerate(self.retrying):
+        for lane, waiting in zip(self.lanes, self.retrying, strict=True):
             if not waiting:
-                self.lanes[lane].skip_to(self.journal)
+                lane.skip_to(self.journal)
         return Snapshot(
             journal=self.journal,
             first=(self.first.cursor, self.first.ranges),

@@ -32,8 +32,8 @@ def drop(event: int, number: int, after: tuple[int, int] | None = None) -> DropL
 class Fold:
     """A journal of lines of ten bytes each, and the state after them."""
 
-    def __init__(self) -> None:
-        self.state = DestinationState(joined(0, 4))
+    def __init__(self, retries: int = 4) -> None:
+        self.state = DestinationState(joined(0, retries))
 
     def add(self, *entries: Entry) -> "Fold":
         for entry in entries:
@@ -50,7 +50,8 @@ def test_a_destination_joins_with_nothing_done_and_nothing_waiting_before_its_pl
     state = DestinationState(joined(88_210, 4))
     assert (state.first.cursor, state.first.ranges) == (88_210, [])
     assert (state.retrying, state.dead, state.last, len(state.newly_dead)) == ([0, 0, 0, 0], 0, None, 0)
-    assert len(state.lanes) == 4
+    assert state.journal == 0
+    assert [(lane.cursor, lane.ranges) for lane in state.lanes] == [(0, [])] * 4
 
 
 CHAIN: Final = [attempt(0, 1, BAD)] + [attempt(0, number, BAD, ((number - 2) * 10, 10)) for number in range(2, 6)]
@@ -75,6 +76,11 @@ CHAIN: Final = [attempt(0, 1, BAD)] + [attempt(0, number, BAD, ((number - 2) * 1
         ([*CHAIN[:1], drop(0, 2, (0, 10))], (1, [0, 0, 0, 0], 0)),
         ([*CHAIN[:4], drop(0, 5, (30, 10))], (1, [0, 0, 0, 0], 0)),
         ([*CHAIN, drop(0, DEAD)], (1, [0, 0, 0, 0], 0)),
+        # The line of its cause is not there: somebody cut it out.
+        ([attempt(0, 2, BAD, (70, 10))], (0, [0, 0, 0, 0], 0)),
+        ([attempt(0, 2, OK, (70, 10)), attempt(1, 1, BAD)], (0, [1, 0, 0, 0], 0)),
+        # There is no such attempt.
+        ([*CHAIN, drop(0, DEAD + 1)], (1, [0, 0, 0, 0], 1)),
     ],
 )
 def test_each_line_takes_its_delivery_from_one_state_to_the_next(
@@ -136,9 +142,105 @@ def test_a_delivery_whose_first_failure_is_damaged_never_has_two_chains() -> Non
 @pytest.mark.parametrize("broken", range(5))
 @pytest.mark.parametrize("ending", [[], [drop(0, DEAD)]], ids=["dead", "dropped"])
 def test_no_count_is_ever_below_nothing_whichever_line_of_a_chain_is_damaged(broken: int, ending: list[Entry]) -> None:
-    fold = Fold().add(*CHAIN[:broken], None, *CHAIN[broken + 1 :], *ending)
+    fold = Fold().add(*damaged(broken), *ending)
     assert min(fold.state.retrying) >= 0
     assert fold.state.dead >= 0
+
+
+def damaged(broken: int) -> list[Entry]:
+    """The chain, one of its lines not to be read."""
+    return [*CHAIN[:broken], None, *CHAIN[broken + 1 :]]
+
+
+@pytest.mark.parametrize("broken", range(5))
+def test_no_retry_is_awaited_by_a_line_whose_cause_is_damaged(broken: int) -> None:
+    # Another delivery waits, so that the lane's cursor stands before the chain.
+    fold = Fold().add(attempt(1, 1, BAD))
+    for place, entry in enumerate(damaged(broken)):
+        after = (place * 10, 10) if place else None
+        fold.add(attempt(0, place + 1, BAD, after) if entry else None)
+    awaited = [place for place, entry in enumerate(CHAIN) if fold.state.awaits_retry(entry, 10 + place * 10)]
+    assert awaited == ([broken - 1] if broken else [])
+
+
+@pytest.mark.parametrize(
+    ("entries", "gone"),
+    [
+        (CHAIN, []),
+        ([*CHAIN, CHAIN[4]], []),
+        (damaged(0)[:2], []),
+        (damaged(3), [0]),
+        (damaged(0), [0]),
+        ([*damaged(3), attempt(0, 4, BAD, (20, 10)), attempt(0, 5, BAD, (50, 10))], []),
+        ([*CHAIN, drop(0, DEAD)], [0]),
+        ([attempt(0, 5, BAD)], []),
+    ],
+    ids=[
+        "dead",
+        "dead, said twice",
+        "a retry whose cause is damaged",
+        "a death whose cause is damaged",
+        "a death that goes back to what is damaged",
+        "and then it died",
+        "dropped",
+        "a death of which no cause is told",
+    ],
+)
+def test_a_dead_letter_counts_unless_it_was_dropped_or_its_death_was_built_upon_a_damaged_line(
+    entries: list[Entry], gone: list[int]
+) -> None:
+    assert Fold().add(*entries).state.snapshot().gone == gone
+
+
+def test_a_line_that_does_not_count_is_passed_over_and_not_counted() -> None:
+    fold = Fold().add(attempt(0, 1, BAD), None)
+    assert fold.state.snapshot().lanes[0] == (0, [(10, 20, 0)])
+
+
+def test_the_dead_are_counted_one_by_one_as_they_are_dropped() -> None:
+    fold, place = Fold(), 0
+    for event in range(4):
+        fold.add(attempt(event, 1, BAD), *(attempt(event, n, BAD, (place + (n - 2) * 10, 10)) for n in range(2, 6)))
+        place += 50
+    counts = [fold.state.dead]
+    for event in (2, 0, 3, 0, 1):
+        counts.append(fold.add(drop(event, DEAD)).state.dead)
+    assert counts == [4, 3, 2, 1, 1, 0]
+
+
+@pytest.mark.parametrize("retries", [1, 2, 3, 8])
+def test_a_delivery_dies_by_its_last_failure_however_many_attempts_it_has(retries: int) -> None:
+    fold = Fold(retries)
+    for number in range(1, retries + 2):
+        assert fold.state.dead == 0
+        fold.add(attempt(0, number, BAD, ((number - 2) * 10, 10) if number > 1 else None))
+    assert (fold.state.retrying, fold.state.dead, fold.state.beyond) == ([0] * retries, 1, retries + 2)
+    assert fold.add(drop(0, retries + 2)).state.dead == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "newest"),
+    [
+        ([drop(3, 1)], None),
+        ([attempt(1, 1, OK)], (100, 100, "evt_1")),
+        ([attempt(1, 1, OK), attempt(3, 1, BAD), attempt(2, 1, OK)], (300, 100, "evt_3")),
+        ([attempt(3, 1, OK), attempt(3, 1, BAD), attempt(5, 2, OK, (90, 10))], (300, 100, "evt_3")),
+        ([attempt(1, 1, BAD), attempt(5, 2, OK, (0, 10))], (500, 100, "evt_5")),
+        ([attempt(3, 1, OK), attempt(1, 1, BAD), attempt(1, 2, OK, (10, 10))], (300, 100, "evt_3")),
+    ],
+)
+def test_the_newest_event_is_the_furthest_of_which_an_attempt_counted(
+    entries: list[Entry], newest: tuple[int, int, str] | None
+) -> None:
+    assert Fold().add(*entries).state.newest == newest
+
+
+def test_of_two_events_that_stood_at_one_place_of_the_log_the_later_is_the_newest() -> None:
+    """After a power failure another event may stand where the log ended once."""
+    state = DestinationState(joined(0, 4))
+    state.newest = (100, 90, "evt_lost")
+    state.apply(attempt(1, 1, OK), 0, 10)
+    assert state.newest == (100, 100, "evt_1")
 
 
 def test_the_newly_dead_are_those_since_the_snapshot() -> None:
@@ -231,11 +333,10 @@ def check(state: DestinationState, life: Life) -> None:
     assert {event for event in range(life.events) if state.first.passed(event * 100) is None} == life.waiting
     assert state.retrying == [len(places) for places in life.retrying]
     assert state.dead == len(life.dead)
-    for lane, places in enumerate(life.retrying):
-        for line in life.lines:
-            if places and isinstance(line.entry, AttemptLine) and line.entry.outcome is BAD:
-                waits = line.entry.attempt == lane + 1 and state.lanes[lane].passed(line.start) is None
-                assert waits == ((line.start, line.end - line.start) in places)
+    awaited = set().union(*life.retrying)
+    for line in life.lines:
+        if isinstance(line.entry, AttemptLine):
+            assert state.awaits_retry(line.entry, line.start) == ((line.start, line.end - line.start) in awaited)
 
 
 @settings(deadline=None, max_examples=150)
