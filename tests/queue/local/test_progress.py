@@ -66,6 +66,7 @@ def histories(draw: st.DrawFn) -> tuple[list[int], int, list[tuple[str, int, int
 def check(progress: Progress, marks: Marks) -> None:
     assert progress.cursor == marks.cursor
     assert progress.ranges == marks.ranges
+    assert progress.end == max([marks.cursor, *(end for _, end, _ in marks.ranges)])
     for end in (progress.cursor, marks.lines[-1][1]):
         left = [line for line in marks.lines if line[0] not in marks.finished and line[0] < end]
         unfinished = list(progress.unfinished(end))
@@ -171,6 +172,26 @@ def test_passing_over_a_stretch_finishes_what_is_left_in_it_and_nothing_else(
         if begin <= start < end:
             marks.finish(start, 0)
     check(progress, marks)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "ranges"),
+    [
+        (10, 20, [(10, 40, 1), (50, 60, 1), (80, 90, 1)]),
+        (10, 70, [(10, 70, 2), (80, 90, 1)]),
+        (40, 80, [(20, 90, 3)]),
+        (60, 100, [(20, 40, 1), (50, 100, 2)]),
+        (90, 110, [(20, 40, 1), (50, 60, 1), (80, 110, 1)]),
+        (20, 40, [(20, 40, 1), (50, 60, 1), (80, 90, 1)]),
+        (70, 70, [(20, 40, 1), (50, 60, 1), (80, 90, 1)]),
+    ],
+)
+def test_a_stretch_that_is_passed_over_takes_in_the_ranges_within_it(begin: int, end: int, ranges: list[Range]) -> None:
+    progress = Progress(0, [(20, 40, 1), (50, 60, 1), (80, 90, 1)])
+    progress.pass_over(begin, end)
+    assert progress.ranges == ranges
+    assert progress.end == ranges[-1][1]
+    assert progress.cursor == 0
 
 
 @pytest.mark.parametrize(
