@@ -52,9 +52,9 @@ def test_a_drain_that_has_its_part_claims_no_more() -> None:
     shares = Shares(64)
     shares.look(NAMES[:8], 2)
     assert claim(shares, 0.0) == NAMES[:4]
-    assert shares.to_claim(0.1) == ([], 0)
+    assert shares.to_claim(9.0) == ([], 0)
     shares.look(NAMES[4:8], 4)
-    assert shares.to_claim(0.2) == ([], 0)
+    assert shares.to_claim(9.1) == ([], 0)
 
 
 def test_those_that_were_never_tried_come_first_and_then_those_whose_turn_is_longest_ago() -> None:
@@ -151,6 +151,9 @@ def test_a_few_are_asked_about_at_a_look_and_no_more_than_there_is_room_for(
     assert shares.to_ask() == [], "it has not got its own part yet"
     held = len(claim(shares, 0.0))
     assert shares.to_ask() == names[held : held + asked]
+    if asked:
+        shares.tried([names[held]], {names[held]}, 0.1, above=True)
+        assert shares.to_ask()[: asked - 1] == names[held + 1 : held + asked], "then about the next ones"
 
 
 #: Who is held, where there is room for no more; who waits; who goes. One letter each: s has not answered, a has. The
@@ -166,7 +169,10 @@ TURNS = [
     ("aaaa", "ss", "aa"),
     ("aaaa", "ssssssss", "aaa"),
     ("aaas", "sssa", "aas"),
+    ("sssaa", "sss", "sss"),
+    ("aaaaaaaa", "asss", "aaaa"),
     ("aaSS", "ss", "a"),
+    ("aaSS", "sa", "aa"),
     ("aSSS", "ss", ""),
     ("aSSS", "sa", "a"),
     ("SSSS", "ss", ""),

@@ -1,6 +1,7 @@
 """Progress: lines that are finished out of order, against a plain set of lines."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -67,7 +68,8 @@ def check(progress: Progress, marks: Marks) -> None:
     assert progress.cursor == marks.cursor
     assert progress.ranges == marks.ranges
     assert progress.end == max([marks.cursor, *(end for _, end, _ in marks.ranges)])
-    for end in (progress.cursor, marks.lines[-1][1]):
+    ends = range(progress.cursor - 1, progress.cursor + 1), [start for start, _ in marks.lines], [marks.lines[-1][1]]
+    for end in chain.from_iterable(ends):
         left = [line for line in marks.lines if line[0] not in marks.finished and line[0] < end]
         unfinished = list(progress.unfinished(end))
         assert [line for line in marks.lines if any(a <= line[0] < b for a, b in unfinished)] == left
@@ -216,11 +218,16 @@ def test_skipping_passes_everything_before_a_position_and_never_goes_back(
     assert progress.ranges == ranges
 
 
-@pytest.mark.parametrize("order", [range(100_000), range(99_999, -1, -1)], ids=["forwards", "backwards"])
-def test_what_is_finished_costs_nothing_however_much_it_is(order: range) -> None:
-    progress = Progress()
+@pytest.mark.parametrize(
+    "order",
+    [range(100_000), range(99_999, -1, -1), [*range(1, 100_000), 0]],
+    ids=["forwards", "backwards", "the first one last"],
+)
+def test_what_is_finished_costs_nothing_however_much_it_is(order: Sequence[int]) -> None:
+    progress = Progress(1_000)
     for number in order:
-        progress.finish(number * 10, number * 10 + 10)
+        start = 1_000 + number * 10
+        progress.finish(start, start + 10)
         assert len(progress.ranges) <= 1
-    assert progress.cursor == 1_000_000
+    assert progress.cursor == 1_001_000
     assert progress.ranges == []
