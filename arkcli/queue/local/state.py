@@ -71,13 +71,13 @@ class DestinationState:
     def _end(self, attempt: int, start: int, length: int) -> bool:
         """Ends the wait for an attempt after the first; False when it had ended already."""
         if attempt == self.beyond:
-            if start in self.gone:
-                return False
-            self.gone.add(start)
-            self.newly_dead.pop(start, None)
-            # A death whose line is damaged was not counted.
-            self.dead = max(self.dead - 1, 0)
-            return True
+            fresh = start not in self.gone
+            if fresh:
+                self.gone.add(start)
+                self.newly_dead.pop(start, None)
+                # A death whose line is damaged was not counted.
+                self.dead = max(self.dead - 1, 0)
+            return fresh
         lane = attempt - 2
         if not self.retrying[lane] or not self.lanes[lane].finish(start, start + length):
             return False
@@ -86,13 +86,14 @@ class DestinationState:
 
     def _failed(self, line: AttemptLine, start: int, end: int, *, fresh: bool) -> None:
         lane = line.attempt - 1
+        is_last = lane == len(self.lanes)
         if not fresh:
             # The retry that it would schedule must not happen: another line has scheduled it, or will.
             self._ignore(start, end)
-            if lane == len(self.lanes) and line.after is not None and self._void.passed(line.after[0]) is not None:
+            if is_last and line.after is not None and self._void.passed(line.after[0]) is not None:
                 # A death that was built upon a line that does not count; a mere repetition changes nothing.
                 self.gone.add(line.pos)
-        elif lane == len(self.lanes):
+        elif is_last:
             self.dead += 1
             self.gone.discard(line.pos)
             self.newly_dead[line.pos] = line

@@ -197,6 +197,12 @@ def test_a_line_that_does_not_count_is_passed_over_and_not_counted() -> None:
     assert fold.state.snapshot().lanes[0] == (0, [(10, 20, 0)])
 
 
+def test_a_snapshot_keeps_nothing_of_a_lane_in_which_nothing_waits() -> None:
+    fold = Fold().add(attempt(0, 1, BAD), drop(2, 1), attempt(1, 1, BAD))
+    fold.add(attempt(1, 2, OK, (20, 10)), attempt(0, 2, OK, (0, 10)))
+    assert fold.state.snapshot().lanes == [(50, [])] * 4
+
+
 def test_the_dead_are_counted_one_by_one_as_they_are_dropped() -> None:
     fold, place = Fold(), 0
     for event in range(4):
