@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from arkcli.errors import ArkError, ExitCode, UsageError
 from arkcli.signing import Secret
-from arkcli.streams import Stream
+from arkcli.system.streams import Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from arkcli.output import Output
     from arkcli.queue.engine import Queue
     from arkcli.schedule import RetrySchedule
-    from arkcli.secretsource import ReadFile
-    from arkcli.store import Contents, Store
+    from arkcli.signing.secrets import ReadFile
+    from arkcli.store.store import Contents, Store
     from arkcli.times import Clock
     from arkcli.wire.wire import Endpoint, Wire
 
@@ -111,8 +111,8 @@ class Environment:
     @cached_property
     def store(self) -> "Store":
         """The destinations and the secret."""
-        from arkcli.paths import config_directory
-        from arkcli.store import Store
+        from arkcli.store.store import Store
+        from arkcli.system.paths import config_directory
 
         return Store(config_directory(self.variables))
 
@@ -139,14 +139,14 @@ class Environment:
     @property
     def queue_directory(self) -> "Path":
         """Where the queue is, or will be."""
-        from arkcli.paths import state_directory
+        from arkcli.system.paths import state_directory
 
         return state_directory(self.variables) / "queue"
 
     def nameless_file(self) -> BinaryIO:
         """A file on the queue's disk, for what is too large for memory. It is gone when it is closed."""
-        from arkcli import files
-        from arkcli.paths import state_directory
+        from arkcli.system import files
+        from arkcli.system.paths import state_directory
 
         directory = state_directory(self.variables)
         files.make_directory(directory)
@@ -173,7 +173,7 @@ class Environment:
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
     ) -> Secret:
         """The secret that signs for a destination: its own, else the workspace's. Raises UsageError."""
-        from arkcli.secretsource import resolve_secret
+        from arkcli.signing.secrets import resolve_secret
 
         if destination.secret is not None:
             place = f"the secret of {destination.name}"
@@ -182,7 +182,7 @@ class Environment:
 
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
         """The workspace's signing secret. Raises UsageError where there is none."""
-        from arkcli.secretsource import resolve_secret
+        from arkcli.signing.secrets import resolve_secret
 
         if contents.workspace.secret is None:
             raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")

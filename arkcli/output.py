@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
-from arkcli.errors import ArkError, Interrupted, of_system
-from arkcli.screen import clean, clean_lines
-from arkcli.streams import Stream, Unread
+from arkcli.errors import ArkError, Interrupted
+from arkcli.system.refused import of_system
+from arkcli.system.streams import Stream, Unread
+from arkcli.text import clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from arkcli import destinations, events, samples
-from arkcli.destinations import Wanted
+from arkcli.actions import destinations, send
+from arkcli.actions.destinations import Wanted
+from arkcli.actions.send import Order
+from arkcli.contract import samples
 from arkcli.environment import Environment
-from arkcli.events import Order
 from arkcli.model import Answer, Draft
 from arkcli.queue.engine import Selection
 from bench import measure
@@ -134,7 +135,7 @@ def payload(environment: Environment, number: int) -> bytes:
 
 def draft(environment: Environment, found: bytes) -> Draft:
     """The event that a payload makes, validated."""
-    return events.draft(environment, Order(event=EVENT, payload=found))
+    return send.draft(environment, Order(event=EVENT, payload=found))
 
 
 def bodies(count: int) -> list[bytes]:

@@ -13,21 +13,25 @@ from typing import Final
 import atheris
 
 with atheris.instrument_imports(include=["arkcli"]):
-    from arkcli import contract, screen, shaping, signing
+    from arkcli import signing
+    from arkcli.contract import assignments
+    from arkcli.contract.bodies import Filling, check_object, make_body
+    from arkcli.contract.events import EVENTS
     from arkcli.errors import PayloadError, Unreadable, UsageError
-    from arkcli.explain.search import explain
     from arkcli.queue.local import lines
     from arkcli.queue.local.lines import Damaged
     from arkcli.receiver import plan
-    from arkcli.store import Store
+    from arkcli.signing.explain.search import explain
+    from arkcli.store.store import Store
+    from arkcli.text import clean
 
-FILLING: Final = contract.Filling(timestamp="2026-11-23T11:28:48.123Z", batch_id="batch_1")
-EVENTS: Final = tuple(contract.EVENTS)
+FILLING: Final = Filling(timestamp="2026-11-23T11:28:48.123Z", batch_id="batch_1")
+NAMES: Final = tuple(EVENTS)
 
 
 def payload(data: bytes) -> None:
     with suppress(PayloadError):
-        body = contract.make_body(EVENTS[len(data) % 4], data, FILLING, validate=len(data) % 3 > 0)
+        body = make_body(NAMES[len(data) % 4], data, FILLING, validate=len(data) % 3 > 0)
         assert b"\n" not in body
 
 
@@ -50,14 +54,14 @@ def store(data: bytes) -> None:
 def setting(data: bytes) -> None:
     text, _, rest = data.partition(b"\0")
     with suppress(UsageError):
-        made = shaping.put(rest, [shaping.parse(text.decode("utf-8", "surrogateescape"))])
-        contract.check_object(made)
+        made = assignments.put(rest, [assignments.parse(text.decode("utf-8", "surrogateescape"))])
+        check_object(made)
 
 
 def signature(data: bytes) -> None:
     text, _, body = data.partition(b"\0")
     assert not signing.verify("secret", body, text)
-    screen.clean(text.decode("utf-8", "surrogateescape")).encode()
+    clean(text.decode("utf-8", "surrogateescape")).encode()
 
 
 def explanation(data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arkcli.contract import PURPOSES
+from arkcli.contract.events import PURPOSES
 from arkcli.schedule import DOCUMENTED
 from arkcli.signing import sign
 from arkcli.times import describe_duration

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from arkcli.signing import sign
-from tests.test_draining import repeated, start
+from tests.actions.test_drain import repeated, start
 from tests.test_processes import accept, arrived, finish
 from tests.test_processes import start as ark_process
 from tests.world import Request, TestReceiver, World, answer

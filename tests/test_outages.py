@@ -305,7 +305,7 @@ def test_a_drain_with_too_few_descriptors_for_its_attempts_fails_nobody(world: W
 #: Runs a drain in a process that, once it has begun, opens files of its own: what was free then is not any more.
 CROWDED = """
 import os, resource, sys
-from arkcli import draining
+from arkcli.actions import drain as draining
 from arkcli.delivery.drain import Plan
 from arkcli.environment import Environment
 

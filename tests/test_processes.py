@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from arkcli import events
-from arkcli.events import Order
+from arkcli.actions import send
+from arkcli.actions.send import Order
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, hang
 
 Receive = Callable[..., TestReceiver]
@@ -52,7 +52,7 @@ def accept(world: World, count: int) -> list[str]:
     """Accepts so many events, as `ark send --queue` would; returns their ids."""
     environment = world.environment()
     environment.queue.join(found.id for found in environment.store.read().destinations)
-    drafts = [events.draft(environment, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
+    drafts = [send.draft(environment, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
     environment.queue.accept(drafts)
     environment.queue.close()
     return [draft.id for draft in drafts]

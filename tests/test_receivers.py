@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from arkcli import contract, samples
+from arkcli.contract import samples
+from arkcli.contract.events import MAX_BODY
 from arkcli.environment import SystemClock
 from arkcli.signing import sign
 from tests.world import START, World
@@ -123,8 +124,8 @@ def check_receiver(url: str, world: World, events_done: Callable[[], list[str]])
     assert world.ark("send", "signal.promoted", "--sample").status == 0
     small = samples.complete("signal.play_matched", clock.now(), "batch_1")
     # The largest that is ever sent.
-    body = small[:-1] + b',"padding":"%b"}' % (b"x" * (contract.MAX_BODY - len(small) - len(',"padding":""')))
-    assert len(body) == contract.MAX_BODY
+    body = small[:-1] + b',"padding":"%b"}' % (b"x" * (MAX_BODY - len(small) - len(',"padding":""')))
+    assert len(body) == MAX_BODY
     for signature in (sign("wrong", body), "", sign(SECRET, body + b"\n")):
         assert post(url, body, signature, "dlv_1") == 401
     assert post(url, b"", sign("wrong", b""), "dlv_1") == 401

@@ -15,7 +15,7 @@ SECRET, BODY = "s3cret", b'{"event":"ping"}'
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "tomlkit", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
-    "arkcli.explain.search",
+    "arkcli.signing.explain.search",
 }
 
 RUN = """
@@ -92,7 +92,14 @@ def test_the_library_for_signatures_imports_nothing_else_of_ark() -> None:
 
 def test_what_sends_nothing_costs_no_way_to_the_network(tmp_path: Path) -> None:
     home = {"ARK_CONFIG_DIR": f"{tmp_path}/config", "ARK_STATE_DIR": f"{tmp_path}/state"}
-    network = {"pycurl", "certifi", "arkcli.wire", "arkcli.preview", "arkcli.streaming"}
+    network = {
+        "pycurl",
+        "certifi",
+        "arkcli.wire.wire",
+        "arkcli.wire.transfer",
+        "arkcli.actions.preview",
+        "arkcli.intake.stream",
+    }
     started(RUN, "dest", "add", "http://127.0.0.1:9/", "--name", "crm", "--allow-local", "--no-ping", **home)
     said, modules = started(RUN, "send", "signal.promoted", "--sample", "--queue", **home)
     assert said == "crm\twaiting\t-\t-\t-"

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused
-from arkcli.store import NAME
+from arkcli.store.store import NAME
 from arkcli.url import parse_url
 
 

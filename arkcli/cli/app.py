@@ -15,8 +15,9 @@ from typer._click.exceptions import (
 from arkcli import __version__
 from arkcli.cli.command import App, Group
 from arkcli.environment import Environment
-from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError, of_system
-from arkcli.streams import Unread
+from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError
+from arkcli.system.refused import of_system
+from arkcli.system.streams import Unread
 
 #: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
 #: pay for what `ark drain` needs.

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from arkcli import stats
+from arkcli.actions import stats
+from arkcli.actions.operate import Parts
 from arkcli.model import Destination
-from arkcli.operating import Parts
 from arkcli.output import Painted
 
 _SLOTS: Final = 12

@@ -2,11 +2,11 @@
 
 import typer
 
-from arkcli import settings
+from arkcli.actions import settings
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.output import Table
-from arkcli.paths import config_directory, state_directory
+from arkcli.system.paths import config_directory, state_directory
 
 app = App("Show where the files are, and the settings.")
 

@@ -17,7 +17,7 @@ def demo(context: typer.Context, as_json: Json = False, quiet: Quiet = False) ->
     """
     import msgspec
 
-    from arkcli import demo as story
+    from arkcli.actions import demo as story
 
     environment = environment_of(context)
     output = output_of(context, as_json=as_json, quiet=quiet)

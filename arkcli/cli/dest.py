@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arkcli import destinations, times
+from arkcli import times
+from arkcli.actions import destinations
+from arkcli.actions.destinations import Wanted
+from arkcli.actions.operate import Parts
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     AllowLocal,
@@ -22,16 +25,14 @@ from arkcli.cli.options import (
     output_of,
 )
 from arkcli.cli.records import answer_json, attempt_json, tell, took_cell
-from arkcli.destinations import Wanted
+from arkcli.contract.headers import parse_headers
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
-from arkcli.headers import parse_headers
 from arkcli.model import Destination
-from arkcli.operating import Parts
 from arkcli.output import Output, Painted, Table
-from arkcli.secretsource import read_secret_file
 from arkcli.signing import Secret
-from arkcli.words import counted
+from arkcli.signing.secrets import read_secret_file
+from arkcli.text import counted
 
 if TYPE_CHECKING:
     from arkcli.queue.engine import Standing

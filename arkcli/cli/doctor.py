@@ -2,12 +2,12 @@
 
 import typer
 
-from arkcli import doctor as checks
+from arkcli.actions import doctor as checks
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, environment_of, output_of
 from arkcli.errors import ExitCode
 from arkcli.output import Output
-from arkcli.screen import clean
+from arkcli.text import clean
 
 app = App()
 

@@ -5,7 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import draining, times
+from arkcli import times
+from arkcli.actions import drain as draining
+from arkcli.actions.drain import Job
+from arkcli.actions.operate import Parts
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
@@ -23,10 +26,8 @@ from arkcli.cli.queue import show_deliveries
 from arkcli.cli.records import outage_json, outage_note
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
-from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.operating import Parts
 from arkcli.output import Output, Table
 
 app = App()

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from arkcli import samples, schemas
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, check_event, complete_event, environment_of, output_of
-from arkcli.contract import PURPOSES
+from arkcli.contract import samples, schemas
+from arkcli.contract.events import PURPOSES
 from arkcli.output import Table
 
 app = App(alone=True)

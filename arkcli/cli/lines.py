@@ -4,25 +4,25 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import typer
 
-from arkcli import draining
-from arkcli.contract import LARGE_BODY
+from arkcli.actions import drain
+from arkcli.actions.drain import Job
+from arkcli.actions.send import Order, make_draft
+from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
-from arkcli.draining import Job
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.events import Order
+from arkcli.intake.lines import Lines
+from arkcli.intake.stream import LONGEST_LINE, Intake, Receipt
 from arkcli.model import Destination
-from arkcli.ndjson import Lines
 from arkcli.output import Output, to_json
-from arkcli.screen import clean
-from arkcli.store import Contents
-from arkcli.streaming import LONGEST_LINE, Intake, Receipt
-from arkcli.words import counted
+from arkcli.store.store import Contents
+from arkcli.text import clean, counted
 
 
 def send_lines(
@@ -45,11 +45,12 @@ def send_lines(
         environment.endpoints([found for found in receivers if not found.paused], contents)
     environment.stop_on_signals()
     environment.joined(receivers)
-    intake = Intake(environment, order)
+    make = partial(make_draft, order)
+    intake = Intake(environment, make)
     with _opened(environment, file) as stream:
         if strict:
             with environment.nameless_file() as copy:
-                _check(output, Intake(environment, order), stream, copy)
+                _check(output, Intake(environment, make), stream, copy)
                 _accept(output, intake, copy)
         else:
             _accept(output, intake, stream)
@@ -59,7 +60,7 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
-        drained = draining.drain(environment, Job(draining.only(receivers), Plan()), output.warn)
+        drained = drain.drain(environment, Job(drain.only(receivers), Plan()), output.warn)
         _show_drained(output, drained, receivers)
         status = _exit_code(environment, drained)
     raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)

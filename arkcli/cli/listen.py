@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arkcli import files
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -22,8 +21,9 @@ from arkcli.cli.options import (
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
-from arkcli.streams import Unread
-from arkcli.words import counted
+from arkcli.system import files
+from arkcli.system.streams import Unread
+from arkcli.text import counted
 
 if TYPE_CHECKING:
     from arkcli.output import Rows
@@ -90,8 +90,8 @@ def listen(
 
     Example: ark listen --forward-to http://127.0.0.1:3000/webhook
     """
+    from arkcli.httpd.server import listen_on, reaches_others, url_of
     from arkcli.receiver.receiver import Orders, Receiver
-    from arkcli.receiver.server import listen_on, reaches_others, url_of
 
     environment = environment_of(context)
     output = output_of(context, as_json=as_json, quiet=quiet)
@@ -137,8 +137,8 @@ def _follow_secrets(
     environment: Environment, texts: list[str] | None, file: Path | None, warn: Callable[[str], None]
 ) -> "Callable[[], list[Secret]]":
     """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone."""
-    from arkcli.followed import Followed
-    from arkcli.secretsource import SecretFiles
+    from arkcli.signing.secrets import SecretFiles
+    from arkcli.system.followed import Followed
 
     files = SecretFiles(environment.clock.monotonic, warn)
     is_stored = not texts and file is None and "ARK_SECRET" not in environment.variables

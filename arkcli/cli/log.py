@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from arkcli.actions.following import Following, Named
+from arkcli.actions.stats import Summary
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -25,11 +27,9 @@ from arkcli.cli.options import (
 from arkcli.cli.records import answer_cell, attempt_json, broken_json, tell, took_cell, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.following import Following, Named
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Column, Output, Rows, Table
-from arkcli.stats import Summary
-from arkcli.store import Contents
+from arkcli.store.store import Contents
 
 app = App()
 _POLL = 0.2

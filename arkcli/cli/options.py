@@ -12,9 +12,9 @@ from arkcli.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from arkcli.model import Destination
     from arkcli.output import Output
-    from arkcli.secretsource import ReadFile
     from arkcli.signing import Secret
-    from arkcli.store import Contents
+    from arkcli.signing.secrets import ReadFile
+    from arkcli.store.store import Contents
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.")]
@@ -72,7 +72,7 @@ def given_options(context: typer.Context) -> set[str]:
 
 def complete_event(incomplete: str) -> list[str]:
     """Names of events that begin like this, for the shell."""
-    from arkcli.contract import EVENTS
+    from arkcli.contract.events import EVENTS
 
     return [event for event in EVENTS if event.startswith(incomplete)]
 
@@ -88,7 +88,7 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
 
 def check_event(event: str) -> None:
     """Sees that there is such an event. Raises UsageError, with the name that was perhaps meant."""
-    from arkcli.contract import EVENTS
+    from arkcli.contract.events import EVENTS
 
     if event not in EVENTS:
         raise UsageError(
@@ -132,7 +132,7 @@ def find_secrets(
     try:
         given = [Secret(text) for text in texts or []]
         if file is not None:
-            from arkcli.secretsource import read_secret_file
+            from arkcli.signing.secrets import read_secret_file
 
             given.append((read_file or read_secret_file)(file))
         if not given and "ARK_SECRET" in environment.variables:

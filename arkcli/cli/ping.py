@@ -4,16 +4,9 @@ from typing import Annotated
 
 import typer
 
-from arkcli import advice, destinations
+from arkcli.actions import advice, destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import (
-    Json,
-    Quiet,
-    choose_destinations,
-    complete_destination,
-    environment_of,
-    output_of,
-)
+from arkcli.cli.options import Json, Quiet, choose_destinations, complete_destination, environment_of, output_of
 from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome

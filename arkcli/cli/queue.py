@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from arkcli import metrics, operating, times
+from arkcli import times
+from arkcli.actions import metrics, operate
+from arkcli.actions.operate import Parts
 from arkcli.cli.chart import last_hour
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -26,24 +28,13 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
-from arkcli.cli.records import (
-    answer_cell,
-    attempt_json,
-    broken_json,
-    name_broken,
-    outage_json,
-    outage_note,
-    tell,
-    when,
-)
+from arkcli.cli.records import answer_cell, attempt_json, broken_json, name_broken, outage_json, outage_note, tell, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Event, State
-from arkcli.operating import Parts
 from arkcli.output import Table
 from arkcli.queue.engine import Pending, Selection
-from arkcli.screen import clean_lines
-from arkcli.words import counted
+from arkcli.text import clean_lines, counted
 
 app = App(alone=True)
 
@@ -93,7 +84,7 @@ def summary(
         name_broken(output, parts.broken)
         return
     if prometheus is not None:
-        operating.write_metrics(environment, prometheus, standings, parts.broken)
+        operate.write_metrics(environment, prometheus, standings, parts.broken)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
     moment: Callable[[int | None], str | None] = when
     if output.on_a_terminal:
@@ -245,7 +236,7 @@ def retry(
     environment = environment_of(context)
     parts, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
     _check_found(parts, selection, [State.RETRYING, State.DEAD])
-    count = operating.retry(environment, selection, dry=dry_run)
+    count = operate.retry(environment, selection, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
@@ -273,12 +264,12 @@ def drop(
     _check_found(parts, selection, [State.WAITING, State.RETRYING, State.DEAD])
     chosen = parts.destinations
     if not (yes or dry_run):
-        count = operating.drop(environment, chosen, selection, dry=True)
+        count = operate.drop(environment, chosen, selection, dry=True)
         if count:
             ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
         else:
             chosen = []
-    count = operating.drop(environment, chosen, selection, dry=dry_run)
+    count = operate.drop(environment, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
     tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"dropped": count}, said)

@@ -64,7 +64,7 @@ def _secret(given: dict[str, str], environment: "Environment") -> Secret | None:
         from pathlib import Path
 
         from arkcli.errors import ArkError
-        from arkcli.secretsource import read_secret_file
+        from arkcli.signing.secrets import read_secret_file
 
         try:
             return None if texts else read_secret_file(Path(given["secret_file"]))

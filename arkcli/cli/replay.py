@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from arkcli import operating
+from arkcli.actions import operate
+from arkcli.actions.operate import Parts
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Json,
@@ -22,9 +23,8 @@ from arkcli.cli.options import (
 )
 from arkcli.cli.records import tell
 from arkcli.errors import UsageError
-from arkcli.operating import Parts
 from arkcli.queue.engine import Replay
-from arkcli.words import counted
+from arkcli.text import counted
 
 app = App()
 
@@ -74,10 +74,10 @@ def replay(
         failed=failed,
     )
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
-        count = operating.replay(environment, chosen, dry=True)
+        count = operate.replay(environment, chosen, dry=True)
         if count > 1:
             ask(environment, f"Send {counted(count, 'event')} again?")
-    count = operating.replay(environment, chosen, dry=dry_run)
+    count = operate.replay(environment, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from arkcli import destinations
+from arkcli.actions import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, output_of
 from arkcli.environment import Environment
-from arkcli.secretsource import read_secret, read_secret_file, reference, resolve_secret
 from arkcli.signing import Secret
+from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
 
 app = App("Show and change the signing secret.")
 

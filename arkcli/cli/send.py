@@ -6,7 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from arkcli import destinations, shaping
+from arkcli.actions import destinations
+from arkcli.actions.destinations import Wanted
+from arkcli.actions.send import Order
 from arkcli.cli import ping as ping_command
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -27,12 +29,11 @@ from arkcli.cli.options import (
 )
 from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
 from arkcli.cli.sign import read_pieces
-from arkcli.contract import MAX_BODY, PING
-from arkcli.destinations import Wanted
+from arkcli.contract import assignments
+from arkcli.contract.events import MAX_BODY, PING
+from arkcli.contract.headers import parse_headers
 from arkcli.environment import Environment
 from arkcli.errors import PayloadError, UsageError
-from arkcli.events import Order
-from arkcli.headers import parse_headers
 from arkcli.signing import Secret
 
 app = App()
@@ -111,7 +112,7 @@ def send(
         event=event,
         event_id=event_id,
         validate=not no_validate,
-        settings=[shaping.parse(text) for text in settings or []],
+        settings=[assignments.parse(text) for text in settings or []],
         raw=raw,
     )
     output = output_of(context, as_json=as_json, quiet=quiet)

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from arkcli import events
+from arkcli.actions import send
+from arkcli.actions.send import Order, Repeated
 from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
-from arkcli.contract import LARGE_BODY
+from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.events import Order, Repeated
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
-from arkcli.screen import is_harmless
-from arkcli.store import Contents
+from arkcli.store.store import Contents
+from arkcli.text import is_harmless
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
@@ -39,7 +39,7 @@ def send_event(
         output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
 
     try:
-        sending = events.send(environment, order, contents, tell, now=not queue)
+        sending = send.send(environment, order, contents, tell, now=not queue)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
@@ -76,7 +76,7 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
 def send_once(environment: Environment, output: Output, order: Order, endpoint: "Endpoint") -> None:
     """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
     environment.stop_on_signals()
-    event, answer = events.send_once(environment, order, endpoint)
+    event, answer = send.send_once(environment, order, endpoint)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
     row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
     # Quiet is for success.
@@ -87,9 +87,9 @@ def send_once(environment: Environment, output: Output, order: Order, endpoint: 
 
 def show_requests(environment: Environment, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
     """Prints the requests that sending would make at once."""
-    from arkcli import preview
+    from arkcli.actions import preview
 
-    event = events.unsaved(environment, order)
+    event = send.unsaved(environment, order)
     found = preview.requests(event, endpoints, environment.clock.now() // 1000)
     document = [
         {
@@ -106,9 +106,9 @@ def show_requests(environment: Environment, output: Output, order: Order, endpoi
 
 def show_commands(environment: Environment, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
     """Prints a command for every destination that sends the event with curl."""
-    from arkcli import preview
+    from arkcli.actions import preview
 
-    event = events.unsaved(environment, order)
+    event = send.unsaved(environment, order)
     found = preview.commands(event, receivers)
     if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
         raise UsageError(

@@ -10,7 +10,7 @@ from arkcli.cli.options import Json, Quiet, SecretFile, SecretText, environment_
 from arkcli.cli.sign import File, read_pieces
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode
-from arkcli.receiver.verdict import judge
+from arkcli.signing.verdict import judge
 
 if TYPE_CHECKING:
     from arkcli.signing import Secret
@@ -59,7 +59,7 @@ def verify(
 
 def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
     """The pieces, of which as much is held as the explanation can take, and one byte, so that more can be told."""
-    from arkcli.explain.search import LARGEST
+    from arkcli.signing.explain.search import LARGEST
 
     for piece in pieces:
         held += piece[: LARGEST + 1 - len(held)]
@@ -69,8 +69,8 @@ def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
 def _explained(
     environment: Environment, held: bytearray, rest: Iterator[bytes], signature: str, secrets: "list[Secret]"
 ) -> tuple[str | None, str]:
-    from arkcli.explain.search import NOTHING_FITS
-    from arkcli.explain.search import explain as explain_mismatch
+    from arkcli.signing.explain.search import NOTHING_FITS
+    from arkcli.signing.explain.search import explain as explain_mismatch
 
     # A signature that cannot be one left the body unread.
     for _ in _holding(rest, held):

@@ -9,10 +9,10 @@ from typing import Final
 
 import httpx
 
-from arkcli import tlswords
 from arkcli.errors import AddressRefused, UsageError
-from arkcli.receiver.record import Header, Reply, Request
+from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.url import parse_url, split_userinfo
+from arkcli.wire import tlswords
 
 #: How long an application may take for its whole answer, in seconds. The sender waits for 10.
 DEADLINE: Final = 30.0

@@ -2,19 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
+from arkcli.httpd.messages import Silence
+
 _ITEM: Final = re.compile(r"(\w+?)(?:x(\d+))?")
-
-
-class Silence(StrEnum):
-    """What a receiver can do other than answer."""
-
-    #: Says nothing until the sender gives up.
-    TIMEOUT = "timeout"
-    #: Breaks the connection off (TCP RST).
-    RESET = "reset"
 
 
 #: An HTTP status, or no answer at all.

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from arkcli import files, signing
-from arkcli.headers import ATTEMPT_HEADER, DELIVERY_HEADER
-from arkcli.receiver.clients import Callbacks, Limits
-from arkcli.receiver.plan import Plan, Silence
-from arkcli.receiver.record import Deliveries, Received, Reply, Request
-from arkcli.receiver.server import serving
-from arkcli.receiver.verdict import Explainer, Signature, Verdict, judge
+from arkcli import signing
+from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER
+from arkcli.httpd.clients import Callbacks, Limits
+from arkcli.httpd.messages import Reply, Request, Silence
+from arkcli.httpd.server import serving
+from arkcli.receiver.plan import Plan
+from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
+from arkcli.signing.verdict import Explainer, Signature, Verdict, judge
+from arkcli.system import files
 from arkcli.times import Clock
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ class Receiver:
             request=request,
             verdict=verdict,
             explanation=explanation,
-            event=request.event,
+            event=event_of(request),
             delivery=delivery,
             attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
             before=self._deliveries.count(delivery),

@@ -2,57 +2,19 @@
 
 import base64
 import contextlib
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from arkcli import times
-from arkcli.headers import EVENT_HEADER
-from arkcli.receiver.verdict import Verdict
+from arkcli.contract.headers import EVENT_HEADER
+from arkcli.httpd.messages import Request
+from arkcli.signing.verdict import Verdict
 
 #: So many deliveries are remembered, the newest ones, in 20 MB or so.
 REMEMBERED: Final = 65_536
 #: A longer delivery id is none of ours, and not worth the memory.
 _LONGEST_ID: Final = 256
-
-Header = tuple[bytes, bytes]
-
-
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """A request with the bytes it came with. `body` is None when it was too large to be taken."""
-
-    method: str
-    target: str
-    headers: Sequence[Header]
-    body: bytes | None
-
-    def header(self, name: str) -> str | None:
-        """The value of a header; of several the first; None without it."""
-        wanted = name.lower().encode()
-        return next((value.decode("latin-1") for found, value in self.headers if found.lower() == wanted), None)
-
-    @property
-    def event(self) -> str | None:
-        """The event's name: from the body, which is signed, else from its header; None where neither says."""
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            if named := msgspec.json.decode(self.body or b"", type=_Named).event:
-                return named
-        return self.header(EVENT_HEADER)
-
-
-class _Named(msgspec.Struct):
-    event: str | None = None
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer. `error` says why it is not the application's, where that was to give it."""
-
-    status: int
-    headers: Sequence[Header] = ()
-    body: bytes = b""
-    phrase: bytes = b""
-    error: str | None = None
 
 
 class Received(msgspec.Struct, kw_only=True, gc=False):
@@ -96,6 +58,18 @@ class Deliveries:
         if len(self._seen) > self._remembered:
             del self._seen[next(iter(self._seen))]
         return before
+
+
+class _Named(msgspec.Struct):
+    event: str | None = None
+
+
+def event_of(request: Request) -> str | None:
+    """The event's name: from the body, which is signed, else from its header; None where neither says."""
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        if named := msgspec.json.decode(request.body or b"", type=_Named).event:
+            return named
+    return request.header(EVENT_HEADER)
 
 
 def document(received: Received) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import base64
 from typing import Final
 
 from arkcli import __version__
-from arkcli.headers import ATTEMPT_HEADER, DELIVERY_HEADER, EVENT_HEADER
+from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER, EVENT_HEADER
 from arkcli.model import Delivery, Destination
 from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme

@@ -9,12 +9,11 @@ from typing import Final
 import certifi
 import pycurl
 
-from arkcli import guard, tlswords
 from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Destination
-from arkcli.screen import clean
+from arkcli.text import clean
 from arkcli.url import parse_url
-from arkcli.wire import shortage
+from arkcli.wire import guard, shortage, tlswords
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.statusline import read_status

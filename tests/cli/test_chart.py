@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
+from arkcli.actions.stats import Slot
 from arkcli.cli.chart import drawn
-from arkcli.stats import Slot
 from tests.world import TestReceiver, World, in_turn
 
 

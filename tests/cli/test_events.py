@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from arkcli.contract import EVENTS, PURPOSES
+from arkcli.contract.events import EVENTS, PURPOSES
 from tests.world import TestReceiver, World
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arkcli.cli.app import run
-from arkcli.streaming import LONGEST_LINE
+from arkcli.intake.stream import LONGEST_LINE
 from tests.queue.local.faults import hooked
 from tests.world import PAYLOAD, SIGNAL, Result, TestReceiver, World, answer, in_turn
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from arkcli import events
-from arkcli.events import Order
+from arkcli.actions import send
+from arkcli.actions.send import Order
 from tests.hostile.rows import AUTHORITY, FAST, GOOD, SLOW, TLS, Row, redirects
 from tests.hostile.servers import Hostile, Talk, answers, hostile
 from tests.world import PAYLOAD, World
@@ -116,7 +116,7 @@ def _accept(world: World) -> None:
     healthy = [known for known in destinations if known.name == "healthy"]
     orders = [Order(event="signal.promoted", payload=PAYLOAD)]
     orders += [Order(event="signal.promoted", payload=PAYLOAD, to=healthy)] * MANY
-    environment.queue.accept([events.draft(environment, order) for order in orders])
+    environment.queue.accept([send.draft(environment, order) for order in orders])
     environment.queue.close()
 
 

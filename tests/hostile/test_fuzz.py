@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.model import Answer, Outcome
-from arkcli.screen import clean
+from arkcli.text import clean
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Hostile, Talk, hostile
 from tests.wire.test_wire import endpoint, post

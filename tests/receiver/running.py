@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 
 from arkcli.environment import SystemClock
+from arkcli.httpd.clients import Limits
+from arkcli.httpd.server import listen_on, url_of
 from arkcli.receiver import plan
-from arkcli.receiver.clients import Limits
 from arkcli.receiver.receiver import Orders, Receiver
 from arkcli.receiver.record import Received
-from arkcli.receiver.server import listen_on, url_of
 from arkcli.signing import Secret, sign
 
 SECRET = "s3cret"

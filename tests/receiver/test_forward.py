@@ -17,9 +17,9 @@ import respx
 import trustme
 
 from arkcli.errors import UsageError
+from arkcli.httpd.messages import Reply, Request
+from arkcli.httpd.server import listen_on, url_of
 from arkcli.receiver.forward import LARGEST_ANSWER, Forwarder, end_to_end
-from arkcli.receiver.record import Reply, Request
-from arkcli.receiver.server import listen_on, url_of
 from tests import world
 from tests.hostile.servers import Handler, Talk, answers, hostile, says
 from tests.receiver.running import BODY, Running, everything, request, running

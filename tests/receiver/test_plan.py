@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arkcli.receiver.plan import Answer, Silence, parse
+from arkcli.httpd.messages import Silence
+from arkcli.receiver.plan import Answer, parse
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from arkcli.httpd.messages import Request
 from arkcli.output import to_json
 from arkcli.receiver import record
-from arkcli.receiver.record import Deliveries, Received, Request
-from arkcli.receiver.verdict import VALID, Signature, judge
+from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret, sign
+from arkcli.signing.verdict import VALID, Signature, judge
 
 BODY = b'{"event":"ping"}'
 SECRETS = [Secret("one"), Secret("two")]
@@ -70,7 +71,7 @@ def test_an_event_has_the_name_in_its_body_which_is_signed(
     body: bytes | None, header: bytes | None, event: str | None
 ) -> None:
     headers = [] if header is None else [(b"x-signalark-event", header)]
-    assert Request("POST", "/", headers, body).event == event
+    assert event_of(Request("POST", "/", headers, body)) == event
 
 
 @pytest.mark.parametrize("delivery", [None, "", "x" * 10_000])

@@ -9,7 +9,6 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from arkcli import files
 from arkcli.errors import Busy
 from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
@@ -17,7 +16,8 @@ from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.mark import NAME, read_mark
 from arkcli.queue.local.opening import is_a_link
 from arkcli.queue.local.trouble import is_gone
-from arkcli.words import counted
+from arkcli.system import files
+from arkcli.text import counted
 
 #: Longer than any line can be. Of a longer one only this much is read at a time.
 _LONGEST_LINE: Final = 4 * 1024 * 1024

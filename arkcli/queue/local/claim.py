@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, cast
 
-from arkcli import files, times
+from arkcli import times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, State
 from arkcli.queue.engine import Outage, Result
@@ -20,6 +20,7 @@ from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
 from arkcli.schedule import RetrySchedule
+from arkcli.system import files
 
 # Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
 _DELIVERED: Final = Outcome.DELIVERED

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from arkcli import files
 from arkcli.errors import Broken, Gone, Held, NotRecorded
 from arkcli.model import Delivery, Event
 from arkcli.queue import engine
@@ -26,6 +25,7 @@ from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import part_of
 from arkcli.schedule import RetrySchedule
+from arkcli.system import files
 
 
 class Claims:

@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged, DeadLine
 from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.segments import holding
+from arkcli.system import files
 
 #: How much is read at once, in bytes.
 _PIECE: Final = 1 << 20

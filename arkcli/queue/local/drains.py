@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from arkcli import files
+from arkcli.system import files
 
 
 class Drains:

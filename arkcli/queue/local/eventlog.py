@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from arkcli import files, times
-from arkcli.errors import NotAccepted, in_words
+from arkcli import times
+from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
@@ -18,6 +18,8 @@ from arkcli.queue.local.mark import NAME, Mark, read_mark
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
+from arkcli.system import files
+from arkcli.system.refused import in_words
 
 _CACHED_BLOCKS: Final = 16
 #: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.

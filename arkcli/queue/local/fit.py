@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from arkcli import files
 from arkcli.errors import Broken, Busy
 from arkcli.queue.local.check import DamagedLine
 from arkcli.queue.local.eventlog import EventLog
@@ -16,6 +15,7 @@ from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import Snapshot
 from arkcli.queue.local.members import Members, loss
 from arkcli.queue.local.state import DestinationState, joined
+from arkcli.system import files
 
 
 def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:

@@ -17,10 +17,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import Segments
+from arkcli.system import files
 
 #: A key; position and length of an event's line; what else belongs to them, without a space. Rows are in this order.
 Row = tuple[str, int, int, str]

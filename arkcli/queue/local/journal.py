@@ -6,12 +6,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from arkcli import files, times
+from arkcli import times
 from arkcli.errors import Broken
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.state import DestinationState, joined
+from arkcli.system import files
 
 #: How many lines may be read or written before the state is worth saving.
 _WORTH_SAVING: Final = 1_000

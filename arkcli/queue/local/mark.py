@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
+from arkcli.system import files
 
 #: The file, beside `events`. A copy that is made in the order of names takes it before that: then it is behind.
 NAME = "accepted"

@@ -11,13 +11,13 @@ from typing import Final
 
 import msgspec
 
-from arkcli import files
 from arkcli.errors import Broken
 from arkcli.queue.local import lines
 from arkcli.queue.local.journal import Journal, Origin
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.opening import is_a_link
 from arkcli.queue.local.state import joined
+from arkcli.system import files
 
 #: The file in the queue's directory.
 NAME: Final = "joined"

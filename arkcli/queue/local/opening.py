@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from arkcli import files
-from arkcli.errors import Unreadable, in_words, visible
+from arkcli.errors import Unreadable
 from arkcli.queue.local.trouble import is_gone
+from arkcli.system import files
+from arkcli.system.refused import in_words, visible
 
 VERSION: Final = 1
 

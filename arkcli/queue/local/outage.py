@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from arkcli import files
 from arkcli.queue.engine import Outage
+from arkcli.system import files
 
 
 class OutageNote:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from arkcli import files
-from arkcli.errors import Unreadable, in_words
+from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event
 from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
 from arkcli.queue.local import dump, requeue, restore
@@ -24,6 +23,8 @@ from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, no_room
 from arkcli.queue.local.view import View
 from arkcli.schedule import RetrySchedule
+from arkcli.system import files
+from arkcli.system.refused import in_words
 
 
 class LocalQueue:

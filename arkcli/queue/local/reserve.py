@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from arkcli import files
 from arkcli.errors import NotRecorded
+from arkcli.system import files
 
 #: More than the outcomes of all attempts that are under way at once take, and the blocks they begin. Bytes.
 _SIZE: Final = 256 * 1024

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from arkcli import files, times
+from arkcli import times
 from arkcli.errors import Busy, NotAccepted, UsageError
 from arkcli.model import Attempt, Draft, Event, Outcome, State
 from arkcli.queue.engine import Pending, Record
@@ -29,6 +29,7 @@ from arkcli.queue.local.segments import Segments
 from arkcli.queue.local.state import DestinationState, joined
 from arkcli.queue.local.stored import StoredDraft
 from arkcli.schedule import RetrySchedule
+from arkcli.system import files
 
 #: How many lines are written at once, and of how many bytes.
 _BATCH: Final = 1_000

@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from arkcli import files
 from arkcli.queue.local import lines
 from arkcli.queue.local.trouble import is_gone
+from arkcli.system import files
 
 #: A segment that has reached this many bytes is followed by a new one.
 SEGMENT_SIZE: Final = 64 * 1024 * 1024

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from arkcli import files
-from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded, in_words
+from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded
+from arkcli.system import files
+from arkcli.system.refused import in_words
 
 #: A disk or a quota is full.
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))

@@ -1,6 +1,6 @@
 """Breaking single steps of what the queue writes: killing the process there, failing there, losing power there.
 
-Every change of a file goes through `arkcli.files`, so a step is one call of one of its functions.
+Every change of a file goes through `arkcli.system.files`, so a step is one call of one of its functions.
 """
 
 import errno
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arkcli import files
+from arkcli.system import files
 
 STEPS = ("create", "write_all", "sync", "sync_directory", "truncate", "move", "unlink")
 

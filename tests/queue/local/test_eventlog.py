@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli import contract, times
+from arkcli import times
+from arkcli.contract.bodies import Filling, make_body
 from arkcli.errors import NotAccepted
 from arkcli.model import Draft
 from arkcli.queue.local import lines
@@ -763,9 +764,9 @@ def test_when_the_disk_fails_to_sync_nothing_is_accepted_and_the_log_is_as_it_wa
 
 
 def test_whatever_body_the_contract_lets_through_is_handed_out(tmp_path: Path) -> None:
-    filling = contract.Filling(timestamp=AT, batch_id="batch_1")
+    filling = Filling(timestamp=AT, batch_id="batch_1")
     payload = b'{"signal":{"id":"s","signal_name":"n","source":"news"},"text":"%b"}' % (b"\xf0\x9f\x9a\x80" * 262_100)
-    body = contract.make_body("signal.promoted", payload, filling)
+    body = make_body("signal.promoted", payload, filling)
     assert len(body) > 1024 * 1024 - 300
     with log_in(tmp_path) as log:
         accepted = log.accept([Draft(f"evt_{number}", "signal.promoted", AT, body) for number in range(3)])

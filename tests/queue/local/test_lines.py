@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli import contract, times
+from arkcli import times
+from arkcli.contract.bodies import Filling, make_body
+from arkcli.contract.events import EVENTS
 from arkcli.errors import PayloadError
 from arkcli.model import Attempt, Outcome, State
 from arkcli.queue.local import lines
@@ -161,7 +163,7 @@ def test_a_snapshot_has_the_documented_keys() -> None:
 @settings(deadline=None)
 @given(
     ids,
-    st.sampled_from(sorted(contract.EVENTS)),
+    st.sampled_from(sorted(EVENTS)),
     bodies,
     st.none() | st.lists(ids).map(tuple),
     st.none() | st.dictionaries(ids, st.tuples(st.integers(2, 6), st.integers(0, 2**60), st.integers(0, 2**30))),
@@ -183,7 +185,7 @@ def test_an_event_is_read_as_it_was_written_and_its_body_byte_for_byte(
 
 
 @settings(deadline=None)
-@given(ids, st.sampled_from(sorted(contract.EVENTS)), bodies, st.none() | st.integers(100, 599), st.none() | texts)
+@given(ids, st.sampled_from(sorted(EVENTS)), bodies, st.none() | st.integers(100, 599), st.none() | texts)
 def test_a_dead_letter_is_read_as_it_was_written_and_its_body_byte_for_byte(
     event_id: str, name: str, body: bytes, status: int | None, error: str | None
 ) -> None:
@@ -361,7 +363,7 @@ def deeper(frames: int, call: Callable[[], StoredEvent]) -> StoredEvent:
 def test_whatever_body_is_accepted_is_read_back_however_deeply_it_is_nested(nested: int) -> None:
     payload = b'{"signal":{"id":"s","signal_name":"n","source":"news"},"x":%b}' % (b"[" * nested + b"]" * nested)
     try:
-        body = contract.make_body("signal.promoted", payload, contract.Filling(timestamp=AT, batch_id="batch_1"))
+        body = make_body("signal.promoted", payload, Filling(timestamp=AT, batch_id="batch_1"))
     except PayloadError:
         assert nested > 500, "this is not too deep to be refused"
         return
@@ -374,7 +376,7 @@ def test_whatever_body_is_accepted_is_read_back_however_deeply_it_is_nested(nest
 @given(bodies)
 def test_whatever_body_the_contract_makes_is_read_back_byte_for_byte(payload: bytes) -> None:
     try:
-        body = contract.make_body("ping", payload, contract.Filling(timestamp=AT, batch_id="batch_1"), validate=False)
+        body = make_body("ping", payload, Filling(timestamp=AT, batch_id="batch_1"), validate=False)
     except PayloadError:
         # Two keys of one name, and the like; what is refused is not written.
         return

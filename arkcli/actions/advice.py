@@ -1,0 +1,41 @@
+"""What to do about an attempt that failed: a hint for each cause. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from arkcli.wire import tlswords
+
+#: What a URL's scheme and an error say, and what helps then. The first that fits counts.
+_HINTS: Final = (
+    (r" the name ", "Check the spelling of the host, and that this machine can look it up"),
+    (r"self-signed|issuer is not", "If an authority of your own signed it, pass its certificate with --ca-file"),
+    (r"does not verify", "The receiver needs another certificate"),
+    (r"not speak TLS", "Check the port; a receiver without TLS takes http:// and --allow-local"),
+    (r"asks for", "Let the receiver take requests without one"),
+    (r"allow-local|never dialled", "A destination has to be public, unless it is yours and --allow-local permits it"),
+    (r"https .*connection (broke|was closed)", f"Perhaps it asks for {tlswords.CLIENT_CERTIFICATE}; else see its log"),
+    (r"http .*(broke|was closed|not HTTP)", "If it speaks https, write https://; else see its log"),
+    (r"answered 3", "Use the URL that it redirects to"),
+    (r"answered [45]", "It is reachable, and has to answer a POST with a 2xx; check the path, and its log"),
+    (r"CA file", "Check the file that --ca-file or SSL_CERT_FILE names"),
+    (r"network sockets|be opened", "Permit IPv4 and IPv6, say in RestrictAddressFamilies= of a systemd unit"),
+    (r"", "Check that the server is reachable from here and answers a POST with a 2xx within 10 s"),
+)
+
+
+def hint(variables: Mapping[str, str], url: str, error: str) -> str:
+    """What to check where an attempt at a URL failed with an answer's error."""
+    helps = next(helps for sign, helps in _HINTS if re.search(sign, f"{urlsplit(url).scheme} {error}"))
+    return "; ".join(filter(None, (helps, unused_proxy(variables, url, error))))
+
+
+def unused_proxy(variables: Mapping[str, str], url: str, error: str) -> str | None:
+    """Says that `ark` does not use the proxy that the environment's variables name, where that may be why."""
+    named = [name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]]
+    direct = f"localhost,127.0.0.1,::1,{variables.get('no_proxy') or variables.get('NO_PROXY') or '-'}".split(",")
+    ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct)
+    if not named or f".{urlsplit(url).hostname}".endswith(ends) or not re.match("the name |no connection", error):
+        return None
+    return f"{named[0]} is set, but `ark` does not use proxies"

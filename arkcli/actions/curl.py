@@ -1,0 +1,60 @@
+"""A request as a command line: `ark send --curl`. It holds no secret and no signature; both come when it is run."""
+
+import re
+from collections.abc import Iterable, Mapping
+from shlex import quote
+from typing import Final
+
+from arkcli.signing import SIGNATURE_HEADER
+from arkcli.text import clean
+
+#: As `ark` itself sends: nothing from a ~/.curlrc (-q, which must come first), one deadline for everything, no proxy,
+#: no rewriting of the URL, a failure's exit status.
+_LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --noproxy '*' --globoff --path-as-is"
+
+
+def command(name: str, url: str, headers: Mapping[str, str | None], body: bytes, ca_file: str | None) -> str:
+    """A command for sh(1) that posts a body, UTF-8, to a destination with this name.
+
+    It is signed by `ark sign` with the secret in ARK_SECRET, which thus appears in no list of arguments. The value of a
+    header that is None here is taken from a variable, HEADER_ and the header's name (and a number, where two would be
+    the same), and appears in none either.
+    """
+    options = [f"--request POST --url {quote(url)}"]
+    options += [] if ca_file is None else [f"--cacert {quote(ca_file)}"]
+    options += [f"--header {quote(f'{header}: {value}')}" for header, value in headers.items() if value is not None]
+    options.append(f'--header "{SIGNATURE_HEADER}: $signature"')
+    secret = _variables(header for header, value in headers.items() if value is None)
+    options += ["--header @/dev/fd/3"] if secret else []
+    options.append("--data-binary @-" + (" 3<<HEADERS" if secret else ""))
+    lines = [
+        f"# {clean(name)}",
+        "(",
+        f"body={quote(body.decode())}",
+        ': "${ARK_SECRET:?export the signing secret of this destination}"',
+        'signature=$(printf %s "$body" | ark sign) &&',
+        f'printf %s "$body" | curl {_LIKE_ARK} \\',
+        *(f"  {option} \\" for option in options[:-1]),
+        f"  {options[-1]}",
+        *(f"{_literal(header)}: ${{{name}?export the value of this header}}" for header, name in secret.items()),
+        *(["HEADERS"] if secret else []),
+        ")",
+    ]
+    return "\n".join(lines)
+
+
+def _literal(header: str) -> str:
+    return re.sub(r"([$`\\])", r"\\\1", header)
+
+
+def _variables(headers: Iterable[str]) -> dict[str, str]:
+    """A variable for each header, by header."""
+    names: dict[str, str] = {}
+    for header in headers:
+        plain = name = "HEADER_" + re.sub(r"[^A-Z0-9]", "_", header.upper())
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{plain}_{number}"
+        names[header] = name
+    return names

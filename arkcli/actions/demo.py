@@ -1,0 +1,110 @@
+"""The whole story in a few seconds, on this machine alone and in a temporary home."""
+
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from arkcli import signing
+from arkcli.actions import destinations, send
+from arkcli.actions.destinations import Wanted
+from arkcli.actions.drain import Job, drain
+from arkcli.delivery.drain import Plan
+from arkcli.environment import Environment
+from arkcli.schedule import RetrySchedule
+
+if TYPE_CHECKING:
+    from arkcli.receiver.record import Received
+
+#: Told as such: nobody wants to watch 30 seconds pass.
+SHORTENED: Final = RetrySchedule((1_000, 2_000, 3_000, 4_000))
+_EVENT: Final = "signal.promoted"
+
+
+class Story(msgspec.Struct):
+    """What happened, for those who ask for JSON."""
+
+    delivered: bool
+    attempts: int
+    answers: list[int]
+    signatures_valid: bool
+    same_bytes: bool
+    signature: str
+
+
+def tell(outer: Environment, say: Callable[[str], None]) -> Story:
+    """Plays the story and says each step as it happens."""
+    from arkcli.httpd.server import listen_on, url_of
+    from arkcli.receiver import plan
+    from arkcli.receiver.receiver import Orders, Receiver
+
+    with tempfile.TemporaryDirectory(prefix="ark-demo-") as home:
+        variables = {**outer.variables, "ARK_CONFIG_DIR": f"{home}/config", "ARK_STATE_DIR": f"{home}/state"}
+        environment = Environment(
+            variables, outer.stdin, outer.stdout, outer.stderr, outer.clock, outer.randomness, SHORTENED
+        )
+        secret = destinations.new_secret(environment)
+        with environment.store.change() as contents:
+            contents.workspace.secret = secret
+        workspace = environment.workspace_secret(environment.store.read())
+        received: list[Received] = []
+        orders = Orders(secrets=lambda: [workspace], plan=plan.parse("200,503,200"))
+        receiver = Receiver(orders, environment.clock, received.append)
+        listeners = listen_on("127.0.0.1", 0)
+        url = f"{url_of(listeners[0])}/webhook"
+        with receiver.in_background(listeners):
+            return _play(environment, url, received, say)
+
+
+def _play(environment: Environment, url: str, received: "list[Received]", say: Callable[[str], None]) -> Story:
+    say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
+    say(f"1. A receiver listens at {url}. It checks every signature, and will fail once.\n")
+
+    say(f"2. ark dest add {url} --allow-local")
+    added, answer, _ = destinations.add(environment, Wanted(url=url, allow_local=True, name="demo"), ping=True)
+    say(f"   The ping was answered {answer.status if answer else '-'}, so {added.name} is saved.\n")
+
+    say(f"3. ark send {_EVENT} --sample")
+    order = send.Order(event=_EVENT)
+    sending = send.send(environment, order, environment.store.read(), now=True)
+    say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
+    for report in sending.reports:
+        say(f"   {report.destination}: {report.outcome}, {report.error or report.status}\n")
+
+    say("4. ark drain --for 8s")
+    delivered, attempts = _drain(environment, received)
+    said = "delivered" if delivered else "not delivered"
+    say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
+
+    heard = [request for request in received if request.event == _EVENT]
+    story = Story(
+        delivered=delivered,
+        attempts=len(heard),
+        answers=[request.status for request in heard if request.status],
+        signatures_valid=all(request.verdict.valid for request in received),
+        same_bytes=len({(one.request.body, _signature(one), one.delivery) for one in heard}) == 1,
+        signature=_signature(heard[-1]),
+    )
+    verdict = "valid" if story.signatures_valid else "NOT valid"
+    same = "the same" if story.same_bytes else "NOT the same"
+    say("5. ark verify")
+    say(f"   Every signature was {verdict}, and bytes, signature and delivery id were {same} on both attempts:")
+    say(f"   {signing.SIGNATURE_HEADER}: {story.signature}\n")
+    say("Nothing was lost, and nothing is left of this. Next: ark dest add URL")
+    return story
+
+
+def _signature(received: "Received") -> str:
+    return received.request.header(signing.SIGNATURE_HEADER) or ""
+
+
+def _drain(environment: Environment, received: "list[Received]") -> tuple[bool, int]:
+    """Drains until the event is delivered, or for 8 seconds."""
+
+    def done() -> bool:
+        return received[-1].event == _EVENT and received[-1].status == 200
+
+    job = Job(lambda contents: contents.destinations, Plan(watch=True, seconds=8.0))
+    drained = drain(environment, job, lambda _: None, done)
+    return drained.total("delivered") == 1, received[-1].attempt or 0

@@ -1,0 +1,220 @@
+"""What is done to destinations: adding, changing, removing. The store and the queue are kept in step here.
+
+A destination takes its place in the queue before it enters the store, and leaves the store before its place is removed:
+a crash in between leaves a place that nobody looks at, never a destination that misses events.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arkcli import times
+from arkcli.actions import advice
+from arkcli.contract.bodies import Filling, make_body
+from arkcli.contract.events import PING
+from arkcli.contract.headers import with_header
+from arkcli.delivery.places import Limits
+from arkcli.delivery.send import Sender
+from arkcli.environment import Environment
+from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
+from arkcli.model import Answer, Destination, Event, Outcome
+from arkcli.queue.patience import patiently
+from arkcli.signing import Concealed, Secret
+from arkcli.store.store import LONGEST_NAME, NAME, NAME_RULE, Contents
+from arkcli.url import parse_url, split_userinfo
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What the user says of a destination. None leaves a value as it is, or at its default."""
+
+    name: str | None = None
+    url: str | None = None
+    allow_local: bool | None = None
+    description: str | None = None
+    headers: dict[str, Concealed] = {}
+    ca_file: Path | None = None
+    secret: Secret | None = None
+    workspace_secret: bool = False
+
+
+def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
+    """Adds a destination once it has answered a ping with a 2xx.
+
+    Returns it, the ping's answer, and whether the workspace's signing secret was made for it. Raises UsageError, and
+    DeliveryFailed when the ping failed: then nothing is saved.
+    """
+    contents = environment.store.read()
+    fresh = contents.workspace.secret is None and wanted.secret is None
+    if fresh:
+        contents.workspace.secret = new_secret(environment)
+    destination = unsaved(environment, wanted)
+    if wanted.name is None:
+        destination = msgspec.structs.replace(destination, name=_free_name(contents, destination.name))
+    _check_free(contents, destination)
+    answer = _ping(environment, destination, contents, "nothing was saved", fresh=fresh) if ping else None
+    with environment.store.change() as current:
+        _check_free(current, destination)
+        if current.workspace.secret is None:
+            current.workspace.secret = contents.workspace.secret
+        else:
+            fresh = False
+        environment.joined([destination])
+        current.destinations.append(destination)
+    return destination, answer, fresh
+
+
+def unsaved(environment: Environment, wanted: Wanted) -> Destination:
+    """A fresh destination as it is wanted, which stands nowhere yet. Raises UsageError."""
+    url, _ = split_userinfo(wanted.url or "")
+    parsed = parse_url(url, allow_local=bool(wanted.allow_local))
+    now = times.to_text(environment.clock.now())
+    return _with(Destination(id=environment.new_id("dst"), name=parsed.default_name, url=url, added_at=now), wanted)
+
+
+def change(environment: Environment, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:
+    """Changes a destination; a new URL must answer a ping first. Raises UsageError and DeliveryFailed."""
+    contents = environment.store.read()
+    changed = _with(destination, wanted)
+    _check_free(contents, changed)
+    if _address(changed) != _address(destination):
+        parse_url(changed.url, allow_local=changed.allow_local)
+        if ping:
+            _ping(environment, changed, contents, "nothing was changed")
+    with environment.store.change() as current:
+        known = current.find(destination.id)
+        if known is None:
+            raise UsageError(f"{destination.name} was removed meanwhile")
+        # Not what was pinged, but what it is by now with what is wanted of it: it may have been paused meanwhile.
+        changed = _with(known, wanted)
+        _check_free(current, changed)
+        current.replace(changed)
+    return changed
+
+
+def set_paused(environment: Environment, name: str, *, paused: bool) -> None:
+    """Pauses or resumes the destination with an id."""
+    with environment.store.change() as contents:
+        destination = contents.find(name)
+        if destination is None:
+            raise UsageError(f"{name} was removed meanwhile")
+        contents.replace(msgspec.structs.replace(destination, paused=paused))
+
+
+def remove(environment: Environment, destination: Destination) -> int:
+    """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy.
+
+    Raises Broken where what waits cannot be discarded; the destination is removed all the same.
+    """
+    environment.joined([destination])
+    with environment.store.change() as contents:
+        contents.destinations = [known for known in contents.destinations if known.id != destination.id]
+
+    def busy(held: Held) -> str:
+        return f"{destination.name} is removed, but {held.holder} still delivers to it; what waits for it stays on disk"
+
+    try:
+        return patiently(environment.clock, lambda: environment.queue.leave(destination.id), busy)
+    except Gone:
+        return 0
+    except Broken as error:
+        said = f"{destination.name} is removed, but what waits for it stays on disk: {error}"
+        raise Broken(destination.id, said) from error
+
+
+def new_secret(environment: Environment) -> Secret:
+    """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
+    return Secret(f"arksec_{environment.randomness(32).hex()}")
+
+
+def ping_event(environment: Environment) -> Event:
+    """A fresh `ping`, which is never in the queue."""
+    now = times.to_text(environment.clock.now())
+    body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
+    return Event(environment.new_id("evt"), PING, now, body)
+
+
+def ping_all(environment: Environment, endpoints: "Sequence[Endpoint]") -> list[tuple[Destination, Answer]]:
+    """One ping to each endpoint, and what they answered."""
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        return sender.ping(endpoints, ping_event(environment))
+    finally:
+        wire.close()
+
+
+def _ping(
+    environment: Environment, destination: Destination, contents: Contents, what: str, *, fresh: bool = False
+) -> Answer:
+    (_, answer), *_ = ping_all(environment, environment.endpoints([destination], contents))
+    if answer.outcome is not Outcome.DELIVERED:
+        why = answer.error or ""
+        helps = advice.hint(environment.variables, destination.url, why)
+        if answer.status in (401, 403):
+            made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
+            needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
+            helps = f"If it checks signatures, it needs {needed}"
+        raise DeliveryFailed(f"the ping to {destination.url} failed: {why}. {helps}; {what}")
+    return answer
+
+
+def _with(destination: Destination, wanted: Wanted) -> Destination:
+    """The destination with what is wanted of it. Raises UsageError."""
+    if wanted.name is not None and not NAME.fullmatch(wanted.name):
+        raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
+    if wanted.ca_file is not None and not wanted.ca_file.is_file():
+        raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
+    secret = None if wanted.workspace_secret else wanted.secret or destination.secret
+    url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else split_userinfo(wanted.url)
+    headers = destination.headers
+    for name, value in wanted.headers.items():
+        headers = with_header(headers, name, value)
+    if userinfo is not None and "authorization" in map(str.lower, headers):
+        raise UsageError("the URL's user name and the Authorization header contradict; give one of them")
+    return msgspec.structs.replace(
+        destination,
+        name=wanted.name or destination.name,
+        url=url,
+        allow_local=destination.allow_local if wanted.allow_local is None else wanted.allow_local,
+        description=destination.description if wanted.description is None else wanted.description or None,
+        ca_file=str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
+        secret=secret,
+        userinfo=userinfo,
+        headers=headers,
+    )
+
+
+def _address(destination: Destination) -> tuple[object, ...]:
+    """What a ping proves."""
+    return destination.url, destination.userinfo, destination.allow_local
+
+
+def _place(url: str) -> object:
+    """Where a URL leads, however it is spelled; the URL itself where it leads nowhere."""
+    try:
+        return parse_url(url, allow_local=True).place
+    except AddressRefused:
+        return url
+
+
+def _check_free(contents: Contents, destination: Destination) -> None:
+    place = _place(destination.url)
+    for known in contents.destinations:
+        if known.id == destination.id:
+            continue
+        if known.url == destination.url or _place(known.url) == place:
+            raise UsageError(f"{known.url} already exists, as {known.name}")
+        if destination.name in (known.name, known.id):
+            raise UsageError(f"the name {destination.name!r} is taken, by {known.url}; choose another with --name")
+
+
+def _free_name(contents: Contents, name: str) -> str:
+    """The name, with a number behind it where it is taken."""
+    taken = {word for known in contents.destinations for word in (known.name, known.id)}
+    endings = ("", *(f"-{number}" for number in range(2, len(taken) + 3)))
+    return next(free for ending in endings if (free := name[: LONGEST_NAME - len(ending)] + ending) not in taken)

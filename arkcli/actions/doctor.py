@@ -1,0 +1,356 @@
+"""Whether this machine can keep what `ark` promises: the store, the queue, the disk, the clock, the way to each
+destination. It changes nothing, and sends nothing.
+"""
+
+import contextlib
+import os
+import shlex
+import stat
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from arkcli import times
+from arkcli.actions import advice
+from arkcli.environment import Environment
+from arkcli.errors import ArkError, Unreadable, UsageError
+from arkcli.model import Attempt, Destination, Event
+from arkcli.queue.engine import Holder, Queue, Standing
+from arkcli.store.shelf import is_private
+from arkcli.store.store import Contents
+from arkcli.system.refused import taking, visible
+from arkcli.text import counted
+from arkcli.times import describe_duration
+
+if TYPE_CHECKING:
+    from arkcli.wire.probe import Reached
+
+#: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
+_LOW_BYTES: Final = 100 * 1024 * 1024
+_NO_BYTES: Final = 8 * 1024 * 1024
+#: A share of the disk below which it is nearly full, unless so many bytes are free all the same.
+_LOW_SHARE: Final = 0.05
+_PLENTY: Final = 10 * 1024 * 1024 * 1024
+#: How long before its end a certificate should have been renewed, in days.
+_RENEWED: Final = 14
+#: What is due is attempted within a minute where cron runs drain; after this many milliseconds nobody seems to.
+_OVERDUE: Final = 300_000
+#: How far ahead a time may be and still be no sign of a clock that was set back, in milliseconds.
+_AHEAD: Final = 5_000
+#: So many files are named one by one.
+_FEW: Final = 5
+#: How much of each file's end is read, in bytes.
+_TAIL: Final = 256 * 1024
+#: This program did not exist before, and is hardly run after.
+_SANE_YEARS: Final = range(2024, 2100)
+
+_CRON: Final = "let cron run it: * * * * * ark drain --for 55s --quiet"
+
+
+class Status(StrEnum):
+    """What a check found."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(NamedTuple):
+    """A check, what it found, and what to do about it."""
+
+    name: str
+    status: Status
+    message: str
+    hint: str | None = None
+
+
+class Space(NamedTuple):
+    """What a disk has: bytes free to this user, bytes in all, files that can still be made (None: no limit)."""
+
+    free: int
+    total: int
+    inodes: int | None
+
+
+def examine(environment: Environment) -> list[Check]:
+    """Every check, in the order in which to mend what they find."""
+    from arkcli.wire.probe import reach
+    from arkcli.wire.transfer import ca_bundle
+
+    store, contents = check_store(environment)
+    checks = [
+        store,
+        *check_permissions(environment.store.path.parent, environment.queue_directory),
+        check_space(environment.queue_directory, _space_at(environment.queue_directory)),
+    ]
+    now = environment.clock.now()
+    destinations = contents.destinations if contents else []
+    newest: list[int] = []
+    if os.path.isdir(environment.queue_directory):  # noqa: PTH112 - it raises nothing where nobody may look
+        try:
+            checks += _queue_checks(environment, destinations, newest)
+        except (ArkError, OSError) as error:
+            hint = "the queue is untouched; `ark queue check` may tell more"
+            checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
+    else:
+        checks.append(check_place(environment.queue_directory))
+    checks.append(check_clock(now, max(newest, default=None)))
+    if contents is not None:
+        checks += check_secrets(environment, contents)
+        found = reach(destinations, ca_bundle(environment.variables), environment.clock.sleep)
+        checks += [check_connection(reached, now, environment.variables) for reached in found]
+    return checks
+
+
+def _queue_checks(environment: Environment, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
+    """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
+    queue = environment.queue
+    events, size = queue.totals
+    said = f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"
+    hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
+    known = queue.standings((found.id for found in destinations), environment.clock.now())
+    standings = [(found, known[found.id]) for found in destinations if found.id in known]
+    newest += [standing.last.at for _, standing in standings if standing.last]
+    newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
+    holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
+    drained = {name for name, holder in holders.items() if holder.purpose == "drain"}
+    return [
+        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else _passed("queue", said),
+        check_damage(queue),
+        check_places({found.name: queue.broken[found.id] for found in destinations if found.id in queue.broken}),
+        check_locks(holders, _is_stopped),
+        check_drain(environment.clock.now(), standings, drained, queue.find),
+    ]
+
+
+def check_store(environment: Environment) -> tuple[Check, Contents | None]:
+    """Whether destinations.toml can be read and is valid; and what it says."""
+    path = environment.store.path
+    try:
+        contents = environment.store.read()
+    except Unreadable as error:
+        return Check("store", Status.FAIL, str(error), f"mend or restore {path}; nothing can be sent without it"), None
+    if not contents.destinations:
+        return Check("store", Status.WARN, f"{path} holds no destination", "add one: ark dest add URL"), contents
+    paused = sum(found.paused for found in contents.destinations)
+    said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
+    if paused:
+        said += f", {paused} paused"
+    return Check("store", Status.PASS, said), contents
+
+
+def check_permissions(config: Path, queue: Path) -> list[Check]:
+    """Whether all files are this user's, or whose the directory is where root asks; and nobody else may touch them."""
+    foreign, loose, owners, modes = [], [], {}, {}
+    # What root put beside destinations.toml need only be read. Root may have made the queue in another's directory.
+    for directory, places, need in ((config, [config], os.R_OK), (queue, [queue, queue.parent], os.R_OK | os.W_OK)):
+        found = [place.stat() for place in places if not os.geteuid() and place.exists()]
+        user, group = next(((at.st_uid, at.st_gid) for at in found if at.st_uid), (os.geteuid(), os.getegid()))
+        for path, its in _all_in(directory):
+            is_usable = os.geteuid() and os.access(path, need | (os.X_OK if path.is_dir() else 0))
+            is_given = path.is_file() and its.st_mode & stat.S_IRGRP and is_private(its)
+            theirs = 0o077 if its.st_uid == user else 0 if its.st_mode & stat.S_ISVTX else 0o022
+            if its.st_uid != user and not (is_usable or is_given):
+                foreign.append(path)
+                owners[directory] = taking(directory, f"{user}:{group}")
+            elif its.st_mode & theirs and not is_given:
+                loose.append(path)
+                modes[directory] = f"chmod -R u=rwX,go= {shlex.quote(str(directory))}"
+    checks = []
+    if foreign:
+        said = f"{_named(foreign)} owned by another user"
+        checks.append(Check("owner", Status.FAIL, said, " && ".join(owners.values())))
+    if loose:
+        secret = any(path.name == "destinations.toml" for path in loose)
+        said = f"{_named(loose)} open to others" + ("; the signing secret is among that" if secret else "")
+        checks.append(Check("permissions", Status.FAIL if secret else Status.WARN, said, " && ".join(modes.values())))
+    return checks or [Check("permissions", Status.PASS, "all files are yours alone")]
+
+
+def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """A directory and all in it but links; or what keeps this user from looking."""
+    try:
+        paths = [directory, *directory.rglob("*")] if directory.stat() else []
+    except OSError as error:
+        paths = [Path(visible(directory)[0])] if isinstance(error, PermissionError) else []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if not stat.S_ISLNK((found := path.lstat()).st_mode):
+                yield path, found
+
+
+def check_space(directory: Path, space: Space) -> Check:
+    """Whether the disk that holds the queue has room for more events."""
+    said = f"{_size(space.free)} free of {_size(space.total)} at {directory}"
+    hint = "free some space; what nobody needs goes sooner with a shorter [queue] keep in destinations.toml"
+    if space.inodes == 0:
+        return Check("space", Status.FAIL, f"no more files can be made at {directory}", hint)
+    if space.free < _NO_BYTES:
+        return Check("space", Status.FAIL, said, hint)
+    nearly_full = space.free < space.total * _LOW_SHARE and space.free < _PLENTY
+    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else _passed("space", said)
+
+
+def check_place(directory: Path) -> Check:
+    """Whether a queue that is not there yet can be made."""
+    nearest = Path(visible(directory)[0])
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return _passed("queue", f"none yet; the first event makes {directory}")
+    why = "cannot be written to by you" if nearest.is_dir() else "is not a directory"
+    hint = "set ARK_STATE_DIR to a directory of yours, or mend that one"
+    return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
+
+
+def check_damage(queue: Queue) -> Check:
+    """Whether the newest part of each file in the queue can be read."""
+    damaged = queue.check_recent(_TAIL).damaged
+    if damaged:
+        said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
+        hint = "all others are safe; `ark queue check` reads everything, and --repair notes what is lost"
+        return Check("damage", Status.FAIL, said, hint)
+    return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
+
+
+def check_places(broken: dict[str, str]) -> Check:
+    """Whether each destination's part of the queue can be used; `broken` says why not, by name."""
+    if broken:
+        name, why = next(iter(broken.items()))
+        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
+        return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is mended")
+    return _passed("places", "each destination's part of the queue can be used")
+
+
+def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:
+    """Who is delivering, by destination, and whether that process gets on with it."""
+    stopped = {
+        name: holder.process for name, holder in holders.items() if holder.process and is_stopped(holder.process)
+    }
+    if stopped:
+        name, process = next(iter(stopped.items()))
+        said = f"process {process} holds {name} and is stopped: nobody else can deliver to it"
+        return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
+    if not holders:
+        return _passed("locks", "nobody is delivering now")
+    held = ", ".join(f"{name} by {holder}" for name, holder in holders.items())
+    return _passed("locks", f"being delivered to: {held}")
+
+
+def check_drain(
+    now: int,
+    standings: Sequence[tuple[Destination, Standing]],
+    drained: Container[str],
+    find: Callable[[str], Event | None],
+) -> Check:
+    """Whether what is due is attempted: nobody does that but `ark drain`.
+
+    Each destination is judged by what has been due there longest. `drained` are the names of those that a drain is
+    delivering to now; `find` finds an event that is still kept.
+    """
+
+    def is_in_turn(last: Attempt, due_at: int) -> bool:
+        """Whether an attempt was one that a drain makes, which begins with what has been due longest."""
+        event = None if last.attempt > 1 else find(last.event_id)
+        return event is None or times.from_text(event.at) <= due_at
+
+    overdue, is_at_work = [], False
+    for found, standing in standings:
+        due_at, last = standing.next_due_at, standing.last
+        if found.paused or due_at is None or now - due_at <= _OVERDUE:
+            continue
+        is_recent = last is not None and now - last.at <= _OVERDUE and is_in_turn(last, due_at)
+        if is_recent or found.name in drained:
+            is_at_work = True
+        else:
+            overdue.append((due_at, found.name))
+    if overdue:
+        since, name = min(overdue)
+        late = describe_duration((now - since) / 1000)
+        said = f"deliveries to {name} have been due since {times.to_text(since)} ({late}), and nobody attempts them"
+        if len(overdue) > 1:
+            said += f"; the same goes for {counted(len(overdue) - 1, 'more destination')}"
+        return Check("drain", Status.WARN, said, _CRON)
+    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing has been due for long")
+
+
+def check_clock(now: int, newest: int | None) -> Check:
+    """Whether the clock is roughly right: retries are timed by it, and certificates judged."""
+    said = times.to_text(now)
+    hint = "set the clock, and let it be kept right: timedatectl set-ntp true"
+    if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
+        return Check("clock", Status.FAIL, f"it says {said}", hint)
+    if newest is not None and newest > now + _AHEAD:
+        back = describe_duration((newest - now) / 1000)
+        return Check(
+            "clock", Status.WARN, f"it says {said}, {back} before what was last written: it was set back", hint
+        )
+    return _passed("clock", said)
+
+
+def check_secrets(environment: Environment, contents: Contents) -> list[Check]:
+    """Whether each destination's signing secret can be had."""
+    checks = []
+    for found in contents.destinations:
+        try:
+            environment.secret_of(found, contents)
+        except UsageError as error:
+            hint = "nothing is delivered to it without one; see `ark secret --help`"
+            checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))
+    if not contents.destinations:
+        return []
+    return checks or [_passed("secret", "every destination has one")]
+
+
+def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
+    """Whether a destination can be reached, and for how long its certificates are valid."""
+    import ssl
+
+    found = reached.destination
+    name = f"destination {found.name}"
+    if reached.error is not None:
+        hint = advice.hint(variables, found.url, reached.error)
+        return Check(name, Status.WARN if found.paused else Status.FAIL, f"{found.url}: {reached.error}", hint)
+    said = f"{found.url} reached in {reached.duration_ms} ms"
+    if not reached.expires:
+        return _passed(name, f"{said}, without encryption")
+    ends = min(ssl.cert_time_to_seconds(text) for text in reached.expires)
+    days = (ends - now / 1000) / 86_400
+    said += f", its certificate is valid until {times.to_text(ends * 1000)[:10]}"
+    if days < _RENEWED:
+        hint = "have its certificate renewed: once it has ended, every delivery fails"
+        return Check(name, Status.WARN, f"{said}, {max(days, 0):.0f} days from now", hint)
+    return _passed(name, said)
+
+
+def _passed(name: str, message: str) -> Check:
+    return Check(name, Status.PASS, message)
+
+
+def _named(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
+    return f"{', '.join(map(str, paths[:_FEW]))}{more} {'is' if len(paths) == 1 else 'are'}"
+
+
+def _space_at(directory: Path) -> Space:
+    """The space of the disk that a directory is on, or would be."""
+    found = os.statvfs(visible(directory)[0])
+    inodes = found.f_favail if found.f_files else None
+    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, inodes)
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "KB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _is_stopped(process: int) -> bool:
+    """Whether a process has been stopped by a signal (proc(5): the letter behind the name)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1] in ("T", "t")
+    except OSError:
+        return False

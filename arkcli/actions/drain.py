@@ -1,0 +1,69 @@
+"""One run of `ark drain`: what is put together for it. docs/internals.md, section 9."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.places import Limits
+from arkcli.delivery.roster import Roster
+from arkcli.environment import Environment
+from arkcli.model import Destination
+from arkcli.queue.engine import Standing
+from arkcli.store.store import Contents
+from arkcli.system import files
+
+
+class Job(NamedTuple):
+    """What a run is to do: for which destinations, for how long, how much at once."""
+
+    choose: Callable[[Contents], Sequence[Destination]]
+    plan: Plan
+    limits: Limits = Limits()
+
+
+def drain(
+    environment: Environment, job: Job, warn: Callable[[str], None], stopping: Callable[[], bool] | None = None
+) -> Drained:
+    """Attempts what is due, until told to stop. `warn` is told of destinations that cannot be delivered to.
+
+    Raises UsageError, Unreadable and NotRecorded.
+    """
+    if stopping is None:
+        environment.stop_on_signals()
+        stopping = environment.stopping
+    roster = Roster(environment, job.choose, warn)
+    queue = environment.queue
+    descriptors = files.free_descriptors()
+    limits = job.limits.within(descriptors)
+    wire = environment.wire(limits.connections(descriptors))
+    try:
+        capacity = limits.claims(descriptors)
+        drain = Drain(queue, wire, environment.clock, limits, capacity, roster.read, stopping, roster.tidy, warn)
+        drained = drain.run(job.plan)
+    finally:
+        wire.close()
+    drained.left_out = roster.left_out
+    drained.chosen = roster.chosen
+    return drained
+
+
+def all_of(contents: Contents) -> Sequence[Destination]:
+    """Chooses all destinations there are."""
+    return contents.destinations
+
+
+def only(destinations: Iterable[Destination]) -> Callable[[Contents], list[Destination]]:
+    """Chooses these destinations, for as long as they are there and whatever they are called by then."""
+    chosen = {found.id for found in destinations}
+    return lambda contents: [found for found in contents.destinations if found.id in chosen]
+
+
+def is_anything_left(environment: Environment, drained: Drained) -> bool:
+    """Whether something waits, due or not, for a destination of a run."""
+    return any(standing.waiting or any(standing.retrying) for standing in what_waits(environment, drained))
+
+
+def what_waits(environment: Environment, drained: Drained) -> list[Standing]:
+    """What waits for each destination of a run."""
+    ids = [found.id for found in drained.chosen]
+    return list(environment.queue.standings(ids, environment.clock.now()).values())

@@ -1,0 +1,112 @@
+"""The attempts at many destinations, in order of time: those that were made, and those that are being made."""
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+
+import msgspec
+
+from arkcli.environment import Environment
+from arkcli.errors import Broken, Gone, Unreadable
+from arkcli.model import Attempt, Destination
+from arkcli.queue.engine import View
+from arkcli.store.store import Contents
+
+Named = tuple[Destination, Attempt]
+
+
+class _Followed(msgspec.Struct):
+    """A destination as the store has it by now; `has_begun` says that what its view tells next is news."""
+
+    destination: Destination
+    has_begun: bool
+    view: View | None = None
+
+
+class Following:
+    """The destinations that are chosen, as they are now, and the attempts at them."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        contents: Contents,
+        choose: Callable[[Contents], Iterable[Destination]],
+        left_out: Callable[[str, str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        """`choose` picks from the store's contents, which are read again when they have changed.
+
+        `left_out` is told the name of a destination whose part of the queue cannot be read, and why; `warn`, that the
+        store cannot be read.
+        """
+        self._environment = environment
+        self._choose = choose
+        self._left_out = left_out
+        self._warn = warn
+        self._stamp: object = None
+        self._is_readable = True
+        self._present = self._seen = {found.id for found in contents.destinations}
+        chosen = environment.joined(choose(contents), to_read=True)
+        self._followed = {found.id: _Followed(found, False) for found in chosen}
+        self._broken: set[str] = set()
+
+    @property
+    def destinations(self) -> list[Destination]:
+        """Those that are followed."""
+        return [one.destination for one in self._followed.values()]
+
+    def past(self) -> Iterator[Named]:
+        """Every attempt that is still told of, up to now. `new` goes on from there."""
+        return self._merged(past=True)
+
+    def new(self) -> Iterator[Named]:
+        """The attempts made since, up to now; of a destination that was added meanwhile, all. Read it to its end."""
+        self._look()
+        return self._merged(past=False)
+
+    def _merged(self, *, past: bool) -> Iterator[Named]:
+        streams = [self._attempts(one, past=past) for one in self._followed.values()]
+        return merge(*streams, key=lambda named: named[1].at)
+
+    def _attempts(self, one: _Followed, *, past: bool) -> Iterator[Named]:
+        found = one.destination.id
+        try:
+            one.view = one.view or self._environment.queue.view(found)
+            is_news = past or one.has_begun
+            attempts = one.view.new_attempts() if one.has_begun else one.view.attempts()
+            one.has_begun = True
+            for attempt in attempts if is_news else ():
+                yield one.destination, attempt
+            self._broken.discard(found)
+        except Gone:
+            # Where the store still has it, nobody has sent to it yet; or it is about to leave the store.
+            one.view, one.has_begun = None, True
+            if found not in self._present:
+                self._followed.pop(found)
+        except Broken as error:
+            if found not in self._broken:
+                self._broken.add(found)
+                self._left_out(one.destination.name, str(error))
+        finally:
+            if one.view is not None:
+                one.view.close()
+
+    def _look(self) -> None:
+        """Takes in how the store is by now. While somebody edits it and it cannot be read, all stays as it was."""
+        stamp = self._environment.store.stamp()
+        if stamp is None or stamp == self._stamp:
+            return
+        try:
+            contents = self._environment.store.read()
+        except Unreadable as error:
+            if self._is_readable:
+                self._is_readable = False
+                self._warn(f"{error}; until then its destinations are followed as they were")
+            return
+        self._stamp, self._is_readable = stamp, True
+        present = {found.id: found for found in contents.destinations}
+        for found in self._choose(contents):
+            self._followed.setdefault(found.id, _Followed(found, found.id not in self._seen))
+        for one in self._followed.values():
+            one.destination = present.get(one.destination.id, one.destination)
+        self._present = set(present)
+        self._seen = self._seen | self._present

@@ -1,0 +1,65 @@
+"""The requests that an event would make, to be looked at: `ark send --dry-run` and `--curl`. Nothing is sent."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arkcli.actions import curl
+from arkcli.model import Delivery, Destination, Event
+from arkcli.text import clean, clean_lines
+from arkcli.wire import request
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
+
+_MASK = "***"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. Values of headers that the user set are masked: any of them may be a secret."""
+
+    destination: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+    def __str__(self) -> str:
+        headers = "".join(f"{name}: {clean(value)}\n" for name, value in self.headers.items())
+        return f"{self.method} {self.url}\n{headers}\n{clean_lines(self.body)}\n"
+
+
+def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Request]:
+    """The first attempt at every endpoint, signed at a time (seconds since 1970, UTC)."""
+    return [
+        Request(
+            destination=endpoint.destination.name,
+            method=request.METHOD,
+            url=endpoint.destination.url,
+            headers={
+                name: _MASK if name in _set_by_user(endpoint.destination) else value
+                for name, value in endpoint.requests.headers(Delivery(event, 1), at)
+            },
+            body=event.body.decode(),
+        )
+        for endpoint in endpoints
+    ]
+
+
+def commands(event: Event, destinations: Iterable[Destination]) -> list[tuple[Destination, str]]:
+    """For every destination a command that makes the first attempt with curl."""
+    return [(destination, _command(event, destination)) for destination in destinations]
+
+
+def _command(event: Event, destination: Destination) -> str:
+    # The command signs for itself when it is run.
+    told = request.attempt_headers(Delivery(event, 1), destination)
+    own = _set_by_user(destination)
+    shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}
+    return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)
+
+
+def _set_by_user(destination: Destination) -> set[str]:
+    """Names of headers whose values may be secrets."""
+    return {*destination.headers, *(["Authorization"] if destination.userinfo is not None else [])}

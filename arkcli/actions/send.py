@@ -1,0 +1,150 @@
+"""Making an event from a payload, accepting it into the queue, and delivering it at once."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arkcli import times
+from arkcli.contract import assignments, samples
+from arkcli.contract.assignments import Setting
+from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
+from arkcli.delivery.places import Limits
+from arkcli.delivery.send import Report, Sender, Sending
+from arkcli.environment import Environment
+from arkcli.errors import Interrupted, UsageError
+from arkcli.model import Answer, Destination, Draft, Event, State
+from arkcli.store.store import Contents
+from arkcli.system import files
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
+
+
+Tell = Callable[[Event], object]
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What is to be sent: an event's name and payload (None: its sample), and to whom (None: everybody).
+
+    `settings` are put into the payload first. `raw` sends the payload byte for byte.
+    """
+
+    event: str
+    payload: bytes | None = None
+    to: list[Destination] | None = None
+    event_id: str | None = None
+    validate: bool = True
+    settings: Sequence[Setting] = ()
+    raw: bool = False
+
+
+class Repeated(Exception):
+    """The event of this id and body has been accepted before."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.id)
+        self.event = event
+
+
+def draft(environment: Environment, order: Order) -> Draft:
+    """The event as it will be accepted. Raises PayloadError."""
+    (digits,) = environment.new_digits(1)
+    now = environment.clock.now()
+    return make_draft(order, _payload(order, now), times.to_text(now), digits)
+
+
+def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
+    """The event that a payload makes at a time (ISO 8601), with digits that make its ids fresh. Raises PayloadError."""
+    return Draft(
+        id=order.event_id or f"evt_{digits}",
+        name=order.event,
+        at=at,
+        body=_body(order, payload, Filling(timestamp=at, batch_id=f"batch_{digits}")),
+        to=None if order.to is None else tuple(destination.id for destination in order.to),
+    )
+
+
+def _body(order: Order, payload: bytes, filling: Filling) -> bytes:
+    if order.raw:
+        check_raw_body(order.event, payload, validate=order.validate)
+        return payload
+    return make_body(order.event, _shaped(order, payload), filling, validate=order.validate)
+
+
+def _shaped(order: Order, payload: bytes) -> bytes:
+    return assignments.put(payload, order.settings) if order.settings else payload
+
+
+def _payload(order: Order, at: int) -> bytes:
+    """The payload of an order that is accepted at a time (milliseconds, UTC), which dates a sample."""
+    return samples.sample(order.event, at) if order.payload is None else order.payload
+
+
+def send(environment: Environment, order: Order, contents: Contents, tell: Tell = repr, *, now: bool) -> Sending:
+    """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
+
+    Tells of it between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
+    """
+    drafted = draft(environment, order)
+    environment.joined(contents.destinations)
+    receivers = contents.destinations if order.to is None else order.to
+    active = [destination for destination in receivers if not destination.paused] if now else []
+    # A secret that cannot be had is told before anything is accepted.
+    endpoints = environment.endpoints(active, contents) if active else []
+    environment.accepted = f"{drafted.id} may be accepted; `ark queue show {drafted.id}` tells"
+    try:
+        (event,) = environment.queue.accept([drafted], unique=order.event_id is not None)
+    finally:
+        environment.accepted = None
+    if event.body is not drafted.body:
+        _check_same(event, order)
+        raise Repeated(event)
+    environment.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` tells what came of it"
+    tell(event)
+    if not active:
+        return Sending(event, _in_order(receivers, []))
+    descriptors = files.free_descriptors()
+    limits = Limits().within(descriptors)
+    wire = environment.wire(limits.connections(descriptors))
+    try:
+        sender = Sender(wire, environment.clock, limits, environment.schedule, environment.stopping)
+        # More than can be under way before they have answered are left to others until then.
+        capacity = min(limits.claims(descriptors), limits.silent)
+        sending = sender.send(environment.queue, endpoints, event, capacity)
+    finally:
+        wire.close()
+    return Sending(sending.event, _in_order(receivers, sending.reports), sending.trouble)
+
+
+def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> tuple[Event, Answer]:
+    """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
+    event = unsaved(environment, order)
+    wire = environment.wire()
+    try:
+        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        for _, answer in sender.ping([endpoint], event):
+            return event, answer
+    finally:
+        wire.close()
+    raise Interrupted("interrupted before the attempt was made: nothing was sent")
+
+
+def unsaved(environment: Environment, order: Order) -> Event:
+    """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
+    drafted = draft(environment, order)
+    return Event(drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
+
+
+def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:
+    known = {report.destination: report for report in reports}
+    return [known.get(found.name) or Report(found.name, State.WAITING) for found in receivers]
+
+
+def _check_same(accepted: Event, order: Order) -> None:
+    payload = _shaped(order, _payload(order, times.from_text(accepted.at)))
+    body = payload if order.raw else refill(order.event, payload, accepted.body)
+    if (accepted.name, accepted.body) != (order.event, body):
+        raise UsageError(
+            f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}; choose another --id"
+        )

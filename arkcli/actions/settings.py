@@ -1,0 +1,68 @@
+"""Every setting there is, its value in this run, and where that comes from."""
+
+from typing import Final, NamedTuple
+
+from arkcli.delivery.places import Limits
+from arkcli.environment import Environment
+from arkcli.errors import UsageError
+from arkcli.signing import Secret
+from arkcli.signing.secrets import reference
+from arkcli.store.store import QueueSettings
+from arkcli.system.paths import config_directory, state_directory
+
+_DEFAULT: Final = "default"
+
+
+class Setting(NamedTuple):
+    """A setting. `source` is an option, `environment NAME`, a file, or `default`."""
+
+    name: str
+    value: str | int | None
+    source: str
+
+
+def every(environment: Environment) -> list[Setting]:
+    """All of them; a secret is masked. Raises Unreadable."""
+    from arkcli.wire.transfer import ca_bundle
+
+    contents, variables = environment.store.read(), environment.variables
+    file, limits, keep = str(environment.store.path), Limits(), contents.queue.keep
+
+    def from_environment(*names: str) -> str:
+        return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
+
+    return [
+        Setting("config_dir", str(config_directory(variables)), from_environment("ARK_CONFIG_DIR")),
+        Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
+        _secret(environment),
+        *_signing(environment),
+        Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
+        Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
+        Setting("concurrency", limits.total, _DEFAULT),
+        Setting("per_destination", limits.per_destination, _DEFAULT),
+        Setting(
+            "color",
+            environment.color,
+            from_environment("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE") if environment.color == "auto" else "--color",
+        ),
+    ]
+
+
+def _signing(environment: Environment) -> list[Setting]:
+    """What `ark sign` and `ark verify` use instead, where it is set."""
+    given = environment.variables.get("ARK_SECRET")
+    return [Setting("secret of sign and verify", str(Secret(given)), "environment ARK_SECRET")] if given else []
+
+
+def _secret(environment: Environment) -> Setting:
+    contents = environment.store.read()
+    stored = contents.workspace.secret
+    if stored is None:
+        return Setting("secret", None, _DEFAULT)
+    file = str(environment.store.path)
+    kind, _, rest = (reference(stored) or "").partition(":")
+    source = {"env": f"environment {rest}", "file": f"{rest}, named in {file}"}.get(kind, file)
+    try:
+        return Setting("secret", str(environment.workspace_secret(contents)), source)
+    except UsageError:
+        return Setting("secret", None, f"{source}, which cannot be read")

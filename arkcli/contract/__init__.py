@@ -1,0 +1,1 @@
+"""What Signal Ark promises: every name that goes over the wire."""

@@ -1,0 +1,165 @@
+"""Values put into a payload at a path, every other byte of it left as it was: `ark send --set PATH=VALUE`."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from arkcli.contract import complaints
+from arkcli.contract.bodies import TOO_DEEP, check_depth, check_object, half_a_pair
+from arkcli.errors import PayloadError, UsageError
+
+#: `.key`, `[0]`, or any key at all as a JSON string: `["a.b"]`.
+_STEP: Final = re.compile(r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
+_SETTING: Final = re.compile(rf"(?P<path>(?:{_STEP.pattern})+)=(?P<value>.*)", re.DOTALL)
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+#: Tells where a value ends. Numbers stay text there: one of any length is as good as another.
+_reader: Final = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+class Setting(NamedTuple):
+    """A value, as JSON, and the keys and indices that lead to its place. A key of digits may be an index."""
+
+    path: tuple[str | int, ...]
+    value: str
+
+
+class _Item(NamedTuple):
+    """A value in an object (with its key) or in a list, and where in the text it stands."""
+
+    key: str | None
+    begin: int
+    end: int
+
+
+def parse(text: str) -> Setting:
+    """What `PATH=VALUE` means; VALUE is JSON where it parses, else a string. Raises UsageError."""
+    rooted = re.sub(r"^\$(?=[.\[])", "", text)
+    match = _SETTING.fullmatch(rooted if rooted.startswith((".", "[")) else f".{rooted}")
+    try:
+        if match is None:
+            raise ValueError(text)
+        path = tuple(
+            key or (json.loads(quoted) if quoted else int(index)) for key, index, quoted in _STEP.findall(match["path"])
+        )
+        "".join(map(str, path)).encode()
+    except ValueError:
+        shown = complaints.excerpt(text.encode("utf-8", "replace"))
+        raise UsageError(
+            f"--set takes PATH=VALUE, as in signal.icp_score=87 or plays[0].name=Hiring, not {shown!r}"
+        ) from None
+    try:
+        return Setting(path, _to_json(match["value"]))
+    except UnicodeEncodeError:
+        raise UsageError(f"--set {match['path'].removeprefix('.')}: the value is not UTF-8") from None
+
+
+def _to_json(value: str) -> str:
+    encoded = value.encode()
+    check_depth(encoded)
+    try:
+        msgspec.json.decode(encoded, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        if half := half_a_pair(encoded):
+            raise UsageError(f"--set: {half}") from None
+        return msgspec.json.encode(value).decode()
+    return value
+
+
+def put(payload: bytes, settings: Sequence[Setting]) -> bytes:
+    """The payload with the settings in it, one after the other. What they do not name keeps its spelling.
+
+    Objects and lists that are absent along a path are made. Raises PayloadError, naming the place, where something
+    else stands in the way, and where the payload is no JSON object.
+    """
+    check_object(payload)
+    text = payload.decode()
+    try:
+        for setting in settings:
+            text = _put(text, setting)
+    except RecursionError:
+        raise PayloadError(TOO_DEEP) from None
+    return text.encode()
+
+
+def _put(text: str, setting: Setting) -> str:
+    begin, end = _past_space(text, 0), len(text)
+    for depth, step in enumerate(setting.path):
+        bracket = text[begin]
+        items, inside = _items(text, begin) if bracket in "{[" else ([], begin)
+        found = _find(items, bracket, step)
+        if found is not None:
+            _, begin, end = found
+        elif _may_follow(items, bracket, step):
+            grown = ("," if items else "") + _made(setting, depth, bracket)[1:-1]
+            return text[:inside] + grown + text[inside:]
+        else:
+            got = complaints.excerpt(text[begin:end].strip().encode())
+            place = _shown(setting.path[:depth])
+            raise PayloadError(f"{place}: expected {_wanted(bracket, step)} to put {step!r} into, got {got}")
+    return text[:begin] + setting.value + text[end:]
+
+
+def _items(text: str, begin: int) -> tuple[list[_Item], int]:
+    """What an object or a list holds, and where its last value ends (where one would stand, when it is empty)."""
+    items: list[_Item] = []
+    position = _past_space(text, begin + 1)
+    while text[position] not in "}]":
+        key = None
+        if text[begin] == "{":
+            key, position = _reader.raw_decode(text, position)
+            position = _past_space(text, _past_space(text, position) + 1)
+        _, end = _reader.raw_decode(text, position)
+        items.append(_Item(key, position, end))
+        position = _past_space(text, end)
+        if text[position] == ",":
+            position = _past_space(text, position + 1)
+    return items, items[-1].end if items else begin + 1
+
+
+def _past_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _find(items: list[_Item], bracket: str, step: str | int) -> _Item | None:
+    if bracket == "{":
+        # Of a key that stands there twice, readers take the last.
+        return next((item for item in reversed(items) if item.key == step), None)
+    index = _index(step)
+    return items[index] if index is not None and index < len(items) else None
+
+
+def _may_follow(items: list[_Item], bracket: str, step: str | int) -> bool:
+    return isinstance(step, str) if bracket == "{" else bracket == "[" and _index(step) == len(items)
+
+
+def _made(setting: Setting, depth: int, bracket: str) -> str:
+    """The container, of a kind, that holds the rest of a path from a depth on."""
+    step, made = setting.path[depth], setting.value
+    if depth + 1 < len(setting.path):
+        inner = "{" if _index(setting.path[depth + 1]) is None else "["
+        if inner == "[" and _index(setting.path[depth + 1]) != 0:
+            place = _shown(setting.path[: depth + 1])
+            raise PayloadError(f"{place}: there is no list yet, and a new one begins at 0")
+        made = _made(setting, depth + 1, inner)
+    return f"{{{msgspec.json.encode(step).decode()}:{made}}}" if bracket == "{" else f"[{made}]"
+
+
+def _index(step: str | int) -> int | None:
+    if isinstance(step, int):
+        return step
+    return int(step) if step.isascii() and step.isdigit() and len(step) < 10 else None
+
+
+def _wanted(bracket: str, step: str | int) -> str:
+    index = _index(step)
+    if index is None:
+        return "an object"
+    return f"a list of at least {index}" if bracket == "[" else "a list"
+
+
+def _shown(path: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -1,0 +1,149 @@
+"""The events and the types of their bodies: what is required, and what shape the known fields have.
+
+Fields that the types do not know pass through untouched.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+#: The largest body that is accepted, in bytes.
+MAX_BODY: Final = 1024 * 1024
+#: Above this many bytes a body is accepted with a warning: many receivers refuse larger ones.
+LARGE_BODY: Final = 20 * 1024
+
+_DATE: Final = (
+    "[0-9]{4}(-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])|(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+    "|-W(0[1-9]|[1-4][0-9]|5[0-3])(-[1-7])?|W(0[1-9]|[1-4][0-9]|5[0-3])[1-7]?)"
+)
+_TIME: Final = "([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?|[0-5][0-9]([0-5][0-9]([.,][0-9]+)?)?)?"
+#: ISO 8601, as a pattern for JSON Schema, too. Whether the calendar has such a day is beyond it.
+UTC_TIME: Final = f"^{_DATE}T{_TIME}Z$"
+#: ISO 8601 has `T` between date and time; a space is common, too.
+ISO_8601: Final = f"^{_DATE}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?$"
+BARE_DOMAIN: Final = r"^[^/:\s]*$"
+
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+#: A float, for 87.0 is an integer, too, by JSON Schema's measure.
+Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
+Source = Annotated[
+    Literal[
+        "funding",
+        "job_posting",
+        "linkedin",
+        "news",
+        "review_site",
+        "tech_install",
+        "twitter",
+        "web_visit",
+        "other",
+    ],
+    Meta(
+        description="one of funding, job_posting, linkedin, news, review_site, tech_install, twitter, web_visit, other"
+    ),
+]
+MaybeText = Annotated[str | None, Meta(description="a text")]
+MaybeTime = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": ISO_8601})]
+MaybeDomain = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": BARE_DOMAIN})]
+MaybeScore = Annotated[Score | None, Meta(description="an integer from 0 to 100")]
+
+
+class Signal(msgspec.Struct, kw_only=True):
+    """`signal`, documented by example."""
+
+    id: Text
+    signal_name: Text
+    source: Source
+    source_url: MaybeText = None
+    detected_at: MaybeTime = None
+    description: MaybeText = None
+    icp_score: MaybeScore = None
+    why_now: MaybeText = None
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """The company context."""
+
+    id: MaybeText = None
+    name: MaybeText = None
+    domain: MaybeDomain = None
+
+
+class Play(msgspec.Struct, kw_only=True):
+    """A matched Play Template."""
+
+    name: Text
+
+
+class Engagement(msgspec.Struct, kw_only=True):
+    """What somebody did on a social platform."""
+
+    platform: Text
+    engagement_type: Text
+    engager_name: MaybeText = None
+    engager_title: MaybeText = None
+    engager_company: MaybeText = None
+    engager_profile_url: MaybeText = None
+    company_domain: MaybeText = None
+    engagement_content: MaybeText = None
+    post_content: MaybeText = None
+    post_url: MaybeText = None
+    engagement_date: MaybeText = None
+    warmth_score: MaybeScore = None
+
+
+MatchedPlay = Annotated[Play, Meta(description="an object")]
+MaybeAccount = Annotated[Account | None, Meta(description="an object")]
+Timestamp = Annotated[
+    str, Meta(description="an ISO 8601 time in UTC, ending in Z", extra_json_schema={"pattern": UTC_TIME})
+]
+
+
+class Ping(msgspec.Struct, kw_only=True):
+    """The body of `ping`: nothing that could be mistaken for a lead."""
+
+    timestamp: Timestamp
+
+
+class SignalPromoted(msgspec.Struct, kw_only=True):
+    """The body of `signal.promoted`."""
+
+    timestamp: Timestamp
+    batchId: Text  # noqa: N815 - the documented name
+    signal: Annotated[Signal, Meta(description="an object")]
+    account: MaybeAccount = None
+    plays: Annotated[list[MatchedPlay] | None, Meta(description="a list of objects")] = None
+
+
+class PlayMatched(SignalPromoted, kw_only=True):
+    """The body of `signal.play_matched`."""
+
+    plays: Annotated[list[MatchedPlay], Meta(min_length=1, description="a list of at least one play")]
+
+
+class LeadPromoted(msgspec.Struct, kw_only=True):
+    """The body of `social.lead_promoted`."""
+
+    timestamp: Timestamp
+    batchId: Text  # noqa: N815 - the documented name
+    engagement: Annotated[Engagement, Meta(description="an object")]
+    account: MaybeAccount = None
+
+
+Body = Ping | SignalPromoted | PlayMatched | LeadPromoted
+
+PING: Final = "ping"
+EVENTS: Final[dict[str, type[Body]]] = {
+    PING: Ping,
+    "signal.promoted": SignalPromoted,
+    "signal.play_matched": PlayMatched,
+    "social.lead_promoted": LeadPromoted,
+}
+#: What each event is sent for (contract, "Events").
+PURPOSES: Final = {
+    PING: "a destination is added (connectivity check)",
+    "signal.promoted": "a signal passed ICP filtering and entered the active pipeline",
+    "signal.play_matched": "a promoted signal matched one or more Play Templates",
+    "social.lead_promoted": "a social engagement scored high enough to enter the sales pipeline",
+}

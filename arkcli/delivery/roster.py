@@ -1,0 +1,103 @@
+"""The destinations of a run that goes on for long: as they are now, not as they were when it began."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from arkcli import times
+from arkcli.environment import Environment
+from arkcli.errors import Unreadable, UsageError
+from arkcli.model import Destination
+from arkcli.signing.secrets import SecretFiles
+from arkcli.store.store import Contents
+from arkcli.system.followed import Followed
+from arkcli.url import parse_url
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
+
+
+class Roster:
+    """The destinations to deliver to: those that are chosen and not paused, by the settings that are in force now.
+
+    While the settings cannot be read (an editor empties the file before it writes it), those of before are in force.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        choose: Callable[[Contents], Sequence[Destination]],
+        warn: Callable[[str], None],
+    ) -> None:
+        """`choose` picks destinations from the store; `warn` is told of those that cannot be delivered to, and of what
+        cannot be read any more. Raises Unreadable where the store cannot be read now, and what `choose` raises.
+        """
+        self._environment = environment
+        self._choose = choose
+        self._warn = warn
+        monotonic = environment.clock.monotonic
+        self._store = Followed(environment.store.stamp, self._read_store, monotonic, warn, patient=True)
+        self._files = SecretFiles(monotonic, warn)
+        self._changes = 0
+        self._endpoints: dict[str, Endpoint] = {}
+        self._unusable: dict[str, str] = {}
+        self._take_in()
+
+    def read(self) -> "list[Endpoint]":
+        """The endpoints as they are now; an endpoint is the same object for as long as it is the same."""
+        before, self._changes = self._changes, self._files.look()
+        if self._store.look() or self._changes != before:
+            self._take_in()
+        return list(self._endpoints.values())
+
+    @property
+    def chosen(self) -> list[Destination]:
+        """Those that were chosen and are not paused, whether or not they can be delivered to."""
+        return self._store.value[1]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of those that could not be delivered to, for want of their secret or a URL."""
+        return sorted(self._unusable.values())
+
+    def tidy(self) -> None:
+        """Removes from the queue what nobody needs and what is older than the store says to keep."""
+        try:
+            contents = self._environment.store.read_again()
+        except Unreadable:
+            # `read` tells of it. Who needs what is not known now.
+            return
+        if not contents.destinations:
+            # Where the store was lost before this run began, everything waits for those that it is to name again.
+            return
+        keep = round(times.parse_duration(contents.queue.keep) * 1000)
+        everybody = [found.id for found in self._environment.joined(contents.destinations)]
+        self._environment.queue.tidy(everybody, self._environment.clock.now() - keep)
+
+    def _read_store(self) -> tuple[Contents, list[Destination]]:
+        contents = self._environment.store.read_again()
+        return contents, self._environment.joined(found for found in self._choose(contents) if not found.paused)
+
+    def _take_in(self) -> None:
+        from arkcli.wire.wire import Endpoint
+
+        contents, chosen = self._store.value
+        before, left_out = self._endpoints, self._unusable
+        self._endpoints, self._unusable = {}, {}
+        for found in chosen:
+            known = before.get(found.id)
+            try:
+                secret = self._environment.secret_of(found, contents, self._files.read)
+                if known is None or known.destination != found:
+                    parse_url(found.url, allow_local=found.allow_local)
+            except UsageError as error:
+                # One destination without a usable secret or URL must not hold up the others; its events wait.
+                self._unusable[found.id] = found.name
+                if found.id not in left_out:
+                    self._warn(f"{found.name} is left out: {error}")
+                continue
+            if known is None or (known.destination, known.secret) != (found, secret):
+                known = Endpoint(found, secret, known)
+            self._endpoints[found.id] = known
+        self._files.forget_others()
+        if (before or left_out) and not chosen:
+            self._warn("no destination is left to deliver to: each has been removed or paused")

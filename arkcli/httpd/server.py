@@ -1,0 +1,99 @@
+"""An HTTP/1.1 server in one thread, with a bound on everything: HTTP is h11's, the sockets are asyncio's.
+
+A slow or stuck client holds up nobody and is cut off in the end. When there are too many connections, or when too much
+has half arrived, those go first that have kept us waiting longest.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from ipaddress import ip_address
+from typing import Final
+
+from arkcli.errors import UsageError
+from arkcli.httpd.clients import Callbacks, Clients, Limits
+from arkcli.httpd.connection import Connection
+
+#: Connections that may wait to be accepted.
+_BACKLOG = 1024
+#: Both families are meant, whatever a resolver says of these hosts. A socket for each works on every system.
+_BOTH: Final = {"localhost": ("127.0.0.1", "::1"), "::": ("::", "0.0.0.0")}
+
+
+@contextlib.asynccontextmanager
+async def serving(listeners: Iterable[socket.socket], callbacks: Callbacks, limits: Limits) -> AsyncIterator[Clients]:
+    """Serves what comes to listening sockets while in the block, and hands out the clients."""
+
+    def unexpected(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        if isinstance(error, BaseException) and not isinstance(error, OSError):
+            callbacks.fail(error)
+        else:
+            callbacks.complain(str(error or context.get("message")))
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unexpected)
+    clients = Clients(callbacks, limits)
+    servers = [await loop.create_server(lambda: Connection(clients), sock=one, backlog=_BACKLOG) for one in listeners]
+    try:
+        yield clients
+    finally:
+        for server in servers:
+            server.close()
+
+
+def listen_on(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen at every address of a host that this machine has, all on one port; 0 means any.
+
+    Raises UsageError where there is none, or where something else listens at one of them.
+    """
+    look_up = partial(socket.getaddrinfo, port=port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    made: list[socket.socket] = []
+    try:
+        for end in socket.socketpair():
+            # asyncio needs such a pair, and leaves a traceback where it gets none.
+            end.close()
+        rows = [row for name in _BOTH.get(host.lower(), (host,)) for row in look_up(name)]
+        for family, (address, _, *scope) in dict.fromkeys((row[0], row[4]) for row in rows):
+            chosen = made[0].getsockname()[1] if made else port
+            try:
+                made.append(socket.create_server((address, chosen, *scope), family=family, backlog=_BACKLOG))
+            except OSError as error:
+                problem = error
+                if error.errno == errno.EADDRINUSE:
+                    raise
+        if not made:
+            raise problem
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        raise UsageError(f"cannot listen on {host} port {port}: {_why(error)}") from None
+    except UnicodeError:
+        raise UsageError(
+            f"cannot listen on {host!r}: no host is named so; --host takes an address of this machine"
+        ) from None
+    return made
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a socket listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def reaches_others(listeners: Iterable[socket.socket]) -> bool:
+    """Whether more than this machine can reach where some sockets listen."""
+    return not all(ip_address(found.getsockname()[0].partition("%")[0]).is_loopback for found in listeners)
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "something listens there already; choose another --port, or 0 for any"
+    if error.errno == errno.EAFNOSUPPORT:
+        return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
+    if error.errno == errno.EACCES:
+        return "permission denied; ports below 1024 need root, so choose a higher --port"
+    return f"{error.strerror}; --host takes an address of this machine"

@@ -1,0 +1,1 @@
+"""Accepting a stream of events, one a line."""

@@ -1,0 +1,188 @@
+"""Accepting a stream of payloads, one a line, while it comes: `ark send EVENT --ndjson`."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from arkcli import times
+from arkcli.contract.events import LARGE_BODY, MAX_BODY
+from arkcli.environment import Environment
+from arkcli.errors import Interrupted, NotAccepted, PayloadError
+from arkcli.intake.lines import Arrived, Lines
+from arkcli.intake.writer import Committer
+from arkcli.model import Draft
+from arkcli.text import counted
+
+#: The longest line, in bytes: a body, and room for white space that it loses.
+LONGEST_LINE: Final = 4 * MAX_BODY
+#: A batch is accepted when it has so many lines or bytes,
+_BATCH: Final = 2_000
+_BATCH_SIZE: Final = 2 * 1024 * 1024
+#: or when nothing has come for so long, or its first line has waited for so long. Seconds.
+_LULL: Final = 0.01
+_PATIENCE: Final = 0.1
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What became of a line: the event it was accepted as, or why it was not accepted."""
+
+    line: int
+    event_id: str | None
+    error: str | None
+
+
+class _Batch:
+    """Lines that are accepted together."""
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.size = 0
+        self.last_line = 0
+        self.drafts: list[Draft] = []
+        self.receipts: list[Receipt] = []
+
+    def is_full(self) -> bool:
+        return self.size >= _BATCH_SIZE or len(self.receipts) >= _BATCH
+
+
+class _Broken(Exception):
+    """The stream cannot be read any further; the message says why."""
+
+
+class Intake:
+    """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read.
+
+    Blank lines are counted and passed over.
+    """
+
+    def __init__(self, environment: Environment, make: Callable[[bytes, str, str], Draft]) -> None:
+        """`make` makes an event of a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError."""
+        self._environment = environment
+        self._clock = environment.clock
+        self._make = make
+        self._committer = Committer(environment)
+        self._under_way: _Batch | None = None
+        #: How many events are durable, how many lines were refused, and how many bodies are large.
+        self.accepted = 0
+        self.refused = 0
+        self.large = 0
+        #: The line up to which everything is accepted or refused.
+        self.last_line = 0
+
+    def accept(self, lines: Lines) -> Iterator[list[Receipt]]:
+        """Accepts every good line to the end of the stream; yields receipts in order, each once its event is durable.
+
+        Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
+        """
+        try:
+            for batch in self._arriving(lines):
+                yield from self._finished()
+                if batch is not None:
+                    self._under_way = batch
+                    self._environment.accepted = self._so_far(batch)
+                    # A stream that fills batches has more to come.
+                    self._committer.submit(batch.drafts, aside=batch.is_full())
+                    if not self._committer.is_busy:
+                        yield from self._finished()
+            yield from self._finished()
+        except _Broken as broken:
+            yield from self._finished()
+            raise NotAccepted(str(broken), self._so_far()) from broken
+        finally:
+            # Nobody may be left to tell, but what is under way counts.
+            with contextlib.suppress(NotAccepted):
+                list(self._finished())
+            self._committer.close()
+        if self._environment.stopping():
+            raise Interrupted(f"interrupted: {self._so_far()}")
+
+    def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
+        """Reads to the end of the stream, accepts nothing, and yields a receipt for every line that is bad.
+
+        Raises NotAccepted when the copy of the stream cannot be written, and Interrupted.
+        """
+        try:
+            for batch in self._batches(lines):
+                if batch is not None:
+                    self.last_line = batch.last_line
+                    yield [found for found in batch.receipts if found.error is not None]
+            lines.flush()
+        except OSError as error:
+            raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
+        if self._environment.stopping():
+            raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
+
+    def _arriving(self, lines: Lines) -> Iterator[_Batch | None]:
+        try:
+            yield from self._batches(lines)
+        except OSError as error:
+            raise _Broken(f"the stream cannot be read ({error.strerror})") from error
+
+    def _batches(self, lines: Lines) -> Iterator[_Batch | None]:
+        """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
+        batch = _Batch(0.0)
+        while not (lines.ended or self._environment.stopping()):
+            before = lines.taken
+            arrived = lines.read(_LULL if batch.receipts or self._under_way else _PATIENCE)
+            is_lull = lines.taken == before
+            if not batch.receipts:
+                batch.begun = self._clock.monotonic()
+            for begin in range(0, len(arrived.texts), _BATCH):
+                self._add(batch, Arrived(arrived.number + begin, arrived.texts[begin : begin + _BATCH]))
+                if batch.is_full():
+                    yield batch
+                    batch = _Batch(self._clock.monotonic())
+            if batch.receipts and (is_lull or self._clock.monotonic() - batch.begun >= _PATIENCE):
+                yield batch
+                batch = _Batch(0.0)
+            elif is_lull:
+                yield None
+        if batch.receipts:
+            yield batch
+
+    def _add(self, batch: _Batch, arrived: Arrived) -> None:
+        at = times.to_text(self._clock.now())
+        fresh = self._environment.new_digits(len(arrived.texts))
+        for number, (text, digits) in enumerate(zip(arrived.texts, fresh, strict=True), arrived.number):
+            try:
+                draft = self._draft(text, at, digits)
+            except PayloadError as error:
+                if text is None or text.strip():
+                    batch.receipts.append(Receipt(number, None, str(error)))
+                    self.refused += 1
+                continue
+            size = len(draft.body)
+            self.large += size > LARGE_BODY
+            batch.size += size
+            batch.drafts.append(draft)
+            batch.receipts.append(Receipt(number, draft.id, None))
+        batch.last_line = arrived.number + len(arrived.texts) - 1
+
+    def _draft(self, text: bytes | None, at: str, digits: str) -> Draft:
+        if text is None:
+            raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes are too many; a body may have {MAX_BODY:,}")
+        return self._make(text, at, digits)
+
+    def _finished(self) -> Iterator[list[Receipt]]:
+        """The receipts of the batch under way, when it is durable."""
+        if self._under_way is None:
+            return
+        batch, self._under_way = self._under_way, None
+        reason = self._committer.finish()
+        if reason is not None:
+            so_far = self._environment.accepted = self._so_far(batch if self._committer.is_uncertain else None)
+            raise NotAccepted(reason, so_far)
+        self.accepted += len(batch.drafts)
+        self.last_line = batch.last_line
+        self._environment.accepted = self._so_far() if self.accepted else None
+        yield batch.receipts
+
+    def _so_far(self, uncertain: _Batch | None = None) -> str:
+        following = f"{self.last_line + 1:,}"
+        accepted = f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}"
+        if uncertain is not None:
+            some = f"of lines {following} to {uncertain.last_line:,} some may be accepted, too"
+            return f"{accepted}; {some}; compare them with `ark queue list` before you send from there on again"
+        return f"{accepted}, and nothing from line {following} on" if self.last_line else "nothing was accepted"

@@ -1,0 +1,176 @@
+"""Making batches of events durable while the next ones are made. docs/internals.md, section 4.
+
+A stream that keeps coming is worth a second process: checking payloads and writing events take about as long.
+"""
+
+import mmap
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from arkcli.environment import Environment
+from arkcli.errors import ArkError, NotAccepted
+from arkcli.model import Draft
+from arkcli.text import process_ending
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkProcess
+
+#: How many bytes of bodies the two processes share; a batch that needs more is accepted at once.
+_ROOM: Final = 4 * 1024 * 1024
+_NOT_BEGUN: Final = "it was not begun"
+
+#: A draft whose body stands in the shared memory: id, name, time, the body's length, and the destinations it is for.
+_Head = tuple[str, str, str, int, tuple[str, ...] | None]
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(list[_Head])
+
+
+class _Writer(NamedTuple):
+    """The other process, the way to it, and the memory for bodies."""
+
+    process: "ForkProcess"
+    connection: "Connection"
+    room: mmap.mmap
+
+
+class Committer:
+    """Accepts one batch at a time: at once, or in a process of its own, which is started when it is first needed."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._writer: _Writer | None = None
+        self._is_alone = False
+        #: Why the last batch is not accepted: until it is known to be durable, there is a reason.
+        self._reason: str | None = _NOT_BEGUN
+        #: Whether a batch is under way in the other process.
+        self.is_busy = False
+        #: Whether nobody knows how much of the last batch was accepted: the other process was killed at it.
+        self.is_uncertain = False
+
+    def submit(self, drafts: Sequence[Draft], *, aside: bool) -> None:
+        """Begins to accept a batch, the one before being finished; `aside` does it while this process goes on.
+
+        Raises Unreadable when the queue cannot be opened.
+        """
+        self._reason = _NOT_BEGUN
+        sizes = [len(draft.body) for draft in drafts]
+        writer = self._started() if aside and drafts and sum(sizes) <= _ROOM else None
+        if writer is None:
+            self._reason = _accept(self._environment, drafts)
+        else:
+            self._hand_over(writer, drafts, sizes)
+
+    def _hand_over(self, writer: _Writer, drafts: Sequence[Draft], sizes: Sequence[int]) -> None:
+        writer.room.seek(0)
+        for draft in drafts:
+            writer.room.write(draft.body)
+        heads: list[_Head] = [
+            (draft.id, draft.name, draft.at, size, draft.to) for draft, size in zip(drafts, sizes, strict=True)
+        ]
+        try:
+            writer.connection.send_bytes(_encoder.encode(heads))
+            self.is_busy = True
+        except OSError:
+            self._reason = _ending(writer)
+
+    def finish(self) -> str | None:
+        """Waits for the batch, and tells why it was not accepted; None when it is durable."""
+        if self.is_busy and self._writer is not None:
+            self.is_busy = False
+            try:
+                self._reason = self._writer.connection.recv()
+            except (EOFError, OSError):
+                self._reason = _ending(self._writer)
+                self.is_uncertain = True
+        return self._reason
+
+    def close(self) -> None:
+        """Lets the other process go, and waits until it has gone."""
+        if self._writer is not None:
+            _let_go(self._writer)
+            self._writer = None
+
+    def _started(self) -> _Writer | None:
+        """The other process; None where none can be had."""
+        if self._writer is None and not self._is_alone:
+            self._writer = _start(self._environment)
+            self._is_alone = self._writer is None
+        return self._writer
+
+
+def _start(environment: Environment) -> _Writer | None:
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    try:
+        mine, theirs = context.Pipe()
+    except OSError:
+        return None
+    room = mmap.mmap(-1, _ROOM)
+    process = context.Process(target=_serve, args=(environment, room, mine, theirs))
+    try:
+        with environment.signals_held():
+            process.start()
+    except OSError:
+        mine.close()
+        return None
+    finally:
+        theirs.close()
+    writer = _Writer(process, mine, room)
+    try:
+        mine.recv()
+    except (EOFError, OSError):
+        # It could not open the queue; what this process does with it will tell why.
+        _let_go(writer)
+        return None
+    return writer
+
+
+def _let_go(writer: _Writer) -> None:
+    writer.connection.close()
+    writer.process.join()
+    writer.room.close()
+
+
+def _ending(writer: _Writer) -> str:
+    writer.process.join()
+    return f"the process that writes events {process_ending(writer.process.exitcode)}"
+
+
+def _accept(environment: Environment, drafts: Sequence[Draft]) -> str | None:
+    if not drafts:
+        return None
+    queue = environment.queue
+    try:
+        queue.accept(drafts)
+    except NotAccepted as error:
+        return error.reason
+    except OSError as error:
+        return f"the event log cannot be written ({error.strerror or error})"
+    return None
+
+
+def _serve(environment: Environment, room: mmap.mmap, theirs: "Connection", mine: "Connection") -> None:
+    status = 1
+    try:
+        # Else it would never see that the leader is gone, nor would those at the other ends of its streams.
+        theirs.close()
+        environment.let_go_of_streams()
+        environment.follow()
+        # It is opened where it is first asked for; the other process waits to hear of that.
+        _ = environment.queue
+        mine.send(True)
+        while True:
+            heads = _decoder.decode(mine.recv_bytes())
+            room.seek(0)
+            drafts = [Draft(found, name, at, room.read(size), to) for found, name, at, size, to in heads]
+            mine.send(_accept(environment, drafts))
+    except (ArkError, EOFError, OSError):
+        status = 0
+    finally:
+        # What else there is to do at the end, such as flushing streams and telling of errors, is the leader's.
+        os._exit(status)

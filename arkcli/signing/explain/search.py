@@ -1,0 +1,140 @@
+"""The search for what happened: every rule alone, then two together, as far as a fixed amount of work goes."""
+
+import hmac
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
+from typing import Final, NamedTuple
+
+from arkcli.signing import Secret
+from arkcli.signing.explain import bodies, keys, signatures
+from arkcli.signing.explain.keys import Digest
+from arkcli.signing.explain.rules import Look, Rule, Try, undone
+from arkcli.signing.explain.signatures import Claim
+from arkcli.signing.explain.spellings import differences
+
+#: The largest body that is looked into, in bytes: the largest that is ever sent.
+LARGEST: Final = 1024 * 1024
+#: How much work is done at the most, in bytes to hash: about a second.
+_WORK: Final = 128 * 1024 * 1024
+#: What one try costs beyond its bytes, in bytes.
+_ONE_TRY: Final = 4096
+
+_AGREED: Final = Digest("", "", keys.sha256)
+
+#: What to say when nothing fits.
+NOTHING_FITS: Final = (
+    "Nothing that usually goes wrong fits. Check next: is it the secret this destination is signed with (a destination"
+    " may have its own, and after a rotation the old one no longer serves); do the signature and the body belong to"
+    " the same request; is the body what came over the wire, byte for byte (save it before anything else reads it, and"
+    " compare its length with Content-Length)"
+)
+
+
+class Explanation(NamedTuple):
+    """What happened: `cause` is the name of the rule (two are joined by `+`), `text` is for people."""
+
+    cause: str
+    text: str
+
+
+def explain(
+    body: bytes, signature: str, secrets: Sequence[Secret], others: Mapping[str, Secret] | None = None
+) -> Explanation | None:
+    """Why a signature does not belong to a body under any of the secrets. None when nothing that is known fits.
+
+    `signature` is the header's value or whole lines of headers, as it came. `others` are secrets known from elsewhere,
+    by where they stand (`the store's secret`): should one of them fit, that is named. No secret and no signature is
+    ever in the text. It takes a second at most on a usual machine; a body above LARGEST is not looked into.
+    """
+    if len(body) > LARGEST:
+        said = f"The body has more than {LARGEST:,} bytes: no such body is ever sent, and it was not looked into"
+        return Explanation("body-too-large", said)
+    theirs, looks = keys.schemes(signature)
+    found = _search(body, signatures.claims(signature), list(_given(secrets, others or {})), theirs)
+    return found or _seen(body, signature, secrets, looks)
+
+
+def _search(body: bytes, claims: Sequence[Claim], given: Sequence[Try], theirs: Sequence[Digest]) -> Explanation | None:
+    if not claims:
+        return None
+    work = _WORK
+    for changed, used, made in _candidates(body, given, theirs):
+        work -= len(changed.value) * sum(rule.dear for rule in changed.why)
+        for key, digest in product(used, made):
+            work -= len(changed.value) + _ONE_TRY
+            if work < 0:
+                return None
+            found = digest.make(key.value, changed.value)
+            for claim in claims:
+                if hmac.compare_digest(claim.digest, found):
+                    return _told(body, changed, (*key.why, *(() if digest in theirs else claim.why)), digest)
+    return None
+
+
+def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[Try]:
+    for place, secret in enumerate(secrets):
+        said = f"it was signed with secret number {place + 1} of those given"
+        yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),) if place else ())
+    for where, secret in others.items():
+        said = f"it was signed with another secret than the one given: with {where}"
+        yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),))
+
+
+def _candidates(
+    body: bytes, given: Sequence[Try], theirs: Sequence[Digest]
+) -> Iterator[tuple[Try, Sequence[Try], Sequence[Digest]]]:
+    """What may have been signed, with the keys and digests to try: first one thing gone wrong, then two."""
+    as_it_is = [Try(body)]
+    digests = (*theirs, *keys.DIGESTS)
+    changed_keys = [found for found in undone(keys.RULES, given) if found.value]
+
+    def changed() -> Iterator[Try]:
+        return _each_once(undone(bodies.RULES, as_it_is))
+
+    stages: Iterable[tuple[Iterator[Try], Sequence[Try], Sequence[Digest]]] = (
+        (iter(as_it_is), given, (*theirs, _AGREED, *keys.DIGESTS)),
+        (iter(as_it_is), changed_keys, (_AGREED,)),
+        (changed(), given, (_AGREED,)),
+        (changed(), changed_keys, (_AGREED,)),
+        (changed(), given, digests),
+        (iter(as_it_is), changed_keys, digests),
+        (_each_once(undone(bodies.RULES, changed())), given, (_AGREED,)),
+    )
+    for bodies_now, keys_now, digests_now in stages:
+        yield from ((found, keys_now, digests_now) for found in bodies_now)
+
+
+def _each_once(found: Iterable[Try]) -> Iterator[Try]:
+    seen: set[int] = set()
+    for one in found:
+        known = hash(one.value)
+        if known not in seen:
+            seen.add(known)
+            yield one
+
+
+def _told(body: bytes, changed: Try, others: Sequence[Rule], digest: Digest) -> Explanation:
+    told = {rule.cause: rule.says for rule in (*changed.why, *others)}
+    if [rule.cause for rule in changed.why] == [bodies.RESPELLED]:
+        told[bodies.RESPELLED] += f". {_sentence(differences(body, changed.value))}"
+    if digest.cause:
+        told[digest.cause] = digest.says
+    return Explanation("+".join(told), ".\n".join(map(_sentence, told.values())))
+
+
+def _seen(body: bytes, signature: str, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
+    text = signature.encode("utf-8", "replace")
+    seen = chain(
+        looks,
+        signatures.LOOKS.that_see(text),
+        *(keys.LOOKS.that_see(secret.reveal()) for secret in secrets),
+        bodies.LOOKS.that_see(body),
+    )
+    for look in seen:
+        told = _sentence(look.says)
+        return Explanation(look.cause, f"{NOTHING_FITS}.\n{told}" if look.faint else told)
+    return None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

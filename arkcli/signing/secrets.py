@@ -1,0 +1,97 @@
+"""Where a signing secret may stand: in a setting, in the environment, in a file."""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from arkcli.errors import UsageError
+from arkcli.signing import Secret
+from arkcli.system.followed import Followed, stamp_of
+
+#: A signing secret is no longer, in bytes.
+_LONGEST: Final = 4096
+#: A file that holds a secret is looked at once in so many seconds at most.
+_LOOK_EVERY: Final = 0.25
+
+#: How the secret in a file is read. Raises UsageError.
+ReadFile = Callable[[Path], Secret]
+
+
+def reference(setting: Secret) -> str | None:
+    """What a setting that is not itself the secret refers to, as it was written: `env:NAME` or `file:PATH`."""
+    kind, colon, _ = setting.reveal().partition(b":")
+    return setting.reveal().decode("utf-8", "replace") if colon and kind in (b"env", b"file") else None
+
+
+def resolve_secret(
+    setting: Secret, variables: Mapping[str, str], place: str, read_file: ReadFile | None = None
+) -> Secret:
+    """The secret that a setting means: itself, `env:NAME` or `file:PATH`. Raises UsageError."""
+    kind, _, rest = (reference(setting) or "").partition(":")
+    if not kind:
+        return setting
+    try:
+        if kind == "env":
+            if rest not in variables:
+                raise UsageError(f"{place} is env:{rest}, but {rest} is not in the environment; export it")
+            return Secret(variables[rest])
+        return (read_file or read_secret_file)(Path(rest).expanduser())
+    except RuntimeError:
+        raise UsageError(f"the secret file {rest} cannot be read: there is no such home directory") from None
+    except ValueError:
+        raise UsageError(f"{place} is empty; give it a value") from None
+
+
+def read_secret_file(path: Path) -> Secret:
+    """The secret in a file: its one line. Raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            return read_secret(file, f"the secret file {path}")
+    except OSError as error:
+        raise UsageError(f"the secret file {path} cannot be read: {error.strerror}") from None
+
+
+class SecretFiles:
+    """Secrets in files, for a run that goes on for long: as the files are now, or as they could be read last."""
+
+    def __init__(self, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
+        """`warn` is told once when a file cannot be read any more."""
+        self._monotonic = monotonic
+        self._warn = warn
+        self._files: dict[Path, Followed[Secret]] = {}
+        self._wanted: set[Path] = set()
+        self._changes = 0
+
+    def read(self, path: Path) -> Secret:
+        """The secret in a file, as of the last look. Raises UsageError when it never could be read."""
+        self._wanted.add(path)
+        if path not in self._files:
+            # What comes through a pipe, as from `<(command)`, can be read once.
+            once = cache if path.exists() and not path.is_file() else lambda read: read
+            read, stamp = once(partial(read_secret_file, path)), partial(stamp_of, path)
+            self._files[path] = Followed(stamp, read, self._monotonic, self._warn, every=_LOOK_EVERY)
+        return self._files[path].value
+
+    def look(self) -> int:
+        """Looks at the files, at each four times a second at most. Returns a number that differs once a secret does."""
+        self._changes += sum([found.look() for found in self._files.values()])
+        return self._changes
+
+    def forget_others(self) -> None:
+        """Looks no more at those that have not been read since this was called last."""
+        self._files = {path: found for path, found in self._files.items() if path in self._wanted}
+        self._wanted.clear()
+
+
+def read_secret(stream: BinaryIO, place: str) -> Secret:
+    """The secret in a stream: its one line, without spaces, tabs and line ends around it. Raises UsageError."""
+    # Not all white space that Python knows: a key may begin or end with any other byte.
+    line = stream.read(2 * _LONGEST).strip(b" \t\r\n")
+    if not line:
+        raise UsageError(f"{place} is empty; put the signing secret into it")
+    if b"\n" in line:
+        raise UsageError(f"{place} has several lines; a signing secret is one line, and no key or certificate in PEM")
+    if len(line) > _LONGEST:
+        raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a signing secret is one line")
+    return Secret(line)

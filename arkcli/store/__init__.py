@@ -1,0 +1,1 @@
+"""destinations.toml: the destinations and the signing secret."""

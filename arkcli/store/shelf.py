@@ -1,0 +1,132 @@
+"""Where destinations.toml is kept: a file here; another engine may keep it elsewhere, behind the same few methods."""
+
+import contextlib
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from arkcli.errors import Unreadable
+from arkcli.system import files
+from arkcli.system.followed import stamp_of
+from arkcli.system.refused import in_words, name_of, taking
+
+
+class Kept(NamedTuple):
+    """What is on a shelf, and a stamp that differs once it has been replaced."""
+
+    data: bytes
+    stamp: object
+
+
+class Shelf(Protocol):
+    """Keeps one document, which is only ever replaced as a whole."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+
+    def read(self) -> Kept | None:
+        """What is kept; None where nothing is yet. Raises Unreadable."""
+
+    def stamp(self) -> object:
+        """The stamp alone, cheap enough to ask often; None where nothing is kept."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps all others from replacing it for a block. Raises Unreadable."""
+
+    def replace(self, data: bytes) -> None:
+        """Replaces it in one step; the caller holds it. Raises Unreadable, and then it is as it was."""
+
+
+class FileShelf:
+    """A file for its user alone, beside a lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened or made before it is needed."""
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return str(self._path)
+
+    def read(self) -> Kept | None:
+        """What the file holds; None where there is none. Raises Unreadable, also where others may get at it."""
+        self._check_directory()
+        try:
+            with files.open_to_read(self._path) as file:
+                found = os.fstat(file.fileno())
+                kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unreadable(f"{self._path} cannot be read: {in_words(error, self._path.parent)}") from error
+        self._check_owner(self._path, found)
+        if not is_private(found):
+            raise Unreadable(
+                f"{self._path} holds secrets and is open to others (mode {stat.S_IMODE(found.st_mode):04o}); "
+                f"close it with `chmod 600 {shlex.quote(str(self._path))}` (in a pod: defaultMode: 0440), and rotate "
+                f"the secret if others were there"
+            )
+        return kept
+
+    def _check_directory(self) -> None:
+        """Raises Unreadable where somebody else could put another file in this one's place."""
+        directory = self._path.parent
+        # Where it cannot be seen, reading and writing say why.
+        with contextlib.suppress(OSError):
+            found = directory.stat()
+            mode, is_of_group = stat.S_IMODE(found.st_mode), found.st_gid in (os.getegid(), *os.getgroups())
+            if not mode & stat.S_ISVTX and mode & (0o002 if is_of_group or not os.geteuid() else 0o022):
+                raise Unreadable(
+                    f"others can write to {directory} (mode {mode:04o}) and replace {self._path.name}; `chmod go-w "
+                    f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that is yours alone"
+                )
+            # A container's arbitrary user owns nothing, but its group may write.
+            if not (is_of_group and mode & stat.S_IWGRP):
+                self._check_owner(directory, found)
+
+    def _check_owner(self, path: Path, found: os.stat_result) -> None:
+        if os.geteuid() and found.st_uid not in (0, os.geteuid()):
+            whose = f"{path} belongs to {name_of(found.st_uid)}, who could change it"
+            raise Unreadable(f"{whose}; run ark as that user, or make it yours: `{taking(self._path.parent)}`")
+
+    def stamp(self) -> object:
+        """Something that differs once the file has been changed, also in its place; None where it cannot be seen."""
+        return stamp_of(self._path)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the lock beside the file for a block."""
+        directory = self._path.parent
+        try:
+            files.make_directory(directory)
+            self._check_directory()
+            lock = files.Lock(self._path.with_name(f"{self._path.name}.lock"))
+        except OSError as error:
+            where = error.filename or directory
+            raise Unreadable(f"{where} cannot be written: {in_words(error, directory)}") from error
+        try:
+            with lock.held():
+                yield
+        finally:
+            lock.close()
+
+    def replace(self, data: bytes) -> None:
+        """Replaces the file. What root lets a group read stays so."""
+        try:
+            is_shared = not os.geteuid() and self._path.exists() and self._path.stat().st_mode & stat.S_IRGRP
+            files.replace(self._path.resolve(), data, mode=0o640 if is_shared else files.FILE_MODE)
+        except OSError as error:
+            why = in_words(error, self._path.parent)
+            raise Unreadable(f"{self._path} cannot be written: {why}; it is as it was") from error
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Whether its owner alone can read a file, or the group that root, Kubernetes say, gave it to read."""
+    is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
+    return not found.st_mode & (0o037 if is_given else 0o077)

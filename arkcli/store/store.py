@@ -1,0 +1,204 @@
+"""destinations.toml: the destinations and the signing secret. What it says; `shelf` keeps it."""
+
+import contextlib
+import re
+import tomllib
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from arkcli import times
+from arkcli.contract.headers import check_header
+from arkcli.errors import Unreadable, UsageError
+from arkcli.model import Destination
+from arkcli.signing import Concealed, Secret
+from arkcli.store import layout
+from arkcli.store.shelf import FileShelf, Shelf
+
+VERSION: Final = 1
+_EMPTY: Final = b"version = 1\n"
+LONGEST_NAME: Final = 64
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: What msgspec calls the kinds of values, and whoever edits the file does.
+_KINDS: Final = (
+    dict.fromkeys(("str", "str | null"), "a string in quotes")
+    | dict.fromkeys(("array", "list"), "a list or [[tables]]")
+    | dict.fromkeys(("object", "dict"), "a [table]")
+    | {"bool": "true or false", "int": "a whole number", "float": "a number", "datetime": "a date and time"}
+)
+_ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
+
+
+class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings for all destinations. `secret` may also be `env:NAME` or `file:PATH`."""
+
+    secret: Secret | None = None
+
+
+class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`keep` is how long events are kept that nobody needs any more: what `replay` and `log` reach back to."""
+
+    keep: str = "7d"
+
+
+class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What is in the file."""
+
+    version: int
+    workspace: Workspace = msgspec.field(default_factory=Workspace)
+    queue: QueueSettings = msgspec.field(default_factory=QueueSettings)
+    destinations: list[Destination] = []
+
+    def find(self, name: str) -> Destination | None:
+        """The destination with a name or id."""
+        return next((found for found in self.destinations if name in (found.name, found.id)), None)
+
+    def replace(self, destination: Destination) -> None:
+        """Puts a changed destination in the place of the one with its id."""
+        self.destinations = [destination if known.id == destination.id else known for known in self.destinations]
+
+
+class Store:
+    """The store on a shelf. Reading takes no lock: what is kept there is only ever replaced as a whole."""
+
+    def __init__(self, directory: Path, shelf: Shelf | None = None) -> None:
+        """Keeps destinations.toml in a directory, unless there is another shelf for it."""
+        self.path = directory / "destinations.toml"
+        self._shelf = shelf or FileShelf(self.path)
+        self._known: tuple[bytes, Contents] | None = None
+
+    def read(self) -> Contents:
+        """What is kept; empty where nothing is. Raises Unreadable, naming the place."""
+        kept = self._shelf.read()
+        return Contents(version=VERSION) if kept is None else self._parse(kept.data)
+
+    def read_again(self) -> Contents:
+        """What is kept: the same object as before where nothing has changed. Raises Unreadable, also where there was
+        something before and nothing is now.
+        """
+        kept = self._shelf.read()
+        if kept is None and self._known is not None:
+            raise Unreadable(f"{self._shelf.name} is gone; put it back")
+        if kept is None:
+            return Contents(version=VERSION)
+        if self._known is None or self._known[0] != kept.data:
+            self._known = kept.data, self._parse(kept.data)
+        return self._known[1]
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Contents]:
+        """Holds the store for a block; what the block leaves in the contents is then saved in one step.
+
+        What somebody wrote by hand keeps its comments, order and layout. A block that raises saves nothing.
+        """
+        with self._shelf.held():
+            kept = self._shelf.read()
+            data = _EMPTY if kept is None else kept.data
+            contents = self._parse(data)
+            before = _tables(contents)
+            yield contents
+            self._save(data, before, contents)
+
+    def stamp(self) -> object:
+        """Something that differs once the store has been changed."""
+        return self._shelf.stamp()
+
+    def _save(self, data: bytes, before: layout.Tables, contents: Contents) -> None:
+        self._check(contents)
+        mark, text = data[: -len(data.removeprefix(BOM_UTF8))], data.decode("utf-8-sig")
+        try:
+            data = mark + layout.edited(text, before, _tables(contents)).encode()
+            kept = self._parse(data)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{error.object[error.start]!r} is no Unicode text and cannot be saved") from None
+        except UnicodeDecodeError:
+            raise UsageError(
+                "a secret that is no UTF-8 text cannot be saved; keep it in a file, as file:PATH"
+            ) from None
+        except (ValueError, TypeError, LookupError, Unreadable):
+            kept = None
+        if kept != contents:
+            raise Unreadable(
+                f"{self._shelf.name} is written in a way that ark cannot change and keep the comments; nothing was"
+                " changed. Write each destination as a [[destinations]] table of its own, or make the change by hand"
+            )
+        self._shelf.replace(data)
+
+    def _parse(self, data: bytes) -> Contents:
+        if b"\0" in data:
+            raise self._wrong("it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8")
+        try:
+            document = tomllib.loads(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise self._wrong(f"byte {error.start} is not UTF-8") from None
+        except RecursionError:
+            raise self._wrong("it is nested too deeply to be read") from None
+        except ValueError as error:
+            hint = "; a string is in quotes, true and false in small letters" if "Invalid value" in str(error) else ""
+            raise self._wrong(f"{error}{hint}") from None
+        version = document.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise self._wrong(f"version {version} is newer than this ark, which reads {VERSION}; update ark", "version")
+        if isinstance(version, int) and version < 1:
+            raise self._wrong(f"there is no version {version}; this ark reads {VERSION}", "version")
+        try:
+            contents = msgspec.convert(document, Contents, dec_hook=_concealed)
+        except msgspec.ValidationError as error:
+            problem, _, path = str(error).partition(" - at `$")
+            problem = re.sub("`(.*?)`", lambda kind: _KINDS.get(kind[1], kind[0]), problem)
+            raise self._wrong(problem, path.removesuffix("`").lstrip(".")) from None
+        self._check(contents)
+        return contents
+
+    def _check(self, contents: Contents) -> None:
+        seen: set[str] = set()
+        try:
+            times.parse_duration(contents.queue.keep)
+        except ValueError as error:
+            raise self._wrong(str(error), "queue.keep") from None
+        for index, destination in enumerate(contents.destinations):
+            place = f"destinations[{index}]"
+            if not _ID.fullmatch(destination.id):
+                raise self._wrong(
+                    f"{destination.id!r} is not an id: expected dst_ and small letters or digits",
+                    f"{place}.id",
+                )
+            if not NAME.fullmatch(destination.name):
+                raise self._wrong(f"{destination.name!r} is not a name: {NAME_RULE}", f"{place}.name")
+            for word, key in ((destination.id, "id"), (destination.name, "name")):
+                if word in seen:
+                    raise self._wrong(f"{word!r} is there twice", f"{place}.{key}")
+                seen.add(word)
+            if "\0" in (destination.ca_file or ""):
+                raise self._wrong("a file's name has no NUL in it", f"{place}.ca_file")
+            for name, value in destination.headers.items():
+                try:
+                    check_header(name, value.reveal().decode())
+                except UsageError as error:
+                    raise self._wrong(str(error), f"{place}.headers") from None
+
+    def _wrong(self, problem: str, place: str = "") -> Unreadable:
+        where = f"{self._shelf.name}: {place}" if place else self._shelf.name
+        return Unreadable(f"{where}: {problem}. The file is untouched; mend it and try again")
+
+
+def _concealed(kind: type[Concealed], value: object) -> Concealed:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
+
+
+def _tables(contents: Contents) -> layout.Tables:
+    plain = msgspec.to_builtins(contents, enc_hook=_revealed)
+    listed = {found["id"]: found for found in plain.get("destinations", ())}
+    return {name: plain.get(name, {}) for name in layout.SINGLE} | listed
+
+
+def _revealed(value: Concealed) -> str:
+    return value.reveal().decode()
+
+
+NAME_RULE: Final = "expected small letters, digits, '.', '_' or '-', at most 64, beginning with a letter or digit"

@@ -1,0 +1,1 @@
+"""The machine: every write and lock, and where files belong."""

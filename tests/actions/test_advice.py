@@ -1,0 +1,71 @@
+"""What to do about an attempt that failed. tests/cli/test_dest.py has the servers behind it."""
+
+import pytest
+
+from arkcli.actions import advice
+
+HTTPS, HTTP = "https://hooks.example.com/x", "http://127.0.0.1:3000/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "helps"),
+    [
+        (HTTPS, "the name cannot be looked up", "Check the spelling of the host"),
+        (HTTPS, "the name was not looked up within 10 s", "Check the spelling of the host"),
+        (HTTPS, "the certificate does not verify: it is self-signed", "If an authority of your own signed it, pass"),
+        (HTTPS, "the certificate does not verify: its issuer is not trusted, or …", "If an authority of your own"),
+        (HTTPS, "the certificate does not verify: it has expired; or …", "The receiver needs another certificate"),
+        (HTTPS, "the CA file cannot be used: …", "Check the file that --ca-file or SSL_CERT_FILE names"),
+        (HTTPS, "the TLS handshake failed: what answers there does not speak TLS", "Check the port; a receiver"),
+        (HTTPS, "the TLS handshake failed: the receiver asks for a client certificate (mTLS), …", "Let the receiver"),
+        (HTTPS, "127.0.0.1 is a loopback address; --allow-local permits it …", "A destination has to be public"),
+        (HTTPS, "169.254.0.1 is link-local, …; it is never dialled", "A destination has to be public"),
+        (HTTPS, "the connection was closed without an answer", "Perhaps it asks for a client certificate (mTLS)"),
+        (HTTPS, "the connection broke before the answer was complete", "Perhaps it asks for a client certificate"),
+        (HTTP, "the connection broke while the request was sent", "If it speaks https, write https://"),
+        (HTTP, "the connection was closed without an answer", "If it speaks https, write https://"),
+        (HTTP, "what came back is not HTTP/1.1", "If it speaks https, write https://"),
+        (HTTPS, "answered 308, not a 2xx; redirects are never followed", "Use the URL that it redirects to"),
+        (HTTPS, "answered 404, not a 2xx", "It is reachable, and has to answer a POST with a 2xx"),
+        (HTTPS, "answered 500, not a 2xx", "It is reachable, and has to answer a POST with a 2xx"),
+        (HTTPS, "this machine is out of network sockets (EACCES: …)", "Permit IPv4 and IPv6"),
+        (HTTPS, "no connection can be opened: IPv6 is not available here", "Permit IPv4 and IPv6"),
+        (HTTPS, "no connection: connection refused", "Check that the server is reachable from here"),
+        (HTTPS, "no answer within 10 s", "Check that the server is reachable from here and answers a POST with a 2xx"),
+        (HTTPS, "", "Check that the server is reachable"),
+    ],
+)
+def test_each_cause_has_a_hint_of_its_own(url: str, error: str, helps: str) -> None:
+    assert advice.hint({}, url, error).startswith(helps)
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("error", ["the name cannot be looked up", "no connection within 10 s", "no connection: …"])
+def test_a_proxy_that_is_not_used_is_told_of_where_there_is_no_way(name: str, error: str) -> None:
+    said = f"{name} is set, but `ark` does not use proxies"
+    assert advice.unused_proxy({name: "http://proxy:3128"}, HTTPS, error) == said
+    assert advice.hint({name: "http://proxy:3128"}, HTTPS, error).endswith(f"; {said}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "error"),
+    [
+        ({}, HTTPS, "no connection: …"),
+        ({"HTTPS_PROXY": ""}, HTTPS, "no connection: …"),
+        ({"FTP_PROXY": "http://proxy"}, HTTPS, "no connection: …"),
+        ({"HTTPS_PROXY": "http://proxy"}, HTTPS, "answered 500, not a 2xx"),
+        ({"HTTPS_PROXY": "http://proxy"}, HTTPS, ""),
+        ({"HTTPS_PROXY": "http://proxy"}, "http://127.0.0.1:3000/", "no connection: …"),
+        ({"HTTPS_PROXY": "http://proxy"}, "http://LocalHost:3000/", "no connection: …"),
+        ({"HTTPS_PROXY": "http://proxy"}, "http://[::1]:3000/", "no connection: …"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "a.example, .example.com"}, HTTPS, "no connection: …"),
+        ({"HTTPS_PROXY": "http://proxy", "no_proxy": "hooks.example.com"}, HTTPS, "no connection: …"),
+    ],
+)
+def test_a_proxy_is_not_told_of_where_none_would_help(variables: dict[str, str], url: str, error: str) -> None:
+    assert advice.unused_proxy(variables, url, error) is None
+
+
+def test_a_host_that_only_ends_like_an_exception_is_no_exception() -> None:
+    variables = {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "ks.example.com,,"}
+    assert advice.unused_proxy(variables, HTTPS, "no connection: …") is not None

@@ -1,0 +1,219 @@
+"""The process that makes batches durable while the next ones are made: as good as one, whatever happens to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from arkcli import times
+from arkcli.environment import Environment
+from arkcli.intake.writer import Committer
+from arkcli.model import Draft
+from tests.queue.local.machine import filled, small_disk
+from tests.world import World
+
+AT: Final = times.to_text(1_795_000_000_000)
+
+
+def drafts(*numbers: int, size: int = 0) -> list[Draft]:
+    return [
+        Draft(f"evt_{number}", "ping", AT, b'{"number":%d,"fill":"%b"}' % (number, b"x" * size)) for number in numbers
+    ]
+
+
+@pytest.fixture
+def environment(world: World) -> Iterator[Environment]:
+    made = world.environment()
+    yield made
+    made.queue.close()
+
+
+@pytest.fixture
+def committer(environment: Environment) -> Iterator[Committer]:
+    made = Committer(environment)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writer(environment: Environment, committer: Committer) -> int:
+    """The process that a committer has started, which has accepted `evt_1`."""
+    before = children()
+    committer.submit(drafts(1), aside=True)
+    assert committer.finish() is None
+    (started,) = children() - before
+    return started
+
+
+def accepted(environment: Environment) -> list[tuple[str, bytes]]:
+    environment.queue.look([], 0)
+    return [(event.id, event.body) for event in environment.queue.events()]
+
+
+def children() -> set[int]:
+    """The processes that this one has started."""
+    return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
+
+
+def test_a_batch_is_durable_and_in_order_wherever_it_is_accepted(
+    environment: Environment, committer: Committer
+) -> None:
+    expected = []
+    for first, aside in ((0, False), (10, True), (20, True), (30, False), (40, True)):
+        batch = drafts(*range(first, first + 10), size=first)
+        committer.submit(batch, aside=aside)
+        assert committer.is_busy is aside
+        assert committer.finish() is None
+        assert not committer.is_busy
+        expected += [(draft.id, draft.body) for draft in batch]
+    assert accepted(environment) == expected
+
+
+def test_every_kind_of_draft_arrives_as_it_is(environment: Environment, committer: Committer) -> None:
+    given = [
+        Draft("evt_1", "signal.promoted", AT, '{"name":"Zoë 🚀"}'.encode()),
+        Draft("evt_2", "ping", AT, b"{}", ("dst_a", "dst_b")),
+        Draft("evt_3", "ping", AT, b"{}", ()),
+        Draft("evt_4", "ping", AT, b'{\n"raw": 1}'),
+    ]
+    committer.submit(given, aside=True)
+    assert committer.finish() is None
+    environment.queue.look([], 0)
+    found = environment.queue.events()
+    assert [Draft(one.id, one.name, one.at, one.body, one.to) for one in found] == given
+
+
+def test_a_batch_that_the_shared_memory_cannot_hold_is_accepted_all_the_same(
+    environment: Environment, committer: Committer
+) -> None:
+    batch = drafts(1, 2, 3, 4, 5, size=1_000_000)
+    committer.submit(batch, aside=True)
+    assert not committer.is_busy
+    assert committer.finish() is None
+    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]
+
+
+def test_no_process_is_started_before_it_is_needed_and_none_is_left(environment: Environment) -> None:
+    committer, before = Committer(environment), children()
+    committer.submit(drafts(1), aside=False)
+    assert committer.finish() is None
+    assert children() == before
+    committer.submit(drafts(2), aside=True)
+    assert committer.finish() is None
+    committer.submit(drafts(3), aside=True)
+    assert len(children()) == len(before) + 1
+    committer.close()
+    assert children() == before
+    # What was under way when it was closed is accepted.
+    assert len(accepted(environment)) == 3
+
+
+def test_a_batch_of_nothing_needs_no_process(committer: Committer) -> None:
+    before = children()
+    committer.submit([], aside=True)
+    assert committer.finish() is None
+    assert children() == before
+
+
+def test_nothing_is_accepted_before_it_was_submitted(committer: Committer) -> None:
+    assert committer.finish() == "it was not begun"
+
+
+def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
+    world: World, environment: Environment, committer: Committer
+) -> None:
+    committer.submit(drafts(1), aside=False)
+    (world.queue_directory / "VERSION").write_text("2\n")
+    before = children()
+    committer.submit(drafts(2), aside=True)
+    assert not committer.is_busy
+    assert committer.finish() is None
+    assert children() == before
+    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2"]
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_full_disk_is_told_and_the_next_batch_is_accepted_once_there_is_room(
+    world: World, tmp_path: Path, aside: bool
+) -> None:
+    with small_disk(tmp_path / "disk", "size=4m"):
+        world.variables["ARK_STATE_DIR"] = str(tmp_path / "disk" / "state")
+        environment = world.environment()
+        committer = Committer(environment)
+        committer.submit(drafts(1), aside=aside)
+        assert committer.finish() is None
+        with filled(tmp_path / "disk", leaving=8192):
+            committer.submit(drafts(2, 3, size=100_000), aside=aside)
+            assert committer.finish() == "the disk is full"
+            assert not committer.is_uncertain
+        committer.submit(drafts(4), aside=aside)
+        assert committer.finish() is None
+        committer.close()
+        assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_4"]
+        environment.queue.close()
+
+
+def test_when_the_process_is_killed_at_a_batch_nobody_knows_what_became_of_it(
+    environment: Environment, committer: Committer, writer: int
+) -> None:
+    os.kill(writer, signal.SIGSTOP)
+    committer.submit(drafts(2), aside=True)
+    os.kill(writer, signal.SIGKILL)
+    assert committer.finish() == "the process that writes events was killed by signal 9"
+    assert committer.is_uncertain
+    assert [found for found, _ in accepted(environment)] == ["evt_1"]
+
+
+def test_when_the_process_is_killed_between_two_batches_the_next_one_is_not_accepted(
+    environment: Environment, committer: Committer, writer: int
+) -> None:
+    os.kill(writer, signal.SIGKILL)
+    os.waitid(os.P_PID, writer, os.WEXITED | os.WNOWAIT)
+    committer.submit(drafts(2), aside=True)
+    assert committer.finish() == "the process that writes events was killed by signal 9"
+    assert [found for found, _ in accepted(environment)] == ["evt_1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_does_not_end_it_amid_a_batch(
+    committer: Committer, writer: int, number: signal.Signals
+) -> None:
+    os.kill(writer, number)
+    os.kill(writer, number)
+    committer.submit(drafts(2), aside=True)
+    assert committer.finish() is None
+
+
+LEADER: Final = """
+import os, signal, sys
+from tests.intake.test_writer import drafts
+from arkcli.intake.writer import Committer
+from arkcli.environment import Environment
+environment = Environment.of_this_process()
+committer = Committer(environment)
+committer.submit(drafts(1), aside=True)
+assert committer.finish() is None
+committer.submit(drafts(2), aside=True)
+print(open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(
+    world: World, environment: Environment
+) -> None:
+    leader = subprocess.run(
+        [sys.executable, "-c", LEADER], env={**os.environ, **world.variables}, stdout=subprocess.PIPE, check=False
+    )
+    assert leader.returncode == -signal.SIGKILL
+    child = Path(f"/proc/{int(leader.stdout)}")
+    until = time.monotonic() + 20
+    while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2"]
