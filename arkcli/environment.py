@@ -66,7 +66,7 @@ class Environment:
     ) -> None:
         """`randomness` returns that number of random bytes; without `retries` the documented schedule holds.
 
-        `color` may be set to always or never afterwards.
+        `as_json`, `quiet` and `color` (auto, always or never) may be set afterwards: the form of what is printed.
         """
         self.variables = variables
         self.stdin = stdin
@@ -76,6 +76,8 @@ class Environment:
         self.randomness = randomness
         self._retries = retries
         self.color = "auto"
+        self.as_json = False
+        self.quiet = False
         self.stop_signal: int | None = None
         #: What this run has accepted, in words: however it ends, that is said.
         self.accepted: str | None = None
@@ -95,11 +97,13 @@ class Environment:
         resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
         return cls(os.environ, _stdin(), Stream(1, sys.stdout), Stream(2, sys.stderr))
 
-    def output(self, *, as_json: bool, quiet: bool) -> "Output":
-        """Where a command's words go."""
+    def output(self) -> "Output":
+        """Where a command's words go, in the form that the user asked for."""
         from arkcli.output import Output
 
-        return Output(self.stdout, self.stderr, self.variables, as_json=as_json, quiet=quiet, color=self.color)
+        return Output(
+            self.stdout, self.stderr, self.variables, as_json=self.as_json, quiet=self.quiet, color=self.color
+        )
 
     @cached_property
     def schedule(self) -> "RetrySchedule":
@@ -133,7 +137,7 @@ class Environment:
         for destination in found if told else ():
             if destination.id in told:
                 self.losses.append(destination.name)
-                self.output(as_json=False, quiet=False).warn(f"{destination.name}: {told[destination.id]}")
+                self.output().warn(f"{destination.name}: {told[destination.id]}")
         return found
 
     @property

@@ -135,7 +135,9 @@ def run(args: Sequence[str], environment: Environment) -> int:
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        status = _tell(environment, error, as_json="--json" in options)
+        # It may be of the command line itself.
+        environment.as_json, environment.quiet = "--json" in options, False
+        status = _tell(environment, error)
     environment.stdout.flush()
     return _unless_lost(environment, status)
 
@@ -148,15 +150,16 @@ def _status(args: Sequence[str], environment: Environment) -> ExitCode:
     return ExitCode(command.main(list(args), prog_name="ark", standalone_mode=False, obj=environment) or ExitCode.DONE)
 
 
-def _tell(environment: Environment, error: ArkError, *, as_json: bool) -> ExitCode:
+def _tell(environment: Environment, error: ArkError) -> ExitCode:
     """Says what went wrong, as JSON if that is asked for and can be written, else in words; returns the exit status."""
     if environment.accepted and not isinstance(error, NotAccepted | Interrupted):
         error = Unfinished(f"{environment.accepted}, but {error}")
-    output = environment.output(as_json=as_json, quiet=False)
+    output = environment.output()
     if not error.told:
         output.error(error)
-    if as_json and output.lost is not None:
-        environment.output(as_json=False, quiet=False).error(error)
+    if output.as_json and output.lost is not None:
+        environment.as_json = False
+        environment.output().error(error)
     return error.exit_code
 
 
@@ -165,7 +168,8 @@ def _unless_lost(environment: Environment, status: ExitCode) -> ExitCode:
 
     A reader that has gone away has read what it wanted: then the status stays, and there is nothing else to say.
     """
-    output = environment.output(as_json=False, quiet=False)
+    environment.as_json = environment.quiet = False
+    output = environment.output()
     has_gone = isinstance(output.lost, BrokenPipeError)
     if output.lost is None or (has_gone and not environment.accepted):
         return status

@@ -1,10 +1,10 @@
 """What every command and group of commands is made of: its help, wrong words, and what all of them take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import Default
 
 from arkcli.errors import Interrupted, UsageError
@@ -26,7 +26,7 @@ class _Explained:
         """The help text, as wide as the terminal."""
         from arkcli.cli.help import help_text, page_of
 
-        output = context.find_root().obj.output(as_json=False, quiet=False)
+        output = context.find_root().obj.output()
         return help_text(page_of(context), output.width, output.heading)
 
     def get_help_option(self, context: Any) -> Any:
@@ -44,8 +44,28 @@ def _show_help(context: Any, _option: Any, value: bool) -> None:
         context.exit()
 
 
+def _set_on_run(context: Any, option: Any, value: bool) -> None:
+    setattr(context.find_root().obj, option.name, value)
+
+
+def _of_every_command() -> list[TyperOption]:
+    """`--json` and `--quiet`, which set `as_json` and `quiet` of the run's environment."""
+    told = (
+        (["as_json", "--json"], "Print JSON, errors too."),
+        (["quiet", "--quiet", "-q"], "Print nothing when all goes well."),
+    )
+    return [
+        TyperOption(param_decls=names, is_flag=True, default=False, help=text, expose_value=False, callback=_set_on_run)
+        for names, text in told
+    ]
+
+
 class Command(_Explained, TyperCommand):
     """A command."""
+
+    def __init__(self, *args: Any, params: Sequence[Any] = (), **options: Any) -> None:
+        """Click's, with what every command takes."""
+        super().__init__(*args, params=[*params, *_of_every_command()], **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
@@ -57,6 +77,11 @@ class Command(_Explained, TyperCommand):
 
 class Group(_Explained, TyperGroup):
     """A command that has commands of its own."""
+
+    def __init__(self, *args: Any, params: Sequence[Any] = (), **options: Any) -> None:
+        """Click's; a group that does something without a command takes what every command does."""
+        own = _of_every_command() if options.get("invoke_without_command") else []
+        super().__init__(*args, params=[*params, *own], **options)
 
     def purposes(self, context: Any) -> list[tuple[str, str]]:
         """Each of its commands with what it is for, in one line."""

@@ -3,14 +3,14 @@
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli.cli.options import environment_of, output_of
 from arkcli.errors import ExitCode
 
 app = App()
 
 
 @app.command()
-def demo(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+def demo(context: typer.Context) -> None:
     """Tell the whole story in a few seconds, on this machine alone, and leave nothing behind.
 
     Example: ark demo
@@ -20,9 +20,9 @@ def demo(context: typer.Context, as_json: Json = False, quiet: Quiet = False) ->
     from arkcli.actions import demo as story
 
     environment = environment_of(context)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     told = story.tell(environment, output.line)
-    if as_json:
+    if output.as_json:
         output.result(msgspec.to_builtins(told))
     well = told.delivered and told.signatures_valid and told.same_bytes
     raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)

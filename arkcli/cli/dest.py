@@ -14,8 +14,6 @@ from arkcli.cli.options import (
     AllowLocal,
     CaFile,
     Headers,
-    Json,
-    Quiet,
     SecretFile,
     Yes,
     ask,
@@ -57,15 +55,13 @@ def add(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Ping a URL, and save it as a destination when it answers with a 2xx within 10 s.
 
     Example: ark dest add https://hooks.example.com/signalark --name crm
     """
     environment = environment_of(context)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     wanted = Wanted(
         name=name,
         url=url,
@@ -90,7 +86,7 @@ def add(
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+def list_(context: typer.Context) -> None:
     """Show every destination, with what waits for it.
 
     Example: ark dest list
@@ -103,7 +99,7 @@ def list_(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -
     rows = [
         (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
     ]
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     if not found:
         output.note("there is no destination yet; add one with `ark dest add URL`")
     document = {"destinations": [_json(known) | _counts(standing) for known, standing in found]}
@@ -115,8 +111,6 @@ def show(
     context: typer.Context,
     name: Name,
     reveal: Annotated[bool, typer.Option("--reveal", help="Print the secret that signs for it, too.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Show one destination.
 
@@ -141,7 +135,7 @@ def show(
     ]
     # A label is no state, so it has no colour of one.
     table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
-    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"destination": document}, table)
+    tell(output_of(context), parts.broken, {"destination": document}, table)
 
 
 @app.command("set")
@@ -162,8 +156,6 @@ def set_(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Change a destination. What is not named stays as it is.
 
@@ -187,30 +179,30 @@ def set_(
     if wanted == Wanted():
         raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
     changed = destinations.change(environment, found, wanted, ping=not no_ping)
-    _say_changed(context, environment, changed, "changed", as_json=as_json, quiet=quiet)
-    _tell_of_own_secret(output_of(context, as_json=as_json, quiet=quiet), environment, changed, own=own_secret)
+    _say_changed(context, environment, changed, "changed")
+    _tell_of_own_secret(output_of(context), environment, changed, own=own_secret)
 
 
 @app.command()
-def pause(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+def pause(context: typer.Context, name: Name) -> None:
     """Let events wait for a destination.
 
     Example: ark dest pause crm
     """
-    _pause(context, name, paused=True, as_json=as_json, quiet=quiet)
+    _pause(context, name, paused=True)
 
 
 @app.command()
-def resume(context: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+def resume(context: typer.Context, name: Name) -> None:
     """Deliver to a paused destination again: the next drain begins with what has waited.
 
     Example: ark dest resume crm
     """
-    _pause(context, name, paused=False, as_json=as_json, quiet=quiet)
+    _pause(context, name, paused=False)
 
 
 @app.command()
-def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False, quiet: Quiet = False) -> None:
+def remove(context: typer.Context, name: Name, yes: Yes = False) -> None:
     """Remove a destination, and give up what waits for it.
 
     Example: ark dest remove crm --yes
@@ -226,24 +218,20 @@ def remove(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
         ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(environment, found)
     said = counted(dropped, "delivery was", "deliveries were")
-    output_of(context, as_json=as_json, quiet=quiet).result(
-        {"removed": found.id, "dropped": dropped}, f"removed {found.name}; {said} given up"
-    )
+    output_of(context).result({"removed": found.id, "dropped": dropped}, f"removed {found.name}; {said} given up")
 
 
-def _pause(context: typer.Context, name: str, *, paused: bool, as_json: bool, quiet: bool) -> None:
+def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
     environment = environment_of(context)
     found = find_destination(environment.store.read(), name)
     destinations.set_paused(environment, found.id, paused=paused)
     changed = find_destination(environment.store.read(), found.id)
-    _say_changed(context, environment, changed, "paused" if paused else "resumed", as_json=as_json, quiet=quiet)
+    _say_changed(context, environment, changed, "paused" if paused else "resumed")
 
 
-def _say_changed(
-    context: typer.Context, environment: Environment, changed: Destination, verb: str, *, as_json: bool, quiet: bool
-) -> None:
+def _say_changed(context: typer.Context, environment: Environment, changed: Destination, verb: str) -> None:
     document = _json(changed) | _counts(Parts(environment, [changed]).standings().get(changed.id))
-    output_of(context, as_json=as_json, quiet=quiet).result({"destination": document}, f"{verb} {changed.name}")
+    output_of(context).result({"destination": document}, f"{verb} {changed.name}")
 
 
 def _tell_of_own_secret(output: Output, environment: Environment, found: Destination, *, own: bool) -> None:

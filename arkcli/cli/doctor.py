@@ -4,7 +4,7 @@ import typer
 
 from arkcli.actions import doctor as checks
 from arkcli.cli.command import App
-from arkcli.cli.options import Json, Quiet, environment_of, output_of
+from arkcli.cli.options import environment_of, output_of
 from arkcli.errors import ExitCode
 from arkcli.output import Output
 from arkcli.text import clean
@@ -13,7 +13,7 @@ app = App()
 
 
 @app.command()
-def doctor(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+def doctor(context: typer.Context) -> None:
     """Check the store, the queue, the disk, the clock and the way to each destination. Nothing is sent or changed.
 
     Exit status: 0 all is well or only worth a warning, 1 something has to be mended.
@@ -22,8 +22,8 @@ def doctor(context: typer.Context, as_json: Json = False, quiet: Quiet = False) 
     """
     found = checks.examine(environment_of(context))
     well = all(check.status is not checks.Status.FAIL for check in found)
-    shown = [check for check in found if not quiet or check.status is not checks.Status.PASS]
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
+    shown = [check for check in found if not output.quiet or check.status is not checks.Status.PASS]
     output.result(
         {
             "checks": [

@@ -12,9 +12,7 @@ from arkcli.actions.operate import Parts
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
-    Json,
     PerDestination,
-    Quiet,
     choose_destinations,
     complete_destination,
     environment_of,
@@ -49,8 +47,6 @@ def drain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Attempt everything that is due, oldest first per destination.
 
@@ -60,7 +56,7 @@ def drain(
     Example: ark drain --for 55s --quiet
     """
     environment = environment_of(context)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     if at is not None and not dry_run:
         raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
     if dry_run and (watch or for_ is not None):
@@ -71,7 +67,7 @@ def drain(
         now = environment.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
         parts = Parts(environment, (found for found in choose(environment.store.read()) if not found.paused))
-        show_deliveries(context, parts, parts.due(moment), "nothing would be attempted", as_json=as_json, quiet=quiet)
+        show_deliveries(context, parts, parts.due(moment), "nothing would be attempted")
         return
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)

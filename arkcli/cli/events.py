@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import Json, Quiet, check_event, complete_event, environment_of, output_of
+from arkcli.cli.options import check_event, complete_event, environment_of, output_of
 from arkcli.contract import samples, schemas
 from arkcli.contract.events import PURPOSES
 from arkcli.output import Table
@@ -17,14 +17,14 @@ Event = Annotated[str, typer.Argument(metavar="EVENT", help="Such as signal.prom
 
 
 @app.callback()
-def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+def summary(context: typer.Context) -> None:
     """Show the event types, and what each is sent for.
 
     Example: ark events
     """
     if context.invoked_subcommand is not None:
         return
-    output_of(context, as_json=as_json, quiet=quiet).result(
+    output_of(context).result(
         {"events": [{"event": event, "sent_when": purpose} for event, purpose in PURPOSES.items()]},
         Table(("event", "sent when"), list(PURPOSES.items())),
         always=True,
@@ -32,7 +32,7 @@ def summary(context: typer.Context, as_json: Json = False, quiet: Quiet = False)
 
 
 @app.command()
-def sample(context: typer.Context, event: Event, as_json: Json = False, quiet: Quiet = False) -> None:
+def sample(context: typer.Context, event: Event) -> None:
     """Print a whole payload to start from: valid as it stands, and dated now.
 
     Example: ark events sample signal.promoted > payload.json
@@ -40,19 +40,19 @@ def sample(context: typer.Context, event: Event, as_json: Json = False, quiet: Q
     check_event(event)
     environment = environment_of(context)
     payload = json.loads(samples.complete(event, environment.clock.now(), environment.new_id("batch")))
-    _print(context, payload, as_json=as_json, quiet=quiet)
+    _print(context, payload)
 
 
 @app.command()
-def schema(context: typer.Context, event: Event, as_json: Json = False, quiet: Quiet = False) -> None:
+def schema(context: typer.Context, event: Event) -> None:
     """Print an event's JSON Schema (2020-12), made of the types that `ark send` checks with.
 
     Example: ark events schema signal.promoted > signal.promoted.schema.json
     """
     check_event(event)
-    _print(context, schemas.schema(event), as_json=as_json, quiet=quiet)
+    _print(context, schemas.schema(event))
 
 
-def _print(context: typer.Context, document: dict[str, object], *, as_json: bool, quiet: bool) -> None:
+def _print(context: typer.Context, document: dict[str, object]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    output_of(context, as_json=as_json, quiet=quiet).result(document, text, always=True)
+    output_of(context).result(document, text, always=True)

@@ -9,8 +9,6 @@ import typer
 
 from arkcli.cli.command import App
 from arkcli.cli.options import (
-    Json,
-    Quiet,
     SecretFile,
     SecretText,
     environment_of,
@@ -78,8 +76,6 @@ def listen(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the bodies.")] = False,
     secret: SecretText = None,
     secret_file: SecretFile = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Receive webhooks on this machine, check each signature, and answer as told. With --json one object a line.
 
@@ -94,7 +90,7 @@ def listen(
     from arkcli.receiver.receiver import Orders, Receiver
 
     environment = environment_of(context)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     orders = Orders(
         secrets=_follow_secrets(environment, secret, secret_file, output.warn),

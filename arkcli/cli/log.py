@@ -14,8 +14,6 @@ from arkcli.actions.following import Following, Named
 from arkcli.actions.stats import Summary
 from arkcli.cli.command import App
 from arkcli.cli.options import (
-    Json,
-    Quiet,
     check_event,
     choose_destinations,
     complete_destination,
@@ -65,8 +63,6 @@ def log(
         bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
     ] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones, until told to stop.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Show attempts, newest last. With --json one object a line.
 
@@ -80,7 +76,7 @@ def log(
         raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
     environment = environment_of(context)
     wanted = _wanted(environment, event, outcome, status, since)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     contents = environment.store.read()
     if to:
         # A name that nobody has is an error now; later, somebody may come to have it.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.store import Contents
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all goes well.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SecretText = Annotated[
     list[str] | None,
@@ -46,9 +44,9 @@ def environment_of(context: typer.Context) -> Environment:
     return found
 
 
-def output_of(context: typer.Context, *, as_json: bool, quiet: bool) -> "Output":
-    """Where this command's words go."""
-    return environment_of(context).output(as_json=as_json, quiet=quiet)
+def output_of(context: typer.Context) -> "Output":
+    """Where this command's words go, in the form that the user asked for."""
+    return environment_of(context).output()
 
 
 def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -16,8 +16,6 @@ from arkcli.actions.operate import Parts
 from arkcli.cli.chart import last_hour
 from arkcli.cli.command import App
 from arkcli.cli.options import (
-    Json,
-    Quiet,
     Yes,
     ask,
     check_event,
@@ -57,8 +55,6 @@ def summary(
     prometheus: Annotated[
         Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter; -: print them.")
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Inspect and manage the delivery queue.
 
@@ -75,9 +71,9 @@ def summary(
     by_id = parts.standings()
     standings = [(known, by_id[known.id]) for known in parts.destinations if known.id in by_id]
     events, size = environment.queue.totals
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     if prometheus == Path("-"):
-        if as_json:
+        if output.as_json:
             raise UsageError("--prometheus - and --json both write to standard output; use one of them")
         text = metrics.exposition(standings, environment.queue.totals, environment.clock.now(), parts.broken)
         output.result({}, text.decode().rstrip("\n"), always=True)
@@ -141,8 +137,6 @@ def list_(
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
     ] = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="At most so many.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """List deliveries that are not done.
 
@@ -156,17 +150,13 @@ def list_(
         for destination, found in parts.deliveries()
         if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    show_deliveries(
-        context, parts, islice(matching, number), "there are no such deliveries", as_json=as_json, quiet=quiet
-    )
+    show_deliveries(context, parts, islice(matching, number), "there are no such deliveries")
 
 
 @app.command()
 def show(
     context: typer.Context,
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id.", autocompletion=complete_event_id)],
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Show an event, its body, and every attempt to every destination.
 
@@ -198,7 +188,7 @@ def show(
             (destination.name, state, made.attempt, when(made.at), made.outcome, answer_cell(made)) for made in attempts
         ]
     tell(
-        output_of(context, as_json=as_json, quiet=quiet),
+        output_of(context),
         parts.broken,
         {"event": document, "deliveries": deliveries},
         f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
@@ -226,8 +216,6 @@ def retry(
     dead: Dead = False,
     all_dead: AllDead = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Make deliveries due now that are retrying, and revive those that are dead. The next drain attempts them.
 
@@ -240,7 +228,7 @@ def retry(
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
-    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"retried": count}, said)
+    tell(output_of(context), parts.broken, {"retried": count}, said)
 
 
 @app.command()
@@ -252,8 +240,6 @@ def drop(
     all_dead: AllDead = False,
     dry_run: DryRun = False,
     yes: Yes = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Give up deliveries that wait, are retrying or dead. They are not sent any more.
 
@@ -272,15 +258,13 @@ def drop(
     count = operate.drop(environment, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
-    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"dropped": count}, said)
+    tell(output_of(context), parts.broken, {"dropped": count}, said)
 
 
 @app.command()
 def check(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Set damaged lines aside; nothing is deleted.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Read everything and report damage: file, line and problem. Exit status 78 when there is some.
 
@@ -288,7 +272,7 @@ def check(
     """
     environment = environment_of(context)
     result = environment.queue.check(repair_at=times.to_text(environment.clock.now()) if repair else None)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
         "ok": not rows,
@@ -311,15 +295,12 @@ def show_deliveries(
     parts: Parts,
     found: Iterable[tuple[Destination, Pending]],
     nothing: str,
-    *,
-    as_json: bool,
-    quiet: bool,
 ) -> None:
     """Prints deliveries that are not done, however many, of some parts of the queue.
 
     `nothing` is what to remark where there are none.
     """
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     output.items(
         "deliveries",
         found,

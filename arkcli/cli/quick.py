@@ -37,7 +37,7 @@ def run(args: Sequence[str], environment: "Environment") -> bool:
         said = signing.sign(secret, body)
     elif not signing.verify(secret, body, given["signature"]):
         return False
-    output = environment.output(as_json=False, quiet=False)
+    output = environment.output()
     output.result({}, said, always=True)
     return output.lost is None
 

@@ -8,8 +8,6 @@ from arkcli.actions import operate
 from arkcli.actions.operate import Parts
 from arkcli.cli.command import App
 from arkcli.cli.options import (
-    Json,
-    Quiet,
     Yes,
     ask,
     check_event,
@@ -48,8 +46,6 @@ def replay(
     failed: Annotated[bool, typer.Option("--failed", help="Only where it is retrying or dead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")] = False,
     yes: Yes = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Send old events again, delivered or not. The next drain delivers them, with the same ids and bytes.
 
@@ -81,4 +77,4 @@ def replay(
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"
-    tell(output_of(context, as_json=as_json, quiet=quiet), parts.broken, {"replayed": count}, said)
+    tell(output_of(context), parts.broken, {"replayed": count}, said)

@@ -15,8 +15,6 @@ from arkcli.cli.options import (
     AllowLocal,
     CaFile,
     Headers,
-    Json,
-    Quiet,
     SecretFile,
     check_event,
     choose_destinations,
@@ -94,8 +92,6 @@ def send(
     allow_local: AllowLocal = False,
     header: Headers = None,
     ca_file: CaFile = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Accept an event durably and deliver it at once to every destination. What fails is left to `ark drain`.
 
@@ -106,7 +102,7 @@ def send(
     environment = environment_of(context)
     _check(event, event_id, given_options(context))
     if event == PING and not (url is not None or dry_run or curl):
-        ping_command.ping_destinations(context, to, as_json=as_json, quiet=quiet)
+        ping_command.ping_destinations(context, to)
         return
     order = Order(
         event=event,
@@ -115,7 +111,7 @@ def send(
         settings=[assignments.parse(text) for text in settings or []],
         raw=raw,
     )
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     if url is not None:
         contents = None
         wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)

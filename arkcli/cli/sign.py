@@ -8,7 +8,7 @@ import typer
 
 from arkcli import signing
 from arkcli.cli.command import App
-from arkcli.cli.options import Json, Quiet, SecretFile, environment_of, find_secrets, output_of
+from arkcli.cli.options import SecretFile, environment_of, find_secrets, output_of
 from arkcli.errors import UsageError
 
 app = App()
@@ -26,8 +26,6 @@ def sign(
         typer.Option("--secret", help="The signing secret. Others can see it in the process list: see --secret-file."),
     ] = None,
     secret_file: SecretFile = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Print the signature of a body's exact bytes.
 
@@ -38,7 +36,7 @@ def sign(
     environment = environment_of(context)
     keys = find_secrets(environment, [secret] if secret is not None else None, secret_file)
     signature = signing.sign(keys[0], read_pieces(file, environment.stdin))
-    output_of(context, as_json=as_json, quiet=quiet).result({"signature": signature}, signature, always=True)
+    output_of(context).result({"signature": signature}, signature, always=True)
 
 
 def read_pieces(file: Path | None, stdin: BinaryIO) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import Json, Quiet, SecretFile, SecretText, environment_of, find_secrets, output_of
+from arkcli.cli.options import SecretFile, SecretText, environment_of, find_secrets, output_of
 from arkcli.cli.sign import File, read_pieces
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode
@@ -30,8 +30,6 @@ def verify(
     explain: Annotated[
         bool, typer.Option("--explain", help="On a mismatch, try what usually goes wrong and name what fits.")
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason.
 
@@ -41,7 +39,7 @@ def verify(
     """
     environment = environment_of(context)
     secrets = find_secrets(environment, secret, secret_file)
-    output = output_of(context, as_json=as_json, quiet=quiet)
+    output = output_of(context)
     pieces = read_pieces(file, environment.stdin)
     held = bytearray() if explain else None
     verdict = judge(secrets, pieces if held is None else _holding(pieces, held), signature)
@@ -50,7 +48,7 @@ def verify(
         return
     cause, explanation = (None, None) if held is None else _explained(environment, held, pieces, signature, secrets)
     output.result({"valid": False, "reason": verdict.reason, "explanation": explanation, "cause": cause})
-    if not as_json:
+    if not output.as_json:
         environment.stderr.write(f"invalid: {verdict.reason}\n")
         if explanation is not None:
             environment.stderr.write(f"{explanation}\n")
