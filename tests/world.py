@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -196,7 +196,8 @@ class TestReceiver:
         self._mutex = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._scheme = "https" if wrap else "http"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def port(self) -> int:
@@ -219,6 +220,10 @@ class TestReceiver:
 
     def close(self) -> None:
         self.closing.set()
+        # Else the thread could go on accepting, for whoever gets the descriptor's number next.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
     def _accept(self) -> None:

@@ -1,10 +1,14 @@
 """The queue in Prometheus's text format (version 0.0.4), for node_exporter's textfile collector."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from arkcli.actions.reading import Overview
+from arkcli.errors import UsageError
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing, Totals
+from arkcli.system import files
 
 _HELP: Final = {
     "ark_deliveries": "Deliveries that are not done, by destination and state.",
@@ -24,13 +28,24 @@ class _Sample(NamedTuple):
     value: float
 
 
-def exposition(
-    standings: Sequence[tuple[Destination, Standing]], totals: Totals, now: int, broken: Iterable[str] = ()
-) -> bytes:
-    """All metrics as of a time (milliseconds, UTC). `broken` names destinations of which no standing can be had."""
+def write(path: Path, text: bytes) -> None:
+    """Replaces a file with metrics, in one step. Raises UsageError where it cannot be written."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # Replacing it by a file of the same name would break whoever needs the device.
+        raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; name a file")
+    try:
+        files.replace(path, text, durable=False, mode=files.PUBLIC_MODE)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it") from None
+
+
+def exposition(overview: Overview, totals: Totals, now: int) -> bytes:
+    """All metrics as of a time (milliseconds, UTC)."""
     log = [_Sample("ark_log_events", {}, totals.events), _Sample("ark_log_bytes", {}, totals.size)]
-    unread = [_Sample("ark_broken", {"destination": name}, 1) for name in broken]
-    samples = [*_samples(standings, now), *unread, *log]
+    unread = [_Sample("ark_broken", {"destination": name}, 1) for name in overview.broken]
+    samples = [*_samples(overview.readable, now), *unread, *log]
     lines = []
     for metric, meaning in _HELP.items():
         lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]

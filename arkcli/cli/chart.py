@@ -3,7 +3,7 @@
 from typing import Final
 
 from arkcli.actions import stats
-from arkcli.actions.operate import Parts
+from arkcli.actions.reading import Reading
 from arkcli.model import Destination
 from arkcli.output import Painted
 
@@ -14,16 +14,18 @@ _TAIL: Final = 256 * 1024
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def last_hour(parts: Parts, destination: Destination, now: int) -> Painted | None:
+def last_hour(reading: Reading, destination: Destination, now: int) -> Painted | None:
     """Twelve bars of five minutes each, as high as there were attempts, red where one failed; and the counts.
 
     Where there were more than are read, `?` stands for what is not known, and `+` behind the counts. None where the
     attempts cannot be read.
     """
-    for attempts, complete in parts.read(destination, lambda view: [view.recent(_TAIL)]):
-        known = _SLOTS if complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
-        return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
-    return None
+    found = reading.recent(destination, _TAIL)
+    if found is None:
+        return None
+    attempts, is_complete = found
+    known = _SLOTS if is_complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
+    return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
 
 
 def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:

@@ -44,6 +44,13 @@ def _show_help(context: Any, _option: Any, value: bool) -> None:
         context.exit()
 
 
+def _shown(context: Any, returned: Any) -> Any:
+    """Shows a printout that a command returned, and returns the exit status; anything else as it is."""
+    from arkcli.cli.printout import Printout, show
+
+    return show(context.find_root().obj.output(), returned) if isinstance(returned, Printout) else returned
+
+
 def _set_on_run(context: Any, option: Any, value: bool) -> None:
     setattr(context.find_root().obj, option.name, value)
 
@@ -70,7 +77,7 @@ class Command(_Explained, TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
         try:
-            return super().invoke(ctx)
+            return _shown(ctx, super().invoke(ctx))
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 
@@ -82,6 +89,10 @@ class Group(_Explained, TyperGroup):
         """Click's; a group that does something without a command takes what every command does."""
         own = _of_every_command() if options.get("invoke_without_command") else []
         super().__init__(*args, params=[*params, *own], **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Click's, and shows what the group itself has found."""
+        return _shown(ctx, super().invoke(ctx))
 
     def purposes(self, context: Any) -> list[tuple[str, str]]:
         """Each of its commands with what it is for, in one line."""

@@ -8,7 +8,7 @@ import typer
 
 from arkcli.cli import shells
 from arkcli.cli.command import App
-from arkcli.cli.options import output_of
+from arkcli.cli.printout import Printout
 
 if TYPE_CHECKING:
     from arkcli.environment import Environment
@@ -35,15 +35,14 @@ SCRIPTS: Final = {
 
 @app.command()
 def completion(
-    context: typer.Context,
     shell: Annotated[Shell, typer.Argument(metavar="|".join(Shell), help="Whose script to print.")],
-) -> None:
+) -> Printout:
     """Print the completion script of a shell.
 
     Example: ark completion bash > ~/.local/share/bash-completion/completions/ark
     """
     text = SCRIPTS[shell].rstrip("\n")
-    output_of(context).result({"shell": shell, "script": text}, text, always=True)
+    return Printout({"shell": shell, "script": text}, [text], always=True)
 
 
 def candidates(root: Any, environment: "Environment", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,8 @@ import typer
 
 from arkcli.actions import settings
 from arkcli.cli.command import App
-from arkcli.cli.options import environment_of, output_of
+from arkcli.cli.options import environment_of
+from arkcli.cli.printout import Printout
 from arkcli.output import Table
 from arkcli.system.paths import config_directory, state_directory
 
@@ -12,7 +13,7 @@ app = App("Show where the files are, and the settings.")
 
 
 @app.command()
-def path(context: typer.Context) -> None:
+def path(context: typer.Context) -> Printout:
     """Show where the files are.
 
     Example: ark config path
@@ -24,17 +25,17 @@ def path(context: typer.Context) -> None:
         "state_dir": str(state_directory(environment.variables)),
         "queue": str(environment.queue_directory),
     }
-    output_of(context).result(found, Table(("what", "where"), list(found.items())))
+    return Printout(found, [Table(("what", "where"), list(found.items()))])
 
 
 @app.command()
-def show(context: typer.Context) -> None:
+def show(context: typer.Context) -> Printout:
     """Show every setting, and whether it comes from a flag, the environment, a file, or is the default.
 
     Example: ark config show
     """
     found = settings.every(environment_of(context))
-    output_of(context).result(
+    return Printout(
         {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
-        Table(("setting", "value", "from"), found),
+        [Table(("setting", "value", "from"), found)],
     )

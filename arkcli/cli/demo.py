@@ -4,13 +4,14 @@ import typer
 
 from arkcli.cli.command import App
 from arkcli.cli.options import environment_of, output_of
+from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 
 app = App()
 
 
 @app.command()
-def demo(context: typer.Context) -> None:
+def demo(context: typer.Context) -> Printout:
     """Tell the whole story in a few seconds, on this machine alone, and leave nothing behind.
 
     Example: ark demo
@@ -20,9 +21,6 @@ def demo(context: typer.Context) -> None:
     from arkcli.actions import demo as story
 
     environment = environment_of(context)
-    output = output_of(context)
-    told = story.tell(environment, output.line)
-    if output.as_json:
-        output.result(msgspec.to_builtins(told))
+    told = story.tell(environment, output_of(context).line)
     well = told.delivered and told.signatures_valid and told.same_bytes
-    raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)
+    return Printout(msgspec.to_builtins(told), status=ExitCode.DONE if well else ExitCode.FAILED)

@@ -1,5 +1,6 @@
 """`ark dest`: the destinations."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from arkcli import times
 from arkcli.actions import destinations
 from arkcli.actions.destinations import Wanted
-from arkcli.actions.operate import Parts
+from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     AllowLocal,
@@ -20,14 +21,14 @@ from arkcli.cli.options import (
     complete_destination,
     environment_of,
     find_destination,
-    output_of,
 )
-from arkcli.cli.records import answer_json, attempt_json, tell, took_cell
+from arkcli.cli.printout import Printout
+from arkcli.cli.records import answer_json, attempt_json, took_cell
 from arkcli.contract.headers import parse_headers
 from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Destination
-from arkcli.output import Output, Painted, Table
+from arkcli.output import Painted, Table
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
 from arkcli.text import counted
@@ -55,13 +56,12 @@ def add(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
-) -> None:
+) -> Printout:
     """Ping a URL, and save it as a destination when it answers with a 2xx within 10 s.
 
     Example: ark dest add https://hooks.example.com/signalark --name crm
     """
     environment = environment_of(context)
-    output = output_of(context)
     wanted = Wanted(
         name=name,
         url=url,
@@ -72,38 +72,35 @@ def add(
         secret=_own_secret(environment, secret_file, own_secret),
     )
     added, answer, fresh_secret = destinations.add(environment, wanted, ping=not no_ping)
-    if fresh_secret:
-        output.note(
-            f"made a signing secret for your receivers; it is in {environment.store.path}, "
-            f"and `ark secret show --reveal` prints it"
-        )
-    _tell_of_own_secret(output, environment, added, own=own_secret)
+    notes = [
+        f"made a signing secret for your receivers; it is in {environment.store.path}, "
+        f"and `ark secret show --reveal` prints it"
+    ]
+    notes = (notes if fresh_secret else []) + _notes_of_own_secret(environment, added, own=own_secret)
     if added.allow_local:
-        output.note(f"{added.name} may be reached over http and at private addresses (--allow-local)")
+        notes.append(f"{added.name} may be reached over http and at private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
     said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {took_cell(answer)}"
-    output.result({"destination": _json(added), "ping": ping}, f"added {added.name} ({added.id}): {said}")
+    document = {"destination": _json(added), "ping": ping}
+    return Printout(document, [f"added {added.name} ({added.id}): {said}"], notes)
 
 
 @app.command("list")
-def list_(context: typer.Context) -> None:
+def list_(context: typer.Context) -> Printout:
     """Show every destination, with what waits for it.
 
     Example: ark dest list
     """
     environment = environment_of(context)
-    parts = Parts(environment, environment.store.read().destinations)
-    by_id, broken = parts.standings(), parts.broken
-    # One that was removed a moment ago has no standing, and is not broken.
-    found = [(known, by_id.get(known.id)) for known in parts.destinations if known.id in by_id or known.name in broken]
+    overview = Reading(environment, environment.store.read().destinations).overview()
+    found = [(place.destination, place.standing) for place in overview.places]
     rows = [
         (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
     ]
-    output = output_of(context)
-    if not found:
-        output.note("there is no destination yet; add one with `ark dest add URL`")
     document = {"destinations": [_json(known) | _counts(standing) for known, standing in found]}
-    tell(output, broken, document, Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows))
+    table = Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows)
+    notes = [] if found else ["there is no destination yet; add one with `ark dest add URL`"]
+    return Printout(document, [table], notes, broken=overview.broken)
 
 
 @app.command()
@@ -111,7 +108,7 @@ def show(
     context: typer.Context,
     name: Name,
     reveal: Annotated[bool, typer.Option("--reveal", help="Print the secret that signs for it, too.")] = False,
-) -> None:
+) -> Printout:
     """Show one destination.
 
     Example: ark dest show crm
@@ -119,8 +116,7 @@ def show(
     environment = environment_of(context)
     contents = environment.store.read()
     found = find_destination(contents, name)
-    parts = Parts(environment, [found])
-    standing = parts.standings().get(found.id)
+    standing, broken = _standing(environment, found)
     document = _json(found) | _counts(standing)
     secret = "its own" if found.secret else "the one for all"
     if reveal:
@@ -135,7 +131,7 @@ def show(
     ]
     # A label is no state, so it has no colour of one.
     table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
-    tell(output_of(context), parts.broken, {"destination": document}, table)
+    return Printout({"destination": document}, [table], broken=broken)
 
 
 @app.command("set")
@@ -156,7 +152,7 @@ def set_(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
-) -> None:
+) -> Printout:
     """Change a destination. What is not named stays as it is.
 
     Example: ark dest set crm --description 'The sales team'
@@ -179,67 +175,71 @@ def set_(
     if wanted == Wanted():
         raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
     changed = destinations.change(environment, found, wanted, ping=not no_ping)
-    _say_changed(context, environment, changed, "changed")
-    _tell_of_own_secret(output_of(context), environment, changed, own=own_secret)
+    return _said(environment, changed, "changed", _notes_of_own_secret(environment, changed, own=own_secret))
 
 
 @app.command()
-def pause(context: typer.Context, name: Name) -> None:
+def pause(context: typer.Context, name: Name) -> Printout:
     """Let events wait for a destination.
 
     Example: ark dest pause crm
     """
-    _pause(context, name, paused=True)
+    return _pause(context, name, paused=True)
 
 
 @app.command()
-def resume(context: typer.Context, name: Name) -> None:
+def resume(context: typer.Context, name: Name) -> Printout:
     """Deliver to a paused destination again: the next drain begins with what has waited.
 
     Example: ark dest resume crm
     """
-    _pause(context, name, paused=False)
+    return _pause(context, name, paused=False)
 
 
 @app.command()
-def remove(context: typer.Context, name: Name, yes: Yes = False) -> None:
+def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
     """Remove a destination, and give up what waits for it.
 
     Example: ark dest remove crm --yes
     """
     environment = environment_of(context)
     found = find_destination(environment.store.read(), name)
-    parts = Parts(environment, [found])
-    standing = parts.standings().get(found.id)
-    if parts.broken and not yes:
-        ask(environment, f"Nobody can tell what waits for {found.name}: {parts.broken[found.name]}. Give it up?")
+    standing, broken = _standing(environment, found)
+    if broken and not yes:
+        ask(environment, f"Nobody can tell what waits for {found.name}: {broken[found.name]}. Give it up?")
     if standing is not None and standing.undone and not yes:
         held = counted(standing.undone - standing.dead, "delivery", "deliveries")
         ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(environment, found)
     said = counted(dropped, "delivery was", "deliveries were")
-    output_of(context).result({"removed": found.id, "dropped": dropped}, f"removed {found.name}; {said} given up")
+    return Printout({"removed": found.id, "dropped": dropped}, [f"removed {found.name}; {said} given up"])
 
 
-def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
+def _pause(context: typer.Context, name: str, *, paused: bool) -> Printout:
     environment = environment_of(context)
     found = find_destination(environment.store.read(), name)
     destinations.set_paused(environment, found.id, paused=paused)
     changed = find_destination(environment.store.read(), found.id)
-    _say_changed(context, environment, changed, "paused" if paused else "resumed")
+    return _said(environment, changed, "paused" if paused else "resumed")
 
 
-def _say_changed(context: typer.Context, environment: Environment, changed: Destination, verb: str) -> None:
-    document = _json(changed) | _counts(Parts(environment, [changed]).standings().get(changed.id))
-    output_of(context).result({"destination": document}, f"{verb} {changed.name}")
+def _said(environment: Environment, changed: Destination, verb: str, notes: Sequence[str] = ()) -> Printout:
+    standing, _ = _standing(environment, changed)
+    return Printout({"destination": _json(changed) | _counts(standing)}, [f"{verb} {changed.name}"], notes)
 
 
-def _tell_of_own_secret(output: Output, environment: Environment, found: Destination, *, own: bool) -> None:
-    if own:
-        output.note(
-            f"made a signing secret for {found.name} alone; it is in {environment.store.path}, "
-            f"and `ark dest show {found.name} --reveal` prints it"
-        )
+def _standing(environment: Environment, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
+    """What waits for one destination, and else why that cannot be read."""
+    overview = Reading(environment, [found]).overview()
+    return next((place.standing for place in overview.places), None), overview.broken
+
+
+def _notes_of_own_secret(environment: Environment, found: Destination, *, own: bool) -> list[str]:
+    said = (
+        f"made a signing secret for {found.name} alone; it is in {environment.store.path}, "
+        f"and `ark dest show {found.name} --reveal` prints it"
+    )
+    return [said] if own else []
 
 
 def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secret | None:

@@ -5,6 +5,7 @@ import typer
 from arkcli.actions import doctor as checks
 from arkcli.cli.command import App
 from arkcli.cli.options import environment_of, output_of
+from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 from arkcli.output import Output
 from arkcli.text import clean
@@ -13,7 +14,7 @@ app = App()
 
 
 @app.command()
-def doctor(context: typer.Context) -> None:
+def doctor(context: typer.Context) -> Printout:
     """Check the store, the queue, the disk, the clock and the way to each destination. Nothing is sent or changed.
 
     Exit status: 0 all is well or only worth a warning, 1 something has to be mended.
@@ -24,7 +25,7 @@ def doctor(context: typer.Context) -> None:
     well = all(check.status is not checks.Status.FAIL for check in found)
     output = output_of(context)
     shown = [check for check in found if not output.quiet or check.status is not checks.Status.PASS]
-    output.result(
+    return Printout(
         {
             "checks": [
                 {"name": check.name, "status": check.status, "message": check.message, "hint": check.hint}
@@ -32,10 +33,9 @@ def doctor(context: typer.Context) -> None:
             ],
             "ok": well,
         },
-        *(line for check in shown for line in _lines(output, check)),
-        always=not well,
+        [line for check in shown for line in _lines(output, check)],
+        status=ExitCode.DONE if well else ExitCode.FAILED,
     )
-    raise typer.Exit(ExitCode.DONE if well else ExitCode.FAILED)
 
 
 def _lines(output: Output, check: checks.Check) -> list[str]:

@@ -1,6 +1,7 @@
 """`ark drain`."""
 
 import signal
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from arkcli import times
 from arkcli.actions import drain as draining
 from arkcli.actions.drain import Job
-from arkcli.actions.operate import Parts
+from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
@@ -20,13 +21,14 @@ from arkcli.cli.options import (
     parse_seconds,
     parse_time,
 )
+from arkcli.cli.printout import Printout
 from arkcli.cli.queue import show_deliveries
 from arkcli.cli.records import outage_json, outage_note
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.output import Output, Table
+from arkcli.output import Table
 
 app = App()
 
@@ -47,7 +49,7 @@ def drain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
-) -> None:
+) -> Printout | ExitCode:
     """Attempt everything that is due, oldest first per destination.
 
     Exit status: 0 the work is done, 1 a delivery died, or a destination has no usable secret or a
@@ -66,40 +68,38 @@ def drain(
     if dry_run:
         now = environment.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
-        parts = Parts(environment, (found for found in choose(environment.store.read()) if not found.paused))
-        show_deliveries(context, parts, parts.due(moment), "nothing would be attempted")
-        return
+        reading = Reading(environment, (found for found in choose(environment.store.read()) if not found.paused))
+        return show_deliveries(output, reading, reading.due(moment), "nothing would be attempted")
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
     drained = draining.drain(environment, job, output.warn)
-    for held in drained.held:
-        output.note(f"{held.name} was left to {held.by}, which is delivering to it")
-    for name, outage in drained.held_back.items():
-        output.note(f"{outage_note(name, outage)}; what was not attempted stays due")
+    notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
+    notes += [
+        f"{outage_note(name, outage)}; what was not attempted stays due" for name, outage in drained.held_back.items()
+    ]
     if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
-        _tell_what_is_next(environment, output, drained)
+        notes += _next(environment, drained)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
-    status = _exit_code(environment, drained, watch=plan.watch, strict=strict)
-    output.result(
-        _json(drained, totals),
+    said = (
         f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
-        f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead",
-        Table(("destination", "delivered", "retrying", "dead"), rows),
-        always=status is not ExitCode.DONE,
+        f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead"
     )
-    raise typer.Exit(status)
+    table = Table(("destination", "delivered", "retrying", "dead"), rows)
+    status = _exit_code(environment, drained, watch=plan.watch, strict=strict)
+    return Printout(_json(drained, totals), [said, table], notes, status=status)
 
 
-def _tell_what_is_next(environment: Environment, output: Output, drained: Drained) -> None:
+def _next(environment: Environment, drained: Drained) -> Iterator[str]:
+    """What falls due next, where nothing is due now."""
     waiting = draining.what_waits(environment, drained)
     due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
     if due:
         count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
         seconds = (min(due) - environment.clock.now()) / 1000
-        output.note(f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}")
+        yield f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}"
 
 
 def _exit_code(environment: Environment, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import check_event, complete_event, environment_of, output_of
+from arkcli.cli.options import check_event, complete_event, environment_of
+from arkcli.cli.printout import Printout
 from arkcli.contract import samples, schemas
 from arkcli.contract.events import PURPOSES
 from arkcli.output import Table
@@ -17,22 +18,22 @@ Event = Annotated[str, typer.Argument(metavar="EVENT", help="Such as signal.prom
 
 
 @app.callback()
-def summary(context: typer.Context) -> None:
+def summary(context: typer.Context) -> Printout | None:
     """Show the event types, and what each is sent for.
 
     Example: ark events
     """
     if context.invoked_subcommand is not None:
-        return
-    output_of(context).result(
+        return None
+    return Printout(
         {"events": [{"event": event, "sent_when": purpose} for event, purpose in PURPOSES.items()]},
-        Table(("event", "sent when"), list(PURPOSES.items())),
+        [Table(("event", "sent when"), list(PURPOSES.items()))],
         always=True,
     )
 
 
 @app.command()
-def sample(context: typer.Context, event: Event) -> None:
+def sample(context: typer.Context, event: Event) -> Printout:
     """Print a whole payload to start from: valid as it stands, and dated now.
 
     Example: ark events sample signal.promoted > payload.json
@@ -40,19 +41,19 @@ def sample(context: typer.Context, event: Event) -> None:
     check_event(event)
     environment = environment_of(context)
     payload = json.loads(samples.complete(event, environment.clock.now(), environment.new_id("batch")))
-    _print(context, payload)
+    return _printed(payload)
 
 
 @app.command()
-def schema(context: typer.Context, event: Event) -> None:
+def schema(event: Event) -> Printout:
     """Print an event's JSON Schema (2020-12), made of the types that `ark send` checks with.
 
     Example: ark events schema signal.promoted > signal.promoted.schema.json
     """
     check_event(event)
-    _print(context, schemas.schema(event))
+    return _printed(schemas.schema(event))
 
 
-def _print(context: typer.Context, document: dict[str, object]) -> None:
+def _printed(document: dict[str, object]) -> Printout:
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    output_of(context).result(document, text, always=True)
+    return Printout(document, [text], always=True)

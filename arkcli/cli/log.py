@@ -22,11 +22,12 @@ from arkcli.cli.options import (
     output_of,
     parse_time,
 )
-from arkcli.cli.records import answer_cell, attempt_json, broken_json, tell, took_cell, when
+from arkcli.cli.printout import Printout, broken_json, show
+from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.output import Column, Output, Rows, Table
+from arkcli.output import Column, Rows, Table
 from arkcli.store.store import Contents
 
 app = App()
@@ -63,7 +64,7 @@ def log(
         bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
     ] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones, until told to stop.")] = False,
-) -> None:
+) -> Printout | ExitCode:
     """Show attempts, newest last. With --json one object a line.
 
     Exit status: 0 all was shown, 130 --follow was stopped.
@@ -96,14 +97,12 @@ def log(
     matching = (named for named in until_stopped if wanted(named[1]))
     chosen = matching if number is None else deque(matching, maxlen=number)
     if stats:
-        _sum_up(output, following.destinations, chosen, broken)
-        return
+        return _summed_up(following.destinations, chosen, broken)
     rows = output.rows(_COLUMNS)
     _print_all(environment, rows, chosen)
     if follow:
-        _go_on(environment, following, rows, wanted)
-    if broken:
-        tell(output, broken, {})
+        return _go_on(environment, following, rows, wanted)
+    return show(output, Printout({}, broken=broken)) if broken else ExitCode.DONE
 
 
 def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
@@ -112,11 +111,11 @@ def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
     return [found for found in named if found is not None] if names else contents.destinations
 
 
-def _go_on(environment: Environment, following: Following, rows: Rows, wanted: Wanted) -> None:
+def _go_on(environment: Environment, following: Following, rows: Rows, wanted: Wanted) -> ExitCode:
     while not environment.stopping():
         _print_all(environment, rows, (named for named in following.new() if wanted(named[1])))
         environment.clock.sleep(_POLL)
-    raise typer.Exit(ExitCode.INTERRUPTED)
+    return ExitCode.INTERRUPTED
 
 
 def _print_all(environment: Environment, rows: Rows, chosen: Iterable[Named]) -> None:
@@ -147,9 +146,7 @@ def _wanted(
     return wanted
 
 
-def _sum_up(
-    output: Output, destinations: list[Destination], chosen: Iterable[Named], broken: Mapping[str, str]
-) -> None:
+def _summed_up(destinations: list[Destination], chosen: Iterable[Named], broken: Mapping[str, str]) -> Printout:
     sums = {found.name: Summary() for found in destinations}
     for found, attempt in chosen:
         sums[found.name].add(attempt)
@@ -171,7 +168,7 @@ def _sum_up(
     ]
     headings = ("destination", "attempts", "delivered", "failed", "share", "a minute", "p50 ms", "p95 ms", "p99 ms")
     rows = [tuple(one.values())[: len(headings)] for one in documents]
-    tell(output, broken, {"destinations": documents}, Table(headings, rows))
+    return Printout({"destinations": documents}, [Table(headings, rows)], broken=broken)
 
 
 def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:

@@ -6,7 +6,8 @@ import typer
 
 from arkcli.actions import advice, destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import choose_destinations, complete_destination, environment_of, output_of
+from arkcli.cli.options import choose_destinations, complete_destination, environment_of
+from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
@@ -22,15 +23,15 @@ def ping(
         list[str] | None,
         typer.Argument(metavar="[NAME…]", help="Default: all.", autocompletion=complete_destination),
     ] = None,
-) -> None:
+) -> Printout:
     """Send a ping to destinations: one attempt each, never queued. Paused ones are pinged, too.
 
     Example: ark ping crm
     """
-    ping_destinations(context, names)
+    return ping_destinations(context, names)
 
 
-def ping_destinations(context: typer.Context, names: list[str] | None) -> None:
+def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
     """Pings, and reports each answer; the exit status is 1 when one failed."""
     environment = environment_of(context)
     contents = environment.store.read()
@@ -40,12 +41,7 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> None:
     document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
     rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
-    # Quiet is for success: a failed ping is always told.
-    output = output_of(context)
-    output.result({"deliveries": document}, Table(("destination", "outcome", "answer", "took"), rows), always=failed)
     proxies = {advice.unused_proxy(environment.variables, found.url, answer.error or "") for found, answer in answers}
-    for said in filter(None, proxies):
-        output.note(said)
-    if environment.stopping():
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
+    status = ExitCode.INTERRUPTED if environment.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
+    table = Table(("destination", "outcome", "answer", "took"), rows)
+    return Printout({"deliveries": document}, [table], [said for said in proxies if said], status=status)

@@ -1,7 +1,7 @@
 """`ark queue`: what waits, and what an operator does about it."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -12,7 +12,7 @@ import typer
 
 from arkcli import times
 from arkcli.actions import metrics, operate
-from arkcli.actions.operate import Parts
+from arkcli.actions.reading import Named, Reading
 from arkcli.cli.chart import last_hour
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -26,12 +26,13 @@ from arkcli.cli.options import (
     environment_of,
     output_of,
 )
-from arkcli.cli.records import answer_cell, attempt_json, broken_json, name_broken, outage_json, outage_note, tell, when
+from arkcli.cli.printout import Printout, broken_json, left_out
+from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_note, when
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import Attempt, Destination, Event, State
-from arkcli.output import Table
-from arkcli.queue.engine import Pending, Selection
+from arkcli.model import State
+from arkcli.output import Output, Table
+from arkcli.queue.engine import Selection
 from arkcli.text import clean_lines, counted
 
 app = App(alone=True)
@@ -55,7 +56,7 @@ def summary(
     prometheus: Annotated[
         Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter; -: print them.")
     ] = None,
-) -> None:
+) -> Printout | None:
     """Inspect and manage the delivery queue.
 
     Alone: a summary per destination of what is waiting, retrying and dead, and what is due next.
@@ -65,34 +66,33 @@ def summary(
     if context.invoked_subcommand is not None:
         if prometheus is not None:
             raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
-        return
+        return None
     environment = environment_of(context)
-    parts = _parts(environment)
-    by_id = parts.standings()
-    standings = [(known, by_id[known.id]) for known in parts.destinations if known.id in by_id]
-    events, size = environment.queue.totals
+    reading = _reading(environment)
+    overview, totals = reading.overview(), reading.totals
+    standings = overview.readable
+    now = environment.clock.now()
     output = output_of(context)
-    if prometheus == Path("-"):
-        if output.as_json:
-            raise UsageError("--prometheus - and --json both write to standard output; use one of them")
-        text = metrics.exposition(standings, environment.queue.totals, environment.clock.now(), parts.broken)
-        output.result({}, text.decode().rstrip("\n"), always=True)
-        name_broken(output, parts.broken)
-        return
     if prometheus is not None:
-        operate.write_metrics(environment, prometheus, standings, parts.broken)
+        text = metrics.exposition(overview, totals, now)
+        if prometheus != Path("-"):
+            metrics.write(prometheus, text)
+        elif output.as_json:
+            raise UsageError("--prometheus - and --json both write to standard output; use one of them")
+        else:
+            return Printout({}, [text.decode().rstrip("\n")], broken=overview.broken, always=True)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
     moment: Callable[[int | None], str | None] = when
     if output.on_a_terminal:
-        headings, moment = (*headings, "last hour"), partial(_from_now, environment.clock.now())
+        headings, moment = (*headings, "last hour"), partial(_from_now, now)
     rows: list[tuple[object, ...]] = [
         (known.name, held.waiting, sum(held.retrying), held.dead, moment(held.next_due_at), moment(held.oldest_at))
         for known, held in standings
     ]
     if output.on_a_terminal:
-        now = environment.clock.now()
-        rows = [(*row, last_hour(parts, known, now)) for row, (known, _) in zip(rows, standings, strict=True)]
-    output.result(
+        rows = [(*row, last_hour(reading, known, now)) for row, (known, _) in zip(rows, standings, strict=True)]
+    notes = [outage_note(known.name, held.outage) for known, held in standings if held.outage is not None]
+    return Printout(
         {
             "destinations": [
                 {
@@ -107,17 +107,13 @@ def summary(
                 }
                 for known, held in standings
             ],
-            "events": events,
-            "bytes": size,
-            **broken_json(parts.broken),
+            "events": totals.events,
+            "bytes": totals.size,
         },
-        Table(headings, rows),
+        [Table(headings, rows)],
+        [*notes, f"{counted(totals.events, 'event')} in the log, {counted(totals.size, 'byte')}"],
+        broken=overview.broken,
     )
-    for known, held in standings:
-        if held.outage is not None:
-            output.note(outage_note(known.name, held.outage))
-    output.note(f"{counted(events, 'event')} in the log, {counted(size, 'byte')}")
-    name_broken(output, parts.broken)
 
 
 class _NotDone(StrEnum):
@@ -137,75 +133,63 @@ def list_(
         str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
     ] = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="At most so many.")] = None,
-) -> None:
+) -> ExitCode:
     """List deliveries that are not done.
 
     Example: ark queue list --state dead
     """
     if event is not None:
         check_event(event)
-    parts = _parts(environment_of(context), to)
+    reading = _reading(environment_of(context), to)
     matching = (
         (destination, found)
-        for destination, found in parts.deliveries()
+        for destination, found in reading.deliveries()
         if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    show_deliveries(context, parts, islice(matching, number), "there are no such deliveries")
+    return show_deliveries(output_of(context), reading, islice(matching, number), "there are no such deliveries")
 
 
 @app.command()
 def show(
     context: typer.Context,
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id.", autocompletion=complete_event_id)],
-) -> None:
+) -> Printout:
     """Show an event, its body, and every attempt to every destination.
 
     Example: ark queue show evt_…
     """
-    environment = environment_of(context)
-    parts = _parts(environment)
-    event = environment.queue.find(event_id)
-    if event is None:
-        letters = (found.event for _, found in parts.deliveries() if found.state is State.DEAD)
-        event = next((found for found in letters if found.id == event_id), None)
-    if event is None:
-        raise UsageError(f"there is no event {event_id!r} in the queue (any more); `ark log` shows what there was")
-    document: dict[str, Any] = {
-        "id": event.id,
-        "type": event.name,
-        "at": event.at,
-        "bytes": len(event.body),
-        "body": event.body.decode(),
-    }
-    deliveries: list[dict[str, Any]] = []
+    story = _reading(environment_of(context)).story(event_id)
+    event, body = story.event, story.event.body.decode()
     rows: list[tuple[object, ...]] = []
-    for destination, state, attempts in _history(parts, event):
-        deliveries.append(
-            {"destination": destination.name, "state": state, "attempts": [attempt_json(made) for made in attempts]}
-        )
-        rows += [] if attempts else [(destination.name, state, None, None, None, None)]
-        rows += [
-            (destination.name, state, made.attempt, when(made.at), made.outcome, answer_cell(made)) for made in attempts
-        ]
-    tell(
-        output_of(context),
-        parts.broken,
-        {"event": document, "deliveries": deliveries},
-        f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
-        clean_lines(document["body"]),
-        Table(("destination", "state", "attempt", "at", "outcome", "answer"), rows),
+    for one in story.deliveries:
+        name, state = one.destination.name, one.state
+        rows += [] if one.attempts else [(name, state, None, None, None, None)]
+        rows += [(name, state, made.attempt, when(made.at), made.outcome, answer_cell(made)) for made in one.attempts]
+    return Printout(
+        {
+            "event": {
+                "id": event.id,
+                "type": event.name,
+                "at": event.at,
+                "bytes": len(event.body),
+                "body": body,
+            },
+            "deliveries": [
+                {
+                    "destination": one.destination.name,
+                    "state": one.state,
+                    "attempts": [attempt_json(made) for made in one.attempts],
+                }
+                for one in story.deliveries
+            ],
+        },
+        [
+            f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
+            clean_lines(body),
+            Table(("destination", "state", "attempt", "at", "outcome", "answer"), rows),
+        ],
+        broken=story.broken,
     )
-
-
-def _history(parts: Parts, event: Event) -> Iterator[tuple[Destination, State, Sequence[Attempt]]]:
-    """Where an event stands at each destination that it is for, and its attempts there."""
-    for destination in parts.destinations:
-        both = parts.read(destination, lambda view: [(view.history(event.id), view.is_waiting(event))])
-        for (state, attempts), is_waiting in both:
-            # A damaged line of the journal may tell of attempts that count as never made.
-            now = State.WAITING if is_waiting else state
-            if now is not None:
-                yield destination, now, attempts
 
 
 @app.command()
@@ -216,19 +200,19 @@ def retry(
     dead: Dead = False,
     all_dead: AllDead = False,
     dry_run: DryRun = False,
-) -> None:
+) -> Printout:
     """Make deliveries due now that are retrying, and revive those that are dead. The next drain attempts them.
 
     Example: ark queue retry --dead --to crm
     """
     environment = environment_of(context)
-    parts, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(parts, selection, [State.RETRYING, State.DEAD])
+    reading, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(reading, selection, [State.RETRYING, State.DEAD])
     count = operate.retry(environment, selection, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
-    tell(output_of(context), parts.broken, {"retried": count}, said)
+    return Printout({"retried": count}, [said], broken=reading.broken)
 
 
 @app.command()
@@ -240,15 +224,15 @@ def drop(
     all_dead: AllDead = False,
     dry_run: DryRun = False,
     yes: Yes = False,
-) -> None:
+) -> Printout:
     """Give up deliveries that wait, are retrying or dead. They are not sent any more.
 
     Example: ark queue drop --all-dead --yes
     """
     environment = environment_of(context)
-    parts, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(parts, selection, [State.WAITING, State.RETRYING, State.DEAD])
-    chosen = parts.destinations
+    reading, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    _check_found(reading, selection, [State.WAITING, State.RETRYING, State.DEAD])
+    chosen = reading.destinations
     if not (yes or dry_run):
         count = operate.drop(environment, chosen, selection, dry=True)
         if count:
@@ -258,21 +242,20 @@ def drop(
     count = operate.drop(environment, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
-    tell(output_of(context), parts.broken, {"dropped": count}, said)
+    return Printout({"dropped": count}, [said], broken=reading.broken)
 
 
 @app.command()
 def check(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Set damaged lines aside; nothing is deleted.")] = False,
-) -> None:
+) -> Printout:
     """Read everything and report damage: file, line and problem. Exit status 78 when there is some.
 
     Example: ark queue check
     """
     environment = environment_of(context)
     result = environment.queue.check(repair_at=times.to_text(environment.clock.now()) if repair else None)
-    output = output_of(context)
     rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
         "ok": not rows,
@@ -286,21 +269,15 @@ def check(
         said += "; everything else is safe. --repair sets damaged lines aside, notes what is lost, and deletes nothing"
     elif rows:
         said += f"; damaged lines were set aside, and all of it noted, in {result.set_aside}"
-    output.result(document, Table(("file", "line", "problem"), rows), said, always=bool(rows))
-    raise typer.Exit(ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE)
+    status = ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE
+    return Printout(document, [Table(("file", "line", "problem"), rows), said], status=status, always=bool(rows))
 
 
-def show_deliveries(
-    context: typer.Context,
-    parts: Parts,
-    found: Iterable[tuple[Destination, Pending]],
-    nothing: str,
-) -> None:
-    """Prints deliveries that are not done, however many, of some parts of the queue.
+def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], nothing: str) -> ExitCode:
+    """Prints deliveries that are not done, however many, as they are read; returns the exit status.
 
     `nothing` is what to remark where there are none.
     """
-    output = output_of(context)
     output.items(
         "deliveries",
         found,
@@ -308,40 +285,40 @@ def show_deliveries(
         ("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"),
         _delivery_row,
         nothing,
-        lambda: broken_json(parts.broken),
+        lambda: broken_json(reading.broken),
     )
-    name_broken(output, parts.broken)
+    return left_out(output, reading.broken)
 
 
-def _parts(environment: Environment, names: list[str] | None = None) -> Parts:
+def _reading(environment: Environment, names: list[str] | None = None) -> Reading:
     contents = environment.store.read()
-    return Parts(environment, choose_destinations(contents, names) if names or contents.destinations else [])
+    return Reading(environment, choose_destinations(contents, names) if names or contents.destinations else [])
 
 
 def _selection(
     environment: Environment, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
-) -> tuple[Parts, Selection]:
+) -> tuple[Reading, Selection]:
     if dead and not to:
         raise UsageError("--dead needs --to NAME; --all-dead means every destination")
     if not (event_ids or dead or all_dead):
         raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
-    parts = _parts(environment, to)
-    ids = tuple(known.id for known in parts.destinations)
-    return parts, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
+    reading = _reading(environment, to)
+    ids = tuple(known.id for known in reading.destinations)
+    return reading, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
 
 
-def _check_found(parts: Parts, selection: Selection, states: Sequence[State]) -> None:
-    missing = parts.missing(selection, states)
+def _check_found(reading: Reading, selection: Selection, states: Sequence[State]) -> None:
+    missing = reading.missing(selection, states)
     if missing:
         words = f"{', '.join(states[:-1])} or {states[-1]}"
-        unread = "".join(f"; {name} could not be read: {reason}" for name, reason in parts.broken.items())
+        unread = "".join(f"; {name} could not be read: {reason}" for name, reason in reading.broken.items())
         raise UsageError(
             f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
             f"`ark queue list` shows those that are{unread}"
         )
 
 
-def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
+def _delivery(one: Named) -> dict[str, Any]:
     destination, found = one
     return {
         "event_id": found.event.id,
@@ -356,7 +333,7 @@ def _delivery(one: tuple[Destination, Pending]) -> dict[str, Any]:
     }
 
 
-def _delivery_row(one: tuple[Destination, Pending]) -> tuple[object, ...]:
+def _delivery_row(one: Named) -> tuple[object, ...]:
     destination, found = one
     answer = found.last_error or found.last_status
     following = when(found.next_attempt_at)

@@ -1,19 +1,12 @@
-"""An answer, an attempt and a delivery as every command shows them: in JSON, and in the cells of a table; and the
-destinations that a command had to leave out.
-"""
+"""An answer, an attempt and a delivery as every command shows them: in JSON, and in the cells of a table."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from arkcli import times
-from arkcli.errors import ExitCode
 
 if TYPE_CHECKING:
     from arkcli.delivery.send import Report
     from arkcli.model import Answer, Attempt
-    from arkcli.output import Output, Table
     from arkcli.queue.engine import Outage
 
 
@@ -72,23 +65,3 @@ def took_cell(found: "Answer | Attempt | Report") -> str | None:
 def when(at: int | None) -> str | None:
     """A time (milliseconds, UTC) in ISO 8601; None for none."""
     return None if at is None else times.to_text(at)
-
-
-def broken_json(broken: Mapping[str, str]) -> dict[str, Any]:
-    """What a document has besides where parts of the queue cannot be used; given by destination, with the reason."""
-    found = [{"name": name, "reason": reason} for name, reason in broken.items()]
-    return {"broken": found} if found else {}
-
-
-def tell(output: "Output", broken: Mapping[str, str], document: Mapping[str, Any], *text: "str | Table") -> None:
-    """Prints what a command found, as `Output.result` does, and names what it had to leave out."""
-    output.result({**document, **broken_json(broken)}, *text)
-    name_broken(output, broken)
-
-
-def name_broken(output: "Output", broken: Mapping[str, str]) -> None:
-    """Names them on standard error, at a command's end: where there are some, the exit status says so, too."""
-    for name, reason in broken.items():
-        output.warn(f"{name} is left out: {reason}")
-    if broken:
-        raise typer.Exit(ExitCode.FAILED)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from arkcli.actions import operate
-from arkcli.actions.operate import Parts
+from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Yes,
@@ -16,10 +16,9 @@ from arkcli.cli.options import (
     complete_event,
     complete_event_id,
     environment_of,
-    output_of,
     parse_time,
 )
-from arkcli.cli.records import tell
+from arkcli.cli.printout import Printout
 from arkcli.errors import UsageError
 from arkcli.queue.engine import Replay
 from arkcli.text import counted
@@ -46,7 +45,7 @@ def replay(
     failed: Annotated[bool, typer.Option("--failed", help="Only where it is retrying or dead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")] = False,
     yes: Yes = False,
-) -> None:
+) -> Printout:
     """Send old events again, delivered or not. The next drain delivers them, with the same ids and bytes.
 
     Example: ark replay --since -2h --to crm --yes
@@ -58,10 +57,10 @@ def replay(
         check_event(event)
     now = environment.clock.now()
     contents = environment.store.read()
-    parts = Parts(environment, choose_destinations(contents, to))
+    reading = Reading(environment, choose_destinations(contents, to))
     environment.joined(contents.destinations, to_read=True)
     chosen = Replay(
-        destination_ids=tuple(found.id for found in parts.destinations),
+        destination_ids=tuple(found.id for found in reading.destinations),
         everybody=to is None,
         event_ids=frozenset(event_ids or ()),
         since=None if since is None else parse_time(since, now, "--since"),
@@ -77,4 +76,4 @@ def replay(
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"
-    tell(output_of(context), parts.broken, {"replayed": count}, said)
+    return Printout({"replayed": count}, [said], broken=reading.broken)

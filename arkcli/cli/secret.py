@@ -6,7 +6,8 @@ import typer
 
 from arkcli.actions import destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, environment_of, output_of
+from arkcli.cli.options import SecretFile, environment_of
+from arkcli.cli.printout import Printout
 from arkcli.environment import Environment
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
@@ -17,16 +18,16 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret itself.
 
 
 @app.command()
-def show(context: typer.Context, reveal: Reveal = False) -> None:
+def show(context: typer.Context, reveal: Reveal = False) -> Printout:
     """Show where the signing secret is, and with --reveal the secret.
 
     Example: ark secret show --reveal
     """
-    _say(context, reveal=reveal)
+    return _said(environment_of(context), reveal=reveal)
 
 
 @app.command("set")
-def set_(context: typer.Context, secret_file: SecretFile = None) -> None:
+def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
     """Set the signing secret, from standard input or --secret-file. It may be `env:NAME` or `file:PATH`.
 
     Example: ark secret set < secret.txt
@@ -41,18 +42,18 @@ def set_(context: typer.Context, secret_file: SecretFile = None) -> None:
         given = read_secret(environment.stdin, "standard input")
     resolve_secret(given, environment.variables, "the secret")
     _save(environment, given)
-    _say(context, reveal=False)
+    return _said(environment_of(context), reveal=False)
 
 
 @app.command()
-def rotate(context: typer.Context, reveal: Reveal = False) -> None:
+def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
     """Generate a new signing secret. What waits in the queue is signed with it, too: tell your receivers first.
 
     Example: ark secret rotate --reveal
     """
     environment = environment_of(context)
     _save(environment, destinations.new_secret(environment))
-    _say(context, reveal=reveal)
+    return _said(environment_of(context), reveal=reveal)
 
 
 def _save(environment: Environment, secret: Secret) -> None:
@@ -60,12 +61,11 @@ def _save(environment: Environment, secret: Secret) -> None:
         contents.workspace.secret = secret
 
 
-def _say(context: typer.Context, *, reveal: bool) -> None:
-    environment = environment_of(context)
+def _said(environment: Environment, *, reveal: bool) -> Printout:
     contents = environment.store.read()
     secret = environment.workspace_secret(contents)
     stored = contents.workspace.secret
     source = (stored and reference(stored)) or str(environment.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
     text = shown if reveal else f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
-    output_of(context).result({"secret": shown, "source": source}, text, always=True)
+    return Printout({"secret": shown, "source": source}, [text], always=True)

@@ -8,7 +8,8 @@ import typer
 
 from arkcli import signing
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, environment_of, find_secrets, output_of
+from arkcli.cli.options import SecretFile, environment_of, find_secrets
+from arkcli.cli.printout import Printout
 from arkcli.errors import UsageError
 
 app = App()
@@ -26,7 +27,7 @@ def sign(
         typer.Option("--secret", help="The signing secret. Others can see it in the process list: see --secret-file."),
     ] = None,
     secret_file: SecretFile = None,
-) -> None:
+) -> Printout:
     """Print the signature of a body's exact bytes.
 
     The secret: --secret, --secret-file, ARK_SECRET, else the store's.
@@ -36,7 +37,7 @@ def sign(
     environment = environment_of(context)
     keys = find_secrets(environment, [secret] if secret is not None else None, secret_file)
     signature = signing.sign(keys[0], read_pieces(file, environment.stdin))
-    output_of(context).result({"signature": signature}, signature, always=True)
+    return Printout({"signature": signature}, [signature], always=True)
 
 
 def read_pieces(file: Path | None, stdin: BinaryIO) -> Iterator[bytes]:

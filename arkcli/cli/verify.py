@@ -7,6 +7,7 @@ import typer
 
 from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, SecretText, environment_of, find_secrets, output_of
+from arkcli.cli.printout import Printout
 from arkcli.cli.sign import File, read_pieces
 from arkcli.environment import Environment
 from arkcli.errors import ExitCode
@@ -30,7 +31,7 @@ def verify(
     explain: Annotated[
         bool, typer.Option("--explain", help="On a mismatch, try what usually goes wrong and name what fits.")
     ] = False,
-) -> None:
+) -> Printout:
     """Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason.
 
     The secret: --secret (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
@@ -44,15 +45,14 @@ def verify(
     held = bytearray() if explain else None
     verdict = judge(secrets, pieces if held is None else _holding(pieces, held), signature)
     if verdict.valid:
-        output.result({"valid": True, "reason": None, "explanation": None, "cause": None}, "valid")
-        return
+        return Printout({"valid": True, "reason": None, "explanation": None, "cause": None}, ["valid"])
     cause, explanation = (None, None) if held is None else _explained(environment, held, pieces, signature, secrets)
-    output.result({"valid": False, "reason": verdict.reason, "explanation": explanation, "cause": cause})
+    document = {"valid": False, "reason": verdict.reason, "explanation": explanation, "cause": cause}
     if not output.as_json:
         environment.stderr.write(f"invalid: {verdict.reason}\n")
         if explanation is not None:
             environment.stderr.write(f"{explanation}\n")
-    raise typer.Exit(ExitCode.FAILED)
+    return Printout(document, status=ExitCode.FAILED)
 
 
 def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:

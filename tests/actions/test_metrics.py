@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from arkcli.actions.metrics import exposition
+from arkcli.actions.reading import Overview, Place
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.queue.engine import Standing, Totals
 from tests.world import START, TestReceiver, World
@@ -32,7 +33,8 @@ def test_every_count_and_age_can_be_read_back() -> None:
         (crm, Standing(3, (1, 0, 2, 0), 4, START - 30_000, START - 90_000, last)),
         (odd, Standing(0, (0, 0, 0, 0), 0, START + 30_000, None, None)),
     ]
-    found = read(exposition(standings, Totals(12, 3_456), START, ["lost"]).decode())
+    places = [Place(found, standing) for found, standing in standings]
+    found = read(exposition(Overview(places, {"lost": "it is broken"}), Totals(12, 3_456), START).decode())
     assert value(found, "ark_deliveries", destination="crm", state="waiting") == 3
     assert value(found, "ark_deliveries", destination="crm", state="retrying") == 3
     assert value(found, "ark_deliveries", destination="crm", state="dead") == 4

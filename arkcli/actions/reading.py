@@ -1,0 +1,147 @@
+"""What there is to see in the queue: an overview, the deliveries that are not done, and one event's story.
+
+Nothing is changed but that a new destination gets its place. The values are frozen; a face renders them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import TypeVar
+
+import msgspec
+
+from arkcli.environment import Environment
+from arkcli.errors import Broken, Gone, UsageError
+from arkcli.model import Attempt, Destination, Event, State
+from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
+
+Item = TypeVar("Item")
+Named = tuple[Destination, Pending]
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """A destination, and what waits for it: None where that cannot be read."""
+
+    destination: Destination
+    standing: Standing | None
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What waits for destinations. `broken` says by name why a destination's part of the queue cannot be read."""
+
+    places: Sequence[Place]
+    broken: Mapping[str, str]
+
+    @property
+    def readable(self) -> list[tuple[Destination, Standing]]:
+        """Those of which it is known what waits for them."""
+        return [(place.destination, place.standing) for place in self.places if place.standing is not None]
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """Where an event stands at one destination, and its attempts there, oldest first."""
+
+    destination: Destination
+    state: State
+    attempts: Sequence[Attempt]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """One event, and what became of it at each destination that it is for. `broken` is as in an overview."""
+
+    event: Event
+    deliveries: Sequence[Delivered]
+    broken: Mapping[str, str]
+
+
+class Reading:
+    """What the queue tells of destinations, each for itself: one's trouble hides nothing of the others.
+
+    One that was removed a moment ago is passed over; one whose part cannot be read is left out, and is in `broken`.
+    """
+
+    def __init__(self, environment: Environment, destinations: Iterable[Destination]) -> None:
+        """Gives each of them its place in the queue."""
+        self.destinations = environment.joined(destinations, to_read=True)
+        self._environment = environment
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Those that could not be used so far, by name, and why, in words."""
+        reasons = {**self._environment.queue.broken, **self._reasons} if self.destinations else {}
+        return {known.name: reasons[known.id] for known in self.destinations if known.id in reasons}
+
+    def overview(self) -> Overview:
+        """What waits for each of them."""
+        ids = [known.id for known in self.destinations]
+        found = self._environment.queue.standings(ids, self._environment.clock.now()) if ids else {}
+        broken = self.broken
+        # One that was removed a moment ago has no standing, and is not broken.
+        present = (known for known in self.destinations if known.id in found or known.name in broken)
+        return Overview([Place(known, found.get(known.id)) for known in present], broken)
+
+    def deliveries(self, chosen: Selection | None = None) -> Iterator[Named]:
+        """Every delivery that is not done, or those chosen, destination by destination."""
+        now = self._environment.clock.now()
+        for destination in self.destinations:
+            for found in self._read(destination, lambda view: view.deliveries(chosen, now)):
+                yield destination, found
+
+    def due(self, at: int) -> Iterator[Named]:
+        """What would be attempted at a time (milliseconds, UTC)."""
+        for destination, found in self.deliveries():
+            if found.next_attempt_at is not None and found.next_attempt_at <= at:
+                yield destination, found
+
+    def missing(self, selection: Selection, states: Iterable[State]) -> list[str]:
+        """The ids among those selected of which no delivery is in one of these states, in order."""
+        left, wanted = set(selection.event_ids), frozenset(states)
+        named = Selection(destination_ids=(), event_ids=selection.event_ids)
+        for _, found in self.deliveries(named) if left else ():
+            if found.state in wanted:
+                left.discard(found.event.id)
+            if not left:
+                break
+        return sorted(left)
+
+    def story(self, event_id: str) -> Story:
+        """One event's story. Raises UsageError where there is no such event (any more)."""
+        event = self._environment.queue.find(event_id)
+        if event is None:
+            letters = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
+            event = next((found for found in letters if found.id == event_id), None)
+        if event is None:
+            raise UsageError(f"there is no event {event_id!r} in the queue (any more); `ark log` shows what there was")
+        deliveries = list(self._delivered(event))
+        return Story(event, deliveries, self.broken)
+
+    def _delivered(self, event: Event) -> Iterator[Delivered]:
+        for destination in self.destinations:
+            both = self._read(destination, lambda view: [(view.history(event.id), view.is_waiting(event))])
+            for (state, attempts), is_waiting in both:
+                # A damaged line of the journal may tell of attempts that count as never made.
+                now = State.WAITING if is_waiting else state
+                if now is not None:
+                    yield Delivered(destination, now, attempts)
+
+    @property
+    def totals(self) -> Totals:
+        """How much is in the log, for whomever."""
+        return self._environment.queue.totals
+
+    def recent(self, destination: Destination, size: int) -> tuple[Sequence[Attempt], bool] | None:
+        """A destination's newest attempts, about `size` bytes of them, oldest first, and whether these are all.
+
+        None where they cannot be read.
+        """
+        return next(self._read(destination, lambda view: [view.recent(size)]), None)
+
+    def _read(self, destination: Destination, ask: Callable[[View], Iterable[Item]]) -> Iterator[Item]:
+        """What is found in its deliveries, as far as they can be read."""
+        try:
+            with closing(self._environment.queue.view(destination.id)) as view:
+                yield from ask(view)
+        except Gone:
+            pass
+        except Broken as error:
+            self._reasons[destination.id] = str(error)
