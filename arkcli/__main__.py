@@ -6,9 +6,9 @@ import sys
 
 def main() -> None:
     """Runs the command line of this process, and exits with its status unless that is 0."""
-    environments: list[object] = [None]
+    processes: list[object] = [None]
     try:
-        status = _run(sys.argv[1:], environments)
+        status = _run(sys.argv[1:], processes)
     except KeyboardInterrupt:
         # Ctrl-C while modules were still being imported: nothing has been done yet. 130 is ExitCode.INTERRUPTED.
         status = 130
@@ -16,7 +16,7 @@ def main() -> None:
         if not isinstance(error, RecursionError | MemoryError) and _has_room():
             raise
         why = "something is nested too deep" if isinstance(error, RecursionError) else "not enough memory"
-        accepted = getattr(environments[-1], "accepted", None)
+        accepted = getattr(processes[-1], "accepted", None)
         # Importing takes memory, too. 75 is ExitCode.RETRYING, 1 ExitCode.FAILED.
         os.write(2, f"error: {why}{f'; {accepted}' if accepted else ''}\n".encode())
         status = 75 if accepted else 1
@@ -32,7 +32,7 @@ def _has_room() -> bool:
         return False
 
 
-def _run(args: list[str], environments: list[object]) -> int:
+def _run(args: list[str], processes: list[object]) -> int:
     if args == ["--version"] and "_ARK_COMPLETE" not in os.environ:
         # Nothing needs to be parsed for this, so nothing is imported either.
         from arkcli import __version__
@@ -45,15 +45,15 @@ def _run(args: list[str], environments: list[object]) -> int:
         else:
             return 0
     from arkcli.cli import quick
-    from arkcli.environment import Environment
+    from arkcli.cli.session import Session
 
-    environment = Environment.of_this_process()
-    environments.append(environment)
-    if quick.run(args, environment):
+    session = Session.of_this_process()
+    processes.append(session.process)
+    if quick.run(args, session):
         return 0
     from arkcli.cli.app import run
 
-    return run(args, environment)
+    return run(args, session)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,11 @@
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST: Final = 1000 * 366 * 86400.0
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-class Clock(Protocol):
-    """What time it is. `environment` has the real one; tests have their own."""
-
-    def now(self) -> int:
-        """Milliseconds since 1970, UTC, by the wall clock."""
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
-
-    def sleep(self, seconds: float) -> None:
-        """Waits so many seconds."""
 
 
 @lru_cache(maxsize=64)

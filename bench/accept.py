@@ -49,8 +49,8 @@ def results(options: Options) -> list[Result]:
 
 def _stream(path: Path, count: int) -> Path:
     """So many payloads, one a line."""
-    with workplace() as directory, Home(directory).environment() as environment, path.open("wb") as file:
-        lines = b"".join(payload(environment, number) + b"\n" for number in range(BATCH))
+    with workplace() as directory, Home(directory).session() as session, path.open("wb") as file:
+        lines = b"".join(payload(session, number) + b"\n" for number in range(BATCH))
         for _ in range(count // BATCH):
             file.write(lines)
     return path
@@ -71,11 +71,11 @@ def _send(count: int, stream: Path) -> Contestant:
 
 
 def _accept() -> dict[str, float]:
-    with workplace() as directory, Home(directory).environment() as environment:
-        payloads = [payload(environment, number) for number in range(BATCH)]
+    with workplace() as directory, Home(directory).session() as session:
+        payloads = [payload(session, number) for number in range(BATCH)]
         started = time.perf_counter()
         for _ in range(COUNT // BATCH):
-            environment.queue.accept([draft(environment, found) for found in payloads])
+            session.home.queue.accept([draft(session, found) for found in payloads])
         return {"accept": COUNT / (time.perf_counter() - started)}
 
 

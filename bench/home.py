@@ -16,8 +16,8 @@ from msgspec import structs
 from arkcli.actions import destinations, send
 from arkcli.actions.destinations import Wanted
 from arkcli.actions.send import Order
+from arkcli.cli.session import Session
 from arkcli.contract import samples
-from arkcli.environment import Environment
 from arkcli.model import Answer, Draft
 from arkcli.queue.engine import Selection
 from bench import measure
@@ -51,34 +51,36 @@ class Home:
         return sorted((self.directory / "state" / "queue" / "events").glob("*.jsonl"))
 
     @contextlib.contextmanager
-    def environment(self) -> Iterator[Environment]:
+    def session(self) -> Iterator[Session]:
         """`ark`'s own functions over this home, for the length of a block."""
-        made = Environment(self.variables, io.BytesIO(), io.StringIO(), io.StringIO())
+        made = Session(self.variables, io.BytesIO(), io.StringIO(), io.StringIO())
         try:
             yield made
         finally:
-            made.queue.close()
+            made.home.queue.close()
 
     def add(self, name: str, url: str, ca_file: Path | None = None) -> str:
         """Adds a destination without a ping, and returns its id."""
-        with self.environment() as environment:
+        with self.session() as session:
             wanted = Wanted(name=name, url=url, allow_local=True, ca_file=ca_file)
-            added, _, _ = destinations.add(environment, wanted, ping=False)
+            added, _, _ = destinations.add(session.home, wanted, ping=False)
             return added.id
 
     def pause(self, ids: Sequence[str], *, paused: bool = True) -> None:
         """Pauses or resumes destinations."""
-        with self.environment() as environment:
+        with self.session() as session:
             for found in ids:
-                destinations.set_paused(environment, found, paused=paused)
+                destinations.set_paused(session.home, found, paused=paused)
 
     def accept(self, count: int, to: str | None = None) -> None:
         """Accepts so many events of 2 KB for every destination, or for the one with an id."""
         numbers = iter(range(count))
-        with self.environment() as environment:
-            payloads = (payload(environment, number) for number in numbers)
-            while batch := [draft(environment, found) for found in itertools.islice(payloads, BATCH)]:
-                environment.queue.accept([found if to is None else structs.replace(found, to=(to,)) for found in batch])
+        with self.session() as session:
+            payloads = (payload(session, number) for number in numbers)
+            while batch := [draft(session, found) for found in itertools.islice(payloads, BATCH)]:
+                session.home.queue.accept(
+                    [found if to is None else structs.replace(found, to=(to,)) for found in batch]
+                )
 
     def fail(self, destination_id: str, attempts: int = 3) -> None:
         """Lets so many attempts of every waiting delivery have failed, the last just now, each at its time.
@@ -86,24 +88,24 @@ class Home:
         After three it is half an hour to the next; after five they are dead.
         """
         failed = Answer(503, "answered 503, not a 2xx", 12)
-        with self.environment() as environment:
-            (claim,) = environment.queue.claim_due([destination_id], 1, "bench", environment.clock.now())
-            now = environment.clock.now() - sum(environment.schedule.delays[: attempts - 1])
-            for delay in (*environment.schedule.delays[: attempts - 1], 0):
+        with self.session() as session:
+            (claim,) = session.home.queue.claim_due([destination_id], 1, "bench", session.home.clock.now())
+            now = session.home.clock.now() - sum(session.home.schedule.delays[: attempts - 1])
+            for delay in (*session.home.schedule.delays[: attempts - 1], 0):
                 while batch := claim.take(now, BATCH):
-                    environment.queue.record([(claim, [(delivery, failed) for delivery in batch])], now)
+                    session.home.queue.record([(claim, [(delivery, failed) for delivery in batch])], now)
                 now += delay
             claim.release()
 
     def retry(self, destination_id: str, ids: frozenset[str] = frozenset()) -> None:
         """Lets deliveries be sent again that are dead, or are those of certain events."""
-        with self.environment() as environment:
+        with self.session() as session:
             selection = Selection(destination_ids=(destination_id,), event_ids=ids, dead=not ids)
-            environment.queue.retry(selection, environment.clock.now())
+            session.home.queue.retry(selection, session.home.clock.now())
 
     def undone(self, destination_id: str, most: int) -> list[str]:
         """The ids of some events whose deliveries are not done."""
-        with self.environment() as environment, contextlib.closing(environment.queue.view(destination_id)) as view:
+        with self.session() as session, contextlib.closing(session.home.queue.view(destination_id)) as view:
             return [found.event.id for found in itertools.islice(view.deliveries(), most)]
 
     def save(self) -> None:
@@ -128,34 +130,34 @@ class Home:
         return finished, report["duration_s"]
 
 
-def payload(environment: Environment, number: int) -> bytes:
+def payload(session: Session, number: int) -> bytes:
     """A realistic payload whose body will have 2 KB; no two are the same."""
-    return _payload(environment, number, _missing())
+    return _payload(session, number, _missing())
 
 
-def draft(environment: Environment, found: bytes) -> Draft:
+def draft(session: Session, found: bytes) -> Draft:
     """The event that a payload makes, validated."""
-    return send.draft(environment, Order(event=EVENT, payload=found))
+    return send.draft(session.home, Order(event=EVENT, payload=found))
 
 
 def bodies(count: int) -> list[bytes]:
     """The bodies of so many such events, as they are sent."""
-    environment = _nowhere()
-    return [draft(environment, payload(environment, number)).body for number in range(count)]
+    session = _nowhere()
+    return [draft(session, payload(session, number)).body for number in range(count)]
 
 
 @functools.cache
 def _missing() -> int:
-    environment = _nowhere()
-    return BODY_SIZE - len(draft(environment, _payload(environment, 0, 0)).body)
+    session = _nowhere()
+    return BODY_SIZE - len(draft(session, _payload(session, 0, 0)).body)
 
 
-def _payload(environment: Environment, number: int, padding: int) -> bytes:
-    found = json.loads(samples.sample(EVENT, environment.clock.now()))
+def _payload(session: Session, number: int, padding: int) -> bytes:
+    found = json.loads(samples.sample(EVENT, session.home.clock.now()))
     found["signal"]["id"] = f"sig_{number:08d}"
     found["signal"]["description"] += (_SENTENCE * (padding // len(_SENTENCE) + 1))[:padding]
     return json.dumps(found).encode()
 
 
-def _nowhere() -> Environment:
-    return Environment({}, io.BytesIO(), io.StringIO(), io.StringIO())
+def _nowhere() -> Session:
+    return Session({}, io.BytesIO(), io.StringIO(), io.StringIO())

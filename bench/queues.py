@@ -66,11 +66,11 @@ def results(options: Options) -> list[Result]:
 
 
 def _accept() -> dict[str, float]:
-    with workplace() as directory, Home(directory).environment() as environment:
-        payloads = [payload(environment, number) for number in range(COUNT)]
+    with workplace() as directory, Home(directory).session() as session:
+        payloads = [payload(session, number) for number in range(COUNT)]
         started = time.perf_counter()
         for found in payloads:
-            environment.queue.accept([draft(environment, found)])
+            session.home.queue.accept([draft(session, found)])
         return {"accept": COUNT / (time.perf_counter() - started)}
 
 

@@ -3,7 +3,8 @@
 import sys
 
 from arkcli.cli.app import run
-from arkcli.environment import Environment, SystemClock
+from arkcli.cli.session import Session
+from arkcli.system.clock import SystemClock
 
 
 class MovedClock(SystemClock):
@@ -17,6 +18,6 @@ class MovedClock(SystemClock):
 
 
 if __name__ == "__main__":
-    environment = Environment.of_this_process()
-    environment.clock = MovedClock(float(sys.argv[1]))
-    sys.exit(run(sys.argv[2:], environment))
+    session = Session.of_this_process()
+    session.home.clock = MovedClock(float(sys.argv[1]))
+    sys.exit(run(sys.argv[2:], session))

@@ -192,7 +192,7 @@ def test_no_secret_is_in_any_file_but_its_own(
 
 
 def test_a_process_that_crashes_leaves_no_core_with_secrets_in_it() -> None:
-    asked = "import resource, arkcli.environment as e; e.Environment.of_this_process(); "
+    asked = "import resource, arkcli.cli.session as e; e.Session.of_this_process(); "
     shown = "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
     done = subprocess.run([sys.executable, "-c", asked + shown], capture_output=True, text=True, check=True)
     assert int(done.stdout) in (0, 1)

@@ -8,7 +8,6 @@ import errno
 import shutil
 import tempfile
 from collections import Counter
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arkcli import times
-from arkcli.environment import Environment
+from arkcli.actions import home
+from arkcli.cli.session import Session
 from arkcli.queue.engine import Queue
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import DOCUMENTED
@@ -67,11 +67,10 @@ class Pending:
         return None if status == 200 else Pending(self.attempts + 1, now)
 
 
-class SmallSegments(Environment):
-    """An environment whose queue begins a new segment every few lines."""
+class SmallSegments(home.Home):
+    """A home whose queue begins a new segment every few lines."""
 
-    @cached_property
-    def queue(self) -> Queue:
+    def open_queue(self) -> Queue:
         directory = Path(self.variables["ARK_STATE_DIR"])
         return LocalQueue(directory / "queue", self.schedule, segment_size=1_500)
 
@@ -79,9 +78,9 @@ class SmallSegments(Environment):
 class Home(World):
     """A home with such a queue."""
 
-    def environment(self, stdin: bytes = b"") -> Environment:
-        made = super().environment(stdin)
-        made.__class__ = SmallSegments
+    def session(self, stdin: bytes = b"") -> Session:
+        made = super().session(stdin)
+        made.home.__class__ = SmallSegments
         return made
 
 

@@ -213,7 +213,7 @@ def test_the_others_are_served_and_the_broken_one_is_named(
     world.ark("send", "signal.promoted", stdin=PAYLOAD)
     if command == "drain":
         accept(world, 3)
-    broken = world.environment().store.read().find("b")
+    broken = world.session().home.store.read().find("b")
     assert broken is not None
     break_(world.queue_directory / "destinations" / broken.id)
     before = {name: len(server.requests) for name, server in servers.items()}
@@ -307,7 +307,7 @@ CROWDED = """
 import os, resource, sys
 from arkcli.actions import drain as draining
 from arkcli.delivery.drain import Plan
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
 opened = []
@@ -317,7 +317,8 @@ def choose(contents):
         opened.append(0)
     return contents.destinations
 
-drained = draining.drain(Environment.of_this_process(), draining.Job(choose, Plan()), print)
+session = Session.of_this_process()
+drained = draining.drain(session.home, draining.Job(choose, Plan()), print, session.process.stopping)
 print({what: drained.total(what) for what in ("attempted", "delivered", "retrying")})
 """
 

@@ -50,11 +50,11 @@ def ark(world: World, *args: str, at: float = 0.0) -> Any:
 
 def accept(world: World, count: int) -> list[str]:
     """Accepts so many events, as `ark send --queue` would; returns their ids."""
-    environment = world.environment()
-    environment.queue.join(found.id for found in environment.store.read().destinations)
-    drafts = [send.draft(environment, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
-    environment.queue.accept(drafts)
-    environment.queue.close()
+    session = world.session()
+    session.home.queue.join(found.id for found in session.home.store.read().destinations)
+    drafts = [send.draft(session.home, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
+    session.home.queue.accept(drafts)
+    session.home.queue.close()
     return [draft.id for draft in drafts]
 
 
@@ -546,9 +546,9 @@ def test_no_more_attempts_are_in_flight_than_allowed(world: World, receive: Rece
 
 def test_a_thousand_destinations_cost_one_event_line(world: World, receive: Receive) -> None:
     server = receive(200)
-    environment = world.environment()
+    session = world.session()
     world.add(server, "d0")
-    with environment.store.change() as contents:
+    with session.home.store.change() as contents:
         first = contents.destinations[0]
         contents.destinations += [
             type(first)(

@@ -17,8 +17,8 @@ import pytest
 
 from arkcli.contract import samples
 from arkcli.contract.events import MAX_BODY
-from arkcli.environment import SystemClock
 from arkcli.signing import sign
+from arkcli.system.clock import SystemClock
 from tests.world import START, World
 
 PAGE = Path(__file__).parent.parent / "docs" / "receivers.md"

@@ -21,8 +21,8 @@ HEAVY = {
 RUN = """
 import sys
 from arkcli.cli.app import run
-from arkcli.environment import Environment
-status = run(sys.argv[1:], Environment.of_this_process())
+from arkcli.cli.session import Session
+status = run(sys.argv[1:], Session.of_this_process())
 print("status", status, *sys.modules, file=sys.stderr)
 """
 MAIN = """

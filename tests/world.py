@@ -18,7 +18,7 @@ import trustme
 
 from arkcli import schedule
 from arkcli.cli.app import run
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.schedule import RetrySchedule
@@ -77,29 +77,29 @@ class World:
         words = (next(self._random).to_bytes(8, "big") for _ in range(0, size, 8))
         return b"".join(words)[-size:]
 
-    def environment(self, stdin: bytes = b"") -> Environment:
+    def session(self, stdin: bytes = b"") -> Session:
         out, err = io.StringIO(), io.StringIO()
         binary = io.BytesIO(stdin)
-        return Environment(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
+        return Session(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
 
     def ark(self, *args: str, stdin: bytes = b"") -> Result:
-        environment = self.environment(stdin)
-        status = run(args, environment)
-        if "queue" in vars(environment):
-            environment.queue.close()
-        assert isinstance(environment.stdout, io.StringIO)
-        assert isinstance(environment.stderr, io.StringIO)
-        return Result(status, environment.stdout.getvalue(), environment.stderr.getvalue())
+        session = self.session(stdin)
+        status = run(args, session)
+        if "queue" in vars(session.home):
+            session.home.queue.close()
+        assert isinstance(session.stdout, io.StringIO)
+        assert isinstance(session.stderr, io.StringIO)
+        return Result(status, session.stdout.getvalue(), session.stderr.getvalue())
 
     def on_a_terminal(self, *args: str, columns: int, **variables: str) -> str:
         """What one run of `ark` shows on a terminal, of both streams."""
         ours, theirs = pty.openpty()
         try:
             with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
-                environment = self.environment()
-                environment.variables = {**self.variables, "COLUMNS": str(columns), **variables}
-                environment.stdout = environment.stderr = terminal
-                run(args, environment)
+                session = self.session()
+                session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
+                session.stdout = session.stderr = terminal
+                run(args, session)
                 # Reading from a terminal waits for something to read: there is always this.
                 terminal.write("\x04")
                 terminal.flush()
@@ -118,7 +118,7 @@ class World:
     @contextmanager
     def held(self, name: str, purpose: str = "drain") -> Iterator[Claim]:
         """Holds a destination as another process would."""
-        destination = self.environment().store.read().find(name)
+        destination = self.session().home.store.read().find(name)
         assert destination is not None
         other = LocalQueue(self.queue_directory, self.retries)
         claim = other.claim(destination.id, purpose)

@@ -10,9 +10,10 @@ from arkcli import signing
 from arkcli.actions import destinations, send
 from arkcli.actions.destinations import Wanted
 from arkcli.actions.drain import Job, drain
+from arkcli.actions.home import Home
 from arkcli.delivery.drain import Plan
-from arkcli.environment import Environment
 from arkcli.schedule import RetrySchedule
+from arkcli.system.process import Process
 
 if TYPE_CHECKING:
     from arkcli.receiver.record import Received
@@ -33,47 +34,45 @@ class Story(msgspec.Struct):
     signature: str
 
 
-def tell(outer: Environment, say: Callable[[str], None]) -> Story:
+def tell(outer: Home, say: Callable[[str], None]) -> Story:
     """Plays the story and says each step as it happens."""
     from arkcli.httpd.server import listen_on, url_of
     from arkcli.receiver import plan
     from arkcli.receiver.receiver import Orders, Receiver
 
-    with tempfile.TemporaryDirectory(prefix="ark-demo-") as home:
-        variables = {**outer.variables, "ARK_CONFIG_DIR": f"{home}/config", "ARK_STATE_DIR": f"{home}/state"}
-        environment = Environment(
-            variables, outer.stdin, outer.stdout, outer.stderr, outer.clock, outer.randomness, SHORTENED
-        )
-        secret = destinations.new_secret(environment)
-        with environment.store.change() as contents:
+    with tempfile.TemporaryDirectory(prefix="ark-demo-") as place:
+        variables = {**outer.variables, "ARK_CONFIG_DIR": f"{place}/config", "ARK_STATE_DIR": f"{place}/state"}
+        home = Home(variables, outer.clock, outer.randomness, say, SHORTENED)
+        secret = destinations.new_secret(home)
+        with home.store.change() as contents:
             contents.workspace.secret = secret
-        workspace = environment.workspace_secret(environment.store.read())
+        workspace = home.workspace_secret(home.store.read())
         received: list[Received] = []
         orders = Orders(secrets=lambda: [workspace], plan=plan.parse("200,503,200"))
-        receiver = Receiver(orders, environment.clock, received.append)
+        receiver = Receiver(orders, home.clock, received.append)
         listeners = listen_on("127.0.0.1", 0)
         url = f"{url_of(listeners[0])}/webhook"
         with receiver.in_background(listeners):
-            return _play(environment, url, received, say)
+            return _play(home, url, received, say)
 
 
-def _play(environment: Environment, url: str, received: "list[Received]", say: Callable[[str], None]) -> Story:
+def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str], None]) -> Story:
     say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
     say(f"1. A receiver listens at {url}. It checks every signature, and will fail once.\n")
 
     say(f"2. ark dest add {url} --allow-local")
-    added, answer, _ = destinations.add(environment, Wanted(url=url, allow_local=True, name="demo"), ping=True)
+    added, answer, _ = destinations.add(home, Wanted(url=url, allow_local=True, name="demo"), ping=True)
     say(f"   The ping was answered {answer.status if answer else '-'}, so {added.name} is saved.\n")
 
     say(f"3. ark send {_EVENT} --sample")
     order = send.Order(event=_EVENT)
-    sending = send.send(environment, order, environment.store.read(), now=True)
+    sending = send.send(home, order, home.store.read(), Process(), now=True)
     say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
     for report in sending.reports:
         say(f"   {report.destination}: {report.outcome}, {report.error or report.status}\n")
 
     say("4. ark drain --for 8s")
-    delivered, attempts = _drain(environment, received)
+    delivered, attempts = _drain(home, received)
     said = "delivered" if delivered else "not delivered"
     say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
 
@@ -99,12 +98,12 @@ def _signature(received: "Received") -> str:
     return received.request.header(signing.SIGNATURE_HEADER) or ""
 
 
-def _drain(environment: Environment, received: "list[Received]") -> tuple[bool, int]:
+def _drain(home: Home, received: "list[Received]") -> tuple[bool, int]:
     """Drains until the event is delivered, or for 8 seconds."""
 
     def done() -> bool:
         return received[-1].event == _EVENT and received[-1].status == 200
 
     job = Job(lambda contents: contents.destinations, Plan(watch=True, seconds=8.0))
-    drained = drain(environment, job, lambda _: None, done)
+    drained = drain(home, job, lambda _: None, done)
     return drained.total("delivered") == 1, received[-1].attempt or 0

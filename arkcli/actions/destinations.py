@@ -4,7 +4,7 @@ A destination takes its place in the queue before it enters the store, and leave
 a crash in between leaves a place that nobody looks at, never a destination that misses events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ import msgspec
 
 from arkcli import times
 from arkcli.actions import advice
+from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sender
-from arkcli.environment import Environment
 from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
@@ -42,50 +42,50 @@ class Wanted(msgspec.Struct, kw_only=True):
     workspace_secret: bool = False
 
 
-def add(environment: Environment, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
+def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
     """Adds a destination once it has answered a ping with a 2xx.
 
     Returns it, the ping's answer, and whether the workspace's signing secret was made for it. Raises UsageError, and
     DeliveryFailed when the ping failed: then nothing is saved.
     """
-    contents = environment.store.read()
+    contents = home.store.read()
     fresh = contents.workspace.secret is None and wanted.secret is None
     if fresh:
-        contents.workspace.secret = new_secret(environment)
-    destination = unsaved(environment, wanted)
+        contents.workspace.secret = new_secret(home)
+    destination = unsaved(home, wanted)
     if wanted.name is None:
         destination = msgspec.structs.replace(destination, name=_free_name(contents, destination.name))
     _check_free(contents, destination)
-    answer = _ping(environment, destination, contents, "nothing was saved", fresh=fresh) if ping else None
-    with environment.store.change() as current:
+    answer = _ping(home, destination, contents, "nothing was saved", fresh=fresh) if ping else None
+    with home.store.change() as current:
         _check_free(current, destination)
         if current.workspace.secret is None:
             current.workspace.secret = contents.workspace.secret
         else:
             fresh = False
-        environment.joined([destination])
+        home.joined([destination])
         current.destinations.append(destination)
     return destination, answer, fresh
 
 
-def unsaved(environment: Environment, wanted: Wanted) -> Destination:
+def unsaved(home: Home, wanted: Wanted) -> Destination:
     """A fresh destination as it is wanted, which stands nowhere yet. Raises UsageError."""
     url, _ = split_userinfo(wanted.url or "")
     parsed = parse_url(url, allow_local=bool(wanted.allow_local))
-    now = times.to_text(environment.clock.now())
-    return _with(Destination(id=environment.new_id("dst"), name=parsed.default_name, url=url, added_at=now), wanted)
+    now = times.to_text(home.clock.now())
+    return _with(Destination(id=home.new_id("dst"), name=parsed.default_name, url=url, added_at=now), wanted)
 
 
-def change(environment: Environment, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:
+def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) -> Destination:
     """Changes a destination; a new URL must answer a ping first. Raises UsageError and DeliveryFailed."""
-    contents = environment.store.read()
+    contents = home.store.read()
     changed = _with(destination, wanted)
     _check_free(contents, changed)
     if _address(changed) != _address(destination):
         parse_url(changed.url, allow_local=changed.allow_local)
         if ping:
-            _ping(environment, changed, contents, "nothing was changed")
-    with environment.store.change() as current:
+            _ping(home, changed, contents, "nothing was changed")
+    with home.store.change() as current:
         known = current.find(destination.id)
         if known is None:
             raise UsageError(f"{destination.name} was removed meanwhile")
@@ -96,29 +96,29 @@ def change(environment: Environment, destination: Destination, wanted: Wanted, *
     return changed
 
 
-def set_paused(environment: Environment, name: str, *, paused: bool) -> None:
+def set_paused(home: Home, name: str, *, paused: bool) -> None:
     """Pauses or resumes the destination with an id."""
-    with environment.store.change() as contents:
+    with home.store.change() as contents:
         destination = contents.find(name)
         if destination is None:
             raise UsageError(f"{name} was removed meanwhile")
         contents.replace(msgspec.structs.replace(destination, paused=paused))
 
 
-def remove(environment: Environment, destination: Destination) -> int:
+def remove(home: Home, destination: Destination) -> int:
     """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy.
 
     Raises Broken where what waits cannot be discarded; the destination is removed all the same.
     """
-    environment.joined([destination])
-    with environment.store.change() as contents:
+    home.joined([destination])
+    with home.store.change() as contents:
         contents.destinations = [known for known in contents.destinations if known.id != destination.id]
 
     def busy(held: Held) -> str:
         return f"{destination.name} is removed, but {held.holder} still delivers to it; what waits for it stays on disk"
 
     try:
-        return patiently(environment.clock, lambda: environment.queue.leave(destination.id), busy)
+        return patiently(home.clock, lambda: home.queue.leave(destination.id), busy)
     except Gone:
         return 0
     except Broken as error:
@@ -126,35 +126,35 @@ def remove(environment: Environment, destination: Destination) -> int:
         raise Broken(destination.id, said) from error
 
 
-def new_secret(environment: Environment) -> Secret:
+def new_secret(home: Home) -> Secret:
     """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
-    return Secret(f"arksec_{environment.randomness(32).hex()}")
+    return Secret(f"arksec_{home.randomness(32).hex()}")
 
 
-def ping_event(environment: Environment) -> Event:
+def ping_event(home: Home) -> Event:
     """A fresh `ping`, which is never in the queue."""
-    now = times.to_text(environment.clock.now())
+    now = times.to_text(home.clock.now())
     body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
-    return Event(environment.new_id("evt"), PING, now, body)
+    return Event(home.new_id("evt"), PING, now, body)
 
 
-def ping_all(environment: Environment, endpoints: "Sequence[Endpoint]") -> list[tuple[Destination, Answer]]:
-    """One ping to each endpoint, and what they answered."""
-    wire = environment.wire()
+def ping_all(
+    home: Home, endpoints: "Sequence[Endpoint]", stopping: Callable[[], bool] = lambda: False
+) -> list[tuple[Destination, Answer]]:
+    """One ping to each endpoint until told to stop, and what they answered."""
+    wire = home.wire()
     try:
-        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
-        return sender.ping(endpoints, ping_event(environment))
+        sender = Sender(wire, home.clock, Limits(), home.schedule, stopping)
+        return sender.ping(endpoints, ping_event(home))
     finally:
         wire.close()
 
 
-def _ping(
-    environment: Environment, destination: Destination, contents: Contents, what: str, *, fresh: bool = False
-) -> Answer:
-    (_, answer), *_ = ping_all(environment, environment.endpoints([destination], contents))
+def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
+    (_, answer), *_ = ping_all(home, home.endpoints([destination], contents))
     if answer.outcome is not Outcome.DELIVERED:
         why = answer.error or ""
-        helps = advice.hint(environment.variables, destination.url, why)
+        helps = advice.hint(home.variables, destination.url, why)
         if answer.status in (401, 403):
             made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
             needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli import times
 from arkcli.actions import advice
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
@@ -74,43 +74,43 @@ class Space(NamedTuple):
     inodes: int | None
 
 
-def examine(environment: Environment) -> list[Check]:
+def examine(home: Home) -> list[Check]:
     """Every check, in the order in which to mend what they find."""
     from arkcli.wire.probe import reach
     from arkcli.wire.transfer import ca_bundle
 
-    store, contents = check_store(environment)
+    store, contents = check_store(home)
     checks = [
         store,
-        *check_permissions(environment.store.path.parent, environment.queue_directory),
-        check_space(environment.queue_directory, _space_at(environment.queue_directory)),
+        *check_permissions(home.store.path.parent, home.queue_directory),
+        check_space(home.queue_directory, _space_at(home.queue_directory)),
     ]
-    now = environment.clock.now()
+    now = home.clock.now()
     destinations = contents.destinations if contents else []
     newest: list[int] = []
-    if os.path.isdir(environment.queue_directory):  # noqa: PTH112 - it raises nothing where nobody may look
+    if os.path.isdir(home.queue_directory):  # noqa: PTH112 - it raises nothing where nobody may look
         try:
-            checks += _queue_checks(environment, destinations, newest)
+            checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
             hint = "the queue is untouched; `ark queue check` may tell more"
             checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
     else:
-        checks.append(check_place(environment.queue_directory))
+        checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
-        checks += check_secrets(environment, contents)
-        found = reach(destinations, ca_bundle(environment.variables), environment.clock.sleep)
-        checks += [check_connection(reached, now, environment.variables) for reached in found]
+        checks += check_secrets(home, contents)
+        found = reach(destinations, ca_bundle(home.variables), home.clock.sleep)
+        checks += [check_connection(reached, now, home.variables) for reached in found]
     return checks
 
 
-def _queue_checks(environment: Environment, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
+def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
     """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
-    queue = environment.queue
+    queue = home.queue
     events, size = queue.totals
-    said = f"{counted(events, 'event')}, {_size(size)}, in {environment.queue_directory}"
+    said = f"{counted(events, 'event')}, {_size(size)}, in {home.queue_directory}"
     hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
-    known = queue.standings((found.id for found in destinations), environment.clock.now())
+    known = queue.standings((found.id for found in destinations), home.clock.now())
     standings = [(found, known[found.id]) for found in destinations if found.id in known]
     newest += [standing.last.at for _, standing in standings if standing.last]
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
@@ -121,15 +121,15 @@ def _queue_checks(environment: Environment, destinations: Sequence[Destination],
         check_damage(queue),
         check_places({found.name: queue.broken[found.id] for found in destinations if found.id in queue.broken}),
         check_locks(holders, _is_stopped),
-        check_drain(environment.clock.now(), standings, drained, queue.find),
+        check_drain(home.clock.now(), standings, drained, queue.find),
     ]
 
 
-def check_store(environment: Environment) -> tuple[Check, Contents | None]:
+def check_store(home: Home) -> tuple[Check, Contents | None]:
     """Whether destinations.toml can be read and is valid; and what it says."""
-    path = environment.store.path
+    path = home.store.path
     try:
-        contents = environment.store.read()
+        contents = home.store.read()
     except Unreadable as error:
         return Check("store", Status.FAIL, str(error), f"mend or restore {path}; nothing can be sent without it"), None
     if not contents.destinations:
@@ -288,12 +288,12 @@ def check_clock(now: int, newest: int | None) -> Check:
     return _passed("clock", said)
 
 
-def check_secrets(environment: Environment, contents: Contents) -> list[Check]:
+def check_secrets(home: Home, contents: Contents) -> list[Check]:
     """Whether each destination's signing secret can be had."""
     checks = []
     for found in contents.destinations:
         try:
-            environment.secret_of(found, contents)
+            home.secret_of(found, contents)
         except UsageError as error:
             hint = "nothing is delivered to it without one; see `ark secret --help`"
             checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))

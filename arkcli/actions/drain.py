@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from arkcli.actions.home import Home
+from arkcli.actions.roster import Roster
 from arkcli.delivery.drain import Drain, Drained, Plan
 from arkcli.delivery.places import Limits
-from arkcli.delivery.roster import Roster
-from arkcli.environment import Environment
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing
 from arkcli.store.store import Contents
@@ -21,24 +21,19 @@ class Job(NamedTuple):
     limits: Limits = Limits()
 
 
-def drain(
-    environment: Environment, job: Job, warn: Callable[[str], None], stopping: Callable[[], bool] | None = None
-) -> Drained:
+def drain(home: Home, job: Job, warn: Callable[[str], None], stopping: Callable[[], bool]) -> Drained:
     """Attempts what is due, until told to stop. `warn` is told of destinations that cannot be delivered to.
 
     Raises UsageError, Unreadable and NotRecorded.
     """
-    if stopping is None:
-        environment.stop_on_signals()
-        stopping = environment.stopping
-    roster = Roster(environment, job.choose, warn)
-    queue = environment.queue
+    roster = Roster(home, job.choose, warn)
+    queue = home.queue
     descriptors = files.free_descriptors()
     limits = job.limits.within(descriptors)
-    wire = environment.wire(limits.connections(descriptors))
+    wire = home.wire(limits.connections(descriptors))
     try:
         capacity = limits.claims(descriptors)
-        drain = Drain(queue, wire, environment.clock, limits, capacity, roster.read, stopping, roster.tidy, warn)
+        drain = Drain(queue, wire, home.clock, limits, capacity, roster.read, stopping, roster.tidy, warn)
         drained = drain.run(job.plan)
     finally:
         wire.close()
@@ -58,12 +53,12 @@ def only(destinations: Iterable[Destination]) -> Callable[[Contents], list[Desti
     return lambda contents: [found for found in contents.destinations if found.id in chosen]
 
 
-def is_anything_left(environment: Environment, drained: Drained) -> bool:
+def is_anything_left(home: Home, drained: Drained) -> bool:
     """Whether something waits, due or not, for a destination of a run."""
-    return any(standing.waiting or any(standing.retrying) for standing in what_waits(environment, drained))
+    return any(standing.waiting or any(standing.retrying) for standing in what_waits(home, drained))
 
 
-def what_waits(environment: Environment, drained: Drained) -> list[Standing]:
+def what_waits(home: Home, drained: Drained) -> list[Standing]:
     """What waits for each destination of a run."""
     ids = [found.id for found in drained.chosen]
-    return list(environment.queue.standings(ids, environment.clock.now()).values())
+    return list(home.queue.standings(ids, home.clock.now()).values())

@@ -5,7 +5,7 @@ from heapq import merge
 
 import msgspec
 
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 from arkcli.errors import Broken, Gone, Unreadable
 from arkcli.model import Attempt, Destination
 from arkcli.queue.engine import View
@@ -27,7 +27,7 @@ class Following:
 
     def __init__(
         self,
-        environment: Environment,
+        home: Home,
         contents: Contents,
         choose: Callable[[Contents], Iterable[Destination]],
         left_out: Callable[[str, str], None],
@@ -38,14 +38,14 @@ class Following:
         `left_out` is told the name of a destination whose part of the queue cannot be read, and why; `warn`, that the
         store cannot be read.
         """
-        self._environment = environment
+        self._home = home
         self._choose = choose
         self._left_out = left_out
         self._warn = warn
         self._stamp: object = None
         self._is_readable = True
         self._present = self._seen = {found.id for found in contents.destinations}
-        chosen = environment.joined(choose(contents), to_read=True)
+        chosen = home.joined(choose(contents), to_read=True)
         self._followed = {found.id: _Followed(found, False) for found in chosen}
         self._broken: set[str] = set()
 
@@ -70,7 +70,7 @@ class Following:
     def _attempts(self, one: _Followed, *, past: bool) -> Iterator[Named]:
         found = one.destination.id
         try:
-            one.view = one.view or self._environment.queue.view(found)
+            one.view = one.view or self._home.queue.view(found)
             is_news = past or one.has_begun
             attempts = one.view.new_attempts() if one.has_begun else one.view.attempts()
             one.has_begun = True
@@ -92,11 +92,11 @@ class Following:
 
     def _look(self) -> None:
         """Takes in how the store is by now. While somebody edits it and it cannot be read, all stays as it was."""
-        stamp = self._environment.store.stamp()
+        stamp = self._home.store.stamp()
         if stamp is None or stamp == self._stamp:
             return
         try:
-            contents = self._environment.store.read()
+            contents = self._home.store.read()
         except Unreadable as error:
             if self._is_readable:
                 self._is_readable = False

@@ -2,34 +2,34 @@
 
 from collections.abc import Sequence
 
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 from arkcli.errors import Held
 from arkcli.model import Destination
 from arkcli.queue.engine import Replay, Selection
 from arkcli.queue.patience import patiently
 
 
-def retry(environment: Environment, selection: Selection, *, dry: bool) -> int:
+def retry(home: Home, selection: Selection, *, dry: bool) -> int:
     """Makes what is retrying due now, and revives what is dead; returns how many deliveries. Raises NotAccepted."""
-    return environment.queue.retry(selection, environment.clock.now(), dry=dry)
+    return home.queue.retry(selection, home.clock.now(), dry=dry)
 
 
-def drop(environment: Environment, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:
+def drop(home: Home, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:
     """Discards deliveries, waiting, retrying or dead; returns how many. Raises Busy while another process delivers."""
     dropped = 0
     for destination in destinations:
         part = Selection(destination_ids=(destination.id,), event_ids=selection.event_ids, dead=selection.dead)
 
         def of_one(part: Selection = part) -> int:
-            return environment.queue.drop(part, environment.clock.now(), dry=dry)
+            return home.queue.drop(part, home.clock.now(), dry=dry)
 
         def busy(held: Held, name: str = destination.name) -> str:
             return f"{held.holder} is delivering to {name}; pause it with `ark dest pause {name}`, drop, and resume it"
 
-        dropped += patiently(environment.clock, of_one, busy)
+        dropped += patiently(home.clock, of_one, busy)
     return dropped
 
 
-def replay(environment: Environment, chosen: Replay, *, dry: bool) -> int:
+def replay(home: Home, chosen: Replay, *, dry: bool) -> int:
     """Sends old events again, delivered or not; returns how many events. Raises UsageError and NotAccepted."""
-    return environment.queue.replay(chosen, environment.clock.now(), dry=dry)
+    return home.queue.replay(chosen, home.clock.now(), dry=dry)

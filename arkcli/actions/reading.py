@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 from arkcli.errors import Broken, Gone, UsageError
 from arkcli.model import Attempt, Destination, Event, State
 from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
@@ -59,22 +59,22 @@ class Reading:
     One that was removed a moment ago is passed over; one whose part cannot be read is left out, and is in `broken`.
     """
 
-    def __init__(self, environment: Environment, destinations: Iterable[Destination]) -> None:
+    def __init__(self, home: Home, destinations: Iterable[Destination]) -> None:
         """Gives each of them its place in the queue."""
-        self.destinations = environment.joined(destinations, to_read=True)
-        self._environment = environment
+        self.destinations = home.joined(destinations, to_read=True)
+        self._home = home
         self._reasons: dict[str, str] = {}
 
     @property
     def broken(self) -> dict[str, str]:
         """Those that could not be used so far, by name, and why, in words."""
-        reasons = {**self._environment.queue.broken, **self._reasons} if self.destinations else {}
+        reasons = {**self._home.queue.broken, **self._reasons} if self.destinations else {}
         return {known.name: reasons[known.id] for known in self.destinations if known.id in reasons}
 
     def overview(self) -> Overview:
         """What waits for each of them."""
         ids = [known.id for known in self.destinations]
-        found = self._environment.queue.standings(ids, self._environment.clock.now()) if ids else {}
+        found = self._home.queue.standings(ids, self._home.clock.now()) if ids else {}
         broken = self.broken
         # One that was removed a moment ago has no standing, and is not broken.
         present = (known for known in self.destinations if known.id in found or known.name in broken)
@@ -82,7 +82,7 @@ class Reading:
 
     def deliveries(self, chosen: Selection | None = None) -> Iterator[Named]:
         """Every delivery that is not done, or those chosen, destination by destination."""
-        now = self._environment.clock.now()
+        now = self._home.clock.now()
         for destination in self.destinations:
             for found in self._read(destination, lambda view: view.deliveries(chosen, now)):
                 yield destination, found
@@ -106,7 +106,7 @@ class Reading:
 
     def story(self, event_id: str) -> Story:
         """One event's story. Raises UsageError where there is no such event (any more)."""
-        event = self._environment.queue.find(event_id)
+        event = self._home.queue.find(event_id)
         if event is None:
             letters = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
             event = next((found for found in letters if found.id == event_id), None)
@@ -127,7 +127,7 @@ class Reading:
     @property
     def totals(self) -> Totals:
         """How much is in the log, for whomever."""
-        return self._environment.queue.totals
+        return self._home.queue.totals
 
     def recent(self, destination: Destination, size: int) -> tuple[Sequence[Attempt], bool] | None:
         """A destination's newest attempts, about `size` bytes of them, oldest first, and whether these are all.
@@ -139,7 +139,7 @@ class Reading:
     def _read(self, destination: Destination, ask: Callable[[View], Iterable[Item]]) -> Iterator[Item]:
         """What is found in its deliveries, as far as they can be read."""
         try:
-            with closing(self._environment.queue.view(destination.id)) as view:
+            with closing(self._home.queue.view(destination.id)) as view:
                 yield from ask(view)
         except Gone:
             pass

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arkcli import times
+from arkcli.actions.home import Home
 from arkcli.contract import assignments, samples
 from arkcli.contract.assignments import Setting
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Report, Sender, Sending
-from arkcli.environment import Environment
 from arkcli.errors import Interrupted, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
 from arkcli.system import files
+from arkcli.system.process import Process
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
@@ -47,10 +48,10 @@ class Repeated(Exception):
         self.event = event
 
 
-def draft(environment: Environment, order: Order) -> Draft:
+def draft(home: Home, order: Order) -> Draft:
     """The event as it will be accepted. Raises PayloadError."""
-    (digits,) = environment.new_digits(1)
-    now = environment.clock.now()
+    (digits,) = home.new_digits(1)
+    now = home.clock.now()
     return make_draft(order, _payload(order, now), times.to_text(now), digits)
 
 
@@ -81,48 +82,48 @@ def _payload(order: Order, at: int) -> bytes:
     return samples.sample(order.event, at) if order.payload is None else order.payload
 
 
-def send(environment: Environment, order: Order, contents: Contents, tell: Tell = repr, *, now: bool) -> Sending:
+def send(home: Home, order: Order, contents: Contents, process: Process, tell: Tell = repr, *, now: bool) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
     Tells of it between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
     """
-    drafted = draft(environment, order)
-    environment.joined(contents.destinations)
+    drafted = draft(home, order)
+    home.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
     active = [destination for destination in receivers if not destination.paused] if now else []
     # A secret that cannot be had is told before anything is accepted.
-    endpoints = environment.endpoints(active, contents) if active else []
-    environment.accepted = f"{drafted.id} may be accepted; `ark queue show {drafted.id}` tells"
+    endpoints = home.endpoints(active, contents) if active else []
+    process.accepted = f"{drafted.id} may be accepted; `ark queue show {drafted.id}` tells"
     try:
-        (event,) = environment.queue.accept([drafted], unique=order.event_id is not None)
+        (event,) = home.queue.accept([drafted], unique=order.event_id is not None)
     finally:
-        environment.accepted = None
+        process.accepted = None
     if event.body is not drafted.body:
         _check_same(event, order)
         raise Repeated(event)
-    environment.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` tells what came of it"
+    process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` tells what came of it"
     tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
     descriptors = files.free_descriptors()
     limits = Limits().within(descriptors)
-    wire = environment.wire(limits.connections(descriptors))
+    wire = home.wire(limits.connections(descriptors))
     try:
-        sender = Sender(wire, environment.clock, limits, environment.schedule, environment.stopping)
+        sender = Sender(wire, home.clock, limits, home.schedule, process.stopping)
         # More than can be under way before they have answered are left to others until then.
         capacity = min(limits.claims(descriptors), limits.silent)
-        sending = sender.send(environment.queue, endpoints, event, capacity)
+        sending = sender.send(home.queue, endpoints, event, capacity)
     finally:
         wire.close()
     return Sending(sending.event, _in_order(receivers, sending.reports), sending.trouble)
 
 
-def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> tuple[Event, Answer]:
+def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool]) -> tuple[Event, Answer]:
     """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
-    event = unsaved(environment, order)
-    wire = environment.wire()
+    event = unsaved(home, order)
+    wire = home.wire()
     try:
-        sender = Sender(wire, environment.clock, Limits(), environment.schedule, environment.stopping)
+        sender = Sender(wire, home.clock, Limits(), home.schedule, stopping)
         for _, answer in sender.ping([endpoint], event):
             return event, answer
     finally:
@@ -130,9 +131,9 @@ def send_once(environment: Environment, order: Order, endpoint: "Endpoint") -> t
     raise Interrupted("interrupted before the attempt was made: nothing was sent")
 
 
-def unsaved(environment: Environment, order: Order) -> Event:
+def unsaved(home: Home, order: Order) -> Event:
     """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
-    drafted = draft(environment, order)
+    drafted = draft(home, order)
     return Event(drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
 
 

@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from arkcli.actions.home import Home
 from arkcli.delivery.places import Limits
-from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
@@ -21,12 +21,12 @@ class Setting(NamedTuple):
     source: str
 
 
-def every(environment: Environment) -> list[Setting]:
-    """All of them; a secret is masked. Raises Unreadable."""
+def every(home: Home, color: str) -> list[Setting]:
+    """All of them; a secret is masked, and `color` is auto unless an option says when. Raises Unreadable."""
     from arkcli.wire.transfer import ca_bundle
 
-    contents, variables = environment.store.read(), environment.variables
-    file, limits, keep = str(environment.store.path), Limits(), contents.queue.keep
+    contents, variables = home.store.read(), home.variables
+    file, limits, keep = str(home.store.path), Limits(), contents.queue.keep
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
@@ -34,35 +34,35 @@ def every(environment: Environment) -> list[Setting]:
     return [
         Setting("config_dir", str(config_directory(variables)), from_environment("ARK_CONFIG_DIR")),
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
-        _secret(environment),
-        *_signing(environment),
+        _secret(home),
+        *_signing(home),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
         Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
         Setting("concurrency", limits.total, _DEFAULT),
         Setting("per_destination", limits.per_destination, _DEFAULT),
         Setting(
             "color",
-            environment.color,
-            from_environment("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE") if environment.color == "auto" else "--color",
+            color,
+            from_environment("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE") if color == "auto" else "--color",
         ),
     ]
 
 
-def _signing(environment: Environment) -> list[Setting]:
+def _signing(home: Home) -> list[Setting]:
     """What `ark sign` and `ark verify` use instead, where it is set."""
-    given = environment.variables.get("ARK_SECRET")
+    given = home.variables.get("ARK_SECRET")
     return [Setting("secret of sign and verify", str(Secret(given)), "environment ARK_SECRET")] if given else []
 
 
-def _secret(environment: Environment) -> Setting:
-    contents = environment.store.read()
+def _secret(home: Home) -> Setting:
+    contents = home.store.read()
     stored = contents.workspace.secret
     if stored is None:
         return Setting("secret", None, _DEFAULT)
-    file = str(environment.store.path)
+    file = str(home.store.path)
     kind, _, rest = (reference(stored) or "").partition(":")
     source = {"env": f"environment {rest}", "file": f"{rest}, named in {file}"}.get(kind, file)
     try:
-        return Setting("secret", str(environment.workspace_secret(contents)), source)
+        return Setting("secret", str(home.workspace_secret(contents)), source)
     except UsageError:
         return Setting("secret", None, f"{source}, which cannot be read")

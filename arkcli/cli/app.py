@@ -14,7 +14,7 @@ from typer._click.exceptions import (
 
 from arkcli import __version__
 from arkcli.cli.command import App, Group
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Unread
@@ -115,20 +115,20 @@ def _root(
     """
 
 
-def run(args: Sequence[str], environment: Environment) -> int:
+def run(args: Sequence[str], session: Session) -> int:
     """Runs one command line and returns the exit status."""
-    if (begun := environment.variables.get("_ARK_COMPLETE", "")).startswith("="):
-        return _complete(args, begun[1:], environment)
+    if (begun := session.variables.get("_ARK_COMPLETE", "")).startswith("="):
+        return _complete(args, begun[1:], session)
     options = args[: args.index("--")] if "--" in args else args
     try:
         try:
-            status = _status(args, environment)
+            status = _status(args, session)
         except Unread:
             status = ExitCode.DONE
         except OSError as error:
             raise of_system(error) from error
         except NoArgsIsHelpError as error:
-            environment.stdout.write(error.message)
+            session.stdout.write(error.message)
             status = ExitCode.DONE
         except ClickException as error:
             raise _usage(error) from error
@@ -136,44 +136,44 @@ def run(args: Sequence[str], environment: Environment) -> int:
             raise Interrupted("interrupted") from None
     except ArkError as error:
         # It may be of the command line itself.
-        environment.as_json, environment.quiet = "--json" in options, False
-        status = _tell(environment, error)
-    environment.stdout.flush()
-    return _unless_lost(environment, status)
+        session.as_json, session.quiet = "--json" in options, False
+        status = _tell(session, error)
+    session.stdout.flush()
+    return _unless_lost(session, status)
 
 
-def _status(args: Sequence[str], environment: Environment) -> ExitCode:
+def _status(args: Sequence[str], session: Session) -> ExitCode:
     if not args:
-        environment.stdout.write(FIRST_DAY)
+        session.stdout.write(FIRST_DAY)
         return ExitCode.DONE
     command = typer.main.get_command(app)
-    return ExitCode(command.main(list(args), prog_name="ark", standalone_mode=False, obj=environment) or ExitCode.DONE)
+    return ExitCode(command.main(list(args), prog_name="ark", standalone_mode=False, obj=session) or ExitCode.DONE)
 
 
-def _tell(environment: Environment, error: ArkError) -> ExitCode:
+def _tell(session: Session, error: ArkError) -> ExitCode:
     """Says what went wrong, as JSON if that is asked for and can be written, else in words; returns the exit status."""
-    if environment.accepted and not isinstance(error, NotAccepted | Interrupted):
-        error = Unfinished(f"{environment.accepted}, but {error}")
-    output = environment.output()
+    if session.process.accepted and not isinstance(error, NotAccepted | Interrupted):
+        error = Unfinished(f"{session.process.accepted}, but {error}")
+    output = session.output()
     if not error.told:
         output.error(error)
     if output.as_json and output.lost is not None:
-        environment.as_json = False
-        environment.output().error(error)
+        session.as_json = False
+        session.output().error(error)
     return error.exit_code
 
 
-def _unless_lost(environment: Environment, status: ExitCode) -> ExitCode:
+def _unless_lost(session: Session, status: ExitCode) -> ExitCode:
     """The exit status. Where standard output did not take everything, says so, and what is accepted nevertheless.
 
     A reader that has gone away has read what it wanted: then the status stays, and there is nothing else to say.
     """
-    environment.as_json = environment.quiet = False
-    output = environment.output()
+    session.as_json = session.quiet = False
+    output = session.output()
     has_gone = isinstance(output.lost, BrokenPipeError)
-    if output.lost is None or (has_gone and not environment.accepted):
+    if output.lost is None or (has_gone and not session.process.accepted):
         return status
-    accepted = f": {environment.accepted}" if environment.accepted else ""
+    accepted = f": {session.process.accepted}" if session.process.accepted else ""
     error = ArkError(f"standard output cannot be written ({output.lost.strerror}){accepted}")
     if has_gone:
         output.warn(str(error))
@@ -182,12 +182,12 @@ def _unless_lost(environment: Environment, status: ExitCode) -> ExitCode:
     return status or ExitCode.UNWRITTEN
 
 
-def _complete(before: Sequence[str], begun: str, environment: Environment) -> int:
+def _complete(before: Sequence[str], begun: str, session: Session) -> int:
     """Tells a shell how the word that has been begun may go on."""
     from arkcli.cli.completion import candidates
 
-    for value, purpose in candidates(typer.main.get_command(app), environment, before, begun):
-        environment.stdout.write(f"{value}\t{purpose}\n")
+    for value, purpose in candidates(typer.main.get_command(app), session, before, begun):
+        session.stdout.write(f"{value}\t{purpose}\n")
     return ExitCode.DONE
 
 

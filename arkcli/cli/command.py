@@ -18,7 +18,7 @@ _WITH_A_VALUE: Final = frozenset(("--color",))
 
 
 class _Explained:
-    """A command whose `--help` is `help_text`, on the standard output of the run's environment."""
+    """A command whose `--help` is `help_text`, on the standard output of the session."""
 
     _help_option: Any = None
 
@@ -56,7 +56,7 @@ def _set_on_run(context: Any, option: Any, value: bool) -> None:
 
 
 def _of_every_command() -> list[TyperOption]:
-    """`--json` and `--quiet`, which set `as_json` and `quiet` of the run's environment."""
+    """`--json` and `--quiet`, which set `as_json` and `quiet` of the session."""
     told = (
         (["as_json", "--json"], "Print JSON, errors too."),
         (["quiet", "--quiet", "-q"], "Print nothing when all goes well."),

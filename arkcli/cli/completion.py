@@ -11,7 +11,7 @@ from arkcli.cli.command import App
 from arkcli.cli.printout import Printout
 
 if TYPE_CHECKING:
-    from arkcli.environment import Environment
+    from arkcli.cli.session import Session
 
 app = App()
 
@@ -45,7 +45,7 @@ def completion(
     return Printout({"shell": shell, "script": text}, [text], always=True)
 
 
-def candidates(root: Any, environment: "Environment", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
+def candidates(root: Any, session: "Session", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
     """How a word that has been begun may go on, behind other words: each with a text for people.
 
     An empty one means the name of a file. `root` is Click's command for `ark`.
@@ -57,7 +57,7 @@ def candidates(root: Any, environment: "Environment", before: Sequence[str], beg
 
     words = list(before)
     try:
-        context = _resolve_context(root, {"obj": environment}, "ark", words)
+        context = _resolve_context(root, {"obj": session}, "ark", words)
         asked, begun = _resolve_incomplete(context, words, begun)
         found = asked.shell_complete(context, begun)
     except (ClickException, ArkError, OSError):

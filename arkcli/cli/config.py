@@ -4,7 +4,7 @@ import typer
 
 from arkcli.actions import settings
 from arkcli.cli.command import App
-from arkcli.cli.options import environment_of
+from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
 from arkcli.output import Table
 from arkcli.system.paths import config_directory, state_directory
@@ -18,12 +18,12 @@ def path(context: typer.Context) -> Printout:
 
     Example: ark config path
     """
-    environment = environment_of(context)
+    session = session_of(context)
     found = {
-        "config_dir": str(config_directory(environment.variables)),
-        "store": str(environment.store.path),
-        "state_dir": str(state_directory(environment.variables)),
-        "queue": str(environment.queue_directory),
+        "config_dir": str(config_directory(session.variables)),
+        "store": str(session.home.store.path),
+        "state_dir": str(state_directory(session.variables)),
+        "queue": str(session.home.queue_directory),
     }
     return Printout(found, [Table(("what", "where"), list(found.items()))])
 
@@ -34,7 +34,8 @@ def show(context: typer.Context) -> Printout:
 
     Example: ark config show
     """
-    found = settings.every(environment_of(context))
+    session = session_of(context)
+    found = settings.every(session.home, session.color)
     return Printout(
         {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
         [Table(("setting", "value", "from"), found)],

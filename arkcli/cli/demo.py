@@ -3,7 +3,7 @@
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import environment_of, output_of
+from arkcli.cli.options import output_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 
@@ -20,7 +20,7 @@ def demo(context: typer.Context) -> Printout:
 
     from arkcli.actions import demo as story
 
-    environment = environment_of(context)
-    told = story.tell(environment, output_of(context).line)
+    session = session_of(context)
+    told = story.tell(session.home, output_of(context).line)
     well = told.delivered and told.signatures_valid and told.same_bytes
     return Printout(msgspec.to_builtins(told), status=ExitCode.DONE if well else ExitCode.FAILED)

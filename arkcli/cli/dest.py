@@ -19,13 +19,13 @@ from arkcli.cli.options import (
     Yes,
     ask,
     complete_destination,
-    environment_of,
     find_destination,
+    session_of,
 )
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_json, attempt_json, took_cell
+from arkcli.cli.session import Session
 from arkcli.contract.headers import parse_headers
-from arkcli.environment import Environment
 from arkcli.errors import UsageError
 from arkcli.model import Destination
 from arkcli.output import Painted, Table
@@ -61,7 +61,7 @@ def add(
 
     Example: ark dest add https://hooks.example.com/signalark --name crm
     """
-    environment = environment_of(context)
+    session = session_of(context)
     wanted = Wanted(
         name=name,
         url=url,
@@ -69,14 +69,14 @@ def add(
         description=description,
         headers=parse_headers(header or []),
         ca_file=ca_file,
-        secret=_own_secret(environment, secret_file, own_secret),
+        secret=_own_secret(session, secret_file, own_secret),
     )
-    added, answer, fresh_secret = destinations.add(environment, wanted, ping=not no_ping)
+    added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = [
-        f"made a signing secret for your receivers; it is in {environment.store.path}, "
+        f"made a signing secret for your receivers; it is in {session.home.store.path}, "
         f"and `ark secret show --reveal` prints it"
     ]
-    notes = (notes if fresh_secret else []) + _notes_of_own_secret(environment, added, own=own_secret)
+    notes = (notes if fresh_secret else []) + _notes_of_own_secret(session, added, own=own_secret)
     if added.allow_local:
         notes.append(f"{added.name} may be reached over http and at private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
@@ -91,8 +91,8 @@ def list_(context: typer.Context) -> Printout:
 
     Example: ark dest list
     """
-    environment = environment_of(context)
-    overview = Reading(environment, environment.store.read().destinations).overview()
+    session = session_of(context)
+    overview = Reading(session.home, session.home.store.read().destinations).overview()
     found = [(place.destination, place.standing) for place in overview.places]
     rows = [
         (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
@@ -113,14 +113,14 @@ def show(
 
     Example: ark dest show crm
     """
-    environment = environment_of(context)
-    contents = environment.store.read()
+    session = session_of(context)
+    contents = session.home.store.read()
     found = find_destination(contents, name)
-    standing, broken = _standing(environment, found)
+    standing, broken = _standing(session, found)
     document = _json(found) | _counts(standing)
     secret = "its own" if found.secret else "the one for all"
     if reveal:
-        secret = document["secret"] = environment.secret_of(found, contents).reveal().decode("utf-8", "replace")
+        secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _json(found).items()),
         ("user name", found.userinfo),
@@ -157,11 +157,11 @@ def set_(
 
     Example: ark dest set crm --description 'The sales team'
     """
-    environment = environment_of(context)
+    session = session_of(context)
     if workspace_secret and (own_secret or secret_file is not None):
         other = "--own-secret" if own_secret else "--secret-file"
         raise UsageError(f"--workspace-secret and {other} do not go together; choose one of them")
-    found = find_destination(environment.store.read(), name)
+    found = find_destination(session.home.store.read(), name)
     wanted = Wanted(
         name=new_name,
         url=url,
@@ -169,13 +169,13 @@ def set_(
         description=description,
         headers=parse_headers(header or []),
         ca_file=ca_file,
-        secret=_own_secret(environment, secret_file, own_secret),
+        secret=_own_secret(session, secret_file, own_secret),
         workspace_secret=workspace_secret,
     )
     if wanted == Wanted():
         raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
-    changed = destinations.change(environment, found, wanted, ping=not no_ping)
-    return _said(environment, changed, "changed", _notes_of_own_secret(environment, changed, own=own_secret))
+    changed = destinations.change(session.home, found, wanted, ping=not no_ping)
+    return _said(session, changed, "changed", _notes_of_own_secret(session, changed, own=own_secret))
 
 
 @app.command()
@@ -202,49 +202,49 @@ def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
 
     Example: ark dest remove crm --yes
     """
-    environment = environment_of(context)
-    found = find_destination(environment.store.read(), name)
-    standing, broken = _standing(environment, found)
+    session = session_of(context)
+    found = find_destination(session.home.store.read(), name)
+    standing, broken = _standing(session, found)
     if broken and not yes:
-        ask(environment, f"Nobody can tell what waits for {found.name}: {broken[found.name]}. Give it up?")
+        ask(session, f"Nobody can tell what waits for {found.name}: {broken[found.name]}. Give it up?")
     if standing is not None and standing.undone and not yes:
         held = counted(standing.undone - standing.dead, "delivery", "deliveries")
-        ask(environment, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
-    dropped = destinations.remove(environment, found)
+        ask(session, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
+    dropped = destinations.remove(session.home, found)
     said = counted(dropped, "delivery was", "deliveries were")
     return Printout({"removed": found.id, "dropped": dropped}, [f"removed {found.name}; {said} given up"])
 
 
 def _pause(context: typer.Context, name: str, *, paused: bool) -> Printout:
-    environment = environment_of(context)
-    found = find_destination(environment.store.read(), name)
-    destinations.set_paused(environment, found.id, paused=paused)
-    changed = find_destination(environment.store.read(), found.id)
-    return _said(environment, changed, "paused" if paused else "resumed")
+    session = session_of(context)
+    found = find_destination(session.home.store.read(), name)
+    destinations.set_paused(session.home, found.id, paused=paused)
+    changed = find_destination(session.home.store.read(), found.id)
+    return _said(session, changed, "paused" if paused else "resumed")
 
 
-def _said(environment: Environment, changed: Destination, verb: str, notes: Sequence[str] = ()) -> Printout:
-    standing, _ = _standing(environment, changed)
+def _said(session: Session, changed: Destination, verb: str, notes: Sequence[str] = ()) -> Printout:
+    standing, _ = _standing(session, changed)
     return Printout({"destination": _json(changed) | _counts(standing)}, [f"{verb} {changed.name}"], notes)
 
 
-def _standing(environment: Environment, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
+def _standing(session: Session, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
     """What waits for one destination, and else why that cannot be read."""
-    overview = Reading(environment, [found]).overview()
+    overview = Reading(session.home, [found]).overview()
     return next((place.standing for place in overview.places), None), overview.broken
 
 
-def _notes_of_own_secret(environment: Environment, found: Destination, *, own: bool) -> list[str]:
+def _notes_of_own_secret(session: Session, found: Destination, *, own: bool) -> list[str]:
     said = (
-        f"made a signing secret for {found.name} alone; it is in {environment.store.path}, "
+        f"made a signing secret for {found.name} alone; it is in {session.home.store.path}, "
         f"and `ark dest show {found.name} --reveal` prints it"
     )
     return [said] if own else []
 
 
-def _own_secret(environment: Environment, file: Path | None, own: bool) -> Secret | None:
+def _own_secret(session: Session, file: Path | None, own: bool) -> Secret | None:
     if file is None:
-        return destinations.new_secret(environment) if own else None
+        return destinations.new_secret(session.home) if own else None
     if own:
         raise UsageError("--own-secret generates a secret and --secret-file gives one; choose one of them")
     return read_secret_file(file)

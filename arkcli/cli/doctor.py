@@ -4,7 +4,7 @@ import typer
 
 from arkcli.actions import doctor as checks
 from arkcli.cli.command import App
-from arkcli.cli.options import environment_of, output_of
+from arkcli.cli.options import output_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 from arkcli.output import Output
@@ -21,7 +21,7 @@ def doctor(context: typer.Context) -> Printout:
 
     Example: ark doctor
     """
-    found = checks.examine(environment_of(context))
+    found = checks.examine(session_of(context).home)
     well = all(check.status is not checks.Status.FAIL for check in found)
     output = output_of(context)
     shown = [check for check in found if not output.quiet or check.status is not checks.Status.PASS]

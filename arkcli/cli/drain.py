@@ -16,17 +16,17 @@ from arkcli.cli.options import (
     PerDestination,
     choose_destinations,
     complete_destination,
-    environment_of,
     output_of,
     parse_seconds,
     parse_time,
+    session_of,
 )
 from arkcli.cli.printout import Printout
 from arkcli.cli.queue import show_deliveries
 from arkcli.cli.records import outage_json, outage_note
+from arkcli.cli.session import Session
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
-from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Table
 
@@ -57,28 +57,29 @@ def drain(
 
     Example: ark drain --for 55s --quiet
     """
-    environment = environment_of(context)
+    session = session_of(context)
     output = output_of(context)
     if at is not None and not dry_run:
         raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
     if dry_run and (watch or for_ is not None):
         raise UsageError("--dry-run lists once what would be attempted; leave out --watch and --for")
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
-    choose = draining.only(choose_destinations(environment.store.read_again(), to)) if to else draining.all_of
+    choose = draining.only(choose_destinations(session.home.store.read_again(), to)) if to else draining.all_of
     if dry_run:
-        now = environment.clock.now()
+        now = session.home.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
-        reading = Reading(environment, (found for found in choose(environment.store.read()) if not found.paused))
+        reading = Reading(session.home, (found for found in choose(session.home.store.read()) if not found.paused))
         return show_deliveries(output, reading, reading.due(moment), "nothing would be attempted")
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
-    drained = draining.drain(environment, job, output.warn)
+    session.process.stop_on_signals()
+    drained = draining.drain(session.home, job, output.warn, session.process.stopping)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [
         f"{outage_note(name, outage)}; what was not attempted stays due" for name, outage in drained.held_back.items()
     ]
     if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
-        notes += _next(environment, drained)
+        notes += _next(session, drained)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
@@ -88,27 +89,27 @@ def drain(
         f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead"
     )
     table = Table(("destination", "delivered", "retrying", "dead"), rows)
-    status = _exit_code(environment, drained, watch=plan.watch, strict=strict)
+    status = _exit_code(session, drained, watch=plan.watch, strict=strict)
     return Printout(_json(drained, totals), [said, table], notes, status=status)
 
 
-def _next(environment: Environment, drained: Drained) -> Iterator[str]:
+def _next(session: Session, drained: Drained) -> Iterator[str]:
     """What falls due next, where nothing is due now."""
-    waiting = draining.what_waits(environment, drained)
+    waiting = draining.what_waits(session.home, drained)
     due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
     if due:
         count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
-        seconds = (min(due) - environment.clock.now()) / 1000
+        seconds = (min(due) - session.home.clock.now()) / 1000
         yield f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}"
 
 
-def _exit_code(environment: Environment, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:
+def _exit_code(session: Session, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
-    if environment.stopping() and not (watch and environment.stop_signal == signal.SIGTERM):
+    if session.process.stopping() and not (watch and session.process.stop_signal == signal.SIGTERM):
         return ExitCode.INTERRUPTED
-    if drained.left_out or drained.broken or environment.losses or drained.total("dead"):
+    if drained.left_out or drained.broken or session.home.losses or drained.total("dead"):
         return ExitCode.FAILED
-    return ExitCode.RETRYING if strict and draining.is_anything_left(environment, drained) else ExitCode.DONE
+    return ExitCode.RETRYING if strict and draining.is_anything_left(session.home, drained) else ExitCode.DONE
 
 
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import check_event, complete_event, environment_of
+from arkcli.cli.options import check_event, complete_event, session_of
 from arkcli.cli.printout import Printout
 from arkcli.contract import samples, schemas
 from arkcli.contract.events import PURPOSES
@@ -39,8 +39,8 @@ def sample(context: typer.Context, event: Event) -> Printout:
     Example: ark events sample signal.promoted > payload.json
     """
     check_event(event)
-    environment = environment_of(context)
-    payload = json.loads(samples.complete(event, environment.clock.now(), environment.new_id("batch")))
+    session = session_of(context)
+    payload = json.loads(samples.complete(event, session.home.clock.now(), session.home.new_id("batch")))
     return _printed(payload)
 
 

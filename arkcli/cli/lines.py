@@ -13,12 +13,13 @@ import typer
 from arkcli.actions import drain
 from arkcli.actions.drain import Job
 from arkcli.actions.send import Order, make_draft
+from arkcli.cli.session import Session
 from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
-from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.intake.lines import Lines
 from arkcli.intake.stream import LONGEST_LINE, Intake, Receipt
+from arkcli.intake.writer import Writer
 from arkcli.model import Destination
 from arkcli.output import Output, to_json
 from arkcli.store.store import Contents
@@ -26,7 +27,7 @@ from arkcli.text import clean, counted
 
 
 def send_lines(
-    environment: Environment,
+    session: Session,
     output: Output,
     order: Order,
     contents: Contents,
@@ -42,15 +43,20 @@ def send_lines(
     """
     if not queue:
         # A secret that cannot be had is told before anything is accepted, as for a single event.
-        environment.endpoints([found for found in receivers if not found.paused], contents)
-    environment.stop_on_signals()
-    environment.joined(receivers)
-    make = partial(make_draft, order)
-    intake = Intake(environment, make)
-    with _opened(environment, file) as stream:
+        session.home.endpoints([found for found in receivers if not found.paused], contents)
+    session.process.stop_on_signals()
+    session.home.joined(receivers)
+    home = session.home
+
+    def new_intake() -> Intake:
+        writer = Writer(lambda: home.queue, home.open_queue, session.process)
+        return Intake(partial(make_draft, order), home.new_digits, home.clock, writer, session.process)
+
+    intake = new_intake()
+    with _opened(session, file) as stream:
         if strict:
-            with environment.nameless_file() as copy:
-                _check(output, Intake(environment, make), stream, copy)
+            with session.home.nameless_file() as copy:
+                _check(output, new_intake(), stream, copy)
                 _accept(output, intake, copy)
         else:
             _accept(output, intake, stream)
@@ -60,9 +66,9 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     status = ExitCode.DONE
     if intake.accepted and not queue:
-        drained = drain.drain(environment, Job(drain.only(receivers), Plan()), output.warn)
+        drained = drain.drain(home, Job(drain.only(receivers), Plan()), output.warn, session.process.stopping)
         _show_drained(output, drained, receivers)
-        status = _exit_code(environment, drained)
+        status = _exit_code(session, drained)
     raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)
 
 
@@ -123,8 +129,8 @@ def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destinat
             output.note(f"{found.name} is paused: its events wait")
 
 
-def _exit_code(environment: Environment, drained: Drained) -> ExitCode:
-    if environment.stopping():
+def _exit_code(session: Session, drained: Drained) -> ExitCode:
+    if session.process.stopping():
         return ExitCode.INTERRUPTED
     if drained.left_out or drained.total("dead"):
         return ExitCode.FAILED
@@ -133,11 +139,11 @@ def _exit_code(environment: Environment, drained: Drained) -> ExitCode:
 
 
 @contextlib.contextmanager
-def _opened(environment: Environment, file: Path | None) -> Iterator[BinaryIO]:
+def _opened(session: Session, file: Path | None) -> Iterator[BinaryIO]:
     if file is None or str(file) == "-":
-        if file is None and environment.stdin.isatty():
-            environment.stderr.write("reading payloads from the terminal, one a line; end them with Ctrl-D\n")
-        yield environment.stdin
+        if file is None and session.stdin.isatty():
+            session.stderr.write("reading payloads from the terminal, one a line; end them with Ctrl-D\n")
+        yield session.stdin
         return
     try:
         opened = file.open("rb")

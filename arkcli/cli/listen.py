@@ -11,12 +11,12 @@ from arkcli.cli.command import App
 from arkcli.cli.options import (
     SecretFile,
     SecretText,
-    environment_of,
     find_secrets,
     output_of,
     parse_seconds,
+    session_of,
 )
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
 from arkcli.system import files
@@ -89,24 +89,24 @@ def listen(
     from arkcli.httpd.server import listen_on, reaches_others, url_of
     from arkcli.receiver.receiver import Orders, Receiver
 
-    environment = environment_of(context)
+    session = session_of(context)
     output = output_of(context)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     orders = Orders(
-        secrets=_follow_secrets(environment, secret, secret_file, output.warn),
+        secrets=_follow_secrets(session, secret, secret_file, output.warn),
         plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
         delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
-        forwarder=_forwarder(environment, forward_to, forward_ca_file),
+        forwarder=_forwarder(session, forward_to, forward_ca_file),
         forward_unverified=forward_unverified,
         count=count,
         timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
     )
     rows = output.rows(_COLUMNS)
     report = _reports(rows, None if save is None else _kept(save), verbose=verbose)
-    receiver = Receiver(orders, environment.clock, report, output.note)
+    receiver = Receiver(orders, session.home.clock, report, output.note)
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in listen_on(host, port)]
-        environment.stop_on_signals(receiver.stop, at_hangup=save is None)
+        session.process.stop_on_signals(receiver.stop, at_hangup=save is None)
         url, *others = map(url_of, listeners)
         output.result({"listening": url}, f"listening on {url}", always=True)
         if others:
@@ -121,7 +121,7 @@ def listen(
     output.note(_summary(receiver.totals))
     if receiver.has_enough:
         raise typer.Exit(ExitCode.DONE)
-    if environment.stopping():
+    if session.process.stopping():
         raise typer.Exit(ExitCode.INTERRUPTED)
     if count is None:
         raise typer.Exit(ExitCode.DONE)
@@ -130,24 +130,24 @@ def listen(
 
 
 def _follow_secrets(
-    environment: Environment, texts: list[str] | None, file: Path | None, warn: Callable[[str], None]
+    session: Session, texts: list[str] | None, file: Path | None, warn: Callable[[str], None]
 ) -> "Callable[[], list[Secret]]":
     """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone."""
     from arkcli.signing.secrets import SecretFiles
     from arkcli.system.followed import Followed
 
-    files = SecretFiles(environment.clock.monotonic, warn)
-    is_stored = not texts and file is None and "ARK_SECRET" not in environment.variables
+    files = SecretFiles(session.home.clock.monotonic, warn)
+    is_stored = not texts and file is None and "ARK_SECRET" not in session.variables
 
     def find() -> "list[Secret]":
-        found = find_secrets(environment, texts, file, files.read)
+        found = find_secrets(session, texts, file, files.read)
         files.forget_others()
         return found
 
     def stamp() -> object:
-        return files.look(), is_stored and environment.store.stamp()
+        return files.look(), is_stored and session.home.store.stamp()
 
-    followed = Followed(stamp, find, environment.clock.monotonic, warn, every=_LOOK_EVERY)
+    followed = Followed(stamp, find, session.home.clock.monotonic, warn, every=_LOOK_EVERY)
     followed.now()
     return followed.now
 
@@ -177,13 +177,13 @@ def _plan(option: str, text: str) -> "Plan":
         raise UsageError(f"{option}: {error}") from None
 
 
-def _forwarder(environment: Environment, url: str | None, ca_file: Path | None) -> "Forwarder | None":
+def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forwarder | None":
     if url is None:
         return None
     from arkcli.receiver.forward import Forwarder
     from arkcli.wire.transfer import ca_bundle
 
-    return Forwarder(url, str(ca_file or ca_bundle(environment.variables)))
+    return Forwarder(url, str(ca_file or ca_bundle(session.variables)))
 
 
 def _kept(path: Path) -> files.LineFile:

@@ -18,13 +18,13 @@ from arkcli.cli.options import (
     choose_destinations,
     complete_destination,
     complete_event,
-    environment_of,
     output_of,
     parse_time,
+    session_of,
 )
 from arkcli.cli.printout import Printout, broken_json, show
 from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Column, Rows, Table
@@ -75,10 +75,10 @@ def log(
     """
     if stats and follow:
         raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
-    environment = environment_of(context)
-    wanted = _wanted(environment, event, outcome, status, since)
+    session = session_of(context)
+    wanted = _wanted(session, event, outcome, status, since)
     output = output_of(context)
-    contents = environment.store.read()
+    contents = session.home.store.read()
     if to:
         # A name that nobody has is an error now; later, somebody may come to have it.
         choose_destinations(contents, to)
@@ -90,18 +90,18 @@ def log(
             output.result(broken_json({name: reason}))
             output.warn(f"{name} is left out: {reason}")
 
-    following = Following(environment, contents, partial(_chosen, to), left_out, output.warn)
+    following = Following(session.home, contents, partial(_chosen, to), left_out, output.warn)
     if follow:
-        environment.stop_on_signals()
-    until_stopped = takewhile(lambda _: not environment.stopping(), following.past())
+        session.process.stop_on_signals()
+    until_stopped = takewhile(lambda _: not session.process.stopping(), following.past())
     matching = (named for named in until_stopped if wanted(named[1]))
     chosen = matching if number is None else deque(matching, maxlen=number)
     if stats:
         return _summed_up(following.destinations, chosen, broken)
     rows = output.rows(_COLUMNS)
-    _print_all(environment, rows, chosen)
+    _print_all(session, rows, chosen)
     if follow:
-        return _go_on(environment, following, rows, wanted)
+        return _go_on(session, following, rows, wanted)
     return show(output, Printout({}, broken=broken)) if broken else ExitCode.DONE
 
 
@@ -111,26 +111,26 @@ def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
     return [found for found in named if found is not None] if names else contents.destinations
 
 
-def _go_on(environment: Environment, following: Following, rows: Rows, wanted: Wanted) -> ExitCode:
-    while not environment.stopping():
-        _print_all(environment, rows, (named for named in following.new() if wanted(named[1])))
-        environment.clock.sleep(_POLL)
+def _go_on(session: Session, following: Following, rows: Rows, wanted: Wanted) -> ExitCode:
+    while not session.process.stopping():
+        _print_all(session, rows, (named for named in following.new() if wanted(named[1])))
+        session.home.clock.sleep(_POLL)
     return ExitCode.INTERRUPTED
 
 
-def _print_all(environment: Environment, rows: Rows, chosen: Iterable[Named]) -> None:
+def _print_all(session: Session, rows: Rows, chosen: Iterable[Named]) -> None:
     for destination, attempt in chosen:
-        if environment.stopping():
+        if session.process.stopping():
             return
         _print(rows, destination, attempt)
 
 
 def _wanted(
-    environment: Environment, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
+    session: Session, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
 ) -> Wanted:
     if event is not None:
         check_event(event)
-    begins = None if since is None else parse_time(since, environment.clock.now(), "--since")
+    begins = None if since is None else parse_time(since, session.home.clock.now(), "--since")
     if status is not None and not re.fullmatch(r"\d{3}|\dxx", status):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")
     pattern = None if status is None else re.compile(status.replace("x", r"\d"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ PerDestination = Annotated[int, typer.Option("--per-destination", min=1, max=900
 _LATEST = 128 * 1024
 
 
-def environment_of(context: typer.Context) -> Environment:
-    """The world of this run."""
+def session_of(context: typer.Context) -> Session:
+    """The run that a command belongs to."""
     found = context.find_root().obj
-    assert isinstance(found, Environment)
+    assert isinstance(found, Session)
     return found
 
 
 def output_of(context: typer.Context) -> "Output":
     """Where this command's words go, in the form that the user asked for."""
-    return environment_of(context).output()
+    return session_of(context).output()
 
 
 def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Names of destinations that begin like this, with their URLs, for the shell."""
-    found = environment_of(context).store.read().destinations
+    found = session_of(context).home.store.read().destinations
     return [(known.name, known.url) for known in found if known.name.startswith(incomplete)]
 
 
@@ -77,10 +77,10 @@ def complete_event(incomplete: str) -> list[str]:
 
 def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Ids of the latest events that begin like this, newest first, for the shell."""
-    environment = environment_of(context)
-    if not environment.queue_directory.is_dir():
+    session = session_of(context)
+    if not session.home.queue_directory.is_dir():
         return []
-    latest = {event.id: f"{event.name} {event.at}" for event in environment.queue.recent_events(_LATEST)}
+    latest = {event.id: f"{event.name} {event.at}" for event in session.home.queue.recent_events(_LATEST)}
     return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
 
 
@@ -122,7 +122,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def find_secrets(
-    environment: Environment, texts: list[str] | None, file: Path | None, read_file: "ReadFile | None" = None
+    session: Session, texts: list[str] | None, file: Path | None, read_file: "ReadFile | None" = None
 ) -> "list[Secret]":
     """The secrets to use: from options, else ARK_SECRET, else the store. Raises UsageError."""
     from arkcli.signing import Secret
@@ -133,27 +133,27 @@ def find_secrets(
             from arkcli.signing.secrets import read_secret_file
 
             given.append((read_file or read_secret_file)(file))
-        if not given and "ARK_SECRET" in environment.variables:
-            given.append(Secret(environment.variables["ARK_SECRET"]))
+        if not given and "ARK_SECRET" in session.variables:
+            given.append(Secret(session.variables["ARK_SECRET"]))
     except ValueError:
         raise UsageError("the signing secret is empty; give --secret-file or ARK_SECRET a value") from None
     if given:
         return given
-    contents = environment.store.read()
+    contents = session.home.store.read()
     if contents.workspace.secret is None:
         raise UsageError(
             "there is no signing secret; give --secret-file or ARK_SECRET, or make one with `ark secret rotate`"
         )
-    return [environment.workspace_secret(contents, read_file)]
+    return [session.home.workspace_secret(contents, read_file)]
 
 
-def ask(environment: Environment, question: str) -> None:
+def ask(session: Session, question: str) -> None:
     """Asks on the terminal; without one, says that --yes is needed. Raises Interrupted when the answer is no."""
-    if not environment.stdin.isatty():
+    if not session.stdin.isatty():
         raise UsageError(f"{question} Say so with --yes")
-    environment.stderr.write(f"{question} [y/N]: ")
-    environment.stderr.flush()
-    if environment.stdin.readline().strip().lower() not in (b"y", b"yes"):
+    session.stderr.write(f"{question} [y/N]: ")
+    session.stderr.flush()
+    if session.stdin.readline().strip().lower() not in (b"y", b"yes"):
         raise Interrupted("nothing was changed")
 
 

@@ -6,7 +6,7 @@ import typer
 
 from arkcli.actions import advice, destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import choose_destinations, complete_destination, environment_of
+from arkcli.cli.options import choose_destinations, complete_destination, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
@@ -33,15 +33,15 @@ def ping(
 
 def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
     """Pings, and reports each answer; the exit status is 1 when one failed."""
-    environment = environment_of(context)
-    contents = environment.store.read()
+    session = session_of(context)
+    contents = session.home.store.read()
     chosen = choose_destinations(contents, names)
-    environment.stop_on_signals()
-    answers = destinations.ping_all(environment, environment.endpoints(chosen, contents))
+    session.process.stop_on_signals()
+    answers = destinations.ping_all(session.home, session.home.endpoints(chosen, contents))
     document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
     rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
-    proxies = {advice.unused_proxy(environment.variables, found.url, answer.error or "") for found, answer in answers}
-    status = ExitCode.INTERRUPTED if environment.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
+    proxies = {advice.unused_proxy(session.variables, found.url, answer.error or "") for found, answer in answers}
+    status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
     table = Table(("destination", "outcome", "answer", "took"), rows)
     return Printout({"deliveries": document}, [table], [said for said in proxies if said], status=status)

@@ -23,12 +23,12 @@ from arkcli.cli.options import (
     complete_destination,
     complete_event,
     complete_event_id,
-    environment_of,
     output_of,
+    session_of,
 )
 from arkcli.cli.printout import Printout, broken_json, left_out
 from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_note, when
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import State
 from arkcli.output import Output, Table
@@ -67,11 +67,11 @@ def summary(
         if prometheus is not None:
             raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
         return None
-    environment = environment_of(context)
-    reading = _reading(environment)
+    session = session_of(context)
+    reading = _reading(session)
     overview, totals = reading.overview(), reading.totals
     standings = overview.readable
-    now = environment.clock.now()
+    now = session.home.clock.now()
     output = output_of(context)
     if prometheus is not None:
         text = metrics.exposition(overview, totals, now)
@@ -140,7 +140,7 @@ def list_(
     """
     if event is not None:
         check_event(event)
-    reading = _reading(environment_of(context), to)
+    reading = _reading(session_of(context), to)
     matching = (
         (destination, found)
         for destination, found in reading.deliveries()
@@ -158,7 +158,7 @@ def show(
 
     Example: ark queue show evt_…
     """
-    story = _reading(environment_of(context)).story(event_id)
+    story = _reading(session_of(context)).story(event_id)
     event, body = story.event, story.event.body.decode()
     rows: list[tuple[object, ...]] = []
     for one in story.deliveries:
@@ -205,10 +205,10 @@ def retry(
 
     Example: ark queue retry --dead --to crm
     """
-    environment = environment_of(context)
-    reading, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    session = session_of(context)
+    reading, selection = _selection(session, event_ids, to, dead=dead, all_dead=all_dead)
     _check_found(reading, selection, [State.RETRYING, State.DEAD])
-    count = operate.retry(environment, selection, dry=dry_run)
+    count = operate.retry(session.home, selection, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
     said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
@@ -229,17 +229,17 @@ def drop(
 
     Example: ark queue drop --all-dead --yes
     """
-    environment = environment_of(context)
-    reading, selection = _selection(environment, event_ids, to, dead=dead, all_dead=all_dead)
+    session = session_of(context)
+    reading, selection = _selection(session, event_ids, to, dead=dead, all_dead=all_dead)
     _check_found(reading, selection, [State.WAITING, State.RETRYING, State.DEAD])
     chosen = reading.destinations
     if not (yes or dry_run):
-        count = operate.drop(environment, chosen, selection, dry=True)
+        count = operate.drop(session.home, chosen, selection, dry=True)
         if count:
-            ask(environment, f"Give up {counted(count, 'delivery', 'deliveries')}?")
+            ask(session, f"Give up {counted(count, 'delivery', 'deliveries')}?")
         else:
             chosen = []
-    count = operate.drop(environment, chosen, selection, dry=dry_run)
+    count = operate.drop(session.home, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
     said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
     return Printout({"dropped": count}, [said], broken=reading.broken)
@@ -254,8 +254,8 @@ def check(
 
     Example: ark queue check
     """
-    environment = environment_of(context)
-    result = environment.queue.check(repair_at=times.to_text(environment.clock.now()) if repair else None)
+    session = session_of(context)
+    result = session.home.queue.check(repair_at=times.to_text(session.home.clock.now()) if repair else None)
     rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
         "ok": not rows,
@@ -290,19 +290,19 @@ def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], no
     return left_out(output, reading.broken)
 
 
-def _reading(environment: Environment, names: list[str] | None = None) -> Reading:
-    contents = environment.store.read()
-    return Reading(environment, choose_destinations(contents, names) if names or contents.destinations else [])
+def _reading(session: Session, names: list[str] | None = None) -> Reading:
+    contents = session.home.store.read()
+    return Reading(session.home, choose_destinations(contents, names) if names or contents.destinations else [])
 
 
 def _selection(
-    environment: Environment, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
+    session: Session, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
 ) -> tuple[Reading, Selection]:
     if dead and not to:
         raise UsageError("--dead needs --to NAME; --all-dead means every destination")
     if not (event_ids or dead or all_dead):
         raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
-    reading = _reading(environment, to)
+    reading = _reading(session, to)
     ids = tuple(known.id for known in reading.destinations)
     return reading, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
 

@@ -15,7 +15,7 @@ from arkcli import signing
 from arkcli.signing import Secret
 
 if TYPE_CHECKING:
-    from arkcli.environment import Environment
+    from arkcli.cli.session import Session
 
 _SECRETS: Final = {"--secret": "secret", "--secret-file": "secret_file"}
 #: The options of each command that are understood here, and the parameters they set.
@@ -23,13 +23,13 @@ OPTIONS: Final = {"sign": _SECRETS, "verify": {**_SECRETS, "--signature": "signa
 _LARGEST: Final = 1024 * 1024
 
 
-def run(args: Sequence[str], environment: "Environment") -> bool:
+def run(args: Sequence[str], session: "Session") -> bool:
     """Runs a command line if it is one of these and comes out well; else False, and nothing has happened."""
     given = parse(args)
-    if given is None or any(name.startswith("_ARK_COMPLETE") for name in environment.variables):
+    if given is None or any(name.startswith("_ARK_COMPLETE") for name in session.variables):
         return False
-    secret = _secret(given, environment)
-    body = None if secret is None else _body(given.get("file", "-"), environment)
+    secret = _secret(given, session)
+    body = None if secret is None else _body(given.get("file", "-"), session)
     if secret is None or body is None:
         return False
     said = "valid"
@@ -37,7 +37,7 @@ def run(args: Sequence[str], environment: "Environment") -> bool:
         said = signing.sign(secret, body)
     elif not signing.verify(secret, body, given["signature"]):
         return False
-    output = environment.output()
+    output = session.output()
     output.result({}, said, always=True)
     return output.lost is None
 
@@ -57,7 +57,7 @@ def parse(args: Sequence[str]) -> dict[str, str] | None:
     return given if args[0] == "sign" or "signature" in given else None
 
 
-def _secret(given: dict[str, str], environment: "Environment") -> Secret | None:
+def _secret(given: dict[str, str], session: "Session") -> Secret | None:
     """The one secret that was named; None when there are more, or none, or it cannot be had."""
     texts = [given["secret"]] if "secret" in given else []
     if "secret_file" in given:
@@ -70,22 +70,22 @@ def _secret(given: dict[str, str], environment: "Environment") -> Secret | None:
             return None if texts else read_secret_file(Path(given["secret_file"]))
         except ArkError:
             return None
-    text = texts[0] if texts else environment.variables.get("ARK_SECRET")
+    text = texts[0] if texts else session.variables.get("ARK_SECRET")
     return Secret(text) if text else None
 
 
-def _body(file: str, environment: "Environment") -> bytes | None:
+def _body(file: str, session: "Session") -> bytes | None:
     """A body that is not too large; None when it is, or cannot be read twice. Standard input is then as it was."""
     if file != "-":
         return _contents(file)
-    stdin = environment.stdin
+    stdin = session.stdin
     try:
         body = stdin.read(_LARGEST + 1)
     except (OSError, KeyboardInterrupt) as error:
         # Whoever reads next meets the same, and knows what to say of it.
-        environment.stdin = cast("BinaryIO", _Again(b"", _raising(error)))
+        session.stdin = cast("BinaryIO", _Again(b"", _raising(error)))
         return None
-    environment.stdin = cast("BinaryIO", _Again(body, stdin.read))
+    session.stdin = cast("BinaryIO", _Again(body, stdin.read))
     return body if len(body) <= _LARGEST else None
 
 

@@ -15,8 +15,8 @@ from arkcli.cli.options import (
     complete_destination,
     complete_event,
     complete_event_id,
-    environment_of,
     parse_time,
+    session_of,
 )
 from arkcli.cli.printout import Printout
 from arkcli.errors import UsageError
@@ -50,15 +50,15 @@ def replay(
 
     Example: ark replay --since -2h --to crm --yes
     """
-    environment = environment_of(context)
+    session = session_of(context)
     if bool(event_ids) == (since is not None or until is not None):
         raise UsageError("say which: EVENT_ID…, or --since TIME (and --until)")
     if event is not None:
         check_event(event)
-    now = environment.clock.now()
-    contents = environment.store.read()
-    reading = Reading(environment, choose_destinations(contents, to))
-    environment.joined(contents.destinations, to_read=True)
+    now = session.home.clock.now()
+    contents = session.home.store.read()
+    reading = Reading(session.home, choose_destinations(contents, to))
+    session.home.joined(contents.destinations, to_read=True)
     chosen = Replay(
         destination_ids=tuple(found.id for found in reading.destinations),
         everybody=to is None,
@@ -69,10 +69,10 @@ def replay(
         failed=failed,
     )
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
-        count = operate.replay(environment, chosen, dry=True)
+        count = operate.replay(session.home, chosen, dry=True)
         if count > 1:
-            ask(environment, f"Send {counted(count, 'event')} again?")
-    count = operate.replay(environment, chosen, dry=dry_run)
+            ask(session, f"Send {counted(count, 'event')} again?")
+    count = operate.replay(session.home, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"

@@ -6,9 +6,9 @@ import typer
 
 from arkcli.actions import destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, environment_of
+from arkcli.cli.options import SecretFile, session_of
 from arkcli.cli.printout import Printout
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
 
@@ -23,7 +23,7 @@ def show(context: typer.Context, reveal: Reveal = False) -> Printout:
 
     Example: ark secret show --reveal
     """
-    return _said(environment_of(context), reveal=reveal)
+    return _said(session_of(context), reveal=reveal)
 
 
 @app.command("set")
@@ -32,17 +32,17 @@ def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
 
     Example: ark secret set < secret.txt
     """
-    environment = environment_of(context)
+    session = session_of(context)
     if secret_file is not None:
         given = read_secret_file(secret_file)
     else:
-        if environment.stdin.isatty():
-            environment.stderr.write("Type the signing secret, then Enter and Ctrl-D:\n")
-            environment.stderr.flush()
-        given = read_secret(environment.stdin, "standard input")
-    resolve_secret(given, environment.variables, "the secret")
-    _save(environment, given)
-    return _said(environment_of(context), reveal=False)
+        if session.stdin.isatty():
+            session.stderr.write("Type the signing secret, then Enter and Ctrl-D:\n")
+            session.stderr.flush()
+        given = read_secret(session.stdin, "standard input")
+    resolve_secret(given, session.variables, "the secret")
+    _save(session, given)
+    return _said(session_of(context), reveal=False)
 
 
 @app.command()
@@ -51,21 +51,21 @@ def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
 
     Example: ark secret rotate --reveal
     """
-    environment = environment_of(context)
-    _save(environment, destinations.new_secret(environment))
-    return _said(environment_of(context), reveal=reveal)
+    session = session_of(context)
+    _save(session, destinations.new_secret(session.home))
+    return _said(session_of(context), reveal=reveal)
 
 
-def _save(environment: Environment, secret: Secret) -> None:
-    with environment.store.change() as contents:
+def _save(session: Session, secret: Secret) -> None:
+    with session.home.store.change() as contents:
         contents.workspace.secret = secret
 
 
-def _said(environment: Environment, *, reveal: bool) -> Printout:
-    contents = environment.store.read()
-    secret = environment.workspace_secret(contents)
+def _said(session: Session, *, reveal: bool) -> Printout:
+    contents = session.home.store.read()
+    secret = session.home.workspace_secret(contents)
     stored = contents.workspace.secret
-    source = (stored and reference(stored)) or str(environment.store.path)
+    source = (stored and reference(stored)) or str(session.home.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
     text = shown if reveal else f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
     return Printout({"secret": shown, "source": source}, [text], always=True)

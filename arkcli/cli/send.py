@@ -20,17 +20,17 @@ from arkcli.cli.options import (
     choose_destinations,
     complete_destination,
     complete_event,
-    environment_of,
     find_secrets,
     given_options,
     output_of,
+    session_of,
 )
 from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
+from arkcli.cli.session import Session
 from arkcli.cli.sign import read_pieces
 from arkcli.contract import assignments
 from arkcli.contract.events import MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
-from arkcli.environment import Environment
 from arkcli.errors import PayloadError, UsageError
 from arkcli.signing import Secret
 
@@ -99,7 +99,7 @@ def send(
 
     Example: ark send signal.promoted payload.json
     """
-    environment = environment_of(context)
+    session = session_of(context)
     _check(event, event_id, given_options(context))
     if event == PING and not (url is not None or dry_run or curl):
         ping_command.ping_destinations(context, to)
@@ -115,35 +115,35 @@ def send(
     if url is not None:
         contents = None
         wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
-        receivers = [destinations.unsaved(environment, wanted)]
+        receivers = [destinations.unsaved(session.home, wanted)]
     else:
-        contents = environment.store.read()
+        contents = session.home.store.read()
         receivers = choose_destinations(contents, to)
         order.to = receivers if to else None
         if ndjson:
             from arkcli.cli.lines import send_lines
 
-            send_lines(environment, output, order, contents, receivers, file, strict=strict, queue=queue)
+            send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
             return
-    order.payload = None if sample else _payload(environment, event, file)
+    order.payload = None if sample else _payload(session, event, file)
     if curl:
-        show_commands(environment, output, order, receivers)
+        show_commands(session, output, order, receivers)
     elif contents is None:
         from arkcli.wire.wire import Endpoint
 
-        endpoint = Endpoint(receivers[0], _given_secret(environment, secret_file))
+        endpoint = Endpoint(receivers[0], _given_secret(session, secret_file))
         if dry_run:
-            show_requests(environment, output, order, [endpoint])
+            show_requests(session, output, order, [endpoint])
         else:
-            send_once(environment, output, order, endpoint)
+            send_once(session, output, order, endpoint)
     elif dry_run:
         active = [found for found in receivers if not found.paused]
-        show_requests(environment, output, order, environment.endpoints(active, contents))
+        show_requests(session, output, order, session.home.endpoints(active, contents))
         for found in receivers:
             if found.paused:
                 output.note(f"{found.name} is paused: the event would wait")
     else:
-        send_event(environment, output, order, contents, receivers, queue=queue)
+        send_event(session, output, order, contents, receivers, queue=queue)
 
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
@@ -164,19 +164,19 @@ def _check(event: str, event_id: str | None, given: set[str]) -> None:
         raise UsageError(f"a ping takes no {refused[0]}: `ark send ping` is `ark ping`, and never queued")
 
 
-def _given_secret(environment: Environment, file: Path | None) -> Secret:
-    if file is None and "ARK_SECRET" not in environment.variables:
+def _given_secret(session: Session, file: Path | None) -> Secret:
+    if file is None and "ARK_SECRET" not in session.variables:
         raise UsageError("--url signs with the secret in --secret-file FILE or in ARK_SECRET; give one of them")
-    return find_secrets(environment, None, file)[0]
+    return find_secrets(session, None, file)[0]
 
 
-def _payload(environment: Environment, event: str, file: Path | None) -> bytes:
+def _payload(session: Session, event: str, file: Path | None) -> bytes:
     if event == PING and file is None:
         return b"{}"
-    if file is None and environment.stdin.isatty():
-        environment.stderr.write("reading the payload from the terminal; end it with Ctrl-D\n")
+    if file is None and session.stdin.isatty():
+        session.stderr.write("reading the payload from the terminal; end it with Ctrl-D\n")
     payload = b""
-    for piece in read_pieces(file, environment.stdin):
+    for piece in read_pieces(file, session.stdin):
         payload += piece
         if len(payload) > 4 * MAX_BODY:
             raise PayloadError(f"$: more than {4 * MAX_BODY:,} bytes are too many; a body may have {MAX_BODY:,}")

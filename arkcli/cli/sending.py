@@ -8,9 +8,9 @@ import typer
 from arkcli.actions import send
 from arkcli.actions.send import Order, Repeated
 from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
+from arkcli.cli.session import Session
 from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.send import Report, Sending
-from arkcli.environment import Environment
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output, Table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def send_event(
-    environment: Environment,
+    session: Session,
     output: Output,
     order: Order,
     contents: Contents,
@@ -31,7 +31,7 @@ def send_event(
     queue: bool,
 ) -> None:
     """Accepts an event, and delivers it at once unless it is only to be queued."""
-    environment.stop_on_signals()
+    session.process.stop_on_signals()
 
     def tell(accepted: Event) -> None:
         if len(accepted.body) > LARGE_BODY:
@@ -39,7 +39,7 @@ def send_event(
         output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
 
     try:
-        sending = send.send(environment, order, contents, tell, now=not queue)
+        sending = send.send(session.home, order, contents, session.process, tell, now=not queue)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
@@ -58,7 +58,7 @@ def send_event(
             output.warn(f"{report.destination} is left out: {report.error}")
         if report.held_by is not None and report.outcome is State.WAITING:
             output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
-    if environment.stopping():
+    if session.process.stopping():
         output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
         raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(status)
@@ -73,10 +73,10 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
 
 
-def send_once(environment: Environment, output: Output, order: Order, endpoint: "Endpoint") -> None:
+def send_once(session: Session, output: Output, order: Order, endpoint: "Endpoint") -> None:
     """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
-    environment.stop_on_signals()
-    event, answer = send.send_once(environment, order, endpoint)
+    session.process.stop_on_signals()
+    event, answer = send.send_once(session.home, order, endpoint, session.process.stopping)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
     row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
     # Quiet is for success.
@@ -85,12 +85,12 @@ def send_once(environment: Environment, output: Output, order: Order, endpoint: 
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
 
 
-def show_requests(environment: Environment, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
+def show_requests(session: Session, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
     """Prints the requests that sending would make at once."""
     from arkcli.actions import preview
 
-    event = send.unsaved(environment, order)
-    found = preview.requests(event, endpoints, environment.clock.now() // 1000)
+    event = send.unsaved(session.home, order)
+    found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
     document = [
         {
             "destination": request.destination,
@@ -104,11 +104,11 @@ def show_requests(environment: Environment, output: Output, order: Order, endpoi
     output.result({"event": _event_json(event), "requests": document}, *map(str, found))
 
 
-def show_commands(environment: Environment, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
+def show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
     """Prints a command for every destination that sends the event with curl."""
     from arkcli.actions import preview
 
-    event = send.unsaved(environment, order)
+    event = send.unsaved(session.home, order)
     found = preview.commands(event, receivers)
     if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
         raise UsageError(

@@ -8,7 +8,7 @@ import typer
 
 from arkcli import signing
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, environment_of, find_secrets
+from arkcli.cli.options import SecretFile, find_secrets, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import UsageError
 
@@ -34,9 +34,9 @@ def sign(
 
     Example: ark sign --secret-file secret.txt < body.json
     """
-    environment = environment_of(context)
-    keys = find_secrets(environment, [secret] if secret is not None else None, secret_file)
-    signature = signing.sign(keys[0], read_pieces(file, environment.stdin))
+    session = session_of(context)
+    keys = find_secrets(session, [secret] if secret is not None else None, secret_file)
+    signature = signing.sign(keys[0], read_pieces(file, session.stdin))
     return Printout({"signature": signature}, [signature], always=True)
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, SecretText, environment_of, find_secrets, output_of
+from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, session_of
 from arkcli.cli.printout import Printout
+from arkcli.cli.session import Session
 from arkcli.cli.sign import File, read_pieces
-from arkcli.environment import Environment
 from arkcli.errors import ExitCode
 from arkcli.signing.verdict import judge
 
@@ -38,20 +38,20 @@ def verify(
 
     Example: ark verify --secret-file secret.txt --signature 3a7f… --explain < body.json
     """
-    environment = environment_of(context)
-    secrets = find_secrets(environment, secret, secret_file)
+    session = session_of(context)
+    secrets = find_secrets(session, secret, secret_file)
     output = output_of(context)
-    pieces = read_pieces(file, environment.stdin)
+    pieces = read_pieces(file, session.stdin)
     held = bytearray() if explain else None
     verdict = judge(secrets, pieces if held is None else _holding(pieces, held), signature)
     if verdict.valid:
         return Printout({"valid": True, "reason": None, "explanation": None, "cause": None}, ["valid"])
-    cause, explanation = (None, None) if held is None else _explained(environment, held, pieces, signature, secrets)
+    cause, explanation = (None, None) if held is None else _explained(session, held, pieces, signature, secrets)
     document = {"valid": False, "reason": verdict.reason, "explanation": explanation, "cause": cause}
     if not output.as_json:
-        environment.stderr.write(f"invalid: {verdict.reason}\n")
+        session.stderr.write(f"invalid: {verdict.reason}\n")
         if explanation is not None:
-            environment.stderr.write(f"{explanation}\n")
+            session.stderr.write(f"{explanation}\n")
     return Printout(document, status=ExitCode.FAILED)
 
 
@@ -65,7 +65,7 @@ def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
 
 
 def _explained(
-    environment: Environment, held: bytearray, rest: Iterator[bytes], signature: str, secrets: "list[Secret]"
+    session: Session, held: bytearray, rest: Iterator[bytes], signature: str, secrets: "list[Secret]"
 ) -> tuple[str | None, str]:
     from arkcli.signing.explain.search import NOTHING_FITS
     from arkcli.signing.explain.search import explain as explain_mismatch
@@ -73,5 +73,5 @@ def _explained(
     # A signature that cannot be one left the body unread.
     for _ in _holding(rest, held):
         pass
-    found = explain_mismatch(bytes(held), signature, secrets, environment.known_secrets())
+    found = explain_mismatch(bytes(held), signature, secrets, session.home.known_secrets())
     return (found.cause, found.text) if found else (None, NOTHING_FITS)

@@ -13,7 +13,7 @@ from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Delivery, Destination, State
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire

@@ -12,7 +12,7 @@ from arkcli.delivery.places import Limits, Share
 from arkcli.errors import NotAttempted, NotRecorded
 from arkcli.model import Answer, Delivery
 from arkcli.queue.engine import Result
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire

@@ -14,7 +14,7 @@ from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State, a
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.schedule import RetrySchedule
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire

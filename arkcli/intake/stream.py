@@ -1,18 +1,19 @@
 """Accepting a stream of payloads, one a line, while it comes: `ark send EVENT --ndjson`."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from arkcli import times
 from arkcli.contract.events import LARGE_BODY, MAX_BODY
-from arkcli.environment import Environment
 from arkcli.errors import Interrupted, NotAccepted, PayloadError
 from arkcli.intake.lines import Arrived, Lines
-from arkcli.intake.writer import Committer
+from arkcli.intake.writer import Writer
 from arkcli.model import Draft
+from arkcli.system.clock import Clock
+from arkcli.system.process import Process
 from arkcli.text import counted
 
 #: The longest line, in bytes: a body, and room for white space that it loses.
@@ -57,12 +58,23 @@ class Intake:
     Blank lines are counted and passed over.
     """
 
-    def __init__(self, environment: Environment, make: Callable[[bytes, str, str], Draft]) -> None:
-        """`make` makes an event of a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError."""
-        self._environment = environment
-        self._clock = environment.clock
+    def __init__(
+        self,
+        make: Callable[[bytes, str, str], Draft],
+        new_digits: Callable[[int], Sequence[str]],
+        clock: Clock,
+        writer: Writer,
+        process: Process,
+    ) -> None:
+        """`make` makes an event of a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError.
+
+        `new_digits` gives fresh digits for so many events.
+        """
         self._make = make
-        self._committer = Committer(environment)
+        self._new_digits = new_digits
+        self._clock = clock
+        self._writer = writer
+        self._process = process
         self._under_way: _Batch | None = None
         #: How many events are durable, how many lines were refused, and how many bodies are large.
         self.accepted = 0
@@ -81,10 +93,10 @@ class Intake:
                 yield from self._finished()
                 if batch is not None:
                     self._under_way = batch
-                    self._environment.accepted = self._so_far(batch)
+                    self._process.accepted = self._so_far(batch)
                     # A stream that fills batches has more to come.
-                    self._committer.submit(batch.drafts, aside=batch.is_full())
-                    if not self._committer.is_busy:
+                    self._writer.submit(batch.drafts, aside=batch.is_full())
+                    if not self._writer.is_busy:
                         yield from self._finished()
             yield from self._finished()
         except _Broken as broken:
@@ -94,8 +106,8 @@ class Intake:
             # Nobody may be left to tell, but what is under way counts.
             with contextlib.suppress(NotAccepted):
                 list(self._finished())
-            self._committer.close()
-        if self._environment.stopping():
+            self._writer.close()
+        if self._process.stopping():
             raise Interrupted(f"interrupted: {self._so_far()}")
 
     def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
@@ -111,7 +123,7 @@ class Intake:
             lines.flush()
         except OSError as error:
             raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
-        if self._environment.stopping():
+        if self._process.stopping():
             raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
 
     def _arriving(self, lines: Lines) -> Iterator[_Batch | None]:
@@ -123,7 +135,7 @@ class Intake:
     def _batches(self, lines: Lines) -> Iterator[_Batch | None]:
         """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
         batch = _Batch(0.0)
-        while not (lines.ended or self._environment.stopping()):
+        while not (lines.ended or self._process.stopping()):
             before = lines.taken
             arrived = lines.read(_LULL if batch.receipts or self._under_way else _PATIENCE)
             is_lull = lines.taken == before
@@ -144,7 +156,7 @@ class Intake:
 
     def _add(self, batch: _Batch, arrived: Arrived) -> None:
         at = times.to_text(self._clock.now())
-        fresh = self._environment.new_digits(len(arrived.texts))
+        fresh = self._new_digits(len(arrived.texts))
         for number, (text, digits) in enumerate(zip(arrived.texts, fresh, strict=True), arrived.number):
             try:
                 draft = self._draft(text, at, digits)
@@ -170,13 +182,13 @@ class Intake:
         if self._under_way is None:
             return
         batch, self._under_way = self._under_way, None
-        reason = self._committer.finish()
+        reason = self._writer.finish()
         if reason is not None:
-            so_far = self._environment.accepted = self._so_far(batch if self._committer.is_uncertain else None)
+            so_far = self._process.accepted = self._so_far(batch if self._writer.is_uncertain else None)
             raise NotAccepted(reason, so_far)
         self.accepted += len(batch.drafts)
         self.last_line = batch.last_line
-        self._environment.accepted = self._so_far() if self.accepted else None
+        self._process.accepted = self._so_far() if self.accepted else None
         yield batch.receipts
 
     def _so_far(self, uncertain: _Batch | None = None) -> str:

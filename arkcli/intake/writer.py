@@ -5,14 +5,15 @@ A stream that keeps coming is worth a second process: checking payloads and writ
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from arkcli.environment import Environment
 from arkcli.errors import ArkError, NotAccepted
 from arkcli.model import Draft
+from arkcli.queue.engine import Queue
+from arkcli.system.process import Process
 from arkcli.text import process_ending
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[_Head])
 
 
-class _Writer(NamedTuple):
+class _Child(NamedTuple):
     """The other process, the way to it, and the memory for bodies."""
 
     process: "ForkProcess"
@@ -37,12 +38,15 @@ class _Writer(NamedTuple):
     room: mmap.mmap
 
 
-class Committer:
+class Writer:
     """Accepts one batch at a time: at once, or in a process of its own, which is started when it is first needed."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._writer: _Writer | None = None
+    def __init__(self, queue: Callable[[], Queue], open_queue: Callable[[], Queue], process: Process) -> None:
+        """`queue` gives this process's queue; `open_queue` opens one for another process. Both raise Unreadable."""
+        self._queue = queue
+        self._open_queue = open_queue
+        self._process = process
+        self._child: _Child | None = None
         self._is_alone = False
         #: Why the last batch is not accepted: until it is known to be durable, there is a reason.
         self._reason: str | None = _NOT_BEGUN
@@ -58,51 +62,51 @@ class Committer:
         """
         self._reason = _NOT_BEGUN
         sizes = [len(draft.body) for draft in drafts]
-        writer = self._started() if aside and drafts and sum(sizes) <= _ROOM else None
-        if writer is None:
-            self._reason = _accept(self._environment, drafts)
+        child = self._started() if aside and drafts and sum(sizes) <= _ROOM else None
+        if child is None:
+            self._reason = _accept(self._queue(), drafts)
         else:
-            self._hand_over(writer, drafts, sizes)
+            self._hand_over(child, drafts, sizes)
 
-    def _hand_over(self, writer: _Writer, drafts: Sequence[Draft], sizes: Sequence[int]) -> None:
-        writer.room.seek(0)
+    def _hand_over(self, child: _Child, drafts: Sequence[Draft], sizes: Sequence[int]) -> None:
+        child.room.seek(0)
         for draft in drafts:
-            writer.room.write(draft.body)
+            child.room.write(draft.body)
         heads: list[_Head] = [
             (draft.id, draft.name, draft.at, size, draft.to) for draft, size in zip(drafts, sizes, strict=True)
         ]
         try:
-            writer.connection.send_bytes(_encoder.encode(heads))
+            child.connection.send_bytes(_encoder.encode(heads))
             self.is_busy = True
         except OSError:
-            self._reason = _ending(writer)
+            self._reason = _ending(child)
 
     def finish(self) -> str | None:
         """Waits for the batch, and tells why it was not accepted; None when it is durable."""
-        if self.is_busy and self._writer is not None:
+        if self.is_busy and self._child is not None:
             self.is_busy = False
             try:
-                self._reason = self._writer.connection.recv()
+                self._reason = self._child.connection.recv()
             except (EOFError, OSError):
-                self._reason = _ending(self._writer)
+                self._reason = _ending(self._child)
                 self.is_uncertain = True
         return self._reason
 
     def close(self) -> None:
         """Lets the other process go, and waits until it has gone."""
-        if self._writer is not None:
-            _let_go(self._writer)
-            self._writer = None
+        if self._child is not None:
+            _let_go(self._child)
+            self._child = None
 
-    def _started(self) -> _Writer | None:
+    def _started(self) -> _Child | None:
         """The other process; None where none can be had."""
-        if self._writer is None and not self._is_alone:
-            self._writer = _start(self._environment)
-            self._is_alone = self._writer is None
-        return self._writer
+        if self._child is None and not self._is_alone:
+            self._child = _start(self._open_queue, self._process)
+            self._is_alone = self._child is None
+        return self._child
 
 
-def _start(environment: Environment) -> _Writer | None:
+def _start(open_queue: Callable[[], Queue], process: Process) -> _Child | None:
     import multiprocessing
 
     context = multiprocessing.get_context("fork")
@@ -111,40 +115,39 @@ def _start(environment: Environment) -> _Writer | None:
     except OSError:
         return None
     room = mmap.mmap(-1, _ROOM)
-    process = context.Process(target=_serve, args=(environment, room, mine, theirs))
+    child = context.Process(target=_serve, args=(open_queue, process, room, mine, theirs))
     try:
-        with environment.signals_held():
-            process.start()
+        with process.signals_held():
+            child.start()
     except OSError:
         mine.close()
         return None
     finally:
         theirs.close()
-    writer = _Writer(process, mine, room)
+    started = _Child(child, mine, room)
     try:
         mine.recv()
     except (EOFError, OSError):
         # It could not open the queue; what this process does with it will tell why.
-        _let_go(writer)
+        _let_go(started)
         return None
-    return writer
+    return started
 
 
-def _let_go(writer: _Writer) -> None:
-    writer.connection.close()
-    writer.process.join()
-    writer.room.close()
+def _let_go(child: _Child) -> None:
+    child.connection.close()
+    child.process.join()
+    child.room.close()
 
 
-def _ending(writer: _Writer) -> str:
-    writer.process.join()
-    return f"the process that writes events {process_ending(writer.process.exitcode)}"
+def _ending(child: _Child) -> str:
+    child.process.join()
+    return f"the process that writes events {process_ending(child.process.exitcode)}"
 
 
-def _accept(environment: Environment, drafts: Sequence[Draft]) -> str | None:
+def _accept(queue: Queue, drafts: Sequence[Draft]) -> str | None:
     if not drafts:
         return None
-    queue = environment.queue
     try:
         queue.accept(drafts)
     except NotAccepted as error:
@@ -154,21 +157,23 @@ def _accept(environment: Environment, drafts: Sequence[Draft]) -> str | None:
     return None
 
 
-def _serve(environment: Environment, room: mmap.mmap, theirs: "Connection", mine: "Connection") -> None:
+def _serve(
+    open_queue: Callable[[], Queue], process: Process, room: mmap.mmap, theirs: "Connection", mine: "Connection"
+) -> None:
     status = 1
     try:
         # Else it would never see that the leader is gone, nor would those at the other ends of its streams.
         theirs.close()
-        environment.let_go_of_streams()
-        environment.follow()
-        # It is opened where it is first asked for; the other process waits to hear of that.
-        _ = environment.queue
+        process.let_go_of_streams()
+        process.follow()
+        # The other process waits to hear of it.
+        queue = open_queue()
         mine.send(True)
         while True:
             heads = _decoder.decode(mine.recv_bytes())
             room.seek(0)
             drafts = [Draft(found, name, at, room.read(size), to) for found, name, at, size, to in heads]
-            mine.send(_accept(environment, drafts))
+            mine.send(_accept(queue, drafts))
     except (ArkError, EOFError, OSError):
         status = 0
     finally:

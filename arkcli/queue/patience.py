@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from arkcli.errors import Busy, Held
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 #: How long a `send` may hold a destination: one attempt, and time to write it down. Seconds.
 SEND_HOLDS_FOR: Final = 15.0

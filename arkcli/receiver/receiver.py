@@ -19,7 +19,7 @@ from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
 from arkcli.signing.verdict import Explainer, Signature, Verdict, judge
 from arkcli.system import files
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
     from arkcli.receiver.forward import Forwarder

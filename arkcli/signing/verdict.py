@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from arkcli import signing
 from arkcli.signing import Secret
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 
 
 class Signature(StrEnum):

@@ -12,7 +12,7 @@ import pycurl
 
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.signing import Secret
-from arkcli.times import Clock
+from arkcli.system.clock import Clock
 from arkcli.wire import shortage
 from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests

@@ -149,7 +149,7 @@ def test_what_is_due_is_overdue_though_others_are_sent(world: World, receive: Ca
     with world.held("crm", "drain"):
         assert examined(world)["drain"]["status"] == "pass"
     world.ark("send", "signal.promoted", "--sample", "--queue", "--id", "newer")
-    newer = world.environment().queue.find("newer")
+    newer = world.session().home.queue.find("newer")
     with world.held("crm", "send") as claim:
         assert isinstance(newer, StoredEvent)
         delivery = claim.first_attempt(newer)

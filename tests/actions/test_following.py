@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from arkcli.actions.following import Following
-from arkcli.environment import Environment
 from arkcli.model import Destination
 from arkcli.store.store import Contents
 from tests.cli.test_parts import place_of
@@ -19,12 +18,12 @@ class Follower:
 
     def __init__(self, world: World, *names: str) -> None:
         self.names = names
-        self.environment: Environment = world.environment()
+        self.home = world.session().home
         self.left_out: list[str] = []
         self.warned: list[str] = []
-        contents = self.environment.store.read()
+        contents = self.home.store.read()
         self.following = Following(
-            self.environment, contents, self.choose, lambda name, _: self.left_out.append(name), self.warned.append
+            self.home, contents, self.choose, lambda name, _: self.left_out.append(name), self.warned.append
         )
 
     def choose(self, contents: Contents) -> Iterable[Destination]:

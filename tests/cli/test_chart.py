@@ -41,9 +41,9 @@ def test_of_a_long_journal_only_the_end_is_read(world: World, receive: Callable[
     for _ in range(20):
         world.ark("send", "signal.promoted", "--sample", "--queue")
     world.ark("drain")
-    (store,) = world.environment().store.read().destinations
-    environment = world.environment()
-    with closing(environment.queue.view(store.id)) as view:
+    (store,) = world.session().home.store.read().destinations
+    session = world.session()
+    with closing(session.home.queue.view(store.id)) as view:
         some, complete = view.recent(2_000)
         everything, all_of_it = view.recent(1_000_000)
     assert (len(everything), all_of_it) == (20, True)

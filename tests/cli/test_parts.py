@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.queue.local.queue import LocalQueue
 from tests.world import PAYLOAD, Result, TestReceiver, World
@@ -65,7 +65,7 @@ def broad(world: World, receive: Receive) -> World:
 
 
 def place_of(world: World, name: str) -> Path:
-    found = world.environment().store.read().find(name)
+    found = world.session().home.store.read().find(name)
     assert found is not None
     return world.queue_directory / "destinations" / found.id
 
@@ -102,9 +102,9 @@ def test_in_text_it_is_named_as_well_and_quiet_does_not_hide_it(broad: World, co
 class Removing(World):
     """A home in which another process removes b once a command has found out which destinations there are."""
 
-    def environment(self, stdin: bytes = b"") -> Environment:
-        environment = super().environment(stdin)
-        joined = environment.joined
+    def session(self, stdin: bytes = b"") -> Session:
+        session = super().session(stdin)
+        joined = session.home.joined
 
         def joined_and_removed(destinations: Iterable[Destination], *, to_read: bool = False) -> list[Destination]:
             found = joined(destinations, to_read=to_read)
@@ -113,8 +113,8 @@ class Removing(World):
                     LocalQueue(self.queue_directory, self.retries).leave(one.id)
             return found
 
-        environment.joined = joined_and_removed  # type: ignore[method-assign]
-        return environment
+        session.home.joined = joined_and_removed  # type: ignore[method-assign]
+        return session
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from arkcli.cli import quick, sign, verify
 from arkcli.cli.app import run
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.signing import sign as signature_of
 
 SECRET, BODY = "s3cret", b'{"event":"ping"}\n'
@@ -30,11 +30,11 @@ class Said(NamedTuple):
     err: str
 
 
-def environment(stdin: bytes, variables: dict[str, str]) -> Environment:
-    return Environment(variables, io.BytesIO(stdin), io.StringIO(), io.StringIO())
+def session(stdin: bytes, variables: dict[str, str]) -> Session:
+    return Session(variables, io.BytesIO(stdin), io.StringIO(), io.StringIO())
 
 
-def said(world: Environment, status: int) -> Said:
+def said(world: Session, status: int) -> Said:
     assert isinstance(world.stdout, io.StringIO)
     assert isinstance(world.stderr, io.StringIO)
     return Said(status, world.stdout.getvalue(), world.stderr.getvalue())
@@ -42,7 +42,7 @@ def said(world: Environment, status: int) -> Said:
 
 def both(args: Sequence[str], stdin: bytes, variables: dict[str, str]) -> tuple[bool, Said, Said]:
     """Whether the quick way did it; what `ark` says with it, and what the commands say by themselves."""
-    one, other = environment(stdin, variables), environment(stdin, variables)
+    one, other = session(stdin, variables), session(stdin, variables)
     done = quick.run(args, one)
     if not done:
         assert said(one, 0) == (0, "", "")
@@ -148,7 +148,7 @@ def test_standard_input_that_breaks_off_is_for_the_command_to_tell(error: BaseEx
             raise error
 
     args = ["sign", "--secret", SECRET]
-    one, other = environment(b"", {}), environment(b"", {})
+    one, other = session(b"", {}), session(b"", {})
     one.stdin = other.stdin = cast("BinaryIO", Broken())
     assert not quick.run(args, one)
     ours, theirs = said(one, run(args, one)), said(other, run(args, other))

@@ -40,7 +40,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("scale"))
     with receiver() as one:
         world.add(one, "crm")
-    queue = world.environment().queue
+    queue = world.session().home.queue
     for start in range(0, EVENTS, 1_000):
         queue.accept([draft(number) for number in range(start, start + 1_000)])
     with world.held("crm") as claim:
@@ -58,8 +58,8 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with receiver() as one, receiver() as two:
         world.add(one, "crm")
         world.add(two, "other")
-    queue = world.environment().queue
-    crm = world.environment().store.read().destinations[0].id
+    queue = world.session().home.queue
+    crm = world.session().home.store.read().destinations[0].id
     for start in range(0, EVENTS, 1_000):
         queue.accept([draft(number, (crm,)) for number in range(start, start + 1_000)])
     with world.held("crm") as claim:
@@ -151,7 +151,7 @@ def assert_little(world: World, tmp_path: Path, command: list[str], is_right: Ca
 
 def fill(world: World, *names: str) -> None:
     """Puts destinations with these names into the store."""
-    with world.environment().store.change() as current:
+    with world.session().home.store.change() as current:
         current.workspace.secret = Secret("secret")
         current.destinations = [
             Destination(id=f"dst_{number}", name=name, url=f"https://crm.example/{number}", added_at="")
@@ -162,7 +162,7 @@ def fill(world: World, *names: str) -> None:
 def test_a_name_is_made_up_however_many_have_that_of_the_host(world: World) -> None:
     fill(world, "crm.example", *(f"crm.example-{number}" for number in range(2, 6_001)))
     assert world.ark("dest", "add", "https://crm.example/more", "--no-ping").status == 0
-    assert world.environment().store.read().find("crm.example-6001") is not None
+    assert world.session().home.store.read().find("crm.example-6001") is not None
 
 
 @pytest.mark.parametrize(

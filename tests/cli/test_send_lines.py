@@ -314,14 +314,14 @@ def test_an_answer_other_than_2xx_is_retried_as_for_a_single_send(world: World, 
 
 
 def test_a_stream_that_cannot_be_copied_for_strict_is_not_accepted(world: World, server: TestReceiver) -> None:
-    environment = world.environment(stream(3))
+    session = world.session(stream(3))
     with Path("/dev/full").open("r+b", buffering=0) as full:
-        environment.nameless_file = lambda: full  # type: ignore[method-assign] # a disk that is full
-        status = run([*SEND, "--strict"], environment)
+        session.home.nameless_file = lambda: full  # type: ignore[method-assign] # a disk that is full
+        status = run([*SEND, "--strict"], session)
     assert status == 1
-    assert isinstance(environment.stderr, io.StringIO)
+    assert isinstance(session.stderr, io.StringIO)
     said = "error: the stream cannot be copied (No space left on device): nothing was accepted\n"
-    assert environment.stderr.getvalue() == said
+    assert session.stderr.getvalue() == said
     assert world.event_lines == []
 
 

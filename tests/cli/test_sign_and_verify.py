@@ -145,8 +145,8 @@ def test_verifying_needs_no_memory_for_the_body_however_many_secrets_there_are(t
     code = """
 import resource, sys
 from arkcli.cli.app import run
-from arkcli.environment import Environment
-status = run(sys.argv[1:], Environment.of_this_process())
+from arkcli.cli.session import Session
+status = run(sys.argv[1:], Session.of_this_process())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """

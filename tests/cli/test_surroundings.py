@@ -142,13 +142,13 @@ def test_too_little_memory_is_told_in_one_line(world: World, tmp_path: Path, roo
 
 SHORT = """
 import resource, sys
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 
 def shorten(*_):
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, resource.RLIM_INFINITY))
     return SHORTAGE
 
-Environment.wire = shorten
+Home.wire = shorten
 from arkcli.__main__ import main
 main()
 """
@@ -229,12 +229,12 @@ class Interrupting(io.BytesIO):
 def test_ctrl_c_is_130_and_json_if_that_was_asked_for(
     world: World, options: tuple[str, ...], out: str, err: str
 ) -> None:
-    environment = world.environment()
-    environment.stdin = Interrupting()
-    assert run(["sign", "--secret", "s", *options], environment) == 130
-    assert isinstance(environment.stdout, io.StringIO)
-    assert isinstance(environment.stderr, io.StringIO)
-    assert (environment.stdout.getvalue(), environment.stderr.getvalue()) == (out, err)
+    session = world.session()
+    session.stdin = Interrupting()
+    assert run(["sign", "--secret", "s", *options], session) == 130
+    assert isinstance(session.stdout, io.StringIO)
+    assert isinstance(session.stderr, io.StringIO)
+    assert (session.stdout.getvalue(), session.stderr.getvalue()) == (out, err)
 
 
 def test_ctrl_c_while_ark_is_starting_is_130_without_a_word() -> None:

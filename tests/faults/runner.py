@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import arkcli
 from arkcli.cli.app import run
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from tests.ark_at import MovedClock
 
 _ROOT = Path(__file__).parents[2]
@@ -133,9 +133,9 @@ def _be_ark(order: dict[str, Any], user: int | None) -> None:
     os.environ.update(ARK_CONFIG_DIR=order["home"] + "/config", ARK_STATE_DIR=order["home"] + "/state")
     if order["real"]:
         os.execv(sys.executable, [sys.executable, "-m", "tests.ark_at", str(order["at"]), *order["args"]])
-    environment = Environment.of_this_process()
-    environment.clock = MovedClock(order["at"])
-    status = run(order["args"], environment)
+    session = Session.of_this_process()
+    session.home.clock = MovedClock(order["at"])
+    status = run(order["args"], session)
     sys.stdout.flush()
     os._exit(status)
 

@@ -100,24 +100,24 @@ def _set_up(world: World, urls: dict[str, str], ca_file: str) -> None:
     first, *others = urls.items()
     options = ("--allow-local", "--no-ping", "--ca-file", ca_file)
     assert world.ark("dest", "add", first[1], "--name", first[0], *options).status == 0
-    environment = world.environment()
-    with environment.store.change() as contents:
+    session = world.session()
+    with session.home.store.change() as contents:
         (known,) = contents.destinations
         contents.destinations += [
-            msgspec.structs.replace(known, id=environment.new_id("dst"), name=name, url=url) for name, url in others
+            msgspec.structs.replace(known, id=session.home.new_id("dst"), name=name, url=url) for name, url in others
         ]
 
 
 def _accept(world: World) -> None:
     """Accepts one event for everybody, and many more for the one that is well."""
-    environment = world.environment()
-    destinations = environment.store.read().destinations
-    environment.queue.join(known.id for known in destinations)
+    session = world.session()
+    destinations = session.home.store.read().destinations
+    session.home.queue.join(known.id for known in destinations)
     healthy = [known for known in destinations if known.name == "healthy"]
     orders = [Order(event="signal.promoted", payload=PAYLOAD)]
     orders += [Order(event="signal.promoted", payload=PAYLOAD, to=healthy)] * MANY
-    environment.queue.accept([send.draft(environment, order) for order in orders])
-    environment.queue.close()
+    session.home.queue.accept([send.draft(session.home, order) for order in orders])
+    session.home.queue.close()
 
 
 def _add(home: Path, url: str, options: list[str]) -> Verdict:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Outcome
+from arkcli.system.clock import SystemClock
 from arkcli.wire.wire import Wire
 from tests.hostile.rows import FAST, GOOD, HEAD, redirects
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile

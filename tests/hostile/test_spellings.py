@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.environment import SystemClock
 from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Delivery, Outcome
+from arkcli.system.clock import SystemClock
 from arkcli.url import parse_url
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import Transfer

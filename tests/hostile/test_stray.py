@@ -18,8 +18,8 @@ from typing import NamedTuple
 import pytest
 import trustme
 
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Event
+from arkcli.system.clock import SystemClock
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, hostile

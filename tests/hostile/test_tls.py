@@ -14,8 +14,8 @@ import pytest
 import trustme
 
 import arkcli
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Outcome
+from arkcli.system.clock import SystemClock
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile

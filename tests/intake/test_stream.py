@@ -308,7 +308,7 @@ def test_many_events_are_accepted_in_order_in_memory_that_does_not_grow(
         _, err = process.communicate(timeout=1200)
     assert process.returncode == 0
     assert int(err.split()[-1]) < LIMIT
-    queue = world.environment().queue
+    queue = world.session().home.queue
     with (tmp_path / "receipts").open() as told:
         for number, (line, event) in enumerate(zip(told, queue.events(), strict=True), 1):
             assert json.loads(line) == {"line": number, "event_id": event.id}

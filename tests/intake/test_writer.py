@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.environment import Environment
-from arkcli.intake.writer import Committer
+from arkcli.cli.session import Session
+from arkcli.intake.writer import Writer
 from arkcli.model import Draft
 from tests.queue.local.machine import filled, small_disk
 from tests.world import World
@@ -28,21 +28,25 @@ def drafts(*numbers: int, size: int = 0) -> list[Draft]:
 
 
 @pytest.fixture
-def environment(world: World) -> Iterator[Environment]:
-    made = world.environment()
+def session(world: World) -> Iterator[Session]:
+    made = world.session()
     yield made
-    made.queue.close()
+    made.home.queue.close()
+
+
+def writer_of(session: Session) -> Writer:
+    return Writer(lambda: session.home.queue, session.home.open_queue, session.process)
 
 
 @pytest.fixture
-def committer(environment: Environment) -> Iterator[Committer]:
-    made = Committer(environment)
+def committer(session: Session) -> Iterator[Writer]:
+    made = writer_of(session)
     yield made
     made.close()
 
 
 @pytest.fixture
-def writer(environment: Environment, committer: Committer) -> int:
+def writer(session: Session, committer: Writer) -> int:
     """The process that a committer has started, which has accepted `evt_1`."""
     before = children()
     committer.submit(drafts(1), aside=True)
@@ -51,9 +55,9 @@ def writer(environment: Environment, committer: Committer) -> int:
     return started
 
 
-def accepted(environment: Environment) -> list[tuple[str, bytes]]:
-    environment.queue.look([], 0)
-    return [(event.id, event.body) for event in environment.queue.events()]
+def accepted(session: Session) -> list[tuple[str, bytes]]:
+    session.home.queue.look([], 0)
+    return [(event.id, event.body) for event in session.home.queue.events()]
 
 
 def children() -> set[int]:
@@ -61,9 +65,7 @@ def children() -> set[int]:
     return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
 
 
-def test_a_batch_is_durable_and_in_order_wherever_it_is_accepted(
-    environment: Environment, committer: Committer
-) -> None:
+def test_a_batch_is_durable_and_in_order_wherever_it_is_accepted(session: Session, committer: Writer) -> None:
     expected = []
     for first, aside in ((0, False), (10, True), (20, True), (30, False), (40, True)):
         batch = drafts(*range(first, first + 10), size=first)
@@ -72,10 +74,10 @@ def test_a_batch_is_durable_and_in_order_wherever_it_is_accepted(
         assert committer.finish() is None
         assert not committer.is_busy
         expected += [(draft.id, draft.body) for draft in batch]
-    assert accepted(environment) == expected
+    assert accepted(session) == expected
 
 
-def test_every_kind_of_draft_arrives_as_it_is(environment: Environment, committer: Committer) -> None:
+def test_every_kind_of_draft_arrives_as_it_is(session: Session, committer: Writer) -> None:
     given = [
         Draft("evt_1", "signal.promoted", AT, '{"name":"Zoë 🚀"}'.encode()),
         Draft("evt_2", "ping", AT, b"{}", ("dst_a", "dst_b")),
@@ -84,23 +86,23 @@ def test_every_kind_of_draft_arrives_as_it_is(environment: Environment, committe
     ]
     committer.submit(given, aside=True)
     assert committer.finish() is None
-    environment.queue.look([], 0)
-    found = environment.queue.events()
+    session.home.queue.look([], 0)
+    found = session.home.queue.events()
     assert [Draft(one.id, one.name, one.at, one.body, one.to) for one in found] == given
 
 
 def test_a_batch_that_the_shared_memory_cannot_hold_is_accepted_all_the_same(
-    environment: Environment, committer: Committer
+    session: Session, committer: Writer
 ) -> None:
     batch = drafts(1, 2, 3, 4, 5, size=1_000_000)
     committer.submit(batch, aside=True)
     assert not committer.is_busy
     assert committer.finish() is None
-    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]
+    assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]
 
 
-def test_no_process_is_started_before_it_is_needed_and_none_is_left(environment: Environment) -> None:
-    committer, before = Committer(environment), children()
+def test_no_process_is_started_before_it_is_needed_and_none_is_left(session: Session) -> None:
+    committer, before = writer_of(session), children()
     committer.submit(drafts(1), aside=False)
     assert committer.finish() is None
     assert children() == before
@@ -111,22 +113,22 @@ def test_no_process_is_started_before_it_is_needed_and_none_is_left(environment:
     committer.close()
     assert children() == before
     # What was under way when it was closed is accepted.
-    assert len(accepted(environment)) == 3
+    assert len(accepted(session)) == 3
 
 
-def test_a_batch_of_nothing_needs_no_process(committer: Committer) -> None:
+def test_a_batch_of_nothing_needs_no_process(committer: Writer) -> None:
     before = children()
     committer.submit([], aside=True)
     assert committer.finish() is None
     assert children() == before
 
 
-def test_nothing_is_accepted_before_it_was_submitted(committer: Committer) -> None:
+def test_nothing_is_accepted_before_it_was_submitted(committer: Writer) -> None:
     assert committer.finish() == "it was not begun"
 
 
 def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
-    world: World, environment: Environment, committer: Committer
+    world: World, session: Session, committer: Writer
 ) -> None:
     committer.submit(drafts(1), aside=False)
     (world.queue_directory / "VERSION").write_text("2\n")
@@ -135,7 +137,7 @@ def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
     assert not committer.is_busy
     assert committer.finish() is None
     assert children() == before
-    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2"]
+    assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2"]
 
 
 @pytest.mark.parametrize("aside", [False, True])
@@ -144,8 +146,8 @@ def test_a_full_disk_is_told_and_the_next_batch_is_accepted_once_there_is_room(
 ) -> None:
     with small_disk(tmp_path / "disk", "size=4m"):
         world.variables["ARK_STATE_DIR"] = str(tmp_path / "disk" / "state")
-        environment = world.environment()
-        committer = Committer(environment)
+        session = world.session()
+        committer = writer_of(session)
         committer.submit(drafts(1), aside=aside)
         assert committer.finish() is None
         with filled(tmp_path / "disk", leaving=8192):
@@ -155,34 +157,34 @@ def test_a_full_disk_is_told_and_the_next_batch_is_accepted_once_there_is_room(
         committer.submit(drafts(4), aside=aside)
         assert committer.finish() is None
         committer.close()
-        assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_4"]
-        environment.queue.close()
+        assert [found for found, _ in accepted(session)] == ["evt_1", "evt_4"]
+        session.home.queue.close()
 
 
 def test_when_the_process_is_killed_at_a_batch_nobody_knows_what_became_of_it(
-    environment: Environment, committer: Committer, writer: int
+    session: Session, committer: Writer, writer: int
 ) -> None:
     os.kill(writer, signal.SIGSTOP)
     committer.submit(drafts(2), aside=True)
     os.kill(writer, signal.SIGKILL)
     assert committer.finish() == "the process that writes events was killed by signal 9"
     assert committer.is_uncertain
-    assert [found for found, _ in accepted(environment)] == ["evt_1"]
+    assert [found for found, _ in accepted(session)] == ["evt_1"]
 
 
 def test_when_the_process_is_killed_between_two_batches_the_next_one_is_not_accepted(
-    environment: Environment, committer: Committer, writer: int
+    session: Session, committer: Writer, writer: int
 ) -> None:
     os.kill(writer, signal.SIGKILL)
     os.waitid(os.P_PID, writer, os.WEXITED | os.WNOWAIT)
     committer.submit(drafts(2), aside=True)
     assert committer.finish() == "the process that writes events was killed by signal 9"
-    assert [found for found, _ in accepted(environment)] == ["evt_1"]
+    assert [found for found, _ in accepted(session)] == ["evt_1"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_group_does_not_end_it_amid_a_batch(
-    committer: Committer, writer: int, number: signal.Signals
+    committer: Writer, writer: int, number: signal.Signals
 ) -> None:
     os.kill(writer, number)
     os.kill(writer, number)
@@ -192,11 +194,10 @@ def test_a_signal_to_the_whole_group_does_not_end_it_amid_a_batch(
 
 LEADER: Final = """
 import os, signal, sys
-from tests.intake.test_writer import drafts
-from arkcli.intake.writer import Committer
-from arkcli.environment import Environment
-environment = Environment.of_this_process()
-committer = Committer(environment)
+from tests.intake.test_writer import drafts, writer_of
+from arkcli.cli.session import Session
+session = Session.of_this_process()
+committer = writer_of(session)
 committer.submit(drafts(1), aside=True)
 assert committer.finish() is None
 committer.submit(drafts(2), aside=True)
@@ -205,9 +206,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(
-    world: World, environment: Environment
-) -> None:
+def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(world: World, session: Session) -> None:
     leader = subprocess.run(
         [sys.executable, "-c", LEADER], env={**os.environ, **world.variables}, stdout=subprocess.PIPE, check=False
     )
@@ -216,4 +215,4 @@ def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(
     until = time.monotonic() + 20
     while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < until:
         time.sleep(0.01)
-    assert [found for found, _ in accepted(environment)] == ["evt_1", "evt_2"]
+    assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 
-from arkcli.environment import SystemClock
 from arkcli.httpd.clients import Limits
 from arkcli.httpd.server import listen_on, url_of
 from arkcli.receiver import plan
 from arkcli.receiver.receiver import Orders, Receiver
 from arkcli.receiver.record import Received
 from arkcli.signing import Secret, sign
+from arkcli.system.clock import SystemClock
 
 SECRET = "s3cret"
 BODY = b'{"event":"ping"}'

@@ -1,4 +1,4 @@
-"""Where a signing secret may stand: in a setting, in the environment, in a file."""
+"""Where a signing secret may stand: in a setting, in the session, in a file."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the files of a user are: what the environment says counts only if it is an absolute path."""
+"""Where the files of a user are: what the session says counts only if it is an absolute path."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arkcli.cli.app import run
-from arkcli.environment import Environment
+from arkcli.cli.session import Session
 from arkcli.errors import Unreadable
 from arkcli.system import paths
 from tests.as_user import USER, as_user, in_child, needs_root
@@ -38,7 +38,7 @@ def ark(*args: str, **variables: str) -> tuple[int, str]:
     os.environ.clear()
     os.environ.update(variables)
     out, err = io.StringIO(), io.StringIO()
-    status = run(args, Environment(os.environ, io.BytesIO(b"x"), out, err))
+    status = run(args, Session(os.environ, io.BytesIO(b"x"), out, err))
     return status, out.getvalue() + err.getvalue()
 
 

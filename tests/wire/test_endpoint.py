@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Outcome
 from arkcli.signing import Concealed, Secret, sign
+from arkcli.system.clock import SystemClock
 from arkcli.wire.transfer import Transfer
 from arkcli.wire.wire import Endpoint, Wire
 from tests.wire.test_wire import BODY, EVENT, Receive, endpoint

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery
+from arkcli.system.clock import SystemClock
 from arkcli.wire import shortage
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD, HEAD
@@ -252,7 +252,7 @@ def test_without_a_thread_no_name_is_looked_up() -> None:
 #: Attempts at each of some URLs, without pytest, whose import takes longer than all of this.
 ATTEMPTS = """
 import sys
-from arkcli.environment import SystemClock
+from arkcli.system.clock import SystemClock
 from arkcli.model import Delivery, Destination, Event
 from arkcli.signing import Secret
 from arkcli.wire.wire import Endpoint, Wire

@@ -13,9 +13,9 @@ import certifi
 import pycurl
 import pytest
 
-from arkcli.environment import SystemClock
 from arkcli.model import Answer, Delivery, Destination, Event, Outcome
 from arkcli.signing import Concealed, Secret
+from arkcli.system.clock import SystemClock
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import Transfer
 from arkcli.wire.wire import Endpoint, Wire

@@ -157,7 +157,7 @@ def send(world: World, event_id: str, size: int, *options: str) -> int:
 
 def settle(world: World, *, keep: bool = False) -> None:
     """Has a checkpoint written for each destination, as it is once a thousand lines are told."""
-    queue = world.environment().queue
+    queue = world.session().home.queue
     for place in (world.queue_directory / "destinations").iterdir():
         journal = queue._members.journal_at(place)  # type: ignore[attr-defined]
         journal.load_to_append()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from arkcli import times
-from arkcli.environment import Environment
+from arkcli.actions.home import Home
 from arkcli.errors import Unreadable, UsageError
 from arkcli.model import Destination
 from arkcli.signing.secrets import SecretFiles
@@ -24,18 +24,18 @@ class Roster:
 
     def __init__(
         self,
-        environment: Environment,
+        home: Home,
         choose: Callable[[Contents], Sequence[Destination]],
         warn: Callable[[str], None],
     ) -> None:
         """`choose` picks destinations from the store; `warn` is told of those that cannot be delivered to, and of what
         cannot be read any more. Raises Unreadable where the store cannot be read now, and what `choose` raises.
         """
-        self._environment = environment
+        self._home = home
         self._choose = choose
         self._warn = warn
-        monotonic = environment.clock.monotonic
-        self._store = Followed(environment.store.stamp, self._read_store, monotonic, warn, patient=True)
+        monotonic = home.clock.monotonic
+        self._store = Followed(home.store.stamp, self._read_store, monotonic, warn, patient=True)
         self._files = SecretFiles(monotonic, warn)
         self._changes = 0
         self._endpoints: dict[str, Endpoint] = {}
@@ -62,7 +62,7 @@ class Roster:
     def tidy(self) -> None:
         """Removes from the queue what nobody needs and what is older than the store says to keep."""
         try:
-            contents = self._environment.store.read_again()
+            contents = self._home.store.read_again()
         except Unreadable:
             # `read` tells of it. Who needs what is not known now.
             return
@@ -70,12 +70,12 @@ class Roster:
             # Where the store was lost before this run began, everything waits for those that it is to name again.
             return
         keep = round(times.parse_duration(contents.queue.keep) * 1000)
-        everybody = [found.id for found in self._environment.joined(contents.destinations)]
-        self._environment.queue.tidy(everybody, self._environment.clock.now() - keep)
+        everybody = [found.id for found in self._home.joined(contents.destinations)]
+        self._home.queue.tidy(everybody, self._home.clock.now() - keep)
 
     def _read_store(self) -> tuple[Contents, list[Destination]]:
-        contents = self._environment.store.read_again()
-        return contents, self._environment.joined(found for found in self._choose(contents) if not found.paused)
+        contents = self._home.store.read_again()
+        return contents, self._home.joined(found for found in self._choose(contents) if not found.paused)
 
     def _take_in(self) -> None:
         from arkcli.wire.wire import Endpoint
@@ -86,7 +86,7 @@ class Roster:
         for found in chosen:
             known = before.get(found.id)
             try:
-                secret = self._environment.secret_of(found, contents, self._files.read)
+                secret = self._home.secret_of(found, contents, self._files.read)
                 if known is None or known.destination != found:
                     parse_url(found.url, allow_local=found.allow_local)
             except UsageError as error:

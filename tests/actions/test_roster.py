@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from arkcli.actions import drain, send
+from arkcli.actions.roster import Roster
 from arkcli.actions.send import Order
-from arkcli.delivery.roster import Roster
-from arkcli.environment import Environment
 from arkcli.errors import Unreadable
 from arkcli.model import Answer, Destination
 from arkcli.queue.local.queue import LocalQueue
@@ -25,15 +24,15 @@ class Run:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.environment: Environment = world.environment()
+        self.home = world.session().home
         self.warnings: list[str] = []
         self.begin()
 
     def begin(self, names: tuple[str, ...] = ()) -> Roster:
         """Begins anew, with those of these names."""
-        chosen = [found for found in self.environment.store.read().destinations if found.name in names]
+        chosen = [found for found in self.home.store.read().destinations if found.name in names]
         choose = drain.only(chosen) if names else drain.all_of
-        self.roster = Roster(self.environment, choose, self.warnings.append)
+        self.roster = Roster(self.home, choose, self.warnings.append)
         return self.roster
 
     def later(self, seconds: float = 0.3) -> dict[str, str]:
@@ -44,7 +43,7 @@ class Run:
         return {found.destination.name: found.secret.reveal().decode() for found in endpoints}
 
     def change(self, which: str, /, **settings: object) -> None:
-        with self.environment.store.change() as contents:
+        with self.home.store.change() as contents:
             found = contents.find(which)
             assert found is not None
             contents.replace(msgspec.structs.replace(found, **settings))
@@ -53,14 +52,14 @@ class Run:
 @pytest.fixture
 def run(world: World) -> Iterator[Run]:
     """Two destinations: `a` with the workspace's secret, `b` with one of its own."""
-    with world.environment().store.change() as contents:
+    with world.session().home.store.change() as contents:
         contents.workspace.secret = Secret("shared")
         for name, secret in (("a", None), ("b", Secret("own"))):
             url = f"https://{name}.example/"
             contents.destinations.append(Destination(id=f"dst_{name}", name=name, url=url, added_at="", secret=secret))
     made = Run(world)
     yield made
-    made.environment.queue.close()
+    made.home.queue.close()
 
 
 def test_while_nothing_changes_each_endpoint_is_the_same_object(run: Run) -> None:
@@ -103,7 +102,7 @@ def test_destinations_come_and_go_and_rest(run: Run) -> None:
     run.change("a", paused=True)
     assert run.later() == {"b": "own"}
     run.change("a", paused=False)
-    with run.environment.store.change() as contents:
+    with run.home.store.change() as contents:
         contents.destinations.append(Destination(id="dst_c", name="c", url="https://c.example/", added_at=""))
     assert run.later() == {"a": "shared", "b": "own", "c": "shared"}
     assert run.world.ark("dest", "remove", "b", "--yes").status == 0
@@ -182,7 +181,7 @@ def test_a_store_that_is_broken_when_the_run_begins_ends_it(run: Run) -> None:
 def test_a_new_destination_that_can_have_no_place_in_the_queue_stops_none_of_the_others(run: Run) -> None:
     # As a disk without a free inode refuses it.
     (run.world.queue_directory / "destinations" / "dst_c").write_bytes(b"")
-    with run.environment.store.change() as contents:
+    with run.home.store.change() as contents:
         contents.destinations.append(Destination(id="dst_c", name="c", url="https://c.example/", added_at=""))
     assert {"a": "shared", "b": "own"}.items() <= run.later(1.0).items()
     (run.world.queue_directory / "destinations" / "dst_c").unlink()
@@ -259,10 +258,10 @@ def test_one_that_is_left_out_and_then_removed_is_left_out_no_more(run: Run) -> 
 def old_events(run: Run) -> Callable[[], int]:
     """Events that were delivered a day ago, some in segments of their own; gives how many are left."""
     queue = LocalQueue(run.world.queue_directory, run.world.retries, 1_000)
-    run.environment.queue.close()
-    run.environment.queue = queue
+    run.home.queue.close()
+    run.home.queue = queue
     for _ in range(10):
-        queue.accept([send.draft(run.environment, Order(event="signal.promoted", payload=PAYLOAD))])
+        queue.accept([send.draft(run.home, Order(event="signal.promoted", payload=PAYLOAD))])
     now = run.world.clock.now()
     for claim in queue.claim_due(["dst_a", "dst_b"], 2, "test", now):
         queue.record([(claim, [(found, Answer(200, None, 1)) for found in claim.take(now, 100)])], now)
@@ -275,7 +274,7 @@ def test_what_is_to_be_kept_is_what_the_store_says_now(run: Run) -> None:
     left = old_events(run)
     run.roster.tidy()
     assert left() == 10
-    with run.environment.store.change() as contents:
+    with run.home.store.change() as contents:
         contents.queue.keep = "1h"
     run.roster.tidy()
     assert left() < 10
@@ -290,7 +289,7 @@ def test_what_is_to_be_kept_is_what_the_store_says_now(run: Run) -> None:
     ],
 )
 def test_nothing_is_removed_while_the_store_cannot_say_who_needs_it(run: Run, spoil: Callable[[Path], None]) -> None:
-    with run.environment.store.change() as contents:
+    with run.home.store.change() as contents:
         contents.queue.keep = "1h"
     run.later()
     left = old_events(run)

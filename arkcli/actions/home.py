@@ -1,0 +1,152 @@
+"""What belongs to one user on this machine, opened when it is first asked for: the store, the queue, the way out.
+
+The only module that knows which engine keeps the queue.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO
+
+from arkcli.errors import ArkError
+from arkcli.signing import Secret
+from arkcli.signing.secrets import secret_of, workspace_secret
+from arkcli.system.clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from arkcli.delivery.loop import Token
+    from arkcli.model import Destination
+    from arkcli.queue.engine import Queue
+    from arkcli.schedule import RetrySchedule
+    from arkcli.signing.secrets import ReadFile
+    from arkcli.store.store import Contents, Store
+    from arkcli.wire.wire import Endpoint, Wire
+
+
+class Home:
+    """The store, the queue and the wire of one user. Nothing is opened or made before it is needed."""
+
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        clock: Clock,
+        randomness: Callable[[int], bytes],
+        warn: Callable[[str], None],
+        retries: "RetrySchedule | None" = None,
+    ) -> None:
+        """`randomness` returns that number of random bytes; without `retries` the documented schedule holds.
+
+        `warn` is told of destinations whose deliveries are gone.
+        """
+        self.variables = variables
+        self.clock = clock
+        self.randomness = randomness
+        self._warn = warn
+        self._retries = retries
+        #: The names of destinations whose deliveries are gone, as was found out in this run.
+        self.losses: list[str] = []
+
+    @cached_property
+    def schedule(self) -> "RetrySchedule":
+        """When a failed delivery is tried again."""
+        from arkcli.schedule import DOCUMENTED
+
+        return self._retries or DOCUMENTED
+
+    @cached_property
+    def store(self) -> "Store":
+        """The destinations and the secret."""
+        from arkcli.store.store import Store
+        from arkcli.system.paths import config_directory
+
+        return Store(config_directory(self.variables))
+
+    @cached_property
+    def queue(self) -> "Queue":
+        """The queue, opened; made where there is none. Raises Unreadable."""
+        return self.open_queue()
+
+    def open_queue(self) -> "Queue":
+        """The queue, opened once more: a process that was forked needs one of its own, since locks are inherited."""
+        from arkcli.queue.local.queue import LocalQueue
+
+        return LocalQueue(self.queue_directory, self.schedule)
+
+    def joined(self, destinations: "Iterable[Destination]", *, to_read: bool = False) -> "list[Destination]":
+        """Destinations that have their place in the queue. Ask here for those that you ask the queue about.
+
+        What there is to tell of some is told as a warning. See `engine.Queue.join`.
+        """
+        found = list(destinations)
+        told = self.queue.join((destination.id for destination in found), to_read=to_read) if found else {}
+        for destination in found if told else ():
+            if destination.id in told:
+                self.losses.append(destination.name)
+                self._warn(f"{destination.name}: {told[destination.id]}")
+        return found
+
+    @property
+    def queue_directory(self) -> "Path":
+        """Where the queue is, or will be."""
+        from arkcli.system.paths import state_directory
+
+        return state_directory(self.variables) / "queue"
+
+    def nameless_file(self) -> BinaryIO:
+        """A file on the queue's disk, for what is too large for memory. It is gone when it is closed."""
+        from arkcli.system import files
+        from arkcli.system.paths import state_directory
+
+        directory = state_directory(self.variables)
+        files.make_directory(directory)
+        return files.nameless(directory)
+
+    def wire(self, connections: int = 256) -> "Wire[Token]":
+        """A way out to the network; `connections` is the most that it keeps."""
+        from arkcli.wire.transfer import ca_bundle
+        from arkcli.wire.wire import Wire
+
+        return Wire(ca_bundle(self.variables), self.clock, connections)
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
+        (digits,) = self.new_digits(1)
+        return f"{prefix}_{digits}"
+
+    def new_digits(self, count: int) -> list[str]:
+        """What makes so many ids fresh: 28 hex digits each."""
+        now, random = f"{self.clock.now():012x}", self.randomness(8 * count).hex()
+        return [now + random[begin : begin + 16] for begin in range(0, 16 * count, 16)]
+
+    def secret_of(
+        self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
+    ) -> Secret:
+        """The secret that signs for a destination. Raises UsageError."""
+        shared = contents.workspace.secret
+        return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
+
+    def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
+        """The workspace's signing secret. Raises UsageError where there is none."""
+        return workspace_secret(contents.workspace.secret, self.variables, read_file)
+
+    def known_secrets(self) -> dict[str, Secret]:
+        """Every secret in the environment and the store, by where it is. What cannot be read is left out."""
+        known: dict[str, Secret] = {}
+        if given := self.variables.get("ARK_SECRET"):
+            known["the one in ARK_SECRET"] = Secret(given)
+        with suppress(ArkError):
+            contents = self.store.read()
+            for found in contents.destinations:
+                if found.secret is not None:
+                    with suppress(ArkError):
+                        known[f"the one of {found.name}"] = self.secret_of(found, contents)
+            known["the store's"] = self.workspace_secret(contents)
+        return known
+
+    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
+        """Destinations made ready for sending. Raises UsageError where one's secret cannot be had."""
+        from arkcli.wire.wire import Endpoint
+
+        return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]

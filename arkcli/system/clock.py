@@ -1,0 +1,32 @@
+"""The machine's clocks."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is. `SystemClock` is the real one; tests have their own."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970, UTC, by the wall clock."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits so many seconds."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        return time.time_ns() // 1_000_000
+
+    #: Seconds on a clock that never goes back. Python's own function: the delivery loop asks it all the time.
+    monotonic = staticmethod(time.monotonic)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits so many seconds."""
+        time.sleep(seconds)
