@@ -3,10 +3,14 @@
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from arkcli.system.process import Process
+
 
 def main() -> None:
     """Runs the command line of this process, and exits with its status unless that is 0."""
-    processes: list[object] = [None]
+    processes: list[Process] = []
     try:
         status = _run(sys.argv[1:], processes)
     except KeyboardInterrupt:
@@ -16,10 +20,13 @@ def main() -> None:
         if not isinstance(error, RecursionError | MemoryError) and _has_room():
             raise
         why = "something is nested too deep" if isinstance(error, RecursionError) else "not enough memory"
-        accepted = getattr(processes[-1], "accepted", None)
+        accepted = processes[-1].accepted if processes else None
         # Importing takes memory, too. 75 is ExitCode.RETRYING, 1 ExitCode.FAILED.
         os.write(2, f"error: {why}{f'; {accepted}' if accepted else ''}\n".encode())
         status = 75 if accepted else 1
+    finally:
+        for process in processes:
+            process.ignore_signals()
     if status:
         sys.exit(status)
 
@@ -32,7 +39,7 @@ def _has_room() -> bool:
         return False
 
 
-def _run(args: list[str], processes: list[object]) -> int:
+def _run(args: list[str], processes: "list[Process]") -> int:
     if args == ["--version"] and "_ARK_COMPLETE" not in os.environ:
         # Nothing needs to be parsed for this, so nothing is imported either.
         from arkcli import __version__

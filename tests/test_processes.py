@@ -383,6 +383,39 @@ def test_told_twice_to_stop_a_send_says_first_what_it_accepted(world: World, rec
     assert err.startswith(f"interrupted: {event_id} is accepted and queued")
 
 
+def test_told_to_stop_a_quiet_send_says_what_it_accepted(world: World, receive: Receive) -> None:
+    heard = threading.Event()
+
+    def behave(_: Request) -> bytes:
+        heard.set()
+        time.sleep(0.3)
+        return answer(500)
+
+    world.add(receive(behave), "d")
+    sending = start(world, "send", "signal.promoted", "--sample", "--quiet")
+    assert heard.wait(20)
+    sending.send_signal(signal.SIGTERM)
+    status, _, err = finish(sending)
+    event_id = json.loads(world.event_lines[0])["id"]
+    assert status == 130
+    assert f"interrupted: {event_id} is accepted and queued" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_after_all_is_done_does_not_change_the_exit_status(world: World, number: int) -> None:
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    at_the_end = f"import atexit, os; atexit.register(os.kill, os.getpid(), {number}); "
+    command = ["send", "signal.promoted", "--sample", "--queue", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{at_the_end}from arkcli.__main__ import main; main()", *command],
+        env={**os.environ, **world.variables},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(world.event_lines) == 1
+
+
 def test_a_send_says_that_it_has_accepted_before_anybody_answers(world: World, receive: Receive) -> None:
     said = threading.Event()
     world.add(receive(lambda _: answer(200) if said.wait(20) else answer(500)), "d")

@@ -59,6 +59,7 @@ def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
 def _save(session: Session, secret: Secret) -> None:
     with session.home.store.change() as contents:
         contents.workspace.secret = secret
+    session.process.accepted = "the signing secret is replaced, and receivers need the new one"
 
 
 def _said(session: Session, *, reveal: bool) -> Printout:

@@ -59,7 +59,7 @@ def send_event(
         if report.held_by is not None and report.outcome is State.WAITING:
             output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
     if session.process.stopping():
-        output.note("interrupted: the event is queued, and `ark drain` delivers what is left")
+        output.warn(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
         raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(status)
 

@@ -54,12 +54,18 @@ class Process:
                 is_followed = at_hangup or number != signal.SIGHUP
                 signal.signal(number, self._stop if is_followed else signal.SIG_IGN)
 
+    def ignore_signals(self) -> None:
+        """For the very end: Python gives signals their defaults back as it ends, and one that comes then would kill the
+        process, with an exit status that says less than has been done.
+        """
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
+
     def follow(self) -> None:
         """From now on this process leaves it to the one that began it to be told to stop: Ctrl-C, a terminal that goes
         away and a service manager reach a whole group of processes.
         """
-        for number in _STOPS:
-            signal.signal(number, signal.SIG_IGN)
+        self.ignore_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     @contextmanager
