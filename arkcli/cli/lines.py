@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import typer
-
 from arkcli.actions import drain
 from arkcli.actions.drain import Job
 from arkcli.actions.send import Order, make_draft
@@ -36,7 +34,7 @@ def send_lines(
     *,
     strict: bool,
     queue: bool,
-) -> None:
+) -> ExitCode:
     """Accepts an event for every good line, then delivers unless they are only to be queued.
 
     The exit status is that of a send; 2 when a line was bad.
@@ -69,7 +67,7 @@ def send_lines(
         drained = drain.drain(home, Job(drain.only(receivers), Plan()), output.warn, session.process.stopping)
         _show_drained(output, drained, receivers)
         status = _exit_code(session, drained)
-    raise typer.Exit(ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status)
+    return ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status
 
 
 def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:

@@ -76,7 +76,7 @@ def listen(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the bodies.")] = False,
     secret: SecretText = None,
     secret_file: SecretFile = None,
-) -> None:
+) -> ExitCode:
     """Receive webhooks on this machine, check each signature, and answer as told. With --json one object a line.
 
     A request whose signature is not valid is answered 401, and a body above 1 MiB 413. The secret: --secret
@@ -119,14 +119,12 @@ def listen(
             output.warn(f"{host} is not this machine alone: whoever reaches it can send requests here")
         receiver.run(listeners)
     output.note(_summary(receiver.totals))
-    if receiver.has_enough:
-        raise typer.Exit(ExitCode.DONE)
-    if session.process.stopping():
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    if count is None:
-        raise typer.Exit(ExitCode.DONE)
+    if not receiver.has_enough and session.process.stopping():
+        return ExitCode.INTERRUPTED
+    if receiver.has_enough or count is None:
+        return ExitCode.DONE
     output.warn(f"only {receiver.totals.requests} of {count} requests came within {timeout}")
-    raise typer.Exit(ExitCode.FAILED)
+    return ExitCode.FAILED
 
 
 def _follow_secrets(

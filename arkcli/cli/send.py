@@ -25,13 +25,14 @@ from arkcli.cli.options import (
     output_of,
     session_of,
 )
+from arkcli.cli.printout import Printout
 from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
 from arkcli.cli.session import Session
 from arkcli.cli.sign import read_pieces
 from arkcli.contract import assignments
 from arkcli.contract.events import MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
-from arkcli.errors import PayloadError, UsageError
+from arkcli.errors import ExitCode, PayloadError, UsageError
 from arkcli.signing import Secret
 
 app = App()
@@ -92,7 +93,7 @@ def send(
     allow_local: AllowLocal = False,
     header: Headers = None,
     ca_file: CaFile = None,
-) -> None:
+) -> Printout | ExitCode:
     """Accept an event durably and deliver it at once to every destination. What fails is left to `ark drain`.
 
     Exit status: 0 every destination has it, 75 one is left to retry, 1 nothing was accepted, 2 bad input.
@@ -102,8 +103,7 @@ def send(
     session = session_of(context)
     _check(event, event_id, given_options(context))
     if event == PING and not (url is not None or dry_run or curl):
-        ping_command.ping_destinations(context, to)
-        return
+        return ping_command.ping_destinations(context, to)
     order = Order(
         event=event,
         event_id=event_id,
@@ -123,27 +123,20 @@ def send(
         if ndjson:
             from arkcli.cli.lines import send_lines
 
-            send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
-            return
+            return send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
     order.payload = None if sample else _payload(session, event, file)
     if curl:
-        show_commands(session, output, order, receivers)
-    elif contents is None:
+        return show_commands(session, output, order, receivers)
+    if contents is None:
         from arkcli.wire.wire import Endpoint
 
         endpoint = Endpoint(receivers[0], _given_secret(session, secret_file))
-        if dry_run:
-            show_requests(session, output, order, [endpoint])
-        else:
-            send_once(session, output, order, endpoint)
-    elif dry_run:
-        active = [found for found in receivers if not found.paused]
-        show_requests(session, output, order, session.home.endpoints(active, contents))
-        for found in receivers:
-            if found.paused:
-                output.note(f"{found.name} is paused: the event would wait")
-    else:
-        send_event(session, output, order, contents, receivers, queue=queue)
+        return show_requests(session, order, [endpoint]) if dry_run else send_once(session, order, endpoint)
+    if not dry_run:
+        return send_event(session, output, order, contents, receivers, queue=queue)
+    active = [found for found in receivers if not found.paused]
+    notes = [f"{found.name} is paused: the event would wait" for found in receivers if found.paused]
+    return show_requests(session, order, session.home.endpoints(active, contents))._replace(notes=notes)
 
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:

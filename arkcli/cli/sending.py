@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from arkcli.actions import send
 from arkcli.actions.send import Order, Repeated
+from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.contract.events import LARGE_BODY
@@ -29,7 +28,7 @@ def send_event(
     receivers: Sequence[Destination],
     *,
     queue: bool,
-) -> None:
+) -> Printout:
     """Accepts an event, and delivers it at once unless it is only to be queued."""
     session.process.stop_on_signals()
 
@@ -42,26 +41,26 @@ def send_event(
         sending = send.send(session.home, order, contents, session.process, tell, now=not queue)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
-        output.result({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, said)
-        return
-    status = _exit_code(sending, {found.name for found in receivers if found.paused}, queued=queue)
-    output.result(
-        {"event": _event_json(sending.event), "deliveries": [_report_json(report) for report in sending.reports]},
-        Table(("destination", "outcome", "answer", "took", "next attempt"), [_row(found) for found in sending.reports]),
-        # Quiet is for success.
-        always=status is not ExitCode.DONE,
-    )
+        return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [said])
+    warnings = [f"{report.destination} is left out: {report.error}" for report in sending.reports if report.is_broken]
     if sending.trouble is not None:
-        output.warn(f"the event is accepted and queued, but {sending.trouble}; `ark drain` goes on with it")
-    for report in sending.reports:
-        if report.is_broken:
-            output.warn(f"{report.destination} is left out: {report.error}")
-        if report.held_by is not None and report.outcome is State.WAITING:
-            output.note(f"{report.destination} is left to {report.held_by}, which is delivering to it")
+        warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` goes on with it")
+    status = _exit_code(sending, {found.name for found in receivers if found.paused}, queued=queue)
     if session.process.stopping():
-        output.warn(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(status)
+        status = ExitCode.INTERRUPTED
+        warnings.append(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
+    headings = ("destination", "outcome", "answer", "took", "next attempt")
+    return Printout(
+        {"event": _event_json(sending.event), "deliveries": [_report_json(report) for report in sending.reports]},
+        [Table(headings, [_row(found) for found in sending.reports])],
+        [
+            f"{report.destination} is left to {report.held_by}, which is delivering to it"
+            for report in sending.reports
+            if report.held_by is not None and report.outcome is State.WAITING
+        ],
+        warnings,
+        status=status,
+    )
 
 
 def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
@@ -73,20 +72,19 @@ def _exit_code(sending: Sending, paused: set[str], *, queued: bool) -> ExitCode:
     return ExitCode.FAILED if State.DEAD in outcomes else ExitCode.RETRYING
 
 
-def send_once(session: Session, output: Output, order: Order, endpoint: "Endpoint") -> None:
+def send_once(session: Session, order: Order, endpoint: "Endpoint") -> Printout:
     """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
     session.process.stop_on_signals()
     event, answer = send.send_once(session.home, order, endpoint, session.process.stopping)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
     row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
-    # Quiet is for success.
     table = Table(("destination", "outcome", "answer", "took"), [row])
-    output.result({"event": _event_json(event), "deliveries": [delivery_json(name, 1, answer)]}, table, always=failed)
-    raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
+    document = {"event": _event_json(event), "deliveries": [delivery_json(name, 1, answer)]}
+    return Printout(document, [table], status=ExitCode.FAILED if failed else ExitCode.DONE)
 
 
-def show_requests(session: Session, output: Output, order: Order, endpoints: "Iterable[Endpoint]") -> None:
-    """Prints the requests that sending would make at once."""
+def show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]") -> Printout:
+    """The requests that sending would make at once."""
     from arkcli.actions import preview
 
     event = send.unsaved(session.home, order)
@@ -101,11 +99,11 @@ def show_requests(session: Session, output: Output, order: Order, endpoints: "It
         }
         for request in found
     ]
-    output.result({"event": _event_json(event), "requests": document}, *map(str, found))
+    return Printout({"event": _event_json(event), "requests": document}, [str(request) for request in found])
 
 
-def show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> None:
-    """Prints a command for every destination that sends the event with curl."""
+def show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:
+    """A command for every destination that sends the event with curl."""
     from arkcli.actions import preview
 
     event = send.unsaved(session.home, order)
@@ -116,7 +114,7 @@ def show_commands(session: Session, output: Output, order: Order, receivers: Ite
             "`ark send … --curl > send.sh`"
         )
     document = [{"destination": destination.name, "command": command} for destination, command in found]
-    output.result({"event": _event_json(event), "commands": document}, *(command for _, command in found))
+    return Printout({"event": _event_json(event), "commands": document}, [command for _, command in found])
 
 
 def _event_json(event: Event) -> dict[str, Any]:

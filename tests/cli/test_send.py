@@ -199,6 +199,8 @@ def test_ping_is_one_attempt_to_each_and_never_queued(world: World, receive: Rec
     assert outcomes == {"good": ("delivered", 200), "bad": ("failed", 500)}
     assert world.ark("ping", "good").status == 0
     assert world.ark("send", "ping", "--to", "good").status == 0
+    assert world.ark("send", "ping", "--to", "bad", "--json").json["deliveries"][0]["status"] == 500
+    assert world.ark("send", "ping").status == 1
     world.clock.advance(86400)
     assert world.ark("drain", "--json").json["attempted"] == 0
     assert world.event_lines == []

@@ -48,7 +48,7 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark dest pause crm > /dev/full", 74, b"paused crm\n" + FULL),
         ("ark dest pause crm --json > /dev/full", 74, b"paused crm\n" + FULL),
         ("ark dest add https://b.example/ --no-ping > /dev/full", 74, b"added b.example"),
-        ("ark secret rotate --reveal > /dev/full", 74, FULL),
+        ("ark secret rotate --reveal > /dev/full", 74, FULL[:-1] + b": the signing secret is replaced"),
         ("ark drain > /dev/full", 74, b"attempted 0 in "),
         ("ark send signal.promoted --sample --queue --json > /dev/full", 74, FULL[:-1] + b": evt_"),
         (
