@@ -154,7 +154,7 @@ def check_depth(payload: bytes) -> None:
     # To delete a byte is a quicker way to count it than to count it.
     if len(payload) - len(payload.replace(b"{", b"").replace(b"[", b"")) > DEEPEST:
         steps = (1 if bracket in b"{[" else -1 for bracket in _no_brackets.sub(b"", payload))
-        if max(accumulate(steps), default=0) > DEEPEST:
+        if any(depth > DEEPEST for depth in accumulate(steps)):
             raise PayloadError(TOO_DEEP)
 
 
@@ -165,7 +165,9 @@ def half_a_pair(text: bytes) -> str | None:
         msgspec.json.decode(_escapes.sub(lambda found: b" " if found["half"] else found[0], text), type=Raw)
     except msgspec.DecodeError:
         return None
-    return half and f"the escape {half[0].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
+    return (
+        half and f"the escape {half['half'].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
+    )
 
 
 def _read_envelope(payload: bytes) -> _Envelope:

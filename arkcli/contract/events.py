@@ -49,7 +49,7 @@ MaybeDomain = Annotated[str | None, Meta(description="a text", extra_json_schema
 MaybeScore = Annotated[Score | None, Meta(description="an integer from 0 to 100")]
 
 
-class Signal(msgspec.Struct, kw_only=True):
+class Signal(msgspec.Struct):
     """`signal`, documented by example."""
 
     id: Text
@@ -62,7 +62,7 @@ class Signal(msgspec.Struct, kw_only=True):
     why_now: MaybeText = None
 
 
-class Account(msgspec.Struct, kw_only=True):
+class Account(msgspec.Struct):
     """The company context."""
 
     id: MaybeText = None
@@ -70,13 +70,13 @@ class Account(msgspec.Struct, kw_only=True):
     domain: MaybeDomain = None
 
 
-class Play(msgspec.Struct, kw_only=True):
+class Play(msgspec.Struct):
     """A matched Play Template."""
 
     name: Text
 
 
-class Engagement(msgspec.Struct, kw_only=True):
+class Engagement(msgspec.Struct):
     """What somebody did on a social platform."""
 
     platform: Text
@@ -100,13 +100,13 @@ Timestamp = Annotated[
 ]
 
 
-class Ping(msgspec.Struct, kw_only=True):
+class Ping(msgspec.Struct):
     """The body of `ping`: nothing that could be mistaken for a lead."""
 
     timestamp: Timestamp
 
 
-class SignalPromoted(msgspec.Struct, kw_only=True):
+class SignalPromoted(msgspec.Struct):
     """The body of `signal.promoted`."""
 
     timestamp: Timestamp
@@ -122,7 +122,7 @@ class PlayMatched(SignalPromoted, kw_only=True):
     plays: Annotated[list[MatchedPlay], Meta(min_length=1, description="a list of at least one play")]
 
 
-class LeadPromoted(msgspec.Struct, kw_only=True):
+class LeadPromoted(msgspec.Struct):
     """The body of `social.lead_promoted`."""
 
     timestamp: Timestamp

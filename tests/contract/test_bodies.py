@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.contract.bodies import DEEPEST, TOO_DEEP, Filling, check_raw_body, make_body, refill
-from arkcli.contract.events import EVENTS, MAX_BODY, PURPOSES
+from arkcli.contract.events import EVENTS, LARGE_BODY, MAX_BODY, PURPOSES
 from arkcli.errors import PayloadError
 
 FILLING = Filling(timestamp="2026-11-23T11:28:48.123Z", batch_id="batch_0001")
@@ -324,7 +325,8 @@ def test_an_event_that_stands_elsewhere_or_agrees_passes_byte_for_byte(text: str
 
 
 def test_a_ping_holds_nothing_but_its_event_and_its_time() -> None:
-    body = make_body("ping", b"{}", FILLING)
+    # As it comes from the command line: another string of the same letters.
+    body = make_body(b"ping".decode(), b"{}", FILLING)
     assert body == b'{"event":"ping","timestamp":"2026-11-23T11:28:48.123Z"}'
 
 
@@ -398,6 +400,10 @@ def test_a_body_may_have_one_mebibyte_and_not_a_byte_more() -> None:
     assert len(make_body(PROMOTED, fits, FILLING, validate=False)) == MAX_BODY
     said = refused(PROMOTED, fits.replace(b'a"', b'aa"'), validate=False)
     assert said == "$: 1,048,577 bytes are too many; a body may have 1,048,576"
+
+
+def test_a_body_of_more_than_20_kib_is_called_large() -> None:
+    assert LARGE_BODY == 20_480
 
 
 def test_white_space_that_is_removed_does_not_count_as_size() -> None:
@@ -599,7 +605,8 @@ def test_a_bad_value_under_a_key_that_stands_there_twice_is_explained() -> None:
 def test_a_payload_may_be_nested_500_levels_deep_and_not_one_more(opening: bytes) -> None:
     levels = opening.count(b"[") + opening.count(b"{")
     closing = opening.replace(b'"a":', b"")[::-1].translate(bytes.maketrans(b"[{", b"]}"))
-    for deep, is_taken in ((498 // levels * levels, True), (502 // levels * levels, False)):
+    # The object around it is one more.
+    for deep, is_taken in ((499 // levels * levels, True), (-(-500 // levels) * levels, False)):
         inner = opening * (deep // levels) + b'"]}"' + closing * (deep // levels)
         payload = payload_with(PROMOTED, "$.x", inner.decode())
         if is_taken:
@@ -616,6 +623,24 @@ def test_brackets_in_strings_and_side_by_side_are_no_nesting() -> None:
     make_body(PROMOTED, payload_with(PROMOTED, "$.x", wide), FILLING)
 
 
+def test_what_stands_before_hides_no_nesting() -> None:
+    deep = "[" + "[]," * 1000 + "[" * 499 + "]" * 500
+    assert refused(PROMOTED, payload_with(PROMOTED, "$.x", deep)) == TOO_DEEP
+    assert make_body(PROMOTED, payload_with(PROMOTED, "$.x", deep.replace("[" * 499 + "]", "[" * 498)), FILLING)
+
+
+def test_where_little_of_the_stack_is_left_there_is_a_body_or_a_payload_error() -> None:
+    """As in an application that imports this. What reads JSON may use the same stack, and then gives up earlier."""
+
+    def further_down(frames: int) -> None:
+        if frames:
+            further_down(frames - 1)
+        else:
+            make_or_refuse(PROMOTED, b'{"x":' + b"[" * 450 + b"]" * 450 + b"}")
+
+    further_down(sys.getrecursionlimit() - 300)
+
+
 @pytest.mark.parametrize(
     ("payload", "said"),
     [
@@ -626,6 +651,7 @@ def test_brackets_in_strings_and_side_by_side_are_no_nesting() -> None:
         (rb'{"p":"\ud83d\ude00 \ude00"}', r"the escape \ude00 at byte 19 is half of a surrogate pair"),
         (rb'{"p":"\ud83d\ud83d\ude00"}', r"the escape \ud83d at byte 6 is half of a surrogate pair"),
         (rb'{"p":"\\ud800', "Input data was truncated"),
+        (rb'{"b":"\x41","p":"\ud800"}', "invalid escaped character (byte 7)"),
     ],
 )
 def test_broken_json_is_told_by_its_own_reason(payload: bytes, said: str) -> None:
