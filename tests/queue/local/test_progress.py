@@ -155,7 +155,7 @@ def test_a_line_that_is_only_passed_over_is_not_counted() -> None:
     progress = Progress()
     progress.finish(10, 20, 0)
     progress.finish(20, 30, 1)
-    assert progress.ranges == [(10, 30, 1)]
+    assert (progress.cursor, progress.ranges) == (0, [(10, 30, 1)])
 
 
 @settings(deadline=None, max_examples=200)
