@@ -198,7 +198,8 @@ class Index:
         return bool(found)
 
     def _fill(self, begin: int, end: int, *, keep: bool) -> None:
-        """Reads the log."""
+        """Reads the log. After a table that could not be written it tries no other: each try would sort all anew."""
+        keep = keep and self._worth > 0
         part = next((one for one in self._parts if isinstance(one, _Read) and one.end == begin), None)
         if part is None:
             self._parts.append(part := _Read(begin))
@@ -206,7 +207,7 @@ class Index:
             for found, part.end in self._scan(begin, end):
                 part += found
                 part.reads += 1
-                if keep and len(part) >= _MANY and self._save(part):
+                if keep and len(part) >= _MANY and (keep := self._save(part)):
                     self._parts.append(part := _Read(part.end))
             part.end = end
         finally:
@@ -224,7 +225,7 @@ class Index:
                 joined.insert(0, one)
                 count, width = count + len(one), max(width, one.head.width)
         last = self._segments.last_line(part.end)
-        if last is None or not count or not self._worth:
+        if last is None or not count:
             return False
         head = _Head(joined[0].start, part.end, count, width, (last.start, self._known_by(last.start)))
         path = self._directory / f"{self._kind}-{head.start:020d}-{head.end:020d}"
