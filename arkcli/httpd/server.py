@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 from arkcli.errors import UsageError
 from arkcli.httpd.clients import Callbacks, Clients, Limits
@@ -51,30 +51,38 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
     Raises UsageError where there is none, or where something else listens at one of them.
     """
     look_up = partial(socket.getaddrinfo, port=port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    made: list[socket.socket] = []
     try:
         for end in socket.socketpair():
             # asyncio needs such a pair, and leaves a traceback where it gets none.
             end.close()
         rows = [row for name in _BOTH.get(host.lower(), (host,)) for row in look_up(name)]
-        for family, (address, _, *scope) in dict.fromkeys((row[0], row[4]) for row in rows):
-            chosen = made[0].getsockname()[1] if made else port
-            try:
-                made.append(socket.create_server((address, chosen, *scope), family=family, backlog=_BACKLOG))
-            except OSError as error:
-                problem = error
-                if error.errno == errno.EADDRINUSE:
-                    raise
-        if not made:
-            raise problem
+        return _at_each(dict.fromkeys((row[0], row[4]) for row in rows), port)
     except OSError as error:
-        for listener in made:
-            listener.close()
-        raise UsageError(f"cannot listen on {host} port {port}: {_why(error)}") from None
+        raise UsageError(f"cannot listen on {host} port {port}: {_why(error, port)}") from None
     except UnicodeError:
         raise UsageError(
             f"cannot listen on {host!r}: no host is named so; --host takes an address of this machine"
         ) from None
+
+
+def _at_each(ends: Iterable[tuple[int, Any]], port: int, tries: int = 20) -> list[socket.socket]:
+    """A socket at each end that this machine has, all on one port. Raises OSError."""
+    made: list[socket.socket] = []
+    with contextlib.ExitStack() as opened:
+        for family, (address, _, *scope) in ends:
+            end = (address, made[0].getsockname()[1] if made else port, *scope)
+            try:
+                made.append(opened.enter_context(socket.create_server(end, family=family, backlog=_BACKLOG)))
+            except OSError as error:
+                problem = error
+                if error.errno == errno.EADDRINUSE:
+                    if port or not made or not tries:
+                        raise
+                    # While those that were made listen, any port is another one.
+                    return _at_each(ends, port, tries - 1)
+        if not made:
+            raise problem
+        opened.pop_all()
     return made
 
 
@@ -89,11 +97,12 @@ def reaches_others(listeners: Iterable[socket.socket]) -> bool:
     return not all(ip_address(found.getsockname()[0].partition("%")[0]).is_loopback for found in listeners)
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return "something listens there already; choose another --port, or 0 for any"
-    if error.errno == errno.EAFNOSUPPORT:
-        return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
-    if error.errno == errno.EACCES:
+    is_denied = error.errno in (errno.EACCES, errno.EPERM)
+    if is_denied and 0 < port < 1024:
         return "permission denied; ports below 1024 need root, so choose a higher --port"
+    if is_denied or error.errno == errno.EAFNOSUPPORT:
+        return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
     return f"{error.strerror}; --host takes an address of this machine"

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import itertools
 import re
+import shutil
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -195,6 +197,32 @@ def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
 
 
 @needs_ipv6
+def test_any_port_is_one_that_is_free_at_every_address() -> None:
+    """In a network of its own, which has twelve local ports: eleven are taken at ::1."""
+    code = "\n".join(
+        (
+            "import socket; from arkcli.httpd.server import listen_on, url_of",
+            "family = {'family': socket.AF_INET6}",
+            "taken = [socket.create_server(('::1', port), **family) for port in range(40000, 40011)]",
+            "print(*map(url_of, listen_on('localhost', 0)))",
+            "taken.append(socket.create_server(('127.0.0.1', 40000)))",
+            "taken.append(socket.create_server(('::1', 40011), **family))",
+            "listen_on('localhost', 0)",
+        )
+    )
+    network = 'ip link set lo up && echo 40000 40011 > /proc/sys/net/ipv4/ip_local_port_range && exec "$@"'
+    command = ["unshare", "--map-root-user", "--net", "sh", "-c", network, "sh"]
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        pytest.skip("a network of its own needs `unshare` and `ip`")
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a network of its own needs the right to use one")
+    python = (sys.executable, "-W", "ignore", "-c", code)
+    said = subprocess.run([*command, *python], capture_output=True, text=True, check=False, timeout=60)
+    assert said.stdout == "http://127.0.0.1:40011 http://[::1]:40011\n", said.stderr
+    assert "localhost port 0: something listens there already" in said.stderr
+
+
+@needs_ipv6
 def test_a_link_local_address_is_listened_on_with_its_scope() -> None:
     found = [row for row in Path("/proc/net/if_inet6").read_text().splitlines() if row.startswith("fe80")]
     if not found:
@@ -219,6 +247,17 @@ def test_without_sockets_it_says_which_it_needs(refused: list[socket.AddressFami
     said = without_sockets(refused, errno.EAFNOSUPPORT, sys.executable, *command)
     assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
     assert "may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6" in said.stderr
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize(
+    ("port", "says"), [(0, "may not open such a socket"), (8080, "may not open"), (80, "ports below 1024 need root")]
+)
+def test_root_is_asked_for_only_where_a_port_needs_it(error: int, port: int, says: str) -> None:
+    code = f"from arkcli.httpd.server import listen_on; listen_on('::1', {port})"
+    said = without_sockets([socket.AF_INET6], error, sys.executable, "-c", code)
+    assert f"cannot listen on ::1 port {port}: " in said.stderr
+    assert says in said.stderr
 
 
 def test_tls_at_a_plain_port_is_named_as_such() -> None:
