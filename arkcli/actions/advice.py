@@ -9,6 +9,7 @@ from arkcli.wire import tlswords
 
 #: What a URL's scheme and an error say, and what helps then. The first that fits counts.
 _HINTS: Final = (
+    (r"not a URL|a fragment|user name", "Correct the URL: `ark dest set NAME --url URL`"),
     (r" the name ", "Check the spelling of the host, and that this machine can look it up"),
     (r"self-signed|issuer is not", "If an authority of your own signed it, pass its certificate with --ca-file"),
     (r"does not verify", "The receiver needs another certificate"),
@@ -27,7 +28,7 @@ _HINTS: Final = (
 
 def hint(variables: Mapping[str, str], url: str, error: str) -> str:
     """What to check where an attempt at a URL failed with an answer's error."""
-    helps = next(helps for sign, helps in _HINTS if re.search(sign, f"{urlsplit(url).scheme} {error}"))
+    helps = next(helps for sign, helps in _HINTS if re.search(sign, f"{url.partition(':')[0].lower()} {error}"))
     return "; ".join(filter(None, (helps, unused_proxy(variables, url, error))))
 
 
@@ -36,6 +37,6 @@ def unused_proxy(variables: Mapping[str, str], url: str, error: str) -> str | No
     named = [name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]]
     direct = f"localhost,127.0.0.1,::1,{variables.get('no_proxy') or variables.get('NO_PROXY') or '-'}".split(",")
     ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct)
-    if not named or f".{urlsplit(url).hostname}".endswith(ends) or not re.match("the name |no connection", error):
+    if not named or not re.match("the name |no connection", error) or f".{urlsplit(url).hostname}".endswith(ends):
         return None
     return f"{named[0]} is set, but `ark` does not use proxies"

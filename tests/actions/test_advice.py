@@ -5,6 +5,8 @@ import pytest
 from arkcli.actions import advice
 
 HTTPS, HTTP = "https://hooks.example.com/x", "http://127.0.0.1:3000/x"
+#: What somebody wrote into destinations.toml.
+NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
 
 
 @pytest.mark.parametrize(
@@ -12,6 +14,10 @@ HTTPS, HTTP = "https://hooks.example.com/x", "http://127.0.0.1:3000/x"
     [
         (HTTPS, "the name cannot be looked up", "Check the spelling of the host"),
         (HTTPS, "the name was not looked up within 10 s", "Check the spelling of the host"),
+        (NO_URL, f"{NO_URL!r} is not a URL: a host is letters, …", "Correct the URL: `ark dest set NAME --url URL`"),
+        (UNREADABLE, f"{UNREADABLE!r} is not a URL: its host or port cannot be read", "Correct the URL: `ark dest"),
+        (HTTPS + "#a", f"{HTTPS + '#…'!r} has a fragment, which is never sent; …", "Correct the URL: `ark dest set"),
+        ("https://u:p@x/", "a URL with a user name or password would be shown; …", "Correct the URL: `ark dest set"),
         (HTTPS, "the certificate does not verify: it is self-signed", "If an authority of your own signed it, pass"),
         (HTTPS, "the certificate does not verify: its issuer is not trusted, or …", "If an authority of your own"),
         (HTTPS, "the certificate does not verify: it has expired; or …", "The receiver needs another certificate"),
@@ -37,6 +43,7 @@ HTTPS, HTTP = "https://hooks.example.com/x", "http://127.0.0.1:3000/x"
 )
 def test_each_cause_has_a_hint_of_its_own(url: str, error: str, helps: str) -> None:
     assert advice.hint({}, url, error).startswith(helps)
+    assert advice.hint({"HTTPS_PROXY": "http://proxy:3128"}, url, error).startswith(helps)
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
