@@ -110,7 +110,8 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
         return f"the name in {origin} cannot be looked up"
     if isinstance(cause, ssl.SSLCertVerificationError):
         wrong = tlswords.certificate(cause.verify_code, cause.verify_message)
-        return f"the certificate of {origin} does not verify: {wrong}. --forward-ca-file FILE trusts other authorities"
+        helps = ". --forward-ca-file FILE trusts other authorities" if cause.verify_code in tlswords.UNTRUSTED else ""
+        return f"the certificate of {origin} does not verify: {wrong}{helps}"
     if isinstance(cause, ssl.SSLError):
         return f"the TLS handshake with {origin} failed: {tlswords.handshake(str(cause))}"
     if isinstance(cause, ConnectionRefusedError):

@@ -314,6 +314,8 @@ def test_an_application_that_breaks_off_is_a_502_that_says_why(
             reply = receiver.post()
     assert reply.status_code == 502
     assert error.format(origin=origin) in reply.text
+    # That helps only where nobody who is trusted has signed it.
+    assert ("--forward-ca-file" in reply.text) == (case == "untrusted")
     assert "is the application running?" not in reply.text
     assert "token" not in reply.text
 
