@@ -61,6 +61,8 @@ def _to_json(value: str) -> str:
     check_depth(encoded)
     try:
         msgspec.json.decode(encoded, type=msgspec.Raw)
+    except RecursionError:
+        raise PayloadError(TOO_DEEP) from None
     except msgspec.MsgspecError:
         if half := half_a_pair(encoded):
             raise UsageError(f"--set: {half}") from None

@@ -189,7 +189,16 @@ def test_a_value_that_is_json_but_for_half_a_surrogate_pair_is_refused_and_no_st
         parse(f"x={value}")
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_a_value_that_is_nested_too_deeply_is_refused(opening: str) -> None:
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("levels", [501, 600, 90_000])
+def test_a_value_that_is_nested_too_deeply_is_refused(opening: str, closing: str, levels: int) -> None:
     with pytest.raises(PayloadError, match="nested more than 500 levels deep"):
-        parse(f"x={opening * 600}1")
+        parse(f"x={opening * levels}1{closing * levels}")
+
+
+@pytest.mark.parametrize("levels", [1, 501, 1000, 90_000])
+def test_brackets_that_are_never_closed_are_a_string_or_nested_too_deeply(levels: int) -> None:
+    try:
+        assert parse(f"x={'[' * levels}").value == json.dumps("[" * levels)
+    except PayloadError as error:
+        assert levels > 500, error

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.contract.bodies import DEEPEST, TOO_DEEP, Filling, check_raw_body, make_body, refill
+from arkcli.contract.bodies import DEEPEST, TOO_DEEP, Filling, check_depth, check_raw_body, make_body, refill
 from arkcli.contract.events import EVENTS, LARGE_BODY, MAX_BODY, PURPOSES
 from arkcli.errors import PayloadError
 
@@ -639,6 +639,38 @@ def test_where_little_of_the_stack_is_left_there_is_a_body_or_a_payload_error() 
             make_or_refuse(PROMOTED, b'{"x":' + b"[" * 450 + b"]" * 450 + b"}")
 
     further_down(sys.getrecursionlimit() - 300)
+
+
+@given(
+    st.recursive(
+        st.text('[]{}"\\\x01ÿn,:', max_size=8) | st.integers(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('[]{}"\\', max_size=4), inner, max_size=4),
+        max_leaves=12,
+    ),
+    st.booleans(),
+)
+def test_the_levels_are_counted_right_whatever_stands_between_them(value: Any, is_ascii: bool) -> None:
+    def levels(value: Any) -> int:
+        inner = list(value.values() if isinstance(value, dict) else value) if isinstance(value, list | dict) else None
+        return 0 if inner is None else 1 + max(map(levels, inner), default=0)
+
+    text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    left = DEEPEST - levels(value)
+    shallow = b'{"y":%b,"x":%b,"z":%b}' % (text, b"[" * (left - 1) + text + b"]" * (left - 1), text)
+    check_depth(shallow)
+    with pytest.raises(PayloadError, match="500 levels deep"):
+        check_depth(b"[%b]" % shallow)
+
+
+def test_brackets_side_by_side_are_not_looked_at_one_by_one() -> None:
+    payload = json.dumps({"x": [{"a": ["]"]}] * 1000}).encode()
+    calls, before = [], sys.getprofile()
+    sys.setprofile(lambda frame, what, _: calls.append(frame.f_code.co_name) if what == "call" else None)
+    try:
+        check_depth(payload)
+    finally:
+        sys.setprofile(before)
+    assert calls == ["check_depth"]
 
 
 @pytest.mark.parametrize(
