@@ -20,6 +20,7 @@ from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
 from arkcli.system import files
+from arkcli.system.owner import as_owner
 from arkcli.system.streams import Unread
 from arkcli.text import counted
 
@@ -186,7 +187,9 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
 
 def _kept(path: Path) -> files.LineFile:
     try:
-        return files.LineFile(path.resolve())
+        # A link that a user made is followed as that user.
+        with as_owner(path):
+            return files.LineFile(path.resolve())
     except RuntimeError:
         raise UsageError(f"--save: {path} cannot be written: its symbolic links lead back to themselves") from None
     except OSError as error:

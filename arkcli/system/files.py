@@ -1,7 +1,7 @@
 """Every write, sync, rename, truncation and unlink that `ark` makes, and its kernel locks.
 
-Nothing else changes a file, so that a test can break any single step. All functions raise OSError. What root makes in
-another's directory belongs to that user, or is not made.
+Nothing else changes a file, so that a test can break any single step. All functions raise OSError. In another's
+directory root does each step as that user, so that the kernel refuses what that user may not do.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from arkcli.system.owner import as_owner
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -33,42 +35,23 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
         return
     make_directory(path.parent, durable=durable)
     with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=DIRECTORY_MODE)
-        # Whoever owns the directory above may put something else in its place at any moment.
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.fchmod(descriptor, DIRECTORY_MODE)
-            _give(descriptor, path, path.parent)
-        finally:
-            os.close(descriptor)
+        with as_owner(path) as (name, above):
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
+            # Whoever owns the directory above may put something else in its place at any moment.
+            descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            try:
+                os.fchmod(descriptor, DIRECTORY_MODE)
+            finally:
+                os.close(descriptor)
         if durable:
             sync_directory(path.parent)
 
 
 def open_private(path: Path, flags: int) -> int:
     """Opens a regular file, made 0600 from its first byte where it is new, and returns its descriptor."""
-    descriptor = _regular(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE), path)
-    try:
-        # It is new, or root was killed before it had given it away. With a second name it may be anybody's.
-        if flags & os.O_CREAT and (found := os.fstat(descriptor)).st_nlink == 1 and not (found.st_uid or found.st_size):
-            _give(descriptor, path, path.parent)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _give(made: int, path: Path, like: Path) -> None:
-    """Gives what root has made, and is empty, the owner and group of something else; or removes it, and raises."""
-    found = None if os.geteuid() else like.stat()
-    if found is None or not (found.st_uid or stat.S_ISREG(found.st_mode)):
-        return
-    try:
-        os.fchown(made, found.st_uid, found.st_gid)
-    except OSError as error:
-        (path.rmdir if stat.S_ISDIR(os.fstat(made).st_mode) else path.unlink)()
-        why = f"root's file would lock out user {found.st_uid}, who owns {like}; run ark as that user"
-        raise PermissionError(error.errno, f"{error.strerror}: {why}", str(path)) from error
+    with as_owner(path) as (name, above):
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return _regular(os.open(name, flags, FILE_MODE, dir_fd=above), path)
 
 
 def remove_left(directory: Path, beginning: str) -> None:
@@ -125,16 +108,27 @@ def overwrite(path: Path, data: bytes, *, durable: bool) -> None:
 
 def nameless(directory: Path) -> BinaryIO:
     """A file for this user alone, to write and to read, that has no name and is gone when it is closed."""
+    return open(_nameless(directory), "w+b")
+
+
+def _nameless(directory: Path) -> int:
+    path = _unused(directory / "nameless")
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    unlink(path)
+    return descriptor
+
+
+def _unused(path: Path) -> Path:
+    """The path of a temporary file of a file that is not there yet."""
     # Heavy for what seldom happens.
     import tempfile
 
-    return tempfile.TemporaryFile(dir=directory)
+    return Path(tempfile.mktemp(".tmp", f".{path.name}.", path.parent))
 
 
 def reserve(directory: Path, size: int) -> int:
     """A descriptor of a file without a name that takes so many bytes of a directory's disk until it is closed."""
-    with nameless(directory) as file:
-        descriptor = os.dup(file.fileno())
+    descriptor = _nameless(directory)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
@@ -193,7 +187,8 @@ def truncate(descriptor: int, size: int) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Gives a file or directory the name of another one in the same directory, in one step."""
-    source.replace(target)
+    with as_owner(source) as (name, above):
+        os.replace(name, target.name if above else target, src_dir_fd=above, dst_dir_fd=above)
 
 
 def rename(source: Path, target: Path) -> None:
@@ -204,31 +199,35 @@ def rename(source: Path, target: Path) -> None:
 
 def unlink(path: Path) -> None:
     """Removes a file; one that is not there is as good."""
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError), as_owner(path) as (name, above):
+        os.unlink(name, dir_fd=above)
 
 
 def remove_tree(path: Path) -> None:
     """Removes a directory and all in it; one that is not there is as good."""
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError), as_owner(path) as (name, above):
+        shutil.rmtree(name, ignore_errors=True, dir_fd=above)
 
 
 def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, mode: int = FILE_MODE) -> None:
     """Replaces a file's content in one step: a reader sees the old or the new, never a part.
 
-    The new content may come in pieces. `durable` waits until it would survive a power failure. What root replaces
-    keeps its owner and group. What a killed writer of the same file left is removed.
+    The new content may come in pieces. `durable` waits until it would survive a power failure. What root replaces in
+    a directory of its own keeps its owner and group. What a killed writer of the same file left is removed.
     """
-    import tempfile
-
-    beginning = path.with_name(f".{path.name}.").name
-    remove_left(path.parent, beginning)
-    descriptor, name = tempfile.mkstemp(".tmp", beginning, path.parent)
-    temporary = Path(name)
+    remove_left(path.parent, f".{path.name}.")
+    temporary, before = _unused(path), None
+    with as_owner(path) as (name, above):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary.name if above else temporary, flags, FILE_MODE, dir_fd=above)
+        with contextlib.suppress(FileNotFoundError):
+            before = None if os.geteuid() else os.stat(name, dir_fd=above, follow_symlinks=False)
     try:
         with contextlib.suppress(OSError):
             # Until it has its name, so that nobody takes it for left over.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _give(descriptor, temporary, path if path.exists() else path.parent)
+        if before:
+            os.fchown(descriptor, before.st_uid, before.st_gid)
         position = 0
         for piece in [data] if isinstance(data, bytes) else data:
             write_all(descriptor, piece, position)

@@ -454,9 +454,11 @@ def append_and_die(place: Path, step: int) -> None:
     with journal_in(place, 400) as journal:
         left = step
 
-        def listen(_frame: FrameType, event: str, function: object) -> None:
+        def listen(frame: FrameType, event: str, function: object) -> None:
             nonlocal left
-            if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
+            # Becoming another user changes no file.
+            is_owner = frame.f_code.co_filename.endswith("owner.py")
+            if not is_owner and event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
                 left -= 1
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)

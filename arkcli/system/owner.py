@@ -1,0 +1,64 @@
+"""As whom root changes a directory: as its owner, so that the kernel refuses what that user may not do."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
+    """For a block root becomes the owner of the directory that holds path, with all threads; nobody else changes.
+
+    Yields what os' functions take: a path or, for root, a name and its directory's descriptor, which nobody can swap.
+    """
+    if os.geteuid():
+        yield path, None
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            above, owner = _open_directory(path.parent)
+            stack.callback(os.close, above)
+            if owner.st_uid:
+                _become(owner, path.parent, stack)
+            yield path.name, above
+    except OSError as error:
+        error.filename = str(path)
+        if error.filename2:
+            error.filename2 = error.filename
+        raise
+
+
+def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[int, os.stat_result]:
+    """A directory, and who it belongs to; if a link in a user's directory led there, who that directory belongs to."""
+    flags, parts = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY), path.absolute().parts
+    found = os.fstat(descriptor := os.open("/", flags))
+    for index, name in enumerate(parts[1:], 1):
+        above = descriptor
+        try:
+            descriptor = os.open(name, flags | os.O_NOFOLLOW, dir_fd=above)
+        except OSError:
+            # Raises where it leads to no directory.
+            os.close(os.open(name, flags, dir_fd=above))
+            real = Path(*parts[:index], os.readlink(name, dir_fd=above), *parts[index + 1 :])
+            return _open_directory(real, linker or (found if found.st_uid else None))
+        finally:
+            os.close(above)
+        found = os.fstat(descriptor)
+    return descriptor, linker or found
+
+
+def _become(owner: os.stat_result, directory: Path, stack: contextlib.ExitStack) -> None:
+    """Changes the effective user and group until the stack is left; the saved user stays root."""
+    groups, group = os.getgroups(), os.getegid()
+    try:
+        os.setgroups([owner.st_gid])
+        stack.callback(os.setgroups, groups)
+        os.setegid(owner.st_gid)
+        stack.callback(os.setegid, group)
+        os.seteuid(owner.st_uid)
+        stack.callback(os.seteuid, 0)
+    except OSError as error:
+        why = f"root cannot act as user {owner.st_uid}, who owns {directory}; run ark as that user"
+        raise OSError(errno.EINVAL, f"{error.strerror}: {why}") from error
