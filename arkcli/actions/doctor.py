@@ -20,7 +20,7 @@ from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store.shelf import is_private
 from arkcli.store.store import Contents
-from arkcli.system.refused import taking, visible
+from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
 
@@ -154,7 +154,9 @@ def check_permissions(config: Path, queue: Path) -> list[Check]:
             theirs = 0o077 if its.st_uid == user else 0 if its.st_mode & stat.S_ISVTX else 0o022
             if its.st_uid != user and not (is_usable or is_given):
                 foreign.append(path)
-                owners[directory] = taking(directory, f"{user}:{group}")
+                made = holding(str(path), str(directory))
+                cure = taking(made, f"{user}:{group}") if made else f"run ark as {name_of(its.st_uid)}"
+                owners[directory] = cure
             elif its.st_mode & theirs and not is_given:
                 loose.append(path)
                 modes[directory] = f"chmod -R u=rwX,go= {shlex.quote(str(directory))}"

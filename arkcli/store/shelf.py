@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from arkcli.errors import Unreadable
 from arkcli.system import files
 from arkcli.system.followed import stamp_of
+from arkcli.system.owner import as_owner
 from arkcli.system.refused import in_words, name_of, taking
 
 
@@ -56,16 +57,20 @@ class FileShelf:
 
     def read(self) -> Kept | None:
         """What the file holds; None where there is none. Raises Unreadable, also where others may get at it."""
-        self._check_directory()
+        self._check_directories()
         try:
             with files.open_to_read(self._path) as file:
                 found = os.fstat(file.fileno())
                 kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
+                owner = os.geteuid() or self._real.parent.stat().st_uid
         except FileNotFoundError:
+            if self._path.is_symlink():
+                cure = "mount or restore that, or remove the link"
+                raise Unreadable(f"{self._path} is a link to {self._real}, which is not there; {cure}") from None
             return None
         except OSError as error:
             raise Unreadable(f"{self._path} cannot be read: {in_words(error, self._path.parent)}") from error
-        self._check_owner(self._path, found)
+        _check_owner(self._path, found, owner, self._real.parent)
         if not is_private(found):
             raise Unreadable(
                 f"{self._path} holds secrets and is open to others (mode {stat.S_IMODE(found.st_mode):04o}); "
@@ -74,26 +79,19 @@ class FileShelf:
             )
         return kept
 
-    def _check_directory(self) -> None:
-        """Raises Unreadable where somebody else could put another file in this one's place."""
-        directory = self._path.parent
-        # Where it cannot be seen, reading and writing say why.
-        with contextlib.suppress(OSError):
-            found = directory.stat()
-            mode, is_of_group = stat.S_IMODE(found.st_mode), found.st_gid in (os.getegid(), *os.getgroups())
-            if not mode & stat.S_ISVTX and mode & (0o002 if is_of_group or not os.geteuid() else 0o022):
-                raise Unreadable(
-                    f"others can write to {directory} (mode {mode:04o}) and replace {self._path.name}; `chmod go-w "
-                    f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that is yours alone"
-                )
-            # A container's arbitrary user owns nothing, but its group may write.
-            if not (is_of_group and mode & stat.S_IWGRP):
-                self._check_owner(directory, found)
+    @property
+    def _real(self) -> Path:
+        """The file that a link leads to; part of the way where that is a loop."""
+        return Path(os.path.realpath(self._path))
 
-    def _check_owner(self, path: Path, found: os.stat_result) -> None:
-        if os.geteuid() and found.st_uid not in (0, os.geteuid()):
-            whose = f"{path} belongs to {name_of(found.st_uid)}, who could change it"
-            raise Unreadable(f"{whose}; run ark as that user, or make it yours: `{taking(self._path.parent)}`")
+    def _check_directories(self) -> None:
+        """Raises Unreadable where somebody else could put another file in this one's place."""
+        for directory in {self._path.parent, self._real.parent}:
+            # Where it cannot be seen, or is none, reading and writing say why.
+            with contextlib.suppress(OSError):
+                found = directory.stat()
+                if stat.S_ISDIR(found.st_mode):
+                    _check_directory(directory, found, self._path.name)
 
     def stamp(self) -> object:
         """Something that differs once the file has been changed, also in its place; None where it cannot be seen."""
@@ -105,7 +103,7 @@ class FileShelf:
         directory = self._path.parent
         try:
             files.make_directory(directory)
-            self._check_directory()
+            self._check_directories()
             lock = files.Lock(self._path.with_name(f"{self._path.name}.lock"))
         except OSError as error:
             where = error.filename or directory
@@ -119,8 +117,12 @@ class FileShelf:
     def replace(self, data: bytes) -> None:
         """Replaces the file. What root lets a group read stays so."""
         try:
-            is_shared = not os.geteuid() and self._path.exists() and self._path.stat().st_mode & stat.S_IRGRP
-            files.replace(self._path.resolve(), data, mode=0o640 if is_shared else files.FILE_MODE)
+            real = self._real
+            # A link that a user made is followed as that user.
+            with contextlib.nullcontext() if real == self._path else as_owner(self._path):
+                is_roots = not os.geteuid() and real.exists() and not real.parent.stat().st_uid
+                is_shared = is_roots and real.stat().st_mode & stat.S_IRGRP
+                files.replace(real, data, mode=0o640 if is_shared else files.FILE_MODE)
         except OSError as error:
             why = in_words(error, self._path.parent)
             raise Unreadable(f"{self._path} cannot be written: {why}; it is as it was") from error
@@ -130,3 +132,24 @@ def is_private(found: os.stat_result) -> bool:
     """Whether its owner alone can read a file, or the group that root, Kubernetes say, gave it to read."""
     is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
     return not found.st_mode & (0o037 if is_given else 0o077)
+
+
+def _check_directory(directory: Path, found: os.stat_result, name: str) -> None:
+    mode, user = stat.S_IMODE(found.st_mode), os.geteuid()
+    is_of_group = found.st_gid in (os.getegid(), *os.getgroups())
+    may_group = is_of_group if user else found.st_uid or not found.st_gid
+    if not mode & stat.S_ISVTX and mode & (0o002 if may_group else 0o022):
+        raise Unreadable(
+            f"others can write to {directory} (mode {mode:04o}) and replace {name}; `chmod go-w "
+            f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that is yours alone"
+        )
+    # A container's arbitrary user owns nothing, but its group may write.
+    if user and not (is_of_group and mode & stat.S_IWGRP):
+        _check_owner(directory, found, user, directory)
+
+
+def _check_owner(path: Path, found: os.stat_result, owner: int, directory: Path) -> None:
+    if found.st_uid not in (0, owner):
+        whose = f"{path} belongs to {name_of(found.st_uid)}, who could change it"
+        to = "" if os.geteuid() else f"{owner}:{directory.stat().st_gid}"
+        raise Unreadable(f"{whose}; run ark as that user, or make it {name_of(owner)}'s: `{taking(directory, to)}`")

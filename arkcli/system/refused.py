@@ -17,13 +17,34 @@ def in_words(error: OSError, directory: object = None) -> str:
     said, name = error.strerror or str(error), error.filename2 or error.filename
     if error.errno == errno.EBUSY:
         return f"{said}: it is a mount of its own; mount its directory instead"
-    if not isinstance(error, PermissionError) or not isinstance(name, str) or not os.geteuid():
+    if not isinstance(error, PermissionError) or not isinstance(name, str):
         return said
     place, found = visible(name)
+    user, group = os.geteuid(), os.getegid()
+    if not user:
+        # It was refused to the owner of ark's directory, whose part root took.
+        at = visible(directory)[1] if directory else found
+        user, group = at.st_uid, at.st_gid
     said += f" ({place} belongs to {name_of(found.st_uid)}, mode {found.st_mode & 0o7777:04o})"
-    # Nobody should take over what holds more than ark's files: /var/lib, say.
-    is_within = f"{place}/".startswith(f"{directory}/") and found.st_uid != os.geteuid()
-    return f"{said}; run ark as that user, or make it yours: `{taking(directory)}`" if is_within else said
+    made = holding(place, str(directory)) if found.st_uid != user else None
+    whose = "yours" if os.geteuid() else f"{name_of(user)}'s"
+    return f"{said}; run ark as that user, or make it {whose}: `{taking(made, f'{user}:{group}')}`" if made else said
+
+
+def holding(place: str, directory: str) -> str | None:
+    """The directory of ark's that a place is in, or the state directory itself. None where it may hold other files:
+    nobody should take over /var/lib.
+    """
+    if f"{place}/".startswith(f"{directory}/"):
+        return directory
+    if (place, "queue") != os.path.split(directory):
+        return None
+    try:
+        return place if os.listdir(place) == ["queue"] else None  # noqa: PTH208 - every command imports this module
+    except OSError:
+        # As ark makes it. Only root's home is like that, too.
+        is_made = os.lstat(place).st_mode & 0o7777 == 0o700 and place != os.path.expanduser("~root")  # noqa: PTH111
+        return place if is_made else None
 
 
 def visible(path: object) -> tuple[str, os.stat_result]:

@@ -69,59 +69,320 @@ def test_what_root_makes_in_anothers_directory_is_that_users(home: Path, make: C
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_where_it_cannot_be_given_away_nothing_is_made_and_the_reason_is_told(
-    home: Path, make: Callable[[Path], object]
+@pytest.mark.parametrize("right", [6, 7], ids=["CAP_SETGID", "CAP_SETUID"])
+def test_where_root_cannot_become_that_user_nothing_is_made_and_the_reason_is_told(
+    home: Path, make: Callable[[Path], object], right: int
 ) -> None:
     os.chown(home, USER, USER)
 
-    def without_the_right_to() -> str:
-        # CAP_CHOWN is 0, and PR_CAPBSET_DROP is 24; what is not bounded is lost when root changes its user.
+    def without_the_right_to() -> tuple[str, int, int, list[int]]:
         import ctypes
 
         header, rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
         libc = ctypes.CDLL(None)
         assert libc.capget(header, rights) == 0
-        rights[0] &= ~1
+        rights[0] &= ~(1 << right)
         assert libc.capset(header, rights) == 0
-        return refusal(lambda: make(home))
+        return refusal(lambda: make(home)), os.geteuid(), os.getegid(), os.getgroups()
 
-    said = in_child(without_the_right_to)
-    assert f"would lock out user {USER}, who owns {home}; run ark as that user" in said
+    said, *after = in_child(without_the_right_to)
+    assert f"root cannot act as user {USER}, who owns {home}; run ark as that user" in said
     assert list(home.iterdir()) == []
+    assert after == [os.geteuid(), os.getegid(), os.getgroups()]
 
 
-def test_what_root_replaces_keeps_its_owner_and_group(home: Path) -> None:
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_root_is_root_again_whatever_happens(home: Path, make: Callable[[Path], object]) -> None:
     os.chown(home, USER, USER)
-    for owner in ((USER, USER), (USER + 1, USER), (0, USER)):
+    before = (os.getresuid(), os.getresgid(), os.getgroups())
+    make(home)
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+    home.chmod(0)
+    assert "Permission denied" in refusal(lambda: files.Lock(home / "other"))
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+
+
+@pytest.mark.parametrize("owner", [(USER, USER), (USER + 1, USER), (0, USER)])
+def test_what_root_replaces_keeps_its_owner_in_roots_directory_and_is_the_users_in_anothers(
+    home: Path, owner: tuple[int, int]
+) -> None:
+    for directory, becomes in ((0, owner), (USER, (USER, USER))):
+        os.chown(home, directory, directory)
         (home / "file").touch()
         os.chown(home / "file", *owner)
         files.replace(home / "file", b"x")
         found = (home / "file").stat()
-        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (*owner, 0o600)
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (*becomes, 0o600)
 
 
-def test_what_root_was_killed_over_is_given_away_by_the_next(home: Path) -> None:
-    os.chown(home, USER, USER)
+def test_root_gets_to_a_users_directory_that_the_user_gets_to_in_another_way(home: Path) -> None:
+    # As systemd has it for a DynamicUser: /var/lib/private, with a link to what is in there.
+    (home / "private" / "ark").mkdir(parents=True)
+    os.chown(home / "private" / "ark", USER, USER)
+    (home / "private").chmod(0o700)
+    (home / "ark").symlink_to("private/ark")
+    for make in MADE.values():
+        make(home / "ark")
+    files.reserve(home / "ark", 1)
+    files.remove_tree(home / "ark" / "a")
+    assert owners(home / "private" / "ark") == {(USER, USER)}
+    assert {found.name for found in (home / "ark").iterdir()} == {"file", "lock", "lines"}
+
+
+def test_wherever_root_is_killed_no_file_of_roots_is_left(home: Path) -> None:
+    for make in MADE.values():
+        for step in range(1, 200):
+            directory = home / "state"
+            directory.mkdir()
+            os.chown(directory, USER, USER)
+            is_done = not in_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: make(directory))  # noqa: B023
+            assert owners(directory) == {(USER, USER)}
+            shutil.rmtree(directory)
+            if is_done:
+                break
+        assert is_done
+        assert step > 5
+
+
+def in_step(step: int, then: Callable[[], object], run: Callable[[], object]) -> bool:
+    """Runs in a child, and does something right before its step-th system call; whether it got so far."""
+    reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.fchown = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        files.Lock(home / "lock")
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert (home / "lock").stat().st_uid == 0
-    files.Lock(home / "lock").close()
-    assert owners(home) == {(USER, USER)}
+        left = step
+
+        def listen(_frame: object, event: str, function: object) -> None:
+            nonlocal left
+            if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
+                left -= 1
+                if left == 0:
+                    os.write(writing, b"x")
+                    then()
+
+        try:
+            sys.setprofile(listen)
+            run()
+        except (OSError, ArkError):
+            pass
+        finally:
+            sys.setprofile(None)
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading, "rb") as file:  # noqa: PTH123 - it is a descriptor
+        return file.read() == b"x"
 
 
-@pytest.mark.parametrize("content", [b"", b"x"])
-def test_what_may_be_roots_own_is_never_given_away(home: Path, content: bytes) -> None:
+def everything(directory: Path) -> dict[Path, object]:
+    """All that a user could do to root's directory: names, owners, modes, content."""
+    return {
+        found: (*found.lstat()[:6], found.is_file() and found.read_bytes())
+        for found in (directory, *directory.rglob("*"))
+    }
+
+
+class Swap:
+    """A user's directory, of which that user makes a link to root's at some moment."""
+
+    def __init__(self, home: Path) -> None:
+        self.roots, self.state = home / "roots", home / "state"
+        self.queue = self.state / "queue"
+
+    def prepare(self) -> None:
+        for directory in (self.roots, self.state):
+            shutil.rmtree(directory, ignore_errors=True)
+        self.queue.mkdir(parents=True)
+        for name in ("a", "a/b", "events", "destinations"):
+            (self.roots / name).mkdir(parents=True)
+        for name in ("file", "lock", "lines", "VERSION", "events/lock", "joined"):
+            (self.roots / name).touch(0o644)
+        give(self.state)
+
+    def __call__(self) -> None:
+        self.queue.rename(self.state / "away")
+        self.queue.symlink_to(self.roots)
+        if not os.geteuid():
+            os.lchown(self.queue, USER, USER)
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_whenever_a_user_swaps_a_directory_for_a_link_root_changes_nothing_of_roots(
+    home: Path, make: Callable[[Path], object]
+) -> None:
+    swap = Swap(home)
+    for step in range(1, 200):
+        swap.prepare()
+        before = everything(swap.roots)
+        is_done = not in_step(step, swap, lambda: make(swap.queue))
+        assert everything(swap.roots) == before, step
+        assert owners(swap.state) == {(USER, USER)}, step
+        if is_done:
+            break
+    assert is_done
+    assert step > 5
+
+
+def test_whenever_a_user_swaps_the_queue_root_who_sends_changes_nothing_of_roots(home: Path) -> None:
+    world, swap = World(home), Swap(home)
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    for step in range(1, 1500, 29):
+        swap.prepare()
+        before = everything(swap.roots)
+        is_done = not in_step(step, swap, lambda: world.ark("send", "signal.promoted", "--sample", "--queue"))
+        assert everything(swap.roots) == before, step
+        assert owners(swap.state) == {(USER, USER)}, step
+        if is_done:
+            break
+    assert is_done
+    assert step > 100
+
+
+def test_a_dangling_link_in_place_of_the_store_is_refused_and_named(home: Path) -> None:
+    world, target = World(home), home / "not mounted" / "destinations.toml"
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    world.store_file.unlink()
+    world.store_file.symlink_to(target)
+    for command in (("secret", "rotate"), ("dest", "list"), ("dest", "add", "https://crm.example/")):
+        result = world.ark(*command)
+        assert result.status == 78, command
+        assert f"{world.store_file} is a link to {target}, which is not there" in result.err
+    assert world.store_file.is_symlink()
+    assert not target.parent.exists()
+
+
+def test_a_link_loop_in_place_of_the_store_is_told(home: Path) -> None:
+    (home / "destinations.toml").symlink_to("other")
+    (home / "other").symlink_to("destinations.toml")
+    assert "Too many levels of symbolic links" in refusal(Store(home).read)
+
+    def change() -> None:
+        with Store(home).change():
+            pass
+
+    assert "Too many levels of symbolic links" in refusal(change)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "user", "said"),
+    [
+        (USER, 0o700, USER, ""),
+        (USER, 0o777, USER, "others can write to"),
+        (USER, 0o770, USER, "others can write to"),
+        (1001, 0o755, USER, "belongs to user 1001, who could change it"),
+        (0, 0o755, 0, ""),
+        (0, 0o775, 0, "others can write to"),
+        (0, 0o777, 0, "others can write to"),
+    ],
+)
+def test_the_directory_that_a_link_to_the_store_leads_to_is_judged_as_well(
+    home: Path, owner: int, mode: int, user: int, said: str
+) -> None:
+    (home / "real").mkdir()
+    (home / "real" / "kept").write_bytes(SECRET)
+    os.chown(home / "real" / "kept", user, user)
+    (home / "real" / "kept").chmod(0o600)
+    os.chown(home / "real", owner, 5)
+    (home / "real").chmod(mode)
+    (home / "config").mkdir()
+    (home / "config" / "destinations.toml").symlink_to("../real/kept")
+    os.chown(home / "config", user, user)
+    refused = as_user(user, lambda: refusal(Store(home / "config").read))
+    assert (said in refused, bool(refused)) == (True, bool(said)), refused
+    assert not said or str(home / "real") in refused
+
+
+def test_root_refuses_a_store_of_somebody_who_does_not_own_the_directory_and_names_the_cure(home: Path) -> None:
+    (home / "destinations.toml").write_bytes(SECRET)
+    (home / "destinations.toml").chmod(0o600)
     os.chown(home, USER, USER)
-    (home / "roots").write_bytes(content)
-    if not content:
-        # Its other name may be anywhere.
-        (home / "other").hardlink_to(home / "roots")
-    files.Lock(home / "roots").close()
-    assert (home / "roots").stat().st_uid == 0
+    os.chown(home / "destinations.toml", USER + 1, USER)
+    said = refusal(Store(home).read)
+    assert f"belongs to user {USER + 1}, who could change it" in said
+    subprocess.run(["sh", "-c", said.split("`")[1]], check=True)
+    assert owners(home) == {(USER, USER)}
+    assert refusal(Store(home).read) == ""
+
+
+def test_where_the_configuration_directory_is_none_nobody_is_told_to_change_its_mode() -> None:
+    said = refusal(Store(Path("/dev/null")).read)
+    assert ("Not a directory" in said, "chmod" in said) == (True, False), said
+
+
+@pytest.mark.parametrize("group", ["root", "its own"])
+def test_root_saves_to_where_a_users_link_leads_as_that_user(home: Path, group: str) -> None:
+    config, roots = home / "config", home / "roots"
+    for directory in (config, roots):
+        directory.mkdir()
+    (roots / "destinations.toml").write_bytes(SECRET)
+    (roots / "destinations.toml").chmod(0o600)
+    (config / "destinations.toml").symlink_to(roots / "destinations.toml")
+    give(config, USER, 0 if group == "root" else None)
+
+    def change() -> None:
+        with Store(config).change() as contents:
+            contents.queue.keep = "2d"
+
+    assert "Permission denied" in refusal(change)
+    assert {found.name: found.read_bytes() for found in roots.iterdir()} == {"destinations.toml": SECRET}
+
+
+def test_what_sudo_has_made_in_roots_directory_is_cured_by_the_command_that_is_printed(home: Path) -> None:
+    world = World(home / "config of user")
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    give(world.home)
+    (home / "var lib").mkdir()
+    world.variables["ARK_STATE_DIR"] = str(state := home / "var lib" / "state")
+    assert world.ark("send", "signal.promoted", "--sample", "--queue").status == 0
+    assert owners(state) == {(0, 0)}
+    refused = as_user(USER, lambda: world.ark("send", "signal.promoted", "--sample", "--queue"))
+    assert f"{state} belongs to root, mode 0700" in refused.err
+    named = as_user(USER, lambda: world.ark("doctor", "--json"))
+    check = next(found for found in named.json["checks"] if found["name"] == "owner")
+    cure = refused.err.partition("`sudo ")[2].partition("`")[0]
+    assert check["hint"] == f"sudo {cure}"
+    subprocess.run(["sh", "-c", cure], check=True)
+    assert as_user(USER, lambda: world.ark("send", "signal.promoted", "--sample", "--queue")).status == 0
+    assert owners(home / "var lib") == {(0, 0), (USER, USER)}
+
+
+def test_a_record_is_not_kept_where_a_users_link_leads(home: Path) -> None:
+    from arkcli.cli.listen import _kept
+
+    theirs = home / "theirs"
+    theirs.mkdir()
+    (home / "roots").touch(0o600)
+    (theirs / "log").symlink_to(home / "roots")
+    give(theirs)
+    assert "cannot be written: Permission denied" in refusal(lambda: _kept(theirs / "log"))
+    assert (home / "roots").read_bytes() == b""
+
+
+@pytest.mark.parametrize("target", ["roots", "by way of roots link"])
+def test_a_link_that_a_user_made_is_followed_as_that_user(home: Path, target: str) -> None:
+    swap = Swap(home)
+    swap.prepare()
+    swap()
+    (home / "by way of roots link").symlink_to("state/queue")
+    before = everything(swap.roots)
+    for make in MADE.values():
+        place = swap.queue if target == "roots" else home / target
+        assert "Permission denied" in refusal(lambda: make(place / "a"))  # noqa: B023
+    assert everything(swap.roots) == before
+
+
+def test_a_file_of_roots_in_a_users_directory_is_left_alone_and_root_is_told_the_cure(home: Path) -> None:
+    world = World(home)
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    world.ark("send", "signal.promoted", "--sample", "--queue")
+    give(world.home / "state")
+    lock = world.queue_directory / "events" / "lock"
+    os.chown(lock, 0, 0)
+    said = world.ark("send", "signal.promoted", "--sample", "--queue").err
+    assert f"({lock} belongs to root, mode 0600); run ark as that user, or make it user {USER}'s" in said
+    assert lock.stat().st_uid == 0
+    subprocess.run(["sh", "-c", said.partition("'s: `")[2].partition("`")[0]], check=True)
+    assert world.ark("send", "signal.promoted", "--sample", "--queue").status == 0
 
 
 def test_a_whole_day_of_roots_leaves_the_service_user_all_it_needs(
@@ -170,9 +431,6 @@ def test_a_user_who_is_locked_out_is_given_the_command_that_cures_it(home: Path,
     named = as_user(USER, lambda: world.ark("doctor", "--json"))
     check = next(found for found in named.json["checks"] if found["name"] == "owner")
     assert str(world.home / lost) in check["message"]
-    if lost == "state":
-        # It may hold more than the queue: nobody is told to take that over.
-        return
     cure = result.err.partition("`sudo ")[2].partition("`")[0]
     assert check["hint"] == f"sudo {cure}"
     subprocess.run(["sh", "-c", cure], check=True)
@@ -209,7 +467,7 @@ SECRET = b'version = 1\n[workspace]\nsecret = "s3cret"\n'
         (0, 0, 0o640, 0, False),
         (USER, USER, 0o600, USER, True),
         (USER, USER, 0o640, USER, False),
-        (USER, USER, 0o600, 0, True),
+        (USER, USER, 0o600, 0, False),
         # Whose it is could change it.
         (USER + 1, USER, 0o640, USER, False),
         (USER + 1, USER, 0o660, USER, False),
@@ -263,6 +521,10 @@ def test_a_secret_as_kubernetes_mounts_it_is_read_through_its_links_and_doctor_i
         (1001, 1001, 0o1777, USER, "belongs to user 1001, who could change it"),
         (1001, 1001, 0o755, 0, ""),
         (1001, 6, 0o770, 0, ""),
+        (0, 6, 0o770, 0, "others can write to"),
+        (0, 5, 0o2775, 0, "others can write to"),
+        (0, 6, 0o1770, 0, ""),
+        (0, 0, 0o770, 0, ""),
     ],
 )
 def test_a_configuration_directory_that_somebody_else_controls_is_refused(
