@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from arkcli.cli import shells
 from arkcli.cli.command import App
 from arkcli.cli.printout import Printout
 
@@ -25,12 +24,8 @@ class Shell(StrEnum):
     POWERSHELL = "powershell"
 
 
-SCRIPTS: Final = {
-    Shell.BASH: shells.BASH,
-    Shell.ZSH: shells.ZSH,
-    Shell.FISH: shells.FISH,
-    Shell.POWERSHELL: shells.POWERSHELL,
-}
+#: The files in completions/. They ask `ark` itself, by `candidates`.
+_SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.fish", Shell.POWERSHELL: "ark.ps1"}
 
 
 @app.command()
@@ -41,7 +36,14 @@ def completion(
 
     Example: ark completion bash > ~/.local/share/bash-completion/completions/ark
     """
-    text = SCRIPTS[shell].rstrip("\n")
+    from importlib.resources import files
+
+    package = files("arkcli")
+    kept = package / "completions"
+    # In a checkout they are beside the package, not in it.
+    text = (
+        ((kept if kept.is_dir() else package / ".." / "completions") / _SCRIPTS[shell]).read_text("utf-8").rstrip("\n")
+    )
     return Printout({"shell": shell, "script": text}, [text], always=True)
 
 
