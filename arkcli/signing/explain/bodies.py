@@ -264,7 +264,7 @@ def _as_utf_16(body: bytes) -> Iterator[bytes]:
 @RULES.rule(
     RESPELLED,
     f"the body was parsed and written anew, so it says the same in other bytes: {_RAW}",
-    dear=12,
+    dear=24,
 )
 def _respelled(body: bytes) -> Iterator[bytes]:
     yield from respelled(body)

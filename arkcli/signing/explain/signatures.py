@@ -55,6 +55,8 @@ def _unquoted(text: bytes) -> Iterator[bytes]:
 def _without_prefix(text: bytes) -> Iterator[bytes]:
     if match := _PREFIX.fullmatch(text.strip().removeprefix(b"sha256=")):
         yield match[1]
+    if len(parts := _parts(text)) == 1:
+        yield parts[0]
 
 
 @RULES.rule(
@@ -62,7 +64,12 @@ def _without_prefix(text: bytes) -> Iterator[bytes]:
     "several signatures stand in one text, and one of them fits: compare them one by one",
 )
 def _one_of_several(text: bytes) -> Iterator[bytes]:
-    yield from [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)][:8]
+    if len(parts := _parts(text)) > 1:
+        yield from parts[:8]
+
+
+def _parts(text: bytes) -> list[bytes]:
+    return [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)]
 
 
 @RULES.rule(

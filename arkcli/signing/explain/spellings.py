@@ -4,13 +4,15 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache, partial
-from itertools import accumulate, product
+from itertools import product
 from typing import Any, Final
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]]+|[,:{}\[\]]')
-_NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}]+')
+_NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
 #: What recurs into a value must not meet Python's limit.
 _DEEPEST: Final = 100
+#: No text has more different characters, and each takes time to spell.
+_CHARACTERS: Final = 10_000
 _STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
 #: The escapes that are not \\uXXXX.
 _SHORT: Final = {**{character: json.dumps(character)[1:-1] for character in '"\\\b\f\n\r\t'}, "/": r"\/"}
@@ -35,9 +37,10 @@ def parsed(body: bytes) -> Any:
         found = json.loads(text, parse_float=_marked, parse_int=_marked, parse_constant=_marked)
     except (ValueError, RecursionError):
         return None
-    brackets = _NO_BRACKET.sub("", text)
-    deepest = max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
-    return found if isinstance(found, dict | list) and deepest <= _DEEPEST else None
+    brackets = _NO_BRACKET.sub("", text).replace("{", "[").replace("}", "]")
+    for _ in range(_DEEPEST):
+        brackets = brackets.replace("[]", "")
+    return found if isinstance(found, dict | list) and not brackets else None
 
 
 def _marked(number: str) -> str:
@@ -52,7 +55,7 @@ def _compact(tokens: list[str]) -> str:
 
 
 def _spaced(tokens: list[str]) -> str:
-    return "".join({",": ", ", ":": ": "}.get(token, token) for token in tokens)
+    return "".join(map({",": ", ", ":": ": "}.get, tokens, tokens))
 
 
 def _indented(indent: str) -> Callable[[list[str]], str]:
@@ -91,15 +94,15 @@ LAYOUTS: Final[dict[str, Callable[[list[str]], str]]] = {
 
 def _escaping(lower: str, upper: str = "\0") -> Callable[[str], str]:
     """Writes strings as JSON.stringify does, but escapes more characters: in lower or in upper case's hex digits."""
-    escaped = re.compile(rf'["\\\x00-\x1f\ud800-\udfff{lower}{upper}]')
+    escaped, in_upper = re.compile(rf'["\\\x00-\x1f\ud800-\udfff{lower}{upper}]'), re.compile(f"[{upper}]")
 
     @lru_cache(4096)
     def escape(character: str) -> str:
-        is_upper = re.match(f"[{upper}]", character)
+        is_upper = in_upper.match(character)
         if character in _SHORT and not (is_upper and character == '"'):
             return _SHORT[character]
-        digits = character.encode("utf-16-be", "surrogatepass").hex()
-        return re.sub("....", r"\\u\g<0>", digits.upper() if is_upper else digits)
+        digits = character.encode("utf-16-be", "surrogatepass").hex(" ", 2)
+        return "\\u" + (digits.upper() if is_upper else digits).replace(" ", "\\u")
 
     return lambda token: f'"{escaped.sub(lambda found: escape(found[0]), json.loads(token))}"'
 
@@ -149,7 +152,10 @@ def respelled(body: bytes) -> Iterator[bytes]:
     if tree is None:
         return
     text = body.decode()
-    used = json.dumps("".join({char for token in _strings_of(text) for char in json.loads(token)}))
+    characters = {char for token in _strings_of(text) for char in json.loads(token)}
+    if len(characters) > _CHARACTERS:
+        return
+    used = json.dumps("".join(characters))
     # One of those that write alike all that is used here.
     different = {spell(used): spell for spell in STRINGS.values()}.values()
     strings: list[Callable[[str], str]] = [*([str] if "\\" in text else []), *map(cache, different)]

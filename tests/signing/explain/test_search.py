@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -219,6 +220,9 @@ CHANGED_SIGNATURES = [
     ("signature-quotes", f"b'{RIGHT}'"),
     ("signature-quotes", f"<{RIGHT}>"),
     ("signature-prefix", f"v1={RIGHT}"),
+    ("signature-prefix", f"t=1700000000,v1={RIGHT}"),
+    ("signature-prefix", f"keyId=a; algorithm=hmac-sha256; signature={RIGHT}"),
+    ("signature-one-of-several", f"t=1700000000,v1={'0' * 64},v1={RIGHT}"),
     ("signature-prefix", f"sha256:{RIGHT}"),
     ("signature-prefix", f"sha256=sha256={RIGHT}"),
     ("signature-prefix", f"hmac-sha256 {RIGHT}"),
@@ -402,6 +406,33 @@ def test_a_body_of_the_largest_size_is_looked_into_and_no_larger_one(make: Calla
     assert cause(largest, sign(KEY, largest + b"\n")) == "newline-lost"
     assert cause(largest, sign(KEY, largest + b"\n"), b"new", KEY) == "newline-lost+another-secret"
     assert cause(b"\xff" * (LARGEST + 1), "0" * 64) == "body-too-large"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("".join(map(chr, range(0x20, 0x5000))), 1), ("ké<&/\u2028'🚀", 4_000)],
+)
+def test_the_work_does_not_depend_on_which_characters_a_body_has(text: str, count: int) -> None:
+    """It is counted, not timed."""
+    body = compact({f"{text}{number}": number for number in range(count)}, ensure_ascii=False)
+    calls, before = 0, sys.getprofile()
+
+    def counted(_: object, what: str, __: object) -> None:
+        nonlocal calls
+        calls += what in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        explain(body, "0" * 64, [Secret(KEY)])
+    finally:
+        sys.setprofile(before)
+    assert calls < 12 * len(body)
+
+
+@pytest.mark.parametrize("text", ["]" * 200, '\\"[' * 200, "[" * 200])
+def test_brackets_in_a_string_are_no_nesting(text: str) -> None:
+    body = compact({"a": 5, "text": f"x{text}"})
+    assert cause(json.dumps(json.loads(body), indent=2).encode(), sign(KEY, body)) == "json-reserialised"
 
 
 @pytest.mark.parametrize(
