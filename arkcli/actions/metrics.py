@@ -30,15 +30,15 @@ class _Sample(NamedTuple):
 
 def write(path: Path, text: bytes) -> None:
     """Replaces a file with metrics, in one step. Raises UsageError where it cannot be written."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it")
+    if path.exists() and not path.is_file():
         # Replacing it by a file of the same name would break whoever needs the device.
         raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; name a file")
     try:
         files.replace(path, text, durable=False, mode=files.PUBLIC_MODE)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    except ValueError:
-        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it") from None
 
 
 def exposition(overview: Overview, totals: Totals, now: int) -> bytes:

@@ -186,9 +186,11 @@ def truncate(descriptor: int, size: int) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Gives a file or directory the name of another one in the same directory, in one step."""
+    """Gives a file or directory another name on the same disk, in one step; what had that name is replaced."""
     with as_owner(source) as (name, above):
-        os.replace(name, target.name if above else target, src_dir_fd=above, dst_dir_fd=above)
+        os.replace(
+            name, os.path.relpath(target, source.parent) if above else target, src_dir_fd=above, dst_dir_fd=above
+        )
 
 
 def rename(source: Path, target: Path) -> None:
