@@ -58,13 +58,23 @@ def four_busy(
 
 
 def test_two_drains_started_together_each_make_their_part_and_none_twice(world: World, receive: Receive) -> None:
-    servers, ids = four_busy(world, receive, slow, 300)
+    running, deadline = world.queue_directory / "drains", time.monotonic() + 30
+
+    def wait_for_both(request: Request) -> bytes:
+        # On a busy machine one may start a second before the other: nobody answers before both are there.
+        while not both.is_set() and len(list(running.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        both.set()
+        return slow(request)
+
+    both = threading.Event()
+    servers, ids = four_busy(world, receive, wait_for_both, 1_500)
     drains = [start(world), start(world)]
     ended = [finish(drain) for drain in drains]
     assert [(status, err) for status, _, err in ended] == [(0, "")] * 2
     attempted = [json.loads(out)["attempted"] for _, out, _ in ended]
-    assert sum(attempted) == 1_200
-    assert all(0.35 * 1_200 <= part <= 0.65 * 1_200 for part in attempted), attempted
+    assert sum(attempted) == 6_000
+    assert all(0.35 * 6_000 <= part <= 0.65 * 6_000 for part in attempted), attempted
     for server in servers:
         assert arrived(server) == dict.fromkeys(ids, 1)
 
