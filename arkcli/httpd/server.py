@@ -100,9 +100,8 @@ def reaches_others(listeners: Iterable[socket.socket]) -> bool:
 def _why(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return "something listens there already; choose another --port, or 0 for any"
-    is_denied = error.errno in (errno.EACCES, errno.EPERM)
-    if is_denied and 0 < port < 1024:
+    if error.errno in (errno.EACCES, errno.EPERM) and 0 < port < 1024:
         return "permission denied; ports below 1024 need root, so choose a higher --port"
-    if is_denied or error.errno == errno.EAFNOSUPPORT:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT):
         return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
     return f"{error.strerror}; --host takes an address of this machine"

@@ -110,7 +110,7 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
         return f"the name in {origin} cannot be looked up"
     if isinstance(cause, ssl.SSLCertVerificationError):
         wrong = tlswords.certificate(cause.verify_code, cause.verify_message)
-        helps = ". --forward-ca-file FILE trusts other authorities" if cause.verify_code in tlswords.UNTRUSTED else ""
+        helps = ". --forward-ca-file FILE trusts other authorities" if cause.verify_code in (18, 19, 20, 21) else ""
         return f"the certificate of {origin} does not verify: {wrong}{helps}"
     if isinstance(cause, ssl.SSLError):
         return f"the TLS handshake with {origin} failed: {tlswords.handshake(str(cause))}"

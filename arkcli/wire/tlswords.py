@@ -35,8 +35,6 @@ _CERTIFICATE: Final = {
     62: "it is for another host",
     64: "it is for another host",
 }
-#: Those of them that another choice of authorities cures.
-UNTRUSTED: Final = frozenset((18, 19, 20, 21))
 
 
 def certificate(result: int, message: str) -> str:

@@ -174,7 +174,7 @@ class Index:
                 begin = part.end
             elif not self._load(end):
                 following = (one.start for one in self._parts if begin < one.start)
-                self._fill(begin, min(following, default=end), keep=keep)
+                self._fill(begin, min(following, default=end), keep=keep and self._worth > 0)
         return found
 
     def _load(self, end: int) -> bool:
@@ -199,7 +199,6 @@ class Index:
 
     def _fill(self, begin: int, end: int, *, keep: bool) -> None:
         """Reads the log. After a table that could not be written it tries no other: each try would sort all anew."""
-        keep = keep and self._worth > 0
         part = next((one for one in self._parts if isinstance(one, _Read) and one.end == begin), None)
         if part is None:
             self._parts.append(part := _Read(begin))

@@ -15,7 +15,8 @@ LOOKS: Final = Looks()
 _NAME: Final = SIGNATURE_HEADER.lower().encode()
 #: A header's line; `sha256:` and `v1:` are prefixes, and no header's name.
 _HEADER: Final = re.compile(rb"\s*(?!(?i:sha|hmac|v)[\w-]*\d\s*:)([A-Za-z][A-Za-z0-9-]*)\s*:\s*(.*)", re.DOTALL)
-_PREFIX: Final = re.compile(rb"(?:0x|[A-Za-z][\w.()-]{0,29}[=:, ]\s*)(.+)", re.DOTALL)
+#: A prefix; in front of it may stand others with a value that is shorter than a digest, such as a time.
+_PREFIX: Final = re.compile(rb"(?:\w+=[^=,;\s]{1,19}[,;]\s*)*(?:0x|[A-Za-z][\w.()-]{0,29}[=:, ]\s*)(.+)", re.DOTALL)
 #: The sizes of the digests that are tried, in bytes: SHA-1 to SHA-512.
 _SIZES: Final = frozenset((20, 28, 32, 48, 64))
 _HEX: Final = re.compile(rb"[0-9a-fA-F]+")
@@ -55,8 +56,6 @@ def _unquoted(text: bytes) -> Iterator[bytes]:
 def _without_prefix(text: bytes) -> Iterator[bytes]:
     if match := _PREFIX.fullmatch(text.strip().removeprefix(b"sha256=")):
         yield match[1]
-    if len(parts := _parts(text)) == 1:
-        yield parts[0]
 
 
 @RULES.rule(
@@ -64,12 +63,7 @@ def _without_prefix(text: bytes) -> Iterator[bytes]:
     "several signatures stand in one text, and one of them fits: compare them one by one",
 )
 def _one_of_several(text: bytes) -> Iterator[bytes]:
-    if len(parts := _parts(text)) > 1:
-        yield from parts[:8]
-
-
-def _parts(text: bytes) -> list[bytes]:
-    return [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)]
+    yield from [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)][:8]
 
 
 @RULES.rule(

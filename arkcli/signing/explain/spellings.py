@@ -11,8 +11,6 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]]+|[,:{}\[\]]')
 _NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
 #: What recurs into a value must not meet Python's limit.
 _DEEPEST: Final = 100
-#: No text has more different characters, and each takes time to spell.
-_CHARACTERS: Final = 10_000
 _STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
 #: The escapes that are not \\uXXXX.
 _SHORT: Final = {**{character: json.dumps(character)[1:-1] for character in '"\\\b\f\n\r\t'}, "/": r"\/"}
@@ -152,10 +150,9 @@ def respelled(body: bytes) -> Iterator[bytes]:
     if tree is None:
         return
     text = body.decode()
-    characters = {char for token in _strings_of(text) for char in json.loads(token)}
-    if len(characters) > _CHARACTERS:
+    used = json.dumps("".join({char for token in _strings_of(text) for char in json.loads(token)}))
+    if len(used) > 60_000:  # No text has 10,000 different characters, and each takes time to spell.
         return
-    used = json.dumps("".join(characters))
     # One of those that write alike all that is used here.
     different = {spell(used): spell for spell in STRINGS.values()}.values()
     strings: list[Callable[[str], str]] = [*([str] if "\\" in text else []), *map(cache, different)]
