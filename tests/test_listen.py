@@ -297,6 +297,7 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
         (("--forward-unverified",), "--forward-unverified goes with --forward-to"),
         (("--forward-ca-file", "/ca.pem"), "--forward-ca-file goes with --forward-to"),
         (("--forward-to", "https://x/", "--forward-ca-file", "/no.pem"), "the CA certificates in /no.pem cannot be"),
+        (("--forward-to", "HTTP://x/", "--forward-ca-file", "/no.pem"), "--forward-ca-file is for https, and"),
         (("--delay", "12"), "--delay: '12' is not a duration"),
         (("--timeout", "soon"), "--timeout: 'soon' is not a duration"),
         (("--count", "0"), "--count"),

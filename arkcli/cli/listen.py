@@ -165,6 +165,8 @@ def _refuse_contradictions(
         raise UsageError("with --forward-to the application answers; leave out --respond and --plan")
     if forward_to is None and (forward_unverified or ca_file is not None):
         raise UsageError(f"--forward-{'unverified' if forward_unverified else 'ca-file'} goes with --forward-to")
+    if ca_file is not None and forward_to is not None and forward_to.lower().startswith("http:"):
+        raise UsageError("--forward-ca-file is for https, and --forward-to is an http URL; leave it out")
 
 
 def _plan(option: str, text: str) -> "Plan":
