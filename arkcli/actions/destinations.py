@@ -16,8 +16,6 @@ from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
-from arkcli.delivery.places import Limits
-from arkcli.delivery.send import Sender
 from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
@@ -142,12 +140,8 @@ def ping_all(
     home: Home, endpoints: "Sequence[Endpoint]", stopping: Callable[[], bool] = lambda: False
 ) -> list[tuple[Destination, Answer]]:
     """One ping to each endpoint until told to stop, and what they answered."""
-    wire = home.wire()
-    try:
-        sender = Sender(wire, home.clock, Limits(), home.schedule, stopping)
+    with home.sender(stopping) as sender:
         return sender.ping(endpoints, ping_event(home))
-    finally:
-        wire.close()
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:

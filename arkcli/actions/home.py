@@ -3,8 +3,8 @@
 The only module that knows which engine keeps the queue.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from arkcli.delivery.loop import Token
+    from arkcli.delivery.places import Limits
+    from arkcli.delivery.send import Sender
     from arkcli.model import Destination
     from arkcli.queue.engine import Queue
     from arkcli.schedule import RetrySchedule
@@ -109,6 +111,20 @@ class Home:
         from arkcli.wire.wire import Wire
 
         return Wire(ca_bundle(self.variables), self.clock, connections)
+
+    @contextmanager
+    def sender(
+        self, stopping: Callable[[], bool], limits: "Limits | None" = None, connections: int = 256
+    ) -> "Iterator[Sender]":
+        """What makes first attempts, for a block, until told to stop; see `wire` for `connections`."""
+        from arkcli.delivery.places import Limits
+        from arkcli.delivery.send import Sender
+
+        wire = self.wire(connections)
+        try:
+            yield Sender(wire, self.clock, limits or Limits(), self.schedule, stopping)
+        finally:
+            wire.close()
 
     def new_id(self, prefix: str) -> str:
         """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""

@@ -11,7 +11,7 @@ from arkcli.contract import assignments, samples
 from arkcli.contract.assignments import Setting
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
-from arkcli.delivery.send import Report, Sender, Sending
+from arkcli.delivery.send import Report, Sending
 from arkcli.errors import Interrupted, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
@@ -107,27 +107,19 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
         return Sending(event, _in_order(receivers, []))
     descriptors = files.free_descriptors()
     limits = Limits().within(descriptors)
-    wire = home.wire(limits.connections(descriptors))
-    try:
-        sender = Sender(wire, home.clock, limits, home.schedule, process.stopping)
-        # More than can be under way before they have answered are left to others until then.
-        capacity = min(limits.claims(descriptors), limits.silent)
+    # More than can be under way before they have answered are left to others until then.
+    capacity = min(limits.claims(descriptors), limits.silent)
+    with home.sender(process.stopping, limits, limits.connections(descriptors)) as sender:
         sending = sender.send(home.queue, endpoints, event, capacity)
-    finally:
-        wire.close()
     return Sending(sending.event, _in_order(receivers, sending.reports), sending.trouble)
 
 
 def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool]) -> tuple[Event, Answer]:
     """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
     event = unsaved(home, order)
-    wire = home.wire()
-    try:
-        sender = Sender(wire, home.clock, Limits(), home.schedule, stopping)
+    with home.sender(stopping) as sender:
         for _, answer in sender.ping([endpoint], event):
             return event, answer
-    finally:
-        wire.close()
     raise Interrupted("interrupted before the attempt was made: nothing was sent")
 
 
