@@ -22,7 +22,7 @@ settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Ph
 settings.load_profile("gate" if os.environ.get("CI") else "here")
 
 
-# What is ignored when a process begins stays ignored: the tests may run under nohup, or behind a script's `&`.
+# What is ignored when a process begins may stay ignored: the tests may run under nohup, or behind a script's `&`.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -44,15 +44,14 @@ class Process:
 
     def stop_on_signals(self, then: Callable[[], None] | None = None, *, at_hangup: bool = True) -> None:
         """From now on the first SIGINT, SIGTERM or SIGHUP asks for a clean stop; another SIGINT or SIGTERM ends the
-        process at once. What is ignored when the process begins (nohup, a script's `&`) stays ignored.
+        process at once. A SIGHUP that is ignored when the process begins (nohup) stays ignored.
 
         `then` is called at the first, wherever the process is; without `at_hangup` a SIGHUP changes nothing.
         """
         self._on_stop = then or self._on_stop
+        is_heard = at_hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         for number in _STOPS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                is_followed = at_hangup or number != signal.SIGHUP
-                signal.signal(number, self._stop if is_followed else signal.SIG_IGN)
+            signal.signal(number, self._stop if is_heard or number != signal.SIGHUP else signal.SIG_IGN)
 
     def ignore_signals(self) -> None:
         """For the very end: Python gives signals their defaults back as it ends, and one that comes then would kill the
