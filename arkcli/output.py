@@ -146,8 +146,9 @@ class Output:
                 else:
                     self._stdout.write(part + "\n")
         self._stdout.flush()
-        if text and isinstance(text[0], str) and not (always or isinstance(self.lost, BrokenPipeError | None)):
-            # It may tell what has been done.
+        is_full = not isinstance(self.lost, BrokenPipeError | None)
+        if is_full and not always and text and isinstance(text[0], str) and "\n" not in text[0]:
+            # It may tell what has been done. What is shown in several lines does nothing.
             self._stderr.write(text[0] + "\n")
 
     def items(

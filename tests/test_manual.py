@@ -46,5 +46,5 @@ def test_a_command_that_does_something_alone_has_a_part_beside_those_of_its_comm
 
 def test_what_may_be_chosen_from_is_told_without_the_parsers_own_notation() -> None:
     text = (MAN / "ark.1").read_text("utf-8")
-    assert "bash|zsh|fish|powershell" in text
+    assert "bash, zsh, fish or powershell" in text
     assert ":<" not in text

@@ -30,7 +30,7 @@ _SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.f
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="|".join(Shell), help="Whose script to print.")],
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
 ) -> Printout:
     """Print the completion script of a shell.
 

@@ -105,7 +105,7 @@ def _next(session: Session, drained: Drained) -> Iterator[str]:
 
 def _exit_code(session: Session, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
-    if session.process.stopping() and not (watch and session.process.stop_signal == signal.SIGTERM):
+    if session.process.stopping() and not (watch and session.process.stop_signal in (signal.SIGTERM, signal.SIGHUP)):
         return ExitCode.INTERRUPTED
     if drained.left_out or drained.broken or session.home.losses or drained.total("dead"):
         return ExitCode.FAILED

@@ -80,7 +80,7 @@ def summary(
         elif output.as_json:
             raise UsageError("--prometheus - and --json both write to standard output; use one of them")
         else:
-            return Printout({}, [text.decode().rstrip("\n")], broken=overview.broken, always=True)
+            return Printout({}, [text.decode().rstrip("\n")], broken=reading.broken, always=True)
     headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
     moment: Callable[[int | None], str | None] = when
     if output.on_a_terminal:
@@ -112,7 +112,7 @@ def summary(
         },
         [Table(headings, rows)],
         [*notes, f"{counted(totals.events, 'event')} in the log, {counted(totals.size, 'byte')}"],
-        broken=overview.broken,
+        broken=reading.broken,
     )
 
 

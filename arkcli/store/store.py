@@ -137,7 +137,8 @@ class Store:
         except RecursionError:
             raise self._wrong("it is nested too deeply to be read") from None
         except ValueError as error:
-            hint = "; a string is in quotes, true and false in small letters" if "Invalid value" in str(error) else ""
+            is_value = "Invalid value" in str(error) and "end of document" not in str(error)
+            hint = "; a string is in quotes, true and false in small letters" if is_value else ""
             raise self._wrong(f"{error}{hint}") from None
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:

@@ -102,6 +102,16 @@ def test_nothing_that_surrounds_a_run_is_a_traceback(
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
 
 
+@pytest.mark.parametrize("option", ["--curl", "--dry-run"])
+def test_what_is_only_shown_and_could_not_be_written_is_not_shown_elsewhere(
+    world: World, tmp_path: Path, option: str
+) -> None:
+    world.ark("secret", "rotate")
+    world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
+    done = shell(world, tmp_path, f"ark send signal.promoted --sample {option} > /dev/full")
+    assert (done.returncode, done.stderr) == (74, FULL)
+
+
 def test_a_secret_that_could_not_be_written_is_not_shown_elsewhere(world: World, tmp_path: Path) -> None:
     world.ark("secret", "set", stdin=b"correct horse battery staple")
     done = shell(world, tmp_path, "ark secret show --reveal > /dev/full")
