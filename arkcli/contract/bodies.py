@@ -156,8 +156,8 @@ def check_depth(payload: bytes) -> None:
     if len(payload) - len(payload.replace(b"{", b"").replace(b"[", b"")) > DEEPEST:
         marks = payload.replace(rb"\\", b"").replace(rb"\"", b"").translate(_STEPS, _NO_STEP)
         # Left out: strings, most of which are empty now, and the innermost level.
-        steps = b"".join(marks.replace(b'""', b"").split(b'"')[::2]).replace(b"\x01\xff", b"")
-        if max(accumulate(memoryview(steps).cast("b")), default=0) >= DEEPEST:
+        steps = b"\x00" + b"".join(marks.replace(b'""', b"").split(b'"')[::2]).replace(b"\x01\xff", b"")
+        if max(accumulate(memoryview(steps).cast("b"))) >= DEEPEST:
             raise PayloadError(TOO_DEEP)
 
 

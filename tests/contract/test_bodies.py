@@ -662,6 +662,13 @@ def test_the_levels_are_counted_right_whatever_stands_between_them(value: Any, i
         check_depth(b"[%b]" % shallow)
 
 
+@pytest.mark.parametrize("levels", [DEEPEST + 1, 700, 1_000])
+def test_more_levels_are_too_many_however_many_more(levels: int) -> None:
+    check_depth(b"[" * DEEPEST + b"]" * DEEPEST)
+    with pytest.raises(PayloadError, match="500 levels deep"):
+        check_depth(b"[" * levels + b"]" * levels)
+
+
 def test_brackets_side_by_side_are_not_looked_at_one_by_one() -> None:
     payload = json.dumps({"x": [{"a": ["]"]}] * 1000}).encode()
     calls, before = [], sys.getprofile()
