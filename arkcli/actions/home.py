@@ -132,7 +132,7 @@ class Home:
         return f"{prefix}_{digits}"
 
     def new_digits(self, count: int) -> list[str]:
-        """What makes so many ids fresh: 28 hex digits each."""
+        """The fresh part of `count` new ids: 28 hex digits for each."""
         now, random = f"{self.clock.now():012x}", self.randomness(8 * count).hex()
         return [now + random[begin : begin + 16] for begin in range(0, 16 * count, 16)]
 

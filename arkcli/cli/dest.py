@@ -72,11 +72,10 @@ def add(
         secret=_own_secret(session, secret_file, own_secret),
     )
     added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
-    notes = [
-        f"made a signing secret for your receivers; it is in {session.home.store.path}, "
-        f"and `ark secret show --reveal` prints it"
-    ]
-    notes = (notes if fresh_secret else []) + _notes_of_own_secret(session, added, own=own_secret)
+    notes = _notes_of_own_secret(session, added, own=own_secret)
+    if fresh_secret:
+        where = f"it is in {session.home.store.path}, and `ark secret show --reveal` prints it"
+        notes.append(f"made a signing secret for your receivers; {where}")
     if added.allow_local:
         notes.append(f"{added.name} may be reached over http and at private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
@@ -212,7 +211,7 @@ def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
         ask(session, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
     dropped = destinations.remove(session.home, found)
     said = counted(dropped, "delivery was", "deliveries were")
-    return Printout({"removed": found.id, "dropped": dropped}, [f"removed {found.name}; {said} given up"])
+    return Printout({"removed": found.id, "dropped": dropped}, [f"removed {found.name}; {said} discarded"])
 
 
 def _pause(context: typer.Context, name: str, *, paused: bool) -> Printout:

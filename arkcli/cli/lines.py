@@ -39,12 +39,12 @@ def send_lines(
 
     The exit status is that of a send; 2 when a line was bad.
     """
+    home = session.home
     if not queue:
         # A secret that cannot be had is told before anything is accepted, as for a single event.
-        session.home.endpoints([found for found in receivers if not found.paused], contents)
+        home.endpoints([found for found in receivers if not found.paused], contents)
     session.process.stop_on_signals()
-    session.home.joined(receivers)
-    home = session.home
+    home.joined(receivers)
 
     def new_intake() -> Intake:
         writer = Writer(lambda: home.queue, home.open_queue, session.process)
@@ -53,7 +53,7 @@ def send_lines(
     intake = new_intake()
     with _opened(session, file) as stream:
         if strict:
-            with session.home.nameless_file() as copy:
+            with home.nameless_file() as copy:
                 _check(output, new_intake(), stream, copy)
                 _accept(output, intake, copy)
         else:

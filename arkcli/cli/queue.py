@@ -241,7 +241,7 @@ def drop(
             chosen = []
     count = operate.drop(session.home, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
-    said = f"{counted(count, 'delivery', 'deliveries')} {verb} given up"
+    said = f"{counted(count, 'delivery', 'deliveries')} {verb} discarded"
     return Printout({"dropped": count}, [said], broken=reading.broken)
 
 

@@ -68,7 +68,7 @@ class Intake:
     ) -> None:
         """`make` makes an event of a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError.
 
-        `new_digits` gives fresh digits for so many events.
+        `new_digits` returns fresh digits for each of a number of events.
         """
         self._make = make
         self._new_digits = new_digits

@@ -108,7 +108,8 @@ class Store:
 
     def _save(self, data: bytes, before: layout.Tables, contents: Contents) -> None:
         self._check(contents)
-        mark, text = data[: -len(data.removeprefix(BOM_UTF8))], data.decode("utf-8-sig")
+        mark = BOM_UTF8 if data.startswith(BOM_UTF8) else b""
+        text = data.decode("utf-8-sig")
         try:
             data = mark + layout.edited(text, before, _tables(contents)).encode()
             kept = self._parse(data)

@@ -14,7 +14,7 @@ class Clock(Protocol):
         """Seconds on a clock that never goes back."""
 
     def sleep(self, seconds: float) -> None:
-        """Waits so many seconds."""
+        """Waits for a number of seconds."""
 
 
 class SystemClock:
@@ -28,5 +28,5 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
 
     def sleep(self, seconds: float) -> None:
-        """Waits so many seconds."""
+        """Waits for a number of seconds."""
         time.sleep(seconds)

@@ -148,9 +148,9 @@ def test_what_is_told_of_one_thing_is_told_in_the_singular(world: World, receive
     retry, retried = ("queue", "retry", "evt-1"), "due now; `ark drain` attempts it\n"
     assert world.ark(*retry, "--dry-run").out == f"1 delivery would be {retried}"
     assert world.ark(*retry).out == f"1 delivery is {retried}"
-    assert world.ark("queue", "drop", "evt-1", "--yes").out == "1 delivery was given up\n"
+    assert world.ark("queue", "drop", "evt-1", "--yes").out == "1 delivery was discarded\n"
     assert world.ark("replay", "evt-1").out == "1 event is sent again; `ark drain` delivers it\n"
-    assert world.ark("dest", "remove", "d", "--yes").out == "removed d; 1 delivery was given up\n"
+    assert world.ark("dest", "remove", "d", "--yes").out == "removed d; 1 delivery was discarded\n"
 
 
 def test_drop_leaves_alone_what_another_process_delivers_to(world: World, receive: Receive) -> None:

@@ -126,7 +126,7 @@ class Claims:
             claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self.idle.note, note)
         except BaseException:
             lock.close()
-            # It is read anew when it is tried again: somebody may have repaired it.
+            # The next claim reads the journal again: somebody may have repaired it by then.
             self.forget(destination_id)
             raise
         self.broken.pop(destination_id, None)

@@ -101,7 +101,7 @@ class Index:
     """The lines of one log by some key. Positions are those of the log, and what is asked for must be synced."""
 
     def __init__(self, directory: Path, kind: str, segments: Segments, scan: Scan, worth: int) -> None:
-        """`worth`: what took so many readings of the log is kept on disk, unless it is 0. `kind` begins their names."""
+        """A table that took `worth` readings of the log is kept on disk; 0 keeps none. Its name begins with `kind`."""
         self._directory = directory
         self._kind = kind
         self._segments = segments
@@ -198,7 +198,7 @@ class Index:
         return bool(found)
 
     def _fill(self, begin: int, end: int, *, keep: bool) -> None:
-        """Reads the log. After a table that could not be written it tries no other: each try would sort all anew."""
+        """Reads the log. Once a table could not be written, no other is tried: each try would sort all rows again."""
         part = next((one for one in self._parts if isinstance(one, _Read) and one.end == begin), None)
         if part is None:
             self._parts.append(part := _Read(begin))
