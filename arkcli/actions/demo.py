@@ -1,4 +1,4 @@
-"""The whole story in a few seconds, on this machine alone and in a temporary home."""
+"""The whole proof in a few seconds, on this machine alone and in a temporary home."""
 
 import tempfile
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SHORTENED: Final = RetrySchedule((1_000, 2_000, 3_000, 4_000))
 _EVENT: Final = "signal.promoted"
 
 
-class Story(msgspec.Struct):
+class Proof(msgspec.Struct):
     """What happened, for those who ask for JSON."""
 
     delivered: bool
@@ -34,8 +34,8 @@ class Story(msgspec.Struct):
     signature: str
 
 
-def tell(outer: Home, say: Callable[[str], None]) -> Story:
-    """Plays the story and says each step as it happens."""
+def tell(outer: Home, say: Callable[[str], None]) -> Proof:
+    """Plays the proof and says each step as it happens."""
     from arkcli.httpd.server import listen_on, url_of
     from arkcli.receiver import plan
     from arkcli.receiver.receiver import Orders, Receiver
@@ -56,7 +56,7 @@ def tell(outer: Home, say: Callable[[str], None]) -> Story:
             return _play(home, url, received, say)
 
 
-def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str], None]) -> Story:
+def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str], None]) -> Proof:
     say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
     say(f"1. A receiver listens at {url}. It checks every signature, and will fail once.\n")
 
@@ -68,8 +68,9 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
     order = send.Order(event=_EVENT)
     sending = send.send(home, order, home.store.read(), Process(), now=True)
     say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
-    for report in sending.reports:
-        say(f"   {report.destination}: {report.outcome}, {report.error or report.status}\n")
+    for sent in sending.deliveries:
+        made = sent.attempt
+        say(f"   {sent.destination}: {sent.state}, {made.error or made.status if made else sent.error}\n")
 
     say("4. ark drain --for 8s")
     delivered, attempts = _drain(home, received)
@@ -77,7 +78,7 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
     say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
 
     heard = [request for request in received if request.event == _EVENT]
-    story = Story(
+    proof = Proof(
         delivered=delivered,
         attempts=len(heard),
         answers=[request.status for request in heard if request.status],
@@ -85,13 +86,13 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
         same_bytes=len({(one.request.body, _signature(one), one.delivery) for one in heard}) == 1,
         signature=_signature(heard[-1]),
     )
-    verdict = "valid" if story.signatures_valid else "NOT valid"
-    same = "the same" if story.same_bytes else "NOT the same"
+    verdict = "valid" if proof.signatures_valid else "NOT valid"
+    same = "the same" if proof.same_bytes else "NOT the same"
     say("5. ark verify")
     say(f"   Every signature was {verdict}, and bytes, signature and delivery id were {same} on both attempts:")
-    say(f"   {signing.SIGNATURE_HEADER}: {story.signature}\n")
+    say(f"   {signing.SIGNATURE_HEADER}: {proof.signature}\n")
     say("Nothing was lost, and nothing is left of this. Next: ark dest add URL")
-    return story
+    return proof
 
 
 def _signature(received: "Received") -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from arkcli import times
 from arkcli.actions import advice
 from arkcli.actions.home import Home
+from arkcli.actions.reading import Reading
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
@@ -110,8 +111,8 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     events, size = queue.totals
     said = f"{counted(events, 'event')}, {_size(size)}, in {home.queue_directory}"
     hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
-    known = queue.standings((found.id for found in destinations), home.clock.now())
-    standings = [(found, known[found.id]) for found in destinations if found.id in known]
+    overview = Reading(home, destinations, join=False).overview()
+    standings = overview.readable
     newest += [standing.last.at for _, standing in standings if standing.last]
     newest += [times.from_text(event.at) for event in queue.recent_events(_TAIL)[-1:]]
     holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
@@ -119,7 +120,7 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     return [
         Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else _passed("queue", said),
         check_damage(queue),
-        check_places({found.name: queue.broken[found.id] for found in destinations if found.id in queue.broken}),
+        check_places(overview.broken),
         check_locks(holders, _is_stopped),
         check_drain(home.clock.now(), standings, drained, queue.find),
     ]
@@ -215,7 +216,7 @@ def check_damage(queue: Queue) -> Check:
     return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
 
 
-def check_places(broken: dict[str, str]) -> Check:
+def check_places(broken: Mapping[str, str]) -> Check:
     """Whether each destination's part of the queue can be used; `broken` says why not, by name."""
     if broken:
         name, why = next(iter(broken.items()))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MASK = "***"
 
 
-class Request(msgspec.Struct, frozen=True):
+class Preview(msgspec.Struct, frozen=True):
     """One request. Values of headers that the user set are masked: any of them may be a secret."""
 
     destination: str
@@ -30,10 +30,10 @@ class Request(msgspec.Struct, frozen=True):
         return f"{self.method} {self.url}\n{headers}\n{clean_lines(self.body)}\n"
 
 
-def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Request]:
+def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Preview]:
     """The first attempt at every endpoint, signed at a time (seconds since 1970, UTC)."""
     return [
-        Request(
+        Preview(
             destination=endpoint.destination.name,
             method=request.METHOD,
             url=endpoint.destination.url,

@@ -1,6 +1,6 @@
 """What there is to see in the queue: an overview, the deliveries that are not done, and one event's story.
 
-Nothing is changed but that a new destination gets its place. The values are frozen; a face renders them.
+Nothing is changed, except that a new destination gets its place. The values are frozen; a face renders them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -59,9 +59,9 @@ class Reading:
     One that was removed a moment ago is passed over; one whose part cannot be read is left out, and is in `broken`.
     """
 
-    def __init__(self, home: Home, destinations: Iterable[Destination]) -> None:
-        """Gives each of them its place in the queue."""
-        self.destinations = home.joined(destinations, to_read=True)
+    def __init__(self, home: Home, destinations: Iterable[Destination], *, join: bool = True) -> None:
+        """Gives each of them its place in the queue; without `join` one that has none yet is passed over."""
+        self.destinations = home.joined(destinations, to_read=True) if join else list(destinations)
         self._home = home
         self._reasons: dict[str, str] = {}
 

@@ -11,7 +11,7 @@ from arkcli.contract import assignments, samples
 from arkcli.contract.assignments import Setting
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
-from arkcli.delivery.send import Report, Sending
+from arkcli.delivery.send import Sending, Sent
 from arkcli.errors import Interrupted, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
@@ -111,7 +111,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
     capacity = min(limits.claims(descriptors), limits.silent)
     with home.sender(process.stopping, limits, limits.connections(descriptors)) as sender:
         sending = sender.send(home.queue, endpoints, event, capacity)
-    return Sending(sending.event, _in_order(receivers, sending.reports), sending.trouble)
+    return Sending(sending.event, _in_order(receivers, sending.deliveries), sending.trouble)
 
 
 def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool]) -> tuple[Event, Answer]:
@@ -129,9 +129,9 @@ def unsaved(home: Home, order: Order) -> Event:
     return Event(drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
 
 
-def _in_order(receivers: Sequence[Destination], reports: Sequence[Report]) -> list[Report]:
-    known = {report.destination: report for report in reports}
-    return [known.get(found.name) or Report(found.name, State.WAITING) for found in receivers]
+def _in_order(receivers: Sequence[Destination], deliveries: Sequence[Sent]) -> list[Sent]:
+    known = {sent.destination: sent for sent in deliveries}
+    return [known.get(found.name) or Sent(found.name, State.WAITING) for found in receivers]
 
 
 def _check_same(accepted: Event, order: Order) -> None:

@@ -10,6 +10,7 @@ from arkcli import times
 from arkcli.actions import drain as draining
 from arkcli.actions.drain import Job
 from arkcli.actions.reading import Reading
+from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     Concurrency,
@@ -89,7 +90,12 @@ def drain(
         f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead"
     )
     table = Table(("destination", "delivered", "retrying", "dead"), rows)
-    status = _exit_code(session, drained, watch=plan.watch, strict=strict)
+    status = statuses.of_drain(
+        drained,
+        lost=bool(session.home.losses),
+        left=strict and draining.is_anything_left(session.home, drained),
+        interrupted=_is_interrupted(session, watch=plan.watch),
+    )
     return Printout(_json(drained, totals), [said, table], notes, status=status)
 
 
@@ -103,13 +109,10 @@ def _next(session: Session, drained: Drained) -> Iterator[str]:
         yield f"nothing is due yet: {count:,} to retry, the next in {times.describe_duration(max(seconds, 0))}"
 
 
-def _exit_code(session: Session, drained: Drained, *, watch: bool, strict: bool) -> ExitCode:
+def _is_interrupted(session: Session, *, watch: bool) -> bool:
     # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
-    if session.process.stopping() and not (watch and session.process.stop_signal in (signal.SIGTERM, signal.SIGHUP)):
-        return ExitCode.INTERRUPTED
-    if drained.left_out or drained.broken or session.home.losses or drained.total("dead"):
-        return ExitCode.FAILED
-    return ExitCode.RETRYING if strict and draining.is_anything_left(session.home, drained) else ExitCode.DONE
+    is_end = watch and session.process.stop_signal in (signal.SIGTERM, signal.SIGHUP)
+    return session.process.stopping() and not is_end
 
 
 def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:

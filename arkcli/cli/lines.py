@@ -11,6 +11,7 @@ from typing import BinaryIO
 from arkcli.actions import drain
 from arkcli.actions.drain import Job
 from arkcli.actions.send import Order, make_draft
+from arkcli.cli import statuses
 from arkcli.cli.session import Session
 from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
@@ -62,12 +63,11 @@ def send_lines(
         output.warn(f"of {intake.large:,} the body has more than {LARGE_BODY:,} bytes, which many receivers refuse")
     refused = f"; {_refused(intake)}" if intake.refused else ""
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
-    status = ExitCode.DONE
+    drained, stopping = None, session.process.stopping
     if intake.accepted and not queue:
-        drained = drain.drain(home, Job(drain.only(receivers), Plan()), output.warn, session.process.stopping)
+        drained = drain.drain(home, Job(drain.only(receivers), Plan()), output.warn, stopping)
         _show_drained(output, drained, receivers)
-        status = _exit_code(session, drained)
-    return ExitCode.USAGE if intake.refused and status is not ExitCode.INTERRUPTED else status
+    return statuses.of_stream(drained, intake.refused, interrupted=drained is not None and stopping())
 
 
 def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
@@ -125,15 +125,6 @@ def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destinat
     for found in receivers:
         if found.paused:
             output.note(f"{found.name} is paused: its events wait")
-
-
-def _exit_code(session: Session, drained: Drained) -> ExitCode:
-    if session.process.stopping():
-        return ExitCode.INTERRUPTED
-    if drained.left_out or drained.total("dead"):
-        return ExitCode.FAILED
-    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken
-    return ExitCode.RETRYING if is_left else ExitCode.DONE
 
 
 @contextlib.contextmanager

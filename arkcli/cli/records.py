@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 from arkcli import times
 
 if TYPE_CHECKING:
-    from arkcli.delivery.send import Report
-    from arkcli.model import Answer, Attempt
+    from arkcli.model import Answer, Attempt, Outcome, State
     from arkcli.queue.engine import Outage
 
 
@@ -38,28 +37,33 @@ def attempt_json(made: "Attempt") -> dict[str, Any]:
 
 
 def delivery_json(
-    destination: str, attempt: int, found: "Answer | Report", next_attempt_at: int | None = None
+    destination: str,
+    outcome: "Outcome | State",
+    attempt: int,
+    made: "Answer | Attempt | None",
+    next_attempt_at: int | None = None,
+    error: str | None = None,
 ) -> dict[str, Any]:
-    """What became of an event at a destination, in JSON."""
+    """What became of an event at a destination, in JSON. `error` says why no attempt was made."""
     return {
         "destination": destination,
-        "outcome": found.outcome,
+        "outcome": outcome,
         "attempt": attempt,
-        "status": found.status,
-        "error": found.error,
-        "duration_ms": found.duration_ms,
+        "status": made and made.status,
+        "error": made.error if made else error,
+        "duration_ms": made and made.duration_ms,
         "next_attempt_at": when(next_attempt_at),
     }
 
 
-def answer_cell(found: "Answer | Attempt | Report") -> str | int | None:
+def answer_cell(made: "Answer | Attempt") -> str | int | None:
     """The answer in a table: why it does not count, else its status."""
-    return found.error or found.status
+    return made.error or made.status
 
 
-def took_cell(found: "Answer | Attempt | Report") -> str | None:
-    """How long it took, in a table."""
-    return None if found.duration_ms is None else f"{found.duration_ms} ms"
+def took_cell(made: "Answer | Attempt | None") -> str | None:
+    """How long an attempt took, in a table."""
+    return f"{made.duration_ms} ms" if made else None
 
 
 def when(at: int | None) -> str | None:

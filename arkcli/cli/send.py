@@ -1,15 +1,18 @@
 """`ark send`."""
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from arkcli.actions import destinations
+from arkcli.actions import send as actions
 from arkcli.actions.destinations import Wanted
-from arkcli.actions.send import Order
+from arkcli.actions.send import Order, Repeated
 from arkcli.cli import ping as ping_command
+from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     AllowLocal,
@@ -26,14 +29,22 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.sending import send_event, send_once, show_commands, show_requests
+from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.cli.sign import read_pieces
 from arkcli.contract import assignments
-from arkcli.contract.events import MAX_BODY, PING
+from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
+from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
+from arkcli.model import Destination, Event, Outcome
+from arkcli.output import Output, Table
 from arkcli.signing import Secret
+from arkcli.store.store import Contents
+from arkcli.text import is_harmless
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
 
 app = App()
 _EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -126,17 +137,17 @@ def send(
             return send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
     order.payload = None if sample else _payload(session, event, file)
     if curl:
-        return show_commands(session, output, order, receivers)
+        return _show_commands(session, output, order, receivers)
     if contents is None:
         from arkcli.wire.wire import Endpoint
 
         endpoint = Endpoint(receivers[0], _given_secret(session, secret_file))
-        return show_requests(session, order, [endpoint]) if dry_run else send_once(session, order, endpoint)
+        return _show_requests(session, order, [endpoint]) if dry_run else _send_once(session, order, endpoint)
     if not dry_run:
-        return send_event(session, output, order, contents, receivers, queue=queue)
+        return _send_event(session, output, order, contents, receivers, queue=queue)
     active = [found for found in receivers if not found.paused]
     notes = [f"{found.name} is paused: the event would wait" for found in receivers if found.paused]
-    return show_requests(session, order, session.home.endpoints(active, contents))._replace(notes=notes)
+    return _show_requests(session, order, session.home.endpoints(active, contents))._replace(notes=notes)
 
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
@@ -174,3 +185,107 @@ def _payload(session: Session, event: str, file: Path | None) -> bytes:
         if len(payload) > 4 * MAX_BODY:
             raise PayloadError(f"$: more than {4 * MAX_BODY:,} bytes are too many; a body may have {MAX_BODY:,}")
     return payload
+
+
+def _send_event(
+    session: Session,
+    output: Output,
+    order: Order,
+    contents: Contents,
+    receivers: Sequence[Destination],
+    *,
+    queue: bool,
+) -> Printout:
+    """Accepts an event, and delivers it at once unless it is only to be queued."""
+    session.process.stop_on_signals()
+
+    def tell(accepted: Event) -> None:
+        if len(accepted.body) > LARGE_BODY:
+            output.warn(f"the body has {len(accepted.body):,} bytes; many receivers refuse more than {LARGE_BODY:,}")
+        output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
+
+    try:
+        sending = actions.send(session.home, order, contents, session.process, tell, now=not queue)
+    except Repeated as repeated:
+        said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
+        return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [said])
+    warnings = [f"{sent.destination} is left out: {sent.error}" for sent in sending.deliveries if sent.is_broken]
+    if sending.trouble is not None:
+        warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` goes on with it")
+    paused = {found.name for found in receivers if found.paused}
+    status = statuses.of_sending(sending, paused, queued=queue, interrupted=session.process.stopping())
+    if status is ExitCode.INTERRUPTED:
+        warnings.append(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
+    headings = ("destination", "outcome", "answer", "took", "next attempt")
+    return Printout(
+        {"event": _event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
+        [Table(headings, [_row(sent) for sent in sending.deliveries])],
+        [
+            f"{sent.destination} is left to {sent.held_by}, which is delivering to it"
+            for sent in sending.deliveries
+            if sent.held_by is not None
+        ],
+        warnings,
+        status=status,
+    )
+
+
+def _send_once(session: Session, order: Order, endpoint: "Endpoint") -> Printout:
+    """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
+    session.process.stop_on_signals()
+    event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping)
+    name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
+    row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
+    table = Table(("destination", "outcome", "answer", "took"), [row])
+    document = {"event": _event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
+    return Printout(document, [table], status=ExitCode.FAILED if failed else ExitCode.DONE)
+
+
+def _show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]") -> Printout:
+    """The requests that sending would make at once."""
+    from arkcli.actions import preview
+
+    event = actions.unsaved(session.home, order)
+    found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
+    document = [
+        {
+            "destination": request.destination,
+            "method": request.method,
+            "url": request.url,
+            "headers": request.headers,
+            "body": request.body,
+        }
+        for request in found
+    ]
+    return Printout({"event": _event_json(event), "requests": document}, [str(request) for request in found])
+
+
+def _show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:
+    """A command for every destination that sends the event with curl."""
+    from arkcli.actions import preview
+
+    event = actions.unsaved(session.home, order)
+    found = preview.commands(event, receivers)
+    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
+        raise UsageError(
+            "the payload holds characters that could mislead a terminal; write the commands into a file instead: "
+            "`ark send … --curl > send.sh`"
+        )
+    document = [{"destination": destination.name, "command": command} for destination, command in found]
+    return Printout({"event": _event_json(event), "commands": document}, [command for _, command in found])
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
+
+
+def _json(sent: Sent) -> dict[str, Any]:
+    made = sent.attempt
+    number = made.attempt if made else 0
+    return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
+
+
+def _row(sent: Sent) -> tuple[object, ...]:
+    made = sent.attempt
+    answer = answer_cell(made) if made else sent.error
+    return sent.destination, sent.state, answer, took_cell(made), when(sent.next_attempt_at)

@@ -26,21 +26,19 @@ _WAIT = 0.02
 _TAKES_OTHERS_FOR = 4_000
 
 
-class Report(msgspec.Struct):
-    """What became of one event at one destination. `next_attempt_at` is milliseconds, UTC.
+class Sent(msgspec.Struct, frozen=True):
+    """Where one event is at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
 
-    `held_by` is the process that delivers to the destination, where the event still waits for it. `is_broken` says that
-    the destination's part of the queue cannot be used; `error` then says why.
+    `held_by` is the process that delivers to the destination, where the event still waits for it. `error` says why no
+    attempt was made. `is_broken` says that it was the destination's part of the queue, which cannot be used.
     """
 
     destination: str
-    outcome: State
-    attempt: int = 0
-    status: int | None = None
-    error: str | None = None
-    duration_ms: int | None = None
+    state: State
+    attempt: Attempt | None = None
     next_attempt_at: int | None = None
     held_by: Holder | None = None
+    error: str | None = None
     is_broken: bool = False
 
 
@@ -87,38 +85,30 @@ class Sender:
                 break
             self._clock.sleep(_WAIT)
         firsts.look_for_others()
-        reports = [self._report(queue, endpoint.destination, firsts) for endpoint in endpoints]
-        return Sending(event, reports, trouble)
+        deliveries = [self._sent(queue, endpoint.destination, firsts) for endpoint in endpoints]
+        return Sending(event, deliveries, trouble)
 
-    def _report(self, queue: Queue, destination: Destination, firsts: "_Firsts") -> Report:
+    def _sent(self, queue: Queue, destination: Destination, firsts: "_Firsts") -> Sent:
         name, found = destination.name, destination.id
         attempt = firsts.attempts.get(found)
         if found in firsts.broken:
-            return Report(name, State.WAITING, error=firsts.broken[found], is_broken=True)
+            return Sent(name, State.WAITING, error=firsts.broken[found], is_broken=True)
         if found in firsts.outages:
             outage = firsts.outages[found]
             words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
-            return Report(name, State.WAITING, error=words, next_attempt_at=outage.until)
+            return Sent(name, State.WAITING, error=words, next_attempt_at=outage.until)
         if attempt is None:
-            return Report(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
+            return Sent(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
-        return Report(
-            destination=name,
-            outcome=state,
-            attempt=attempt.attempt,
-            status=attempt.status,
-            error=attempt.error,
-            duration_ms=attempt.duration_ms,
-            next_attempt_at=following if state is State.RETRYING else None,
-        )
+        return Sent(name, state, attempt, following if state is State.RETRYING else None)
 
 
-class Sending(msgspec.Struct):
+class Sending(msgspec.Struct, frozen=True):
     """An accepted event and what became of it so far. `trouble` says why not all of what was due was attempted."""
 
     event: Event
-    reports: list[Report]
+    deliveries: list[Sent]
     trouble: str | None = None
 
 

@@ -1,0 +1,44 @@
+"""The exit statuses of commands that deliver; README says what each means. Pure."""
+
+from arkcli.delivery.drain import Drained
+from arkcli.delivery.send import Sending
+from arkcli.errors import ExitCode
+from arkcli.model import State
+
+
+def of_sending(sending: Sending, paused: set[str], *, queued: bool, interrupted: bool) -> ExitCode:
+    """The status of `send` for one event. `paused` are the names of destinations that are not to be delivered to."""
+    states = {sent.state for sent in sending.deliveries if sent.destination not in paused}
+    is_broken = any(sent.is_broken for sent in sending.deliveries)
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    if not is_broken and (queued or states <= {State.DELIVERED}):
+        return ExitCode.DONE
+    # The event is accepted. 1 would say that it is not, so a broken destination counts as one left to retry.
+    return ExitCode.FAILED if State.DEAD in states else ExitCode.RETRYING
+
+
+def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> ExitCode:
+    """The status of `send --ndjson`. `drained` is None where nothing was delivered; `refused` counts bad lines."""
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    if refused:
+        return ExitCode.USAGE
+    if drained is None:
+        return ExitCode.DONE
+    if drained.left_out or drained.total("dead"):
+        return ExitCode.FAILED
+    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken
+    return ExitCode.RETRYING if is_left else ExitCode.DONE
+
+
+def of_drain(drained: Drained, *, lost: bool, left: bool, interrupted: bool) -> ExitCode:
+    """The status of `drain`. `lost` says that a destination's deliveries are gone.
+
+    `left` says that something waits, due or not, and that this is to be told (--strict).
+    """
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    if lost or drained.left_out or drained.broken or drained.total("dead"):
+        return ExitCode.FAILED
+    return ExitCode.RETRYING if left else ExitCode.DONE
