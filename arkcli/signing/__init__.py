@@ -4,7 +4,6 @@ A stable surface for use as a library: `from arkcli.signing import sign, verify`
 `ark`, and nothing beyond the standard library.
 """
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 from typing import Final, NoReturn
@@ -14,9 +13,6 @@ __all__ = ["SIGNATURE_HEADER", "Secret", "normalized", "sign", "verify"]
 SIGNATURE_HEADER: Final = "X-SignalArk-Signature"
 _PREFIX: Final = "sha256="
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
-_BLOCK: Final = 64
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Concealed:
@@ -72,25 +68,6 @@ def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:
     return mac.hexdigest()
 
 
-class Signer:
-    """Signs many bodies under one secret: what HMAC (RFC 2104) does with the key alone is done once, not every time."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, secret: Secret | str | bytes) -> None:
-        """Raises ValueError for an empty secret."""
-        self._inner = hashlib.sha256(_block(secret).translate(_INNER_PAD))
-        self._outer = hashlib.sha256(_block(secret).translate(_OUTER_PAD))
-
-    def sign(self, body: bytes) -> str:
-        """The signature of a body's exact bytes: the same as `sign` gives."""
-        inner = self._inner.copy()
-        inner.update(body)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.hexdigest()
-
-
 def verify(
     secrets: Secret | str | bytes | Iterable[Secret | str | bytes],
     body: bytes | Iterable[bytes],
@@ -136,9 +113,3 @@ def normalized(signature: str | bytes) -> str | None:
 
 def _key(secret: Secret | str | bytes) -> bytes:
     return (secret if isinstance(secret, Secret) else Secret(secret)).reveal()
-
-
-def _block(secret: Secret | str | bytes) -> bytes:
-    """The key as HMAC uses it: one block of the hash, a longer key by its digest (RFC 2104)."""
-    key = _key(secret)
-    return (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arkcli.signing import SIGNATURE_HEADER, Secret, Signer, normalized, sign, verify
+from arkcli.signing import SIGNATURE_HEADER, Secret, normalized, sign, verify
 
 SECRET = "hunter2-signing"
 BODY = b'{"event":"ping"}'
@@ -54,21 +54,6 @@ WELL_FORMED = re.compile(
 @pytest.mark.parametrize(("key", "data", "expected"), [row[1:] for row in RFC_4231], ids=[row[0] for row in RFC_4231])
 def test_a_signature_is_the_hmac_sha_256_of_rfc_4231(key: bytes, data: bytes, expected: str) -> None:
     assert sign(key, data)[: len(expected)] == expected
-    assert Signer(key).sign(data)[: len(expected)] == expected
-
-
-@settings(deadline=None)
-@example(key=b"k" * 64, bodies=[b"", b""])
-@example(key=b"k" * 65, bodies=[b"x" * 64])
-@given(key=st.binary(min_size=1, max_size=200), bodies=st.lists(st.binary(max_size=300)))
-def test_a_signer_signs_one_body_after_another_as_sign_does(key: bytes, bodies: list[bytes]) -> None:
-    signer = Signer(key)
-    assert [signer.sign(body) for body in bodies] == [sign(key, body) for body in bodies]
-
-
-def test_a_signer_without_a_secret_cannot_be() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        Signer("")
 
 
 @settings(max_examples=10, deadline=None)

@@ -9,7 +9,7 @@ from arkcli.signing import Secret
 from arkcli.signing.explain import bodies, keys, signatures
 from arkcli.signing.explain.keys import Digest
 from arkcli.signing.explain.rules import Look, Rule, Try, undone
-from arkcli.signing.explain.signatures import Claim
+from arkcli.signing.explain.signatures import ClaimedDigest
 from arkcli.signing.explain.spellings import differences
 
 #: The largest body that is looked into, in bytes: the largest that is ever sent.
@@ -54,7 +54,9 @@ def explain(
     return found or _seen(body, signature, secrets, looks)
 
 
-def _search(body: bytes, claims: Sequence[Claim], given: Sequence[Try], theirs: Sequence[Digest]) -> Explanation | None:
+def _search(
+    body: bytes, claims: Sequence[ClaimedDigest], given: Sequence[Try], theirs: Sequence[Digest]
+) -> Explanation | None:
     if not claims:
         return None
     work = _WORK

@@ -22,7 +22,7 @@ _SIZES: Final = frozenset((20, 28, 32, 48, 64))
 _HEX: Final = re.compile(rb"[0-9a-fA-F]+")
 
 
-class Claim(NamedTuple):
+class ClaimedDigest(NamedTuple):
     """A digest that a signature's text may stand for, and what was undone to read it."""
 
     digest: bytes
@@ -92,15 +92,15 @@ _DOUBLE_HEX: Final = Rule(
 )
 
 
-def claims(signature: str) -> list[Claim]:
+def claims(signature: str) -> list[ClaimedDigest]:
     """Every digest that the text may stand for, the plainest reading first."""
     given = Try(_value(signature.encode("utf-8", "replace")))
     once = list(undone(RULES, [given]))
-    found: dict[bytes, Claim] = {}
+    found: dict[bytes, ClaimedDigest] = {}
     for reading in (given, *once, *undone(RULES, once)):
         for digest, how in _digests(re.sub(rb"^(?i:sha256=)", b"", _value(reading.value))):
             if len(digest) in _SIZES:
-                found.setdefault(digest, Claim(digest, (*reading.why, *how)))
+                found.setdefault(digest, ClaimedDigest(digest, (*reading.why, *how)))
     return list(found.values())
 
 
