@@ -20,14 +20,13 @@ from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
 from arkcli.system import files
-from arkcli.system.owner import as_owner
 from arkcli.system.streams import Unread
 from arkcli.text import counted
 
 if TYPE_CHECKING:
     from arkcli.output import Rows
     from arkcli.receiver.forward import Forwarder
-    from arkcli.receiver.plan import Plan
+    from arkcli.receiver.plan import Answer
     from arkcli.receiver.receiver import Report, Totals
     from arkcli.receiver.record import Received
     from arkcli.signing import Secret
@@ -169,7 +168,7 @@ def _refuse_contradictions(
         raise UsageError("--forward-ca-file is for https, and --forward-to is an http URL; leave it out")
 
 
-def _plan(option: str, text: str) -> "Plan":
+def _plan(option: str, text: str) -> "Iterator[Answer]":
     from arkcli.receiver.plan import parse
 
     try:
@@ -189,11 +188,7 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
 
 def _kept(path: Path) -> files.LineFile:
     try:
-        # A link that a user made is followed as that user.
-        with as_owner(path):
-            return files.LineFile(path.resolve())
-    except RuntimeError:
-        raise UsageError(f"--save: {path} cannot be written: its symbolic links lead back to themselves") from None
+        return files.LineFile(path)
     except OSError as error:
         raise UsageError(f"--save: {path} cannot be written: {error.strerror}") from None
 

@@ -308,7 +308,11 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         """Opens it; a last line that was cut off is ended, so that the next one is not joined to it."""
         self._path = path
-        self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        is_link = path.is_symlink()
+        # A link that a user made is followed as that user.
+        with as_owner(path) if is_link else contextlib.nullcontext():
+            real = Path(os.path.realpath(path)) if is_link else path
+            self._descriptor = open_private(real, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             self.append(b"")
@@ -328,7 +332,7 @@ class LineFile:
 
     def _has_its_name(self) -> bool:
         try:
-            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
 

@@ -358,6 +358,20 @@ def test_a_record_is_not_kept_where_a_users_link_leads(home: Path) -> None:
     assert (home / "roots").read_bytes() == b""
 
 
+@pytest.mark.parametrize("real", ["theirs/log", "private/log"])
+def test_a_record_is_kept_where_roots_link_leads_and_the_file_is_that_users(home: Path, real: str) -> None:
+    (home / real).parent.mkdir()
+    give((home / real).parent)
+    (home / "log").symlink_to(real)
+    kept = files.LineFile(home / "log")
+    kept.append(b"one")
+    (home / real).rename(home / f"{real}.1")
+    kept.append(b"two")
+    kept.close()
+    assert [(home / name).read_bytes() for name in (f"{real}.1", real)] == [b"one\n", b"two\n"]
+    assert owners((home / real).parent) == {(USER, USER)}
+
+
 @pytest.mark.parametrize("target", ["roots", "by way of roots link"])
 def test_a_link_that_a_user_made_is_followed_as_that_user(home: Path, target: str) -> None:
     swap = Swap(home)
