@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,12 @@ def test_when_too_few_come_in_time_it_fails(listen: Listen) -> None:
     assert (status, len(lines)) == (1, 1)
 
 
+def test_it_ends_by_itself_once_the_last_answer_that_was_under_way_has_been_given(listen: Listen) -> None:
+    receiver = listen("--count", "1", "--delay", "300ms")
+    assert receiver.post().status_code == 200
+    assert receiver.finish()[0] == 0
+
+
 def test_without_a_count_its_time_is_just_over(listen: Listen) -> None:
     assert listen("--timeout", "50ms").finish() == (0, [], "0 requests: 0 valid, 0 invalid, 0 repeated\n")
 
@@ -269,6 +276,25 @@ def test_a_saved_file_that_is_rotated_is_begun_again_and_sighup_ends_nothing(lis
     receiver.post()
     assert receiver.finish()[0] == 0
     assert [len(path.read_bytes().splitlines()) for path in (moved, file)] == [1, 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the memory at its peak")
+def test_any_number_of_clients_with_the_largest_bodies_takes_a_bounded_memory(listen: Listen) -> None:
+    receiver = listen("--json")
+    body = b"x" * 1024 * 1024
+    address = ("127.0.0.1", int(receiver.url.rpartition(":")[2]))
+    clients = [socket.create_connection(address, timeout=20) for _ in range(300)]
+    for client in clients:
+        with suppress(ConnectionError):
+            client.sendall(request(body) + body[:-1])
+    statuses = []
+    for client in clients:
+        with client, suppress(ConnectionError):
+            client.sendall(body[-1:])
+            statuses.append(client.recv(12))
+    assert [status for status in statuses if status] == [b"HTTP/1.1 200"] * 128
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{receiver.process.pid}/status").read_text())
+    assert int(peak) < (64 + 128 + 16) * 1024
 
 
 def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: Listen, tmp_path: Path) -> None:

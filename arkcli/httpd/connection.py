@@ -1,15 +1,15 @@
-"""One connection of a client: requests in, answers out, one after the other."""
+"""The connections of clients, each with requests in and answers out, one after the other; and the limits on them."""
 
 import asyncio
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import h11
 
-from arkcli.httpd.clients import Clients
 from arkcli.httpd.messages import Reply, Request, Silence
 
 #: So many bytes may come behind a request that is being answered before reading stops.
@@ -20,6 +20,69 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _TLS: Final = 0x16
 _WITHOUT_BODY: Final = (204, 304)
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class ServerLimits(NamedTuple):
+    """What clients may use up: bytes and seconds."""
+
+    #: The largest body; the largest request line and headers together.
+    body: int = 1024 * 1024
+    head: int = 64 * 1024
+    #: Connections at once; one more is closed when it comes. Each may hold a body, so this bounds the memory, too.
+    connections: int = 128
+    #: How long a request may take to arrive, and an answer to be taken; how long a connection may be idle.
+    patience: float = 15.0
+    idle: float = 75.0
+    #: How much of a refused body is read and thrown away, so that the client comes to read the answer.
+    unwanted: int = 16 * 1024 * 1024
+
+
+class Callbacks(NamedTuple):
+    """Whom a server tells what."""
+
+    #: Gets each request, and returns its answer. A body that is too large comes as None.
+    take: Callable[[Request], Awaitable[Reply | Silence]]
+    #: Is told of what is no request: broken, too slow, given up, or one connection too many.
+    complain: Callable[[str], None]
+    #: Gets what `take` raised; that connection is closed.
+    fail: Callable[[BaseException], None]
+
+
+class Connections:
+    """All connections of a server."""
+
+    def __init__(self, callbacks: Callbacks, limits: ServerLimits) -> None:
+        self.callbacks = callbacks
+        self.limits = limits
+        self.closing = False
+        self.open: set[Connection] = set()
+        #: Set whenever a connection comes into another state, or has gone.
+        self.changed = asyncio.Event()
+
+    def dismiss(self, *, patient: bool) -> None:
+        """Takes no more requests. Answers under way go on; `patient` means the endless ones, too."""
+        self.closing = True
+        for connection in list(self.open):
+            connection.dismiss(patient=patient)
+
+    def abort(self) -> None:
+        """Closes every connection at once."""
+        for connection in list(self.open):
+            connection.abort()
+
+    async def quiet(self) -> None:
+        """Returns when no answer is under way."""
+        while any(connection.is_working for connection in self.open):
+            await self._change()
+
+    async def gone(self) -> None:
+        """Returns when the last connection has gone."""
+        while self.open:
+            await self._change()
+
+    async def _change(self) -> None:
+        self.changed.clear()
+        await self.changed.wait()
 
 
 class _State(Enum):
@@ -38,10 +101,10 @@ _WORKING: Final = (_State.ANSWERING, _State.HOLDING)
 class Connection(asyncio.Protocol):
     """One connection. asyncio calls it when something happens to its socket."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=clients.limits.head - 1)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=connections.limits.head - 1)
         self._state = _State.IDLE
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -50,8 +113,11 @@ class Connection(asyncio.Protocol):
         self._body = bytearray()
         self._unwanted = 0
         self._half_closed = False
-        #: Bytes of a body that are held.
-        self.held = 0
+
+    @property
+    def is_working(self) -> bool:
+        """Whether an answer is under way, be it an endless one."""
+        return self._state in _WORKING
 
     # What the socket does.
 
@@ -59,17 +125,22 @@ class Connection(asyncio.Protocol):
         """The client has come."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._turn(_State.IDLE, self._clients.limits.idle)
-        self._clients.join(self)
+        self._connections.open.add(self)
+        if len(self._connections.open) > self._connections.limits.connections:
+            most = self._connections.limits.connections
+            self._connections.callbacks.complain(f"a connection was refused: {most:,} are open, and that is the most")
+            self.abort()
+        else:
+            self._turn(_State.IDLE, self._connections.limits.idle)
 
     def data_received(self, data: bytes) -> None:
         """The client has said something."""
         if self._state is _State.LEAVING:
             self._unwanted += len(data)
-            if self._unwanted > self._clients.limits.unwanted:
+            if self._unwanted > self._connections.limits.unwanted:
                 self.abort()
             return
-        room = self._clients.limits.head - len(self._http.trailing_data[0])
+        room = self._connections.limits.head - len(self._http.trailing_data[0])
         if self._state not in _WORKING and len(data) > room:
             # h11 limits only what has not arrived in one piece.
             self.data_received(data[:room])
@@ -81,7 +152,7 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         if self._state is _State.IDLE:
-            self._turn(_State.ARRIVING, self._clients.limits.patience)
+            self._turn(_State.ARRIVING, self._connections.limits.patience)
         self._advance(data[0])
 
     def eof_received(self) -> bool:
@@ -91,7 +162,7 @@ class Connection(asyncio.Protocol):
             return True
         if self._state is _State.HOLDING:
             seconds = self._loop.time() - self._since
-            self._clients.callbacks.complain(f"the sender gave up after {seconds:.1f} s without an answer")
+            self._connections.callbacks.complain(f"the sender gave up after {seconds:.1f} s without an answer")
         return False
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -99,7 +170,7 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._withdraw()
-        self._clients.leave(self)
+        self._connections.open.discard(self)
 
     # What the others make necessary.
 
@@ -140,18 +211,16 @@ class Connection(asyncio.Protocol):
             # They may disagree on where the next request begins (RFC 9112, 6.3).
             raise h11.RemoteProtocolError("it has both a Content-Length and a Transfer-Encoding")
         length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
-        if length > self._clients.limits.body:
+        if length > self._connections.limits.body:
             self._answer(None)
         elif self._http.they_are_waiting_for_100_continue:
             self._transport.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
 
     def _add(self, data: bytes) -> None:
-        if len(self._body) + len(data) > self._clients.limits.body:
+        if len(self._body) + len(data) > self._connections.limits.body:
             self._answer(None)
             return
         self._body += data
-        self.held += len(data)
-        self._clients.hold(len(data))
 
     # Answers out.
 
@@ -165,12 +234,11 @@ class Connection(asyncio.Protocol):
 
     async def _respond(self, request: Request) -> None:
         try:
-            answer = await self._clients.callbacks.take(request)
+            answer = await self._connections.callbacks.take(request)
             self._task = None
-            self._release()
             self._give(answer, last=request.body is None)
         except Exception as error:
-            self._clients.callbacks.fail(error)
+            self._connections.callbacks.fail(error)
             self.abort()
 
     def _give(self, answer: Reply | Silence, *, last: bool) -> None:
@@ -188,7 +256,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, reply: Reply, *, last: bool) -> None:
         """Sends an answer, and turns to the next request unless it is the last."""
-        last = last or self._clients.closing or self._half_closed
+        last = last or self._connections.closing or self._half_closed
         headers = list(reply.headers)
         if reply.status not in _WITHOUT_BODY:
             headers.append((b"Content-Length", b"%d" % len(reply.body)))
@@ -211,15 +279,14 @@ class Connection(asyncio.Protocol):
         self._head = None
         self._transport.resume_reading()
         if self._http.trailing_data[0]:
-            self._turn(_State.ARRIVING, self._clients.limits.patience)
+            self._turn(_State.ARRIVING, self._connections.limits.patience)
             self._advance()
         else:
-            self._turn(_State.IDLE, self._clients.limits.idle)
+            self._turn(_State.IDLE, self._connections.limits.idle)
 
     def _refuse(self, status: int, why: str) -> None:
         """Answers what is no request."""
-        self._clients.callbacks.complain(why)
-        self._release()
+        self._connections.callbacks.complain(why)
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._send(Reply(status, body=f"{why}\n".encode()), last=True)
         else:
@@ -227,7 +294,7 @@ class Connection(asyncio.Protocol):
 
     def _leave(self) -> None:
         # Closing while the client still sends would make the kernel reset the connection, and the answer be lost.
-        self._turn(_State.LEAVING, self._clients.limits.patience)
+        self._turn(_State.LEAVING, self._connections.limits.patience)
         if self._half_closed:
             self._transport.close()
         else:
@@ -247,29 +314,17 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._late)
-        self._clients.set_to_work(self, working=state in _WORKING)
-        self._clients.waiting.pop(self, None)
-        if state is not _State.ANSWERING:
-            self._clients.waiting[self] = None
+        self._connections.changed.set()
 
     def _late(self) -> None:
         if self._state is _State.IDLE:
             self._transport.close()
         elif self._state is _State.ARRIVING:
-            self._refuse(408, f"a request did not arrive within {self._clients.limits.patience:g} s")
+            self._refuse(408, f"a request did not arrive within {self._connections.limits.patience:g} s")
         else:
             self.abort()
 
-    def _release(self) -> None:
-        self._clients.hold(-self.held)
-        self.held = 0
-
     def _withdraw(self) -> None:
         """Is out of the game: nothing is held, nothing is waited for."""
-        self._state = _State.LEAVING
-        if self._timer is not None:
-            self._timer.cancel()
+        self._turn(_State.LEAVING)
         self._body = bytearray()
-        self._release()
-        self._clients.set_to_work(self, working=False)
-        self._clients.waiting.pop(self, None)

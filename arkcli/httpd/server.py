@@ -1,7 +1,6 @@
 """An HTTP/1.1 server in one thread, with a bound on everything: HTTP is h11's, the sockets are asyncio's.
 
-A slow or stuck client holds up nobody and is cut off in the end. When there are too many connections, or when too much
-has half arrived, those go first that have kept us waiting longest.
+A slow or stuck client keeps its own place only, and only for a time. A connection above the most is closed at once.
 """
 
 import asyncio
@@ -14,8 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from arkcli.errors import UsageError
-from arkcli.httpd.clients import Callbacks, Clients, Limits
-from arkcli.httpd.connection import Connection
+from arkcli.httpd.connection import Callbacks, Connection, Connections, ServerLimits
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 1024
@@ -24,8 +22,10 @@ _BOTH: Final = {"localhost": ("127.0.0.1", "::1"), "::": ("::", "0.0.0.0")}
 
 
 @contextlib.asynccontextmanager
-async def serving(listeners: Iterable[socket.socket], callbacks: Callbacks, limits: Limits) -> AsyncIterator[Clients]:
-    """Serves what comes to listening sockets while in the block, and hands out the clients."""
+async def serving(
+    listeners: Iterable[socket.socket], callbacks: Callbacks, limits: ServerLimits
+) -> AsyncIterator[Connections]:
+    """Serves what comes to listening sockets while in the block, and hands out the connections."""
 
     def unexpected(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -36,10 +36,10 @@ async def serving(listeners: Iterable[socket.socket], callbacks: Callbacks, limi
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(unexpected)
-    clients = Clients(callbacks, limits)
-    servers = [await loop.create_server(lambda: Connection(clients), sock=one, backlog=_BACKLOG) for one in listeners]
+    served = Connections(callbacks, limits)
+    servers = [await loop.create_server(lambda: Connection(served), sock=one, backlog=_BACKLOG) for one in listeners]
     try:
-        yield clients
+        yield served
     finally:
         for server in servers:
             server.close()

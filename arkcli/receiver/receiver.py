@@ -11,10 +11,10 @@ import msgspec
 
 from arkcli import signing
 from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER
-from arkcli.httpd.clients import Callbacks, Limits
+from arkcli.httpd.connection import Callbacks, ServerLimits
 from arkcli.httpd.messages import Reply, Request, Silence
 from arkcli.httpd.server import serving
-from arkcli.receiver.plan import Plan
+from arkcli.receiver.plan import Answer
 from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
 from arkcli.signing.verdict import Explainer, Signature, Verdict, judge
@@ -43,7 +43,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     secrets: Callable[[], Sequence[Secret]]
-    plan: Plan
+    plan: Iterator[Answer]
     delay: float = 0.0
     forwarder: "Forwarder | None" = None
     forward_unverified: bool = False
@@ -68,7 +68,7 @@ class Receiver:
         clock: Clock,
         report: Report,
         complain: Callable[[str], None] = lambda _: None,
-        limits: Limits = Limits(),  # noqa: B008 - it is immutable
+        limits: ServerLimits = ServerLimits(),  # noqa: B008 - it is immutable
     ) -> None:
         """`complain` is told of what is no request. What `report` raises ends the run."""
         self.totals = Totals()
@@ -116,19 +116,19 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         if self._told:
             self._stopping.set()
-        connections = min(self._limits.connections, (files.raise_descriptor_limit() - _OTHER_DESCRIPTORS) // 2)
-        limits = self._limits._replace(connections=max(connections, 1))
+        most = min(self._limits.connections, (files.raise_descriptor_limit() - _OTHER_DESCRIPTORS) // 2)
+        limits = self._limits._replace(connections=max(most, 1))
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:
-            async with serving(listeners, callbacks, limits) as clients:
+            async with serving(listeners, callbacks, limits) as connections:
                 await _first(self._enough.wait(), self._stopping.wait(), seconds=self._orders.timeout)
             if self.has_enough:
-                clients.dismiss(patient=True)
-                await _first(clients.quiet(), self._stopping.wait())
-            clients.dismiss(patient=False)
-            await _first(clients.gone(), seconds=_GRACE)
-            clients.abort()
-            await _first(clients.gone(), seconds=_GRACE)
+                connections.dismiss(patient=True)
+                await _first(connections.quiet(), self._stopping.wait())
+            connections.dismiss(patient=False)
+            await _first(connections.gone(), seconds=_GRACE)
+            connections.abort()
+            await _first(connections.gone(), seconds=_GRACE)
         finally:
             self._loop = None
             if self._orders.forwarder is not None:
@@ -150,7 +150,7 @@ class Receiver:
             return await self._forward(received, self._orders.forwarder)
         if not received.verdict.valid:
             return self._tell(received, Reply(401, _CHALLENGE, f"{received.verdict.reason}\n".encode()))
-        answer = self._orders.plan.next()
+        answer = next(self._orders.plan)
         told = self._tell(received, answer if isinstance(answer, Silence) else Reply(answer))
         if self._orders.delay:
             await asyncio.sleep(self._orders.delay)

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from arkcli.httpd.clients import Limits
+from arkcli.httpd.connection import ServerLimits
 from arkcli.httpd.server import listen_on, url_of
 from arkcli.receiver import plan
 from arkcli.receiver.receiver import Orders, Receiver
@@ -25,7 +25,7 @@ _CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_e
 class Running:
     """A receiver, and what came of it."""
 
-    def __init__(self, limits: Limits, answers: str, host: str, **orders: Any) -> None:
+    def __init__(self, limits: ServerLimits, answers: str, host: str, **orders: Any) -> None:
         self.received: list[Received] = []
         self.complaints: list[str] = []
         told = Orders(secrets=lambda: [Secret(SECRET)], plan=plan.parse(answers), **orders)
@@ -51,10 +51,10 @@ class Running:
 
 @contextmanager
 def running(
-    limits: Limits | None = None, answers: str = "200", host: str = "127.0.0.1", **orders: Any
+    limits: ServerLimits | None = None, answers: str = "200", host: str = "127.0.0.1", **orders: Any
 ) -> Iterator[Running]:
     """A receiver for the length of a block."""
-    made = Running(limits or Limits(), answers, host, **orders)
+    made = Running(limits or ServerLimits(), answers, host, **orders)
     with made.receiver.in_background(made.listeners):
         yield made
 

@@ -20,11 +20,12 @@ from arkcli.receiver.plan import Answer, parse
         ("reset", ["reset", "reset"]),
         ("200x3,500x2", [200, 200, 200, 500, 500, 500]),
         ("200x1000000000,599", [200, 200]),
+        (f"200x{2**64},599", [200, 200]),
     ],
 )
 def test_answers_come_in_order_and_the_last_one_for_ever(text: str, answers: list[Answer]) -> None:
     plan = parse(text)
-    assert [plan.next() for _ in answers] == answers
+    assert [next(plan) for _ in answers] == answers
 
 
 @pytest.mark.parametrize(
@@ -60,5 +61,5 @@ steps = st.tuples(st.integers(200, 599) | st.sampled_from(Silence), st.integers(
 def test_a_plan_is_read_as_it_is_written(written: list[tuple[Answer, int]]) -> None:
     plan = parse(",".join(f"{answer}x{times}" for answer, times in written))
     expected = list(chain.from_iterable(repeat(answer, times) for answer, times in written))
-    assert [plan.next() for _ in expected] == expected
-    assert {plan.next() for _ in range(3)} == {expected[-1]}
+    assert [next(plan) for _ in expected] == expected
+    assert {next(plan) for _ in range(3)} == {expected[-1]}
