@@ -22,34 +22,34 @@ from arkcli.system.streams import Unread
 #: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
 #: pay for what `ark drain` needs.
 COMMANDS: Final = {
-    "dest": "Keep the destinations: URLs that receive every event",
-    "secret": "Show and change the signing secret",
+    "dest": "Manage destinations, the URLs that receive every event",
+    "secret": "Show or change the shared signing secret",
     "ping": "Send a ping to destinations: one attempt each, never queued",
-    "send": "Accept an event durably and deliver it at once to every destination",
-    "events": "Show the event types, and what each is sent for",
-    "drain": "Attempt everything that is due, oldest first per destination",
+    "send": "Save an event to the queue and deliver it at once to every destination",
+    "events": "List the event types, and when each is sent",
+    "drain": "Attempt every delivery that is due, the oldest first at each destination",
     "queue": "Inspect and manage the delivery queue",
-    "replay": "Send old events again, delivered or not",
-    "log": "Show attempts, newest last",
+    "replay": "Send past events again, whether delivered or not",
+    "log": "Show delivery attempts, newest last",
     "listen": "Receive webhooks on this machine, check each signature, and answer as told",
-    "sign": "Print the signature of a body's exact bytes",
-    "verify": "Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason",
-    "demo": "Tell the whole story in a few seconds, on this machine alone, and leave nothing behind",
-    "doctor": "Check the store, the queue, the disk, the clock and the way to each destination",
-    "config": "Show where the files are, and the settings",
-    "completion": "Print the completion script of a shell",
+    "sign": "Print the signature for a body's exact bytes",
+    "verify": "Check whether a signature matches a body's exact bytes",
+    "demo": "Run a complete example on this machine in a few seconds",
+    "doctor": "Check the destinations file, the queue, the disk, the clock and the connection to each destination",
+    "config": "Show the paths of ark's files, and its settings",
+    "completion": "Print the completion script for a shell",
 }
 
 FIRST_DAY: Final = """\
-ark sends signed webhooks that are never lost. On the first day:
+ark sends signed webhooks and never loses one. To start:
 
-  ark demo                                  see the whole story, on this machine alone
-  ark dest add URL                          add a receiver, once it has answered a ping
+  ark demo                                  run a complete example on this machine
+  ark dest add URL                          add a receiver; it must answer a ping
   ark send signal.promoted --sample         send an event to every destination
-  ark drain                                 retry what is due; let cron run it each minute
-  ark queue                                 see what waits, and what is dead
+  ark drain                                 retry what is due; run it from cron every minute
+  ark queue                                 show what is waiting, retrying and dead
 
-`ark --help` shows all commands, `ark COMMAND --help` one of them with examples.
+`ark --help` lists all commands; `ark COMMAND --help` explains one, with examples.
 """
 
 

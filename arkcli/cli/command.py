@@ -34,7 +34,7 @@ class _Explained:
         option = super().get_help_option(context)  # type: ignore[misc] # a mixin of Click's commands
         if option is not None:
             option.callback = _show_help
-            option.help = "Show this."
+            option.help = "Show this help."
         return option
 
 
@@ -58,8 +58,8 @@ def _set_on_run(context: Any, option: Any, value: bool) -> None:
 def _of_every_command() -> list[TyperOption]:
     """`--json` and `--quiet`, which set `as_json` and `quiet` of the session."""
     told = (
-        (["as_json", "--json"], "Print JSON, errors too."),
-        (["quiet", "--quiet", "-q"], "Print nothing when all goes well."),
+        (["as_json", "--json"], "Print JSON, for errors too."),
+        (["quiet", "--quiet", "-q"], "Print problems only."),
     )
     return [
         TyperOption(param_decls=names, is_flag=True, default=False, help=text, expose_value=False, callback=_set_on_run)

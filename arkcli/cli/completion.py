@@ -30,9 +30,9 @@ _SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.f
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="The shell: bash, zsh, fish or powershell.")],
 ) -> Printout:
-    """Print the completion script of a shell.
+    """Print the completion script for a shell.
 
     Example: ark completion bash > ~/.local/share/bash-completion/completions/ark
     """

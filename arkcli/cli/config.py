@@ -9,12 +9,12 @@ from arkcli.cli.printout import Printout
 from arkcli.output import Table
 from arkcli.system.paths import config_directory, state_directory
 
-app = App("Show where the files are, and the settings.")
+app = App("Show the paths of ark's files, and its settings.")
 
 
 @app.command()
 def path(context: typer.Context) -> Printout:
-    """Show where the files are.
+    """Print the paths of ark's files.
 
     Example: ark config path
     """
@@ -30,7 +30,7 @@ def path(context: typer.Context) -> Printout:
 
 @app.command()
 def show(context: typer.Context) -> Printout:
-    """Show every setting, and whether it comes from a flag, the environment, a file, or is the default.
+    """Print every setting and its source: an option, the environment, a file or the default.
 
     Example: ark config show
     """

@@ -12,7 +12,7 @@ app = App()
 
 @app.command()
 def demo(context: typer.Context) -> Printout:
-    """Tell the whole story in a few seconds, on this machine alone, and leave nothing behind.
+    """Run a complete example on this machine in a few seconds. It leaves nothing behind.
 
     Example: ark demo
     """

@@ -36,19 +36,23 @@ from arkcli.text import counted
 if TYPE_CHECKING:
     from arkcli.queue.engine import Standing
 
-app = App("Keep the destinations: URLs that receive every event.")
+app = App("Manage destinations, the URLs that receive every event.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or id.", autocompletion=complete_destination)]
-Description = Annotated[str | None, typer.Option("--description", help="A text for people.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The destination's name or id.", autocompletion=complete_destination)
+]
+Description = Annotated[str | None, typer.Option("--description", help="A note, shown by `ark dest show`.")]
 OwnSecret = Annotated[bool, typer.Option("--own-secret", help="Generate a signing secret for this destination alone.")]
-NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without asking the endpoint.")]
+NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without sending a ping first.")]
 
 
 @app.command()
 def add(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where to send: https, publicly reachable.")],
-    name: Annotated[str | None, typer.Option("--name", help="Default: made from the host.")] = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="The receiver's URL: https, at a public address.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The destination's name; default: derived from the host.")
+    ] = None,
     allow_local: AllowLocal = False,
     no_ping: NoPing = False,
     secret_file: SecretFile = None,
@@ -57,7 +61,7 @@ def add(
     ca_file: CaFile = None,
     description: Description = None,
 ) -> Printout:
-    """Ping a URL, and save it as a destination when it answers with a 2xx within 10 s.
+    """Send a ping to URL, and save it as a destination if it answers 2xx within 10 s.
 
     Example: ark dest add https://hooks.example.com/signalark --name crm
     """
@@ -86,7 +90,7 @@ def add(
 
 @app.command("list")
 def list_(context: typer.Context) -> Printout:
-    """Show every destination, with what waits for it.
+    """List all destinations, and how many deliveries wait for each.
 
     Example: ark dest list
     """
@@ -106,9 +110,9 @@ def list_(context: typer.Context) -> Printout:
 def show(
     context: typer.Context,
     name: Name,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Print the secret that signs for it, too.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Also print the secret that signs for it.")] = False,
 ) -> Printout:
-    """Show one destination.
+    """Show one destination: its settings, and what waits for it.
 
     Example: ark dest show crm
     """
@@ -137,22 +141,25 @@ def show(
 def set_(
     context: typer.Context,
     name: Name,
-    new_name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="A new URL; it is pinged first.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Give it this name.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Send to this URL instead; it must answer a ping first.")
+    ] = None,
     allow_local: Annotated[
-        bool | None, typer.Option("--allow-local/--no-allow-local", help="Permit http and local addresses, or not.")
+        bool | None,
+        typer.Option("--allow-local/--no-allow-local", help="Allow or forbid http and private or loopback addresses."),
     ] = None,
     no_ping: NoPing = False,
     secret_file: SecretFile = None,
     own_secret: OwnSecret = False,
     workspace_secret: Annotated[
-        bool, typer.Option("--workspace-secret", help="Sign with the secret for all again.")
+        bool, typer.Option("--workspace-secret", help="Use the shared signing secret again.")
     ] = False,
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
 ) -> Printout:
-    """Change a destination. What is not named stays as it is.
+    """Change a destination's settings. Settings that you do not name stay as they are.
 
     Example: ark dest set crm --description 'The sales team'
     """
@@ -179,7 +186,7 @@ def set_(
 
 @app.command()
 def pause(context: typer.Context, name: Name) -> Printout:
-    """Let events wait for a destination.
+    """Stop delivering to a destination. Its events wait until `ark dest resume`.
 
     Example: ark dest pause crm
     """
@@ -188,7 +195,7 @@ def pause(context: typer.Context, name: Name) -> Printout:
 
 @app.command()
 def resume(context: typer.Context, name: Name) -> Printout:
-    """Deliver to a paused destination again: the next drain begins with what has waited.
+    """Deliver to a paused destination again. The next `ark drain` delivers what has waited.
 
     Example: ark dest resume crm
     """
@@ -197,7 +204,7 @@ def resume(context: typer.Context, name: Name) -> Printout:
 
 @app.command()
 def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
-    """Remove a destination, and give up what waits for it.
+    """Remove a destination, and discard the deliveries that wait for it.
 
     Example: ark dest remove crm --yes
     """

@@ -15,9 +15,10 @@ app = App()
 
 @app.command()
 def doctor(context: typer.Context) -> Printout:
-    """Check the store, the queue, the disk, the clock and the way to each destination. Nothing is sent or changed.
+    """Check the destinations file, the queue, the disk, the clock and the connection to each destination. Sends and
+    changes nothing.
 
-    Exit status: 0 all is well or only worth a warning, 1 something has to be mended.
+    Exit status: 0 no problem, or warnings only; 1 something must be fixed.
 
     Example: ark doctor
     """

@@ -37,9 +37,14 @@ app = App()
 @app.command()
 def drain(
     context: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on as things fall due, until told to stop.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running and attempt each delivery when it falls due. Ctrl-C stops.")
+    ] = False,
     for_: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="The same, for so long: 55s suits a minute's cron.")
+        str | None,
+        typer.Option(
+            "--for", metavar="DURATION", help="Like --watch, but stop after DURATION; use 55s in a one-minute cron job."
+        ),
     ] = None,
     to: Annotated[
         list[str] | None,
@@ -47,11 +52,13 @@ def drain(
     ] = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be attempted.")] = False,
-    at: Annotated[str | None, typer.Option("--at", help="With --dry-run: at that time. ISO 8601.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 75 when something is left to retry.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be attempted; send nothing.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", help="With --dry-run: what would be attempted at this time (ISO 8601).")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 75 if a delivery is left to retry.")] = False,
 ) -> Printout | ExitCode:
-    """Attempt everything that is due, oldest first per destination.
+    """Attempt every delivery that is due, the oldest first at each destination.
 
     Exit status: 0 the work is done, 1 a delivery died, or a destination has no usable secret or a
     broken part of the queue, 130 interrupted; with --strict also 75 something is left.

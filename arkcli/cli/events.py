@@ -14,12 +14,15 @@ from arkcli.output import Table
 
 app = App(alone=True)
 
-Event = Annotated[str, typer.Argument(metavar="EVENT", help="Such as signal.promoted.", autocompletion=complete_event)]
+Event = Annotated[
+    str,
+    typer.Argument(metavar="EVENT", help="The event's type, such as signal.promoted.", autocompletion=complete_event),
+]
 
 
 @app.callback()
 def summary(context: typer.Context) -> Printout | None:
-    """Show the event types, and what each is sent for.
+    """List the event types, and when each is sent.
 
     Example: ark events
     """
@@ -34,7 +37,7 @@ def summary(context: typer.Context) -> Printout | None:
 
 @app.command()
 def sample(context: typer.Context, event: Event) -> Printout:
-    """Print a whole payload to start from: valid as it stands, and dated now.
+    """Print a complete, valid payload, dated now, for you to edit.
 
     Example: ark events sample signal.promoted > payload.json
     """
@@ -46,7 +49,7 @@ def sample(context: typer.Context, event: Event) -> Printout:
 
 @app.command()
 def schema(event: Event) -> Printout:
-    """Print an event's JSON Schema (2020-12), made of the types that `ark send` checks with.
+    """Print an event type's JSON Schema (2020-12). `ark send` makes the same checks.
 
     Example: ark events schema signal.promoted > signal.promoted.schema.json
     """

@@ -9,13 +9,26 @@ from typing import Any, Final, NamedTuple
 _EXAMPLE: Final = "Example: "
 #: Where options stand that belong together; all others stand under Options.
 _TOGETHER: Final = {
-    "Which": (
+    "Filters": (
         *("--to", "--event", "--outcome", "--status", "--state", "--since", "--until", "--failed"),
         *("--dead", "--all-dead", "-n"),
     ),
     "Signing secret": ("--secret", "--secret-file", "--own-secret", "--workspace-secret"),
     "Limits": ("--concurrency", "--per-destination"),
     "Output": ("--json", "--quiet", "--color", "--version", "--help"),
+}
+#: What an option takes, where its type does not say it.
+_TAKES: Final = {
+    **dict.fromkeys(("--to", "--name"), "NAME"),
+    **dict.fromkeys(("--since", "--until", "--at"), "TIME"),
+    "--event": "EVENT",
+    "--status": "STATUS",
+    "--url": "URL",
+    "--forward-to": "URL",
+    "--host": "ADDRESS",
+    "--id": "KEY",
+    "--header": "HEADER",
+    "--plan": "ANSWERS",
 }
 _SECTION_OF: Final = {name: section for section, names in _TOGETHER.items() for name in names}
 #: Below this width an option's text stands under its name, not beside it.
@@ -126,5 +139,6 @@ def _metavar(parameter: Any) -> str:
     choices = getattr(parameter.type, "choices", ())
     if parameter.metavar or choices:
         return str(parameter.metavar or "|".join(str(getattr(choice, "value", choice)) for choice in choices))
+    taken = next((_TAKES[name] for name in parameter.opts if name in _TAKES), None)
     kind = parameter.type.name
-    return "N" if "int" in kind else "FILE" if kind in ("path", "file") else "TEXT"
+    return taken or ("N" if "int" in kind else "FILE" if kind in ("path", "file") else "TEXT")

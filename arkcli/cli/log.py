@@ -54,20 +54,27 @@ def log(
         typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
     ] = None,
     event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
     ] = None,
-    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="delivered or failed.")] = None,
-    status: Annotated[str | None, typer.Option("--status", help="Such as 503 or 5xx.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Made since: ISO 8601, or -2h.")] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Only the last so many.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only attempts with this outcome.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only attempts answered with this status: 503, or 5xx for a class.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Only attempts made at or after this time: ISO 8601, or -2h for two hours ago."),
+    ] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show only the last N.")] = None,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Only sum them up: rates, latencies and outcomes per destination.")
+        bool, typer.Option("--stats", help="Print a summary per destination instead: rates, latencies and outcomes.")
     ] = False,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones, until told to stop.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Keep running and show new attempts as they are made. Ctrl-C stops.")
+    ] = False,
 ) -> Printout | ExitCode:
-    """Show attempts, newest last. With --json one object a line.
+    """Show delivery attempts, newest last. With --json, one object per line.
 
-    Exit status: 0 all was shown, 130 --follow was stopped.
+    Exit status: 0 everything was shown, 130 --follow was interrupted.
 
     Example: ark log --outcome failed -n 20
 

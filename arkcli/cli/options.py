@@ -16,21 +16,28 @@ if TYPE_CHECKING:
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.store import Contents
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 SecretText = Annotated[
     list[str] | None,
-    typer.Option("--secret", help="A signing secret. Others can see it in the process list: prefer --secret-file."),
+    typer.Option(
+        "--secret", help="A signing secret. Other users can see it in the process list: prefer --secret-file."
+    ),
 ]
-SecretFile = Annotated[Path | None, typer.Option("--secret-file", help="A file that holds the signing secret.")]
+SecretFile = Annotated[Path | None, typer.Option("--secret-file", help="Read the signing secret from this file.")]
 AllowLocal = Annotated[
-    bool, typer.Option("--allow-local", help="Permit http, and private and loopback addresses, for this destination.")
+    bool, typer.Option("--allow-local", help="Allow http and private or loopback addresses for this destination.")
 ]
-CaFile = Annotated[Path | None, typer.Option("--ca-file", help="CA certificates (PEM) to trust for this destination.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="CA certificates (PEM) to trust for this destination, in place of the system's."),
+]
 Headers = Annotated[
-    list[str] | None, typer.Option("--header", "-H", help="A header to send along, 'Name: value'. Repeatable.")
+    list[str] | None, typer.Option("--header", "-H", help="An extra request header, 'Name: value'. Repeatable.")
 ]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=900, help="Attempts in flight in all.")]
-PerDestination = Annotated[int, typer.Option("--per-destination", min=1, max=900, help="And per destination.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=900, help="Maximum attempts in flight.")]
+PerDestination = Annotated[
+    int, typer.Option("--per-destination", min=1, max=900, help="Maximum attempts in flight per destination.")
+]
 
 
 #: How much of the event log is read for ids to complete, in bytes.

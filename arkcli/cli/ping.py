@@ -21,10 +21,12 @@ def ping(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME…]", help="Default: all.", autocompletion=complete_destination),
+        typer.Argument(
+            metavar="[NAME…]", help="The destinations to ping. Default: all.", autocompletion=complete_destination
+        ),
     ] = None,
 ) -> Printout:
-    """Send a ping to destinations: one attempt each, never queued. Paused ones are pinged, too.
+    """Send a ping to destinations: one attempt each, never queued. Paused destinations get it, too.
 
     Example: ark ping crm
     """

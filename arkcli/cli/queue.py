@@ -39,22 +39,23 @@ app = App(alone=True)
 
 EventIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[EVENT_ID…]", help="Whose deliveries.", autocompletion=complete_event_id),
+    typer.Argument(metavar="[EVENT_ID…]", help="Events whose deliveries to choose.", autocompletion=complete_event_id),
 ]
 To = Annotated[
     list[str] | None,
-    typer.Option("--to", help="Only this destination's. Repeatable.", autocompletion=complete_destination),
+    typer.Option("--to", help="Only deliveries to this destination. Repeatable.", autocompletion=complete_destination),
 ]
-Dead = Annotated[bool, typer.Option("--dead", help="Every dead delivery of the destinations named with --to.")]
-AllDead = Annotated[bool, typer.Option("--all-dead", help="Every dead delivery.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")]
+Dead = Annotated[bool, typer.Option("--dead", help="All dead deliveries to the destinations given with --to.")]
+AllDead = Annotated[bool, typer.Option("--all-dead", help="All dead deliveries to all destinations.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the count; change nothing.")]
 
 
 @app.callback()
 def summary(
     context: typer.Context,
     prometheus: Annotated[
-        Path | None, typer.Option("--prometheus", help="Write metrics into a file for node_exporter; -: print them.")
+        Path | None,
+        typer.Option("--prometheus", help="Write metrics to FILE for node_exporter, or to standard output with -."),
     ] = None,
 ) -> Printout | None:
     """Inspect and manage the delivery queue.
@@ -128,13 +129,13 @@ class _NotDone(StrEnum):
 def list_(
     context: typer.Context,
     to: To = None,
-    state: Annotated[_NotDone | None, typer.Option("--state", help="Only those that stand so.")] = None,
+    state: Annotated[_NotDone | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
     event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
     ] = None,
-    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="At most so many.")] = None,
+    number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show at most N.")] = None,
 ) -> ExitCode:
-    """List deliveries that are not done.
+    """List deliveries that are waiting, retrying or dead.
 
     Example: ark queue list --state dead
     """
@@ -152,9 +153,11 @@ def list_(
 @app.command()
 def show(
     context: typer.Context,
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id.", autocompletion=complete_event_id)],
+    event_id: Annotated[
+        str, typer.Argument(metavar="EVENT_ID", help="The event's id.", autocompletion=complete_event_id)
+    ],
 ) -> Printout:
-    """Show an event, its body, and every attempt to every destination.
+    """Show one event: its body and every attempt at every destination.
 
     Example: ark queue show evt_…
     """
@@ -201,7 +204,7 @@ def retry(
     all_dead: AllDead = False,
     dry_run: DryRun = False,
 ) -> Printout:
-    """Make deliveries due now that are retrying, and revive those that are dead. The next drain attempts them.
+    """Make retrying deliveries due now and revive dead ones. The next `ark drain` attempts them.
 
     Example: ark queue retry --dead --to crm
     """
@@ -225,7 +228,7 @@ def drop(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> Printout:
-    """Give up deliveries that wait, are retrying or dead. They are not sent any more.
+    """Discard waiting, retrying or dead deliveries for good.
 
     Example: ark queue drop --all-dead --yes
     """
@@ -248,9 +251,14 @@ def drop(
 @app.command()
 def check(
     context: typer.Context,
-    repair: Annotated[bool, typer.Option("--repair", help="Set damaged lines aside; nothing is deleted.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Move damaged lines to a separate file, so that the rest works; nothing is deleted."
+        ),
+    ] = False,
 ) -> Printout:
-    """Read everything and report damage: file, line and problem. Exit status 78 when there is some.
+    """Read the whole queue and report damage: file, line and problem. Exit status 78 if there is any.
 
     Example: ark queue check
     """

@@ -31,22 +31,28 @@ def replay(
     context: typer.Context,
     event_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[EVENT_ID…]", help="Which events.", autocompletion=complete_event_id),
+        typer.Argument(metavar="[EVENT_ID…]", help="The events to send again.", autocompletion=complete_event_id),
     ] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Accepted since: ISO 8601, or -2h.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="And until.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Only events accepted at or after this time: ISO 8601, or -2h for two hours ago."),
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only events accepted at or before this time.")] = None,
     event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this name.", autocompletion=complete_event)
+        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
     ] = None,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", help="Only to this destination. Repeatable.", autocompletion=complete_destination),
+        typer.Option("--to", help="Send only to this destination. Repeatable.", autocompletion=complete_destination),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only where it is retrying or dead.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and change nothing.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only to destinations where the delivery is retrying or dead.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the count; change nothing.")] = False,
     yes: Yes = False,
 ) -> Printout:
-    """Send old events again, delivered or not. The next drain delivers them, with the same ids and bytes.
+    """Send past events again, whether delivered or not. The next `ark drain` delivers them, with the same ids and
+    bytes.
 
     Example: ark replay --since -2h --to crm --yes
     """

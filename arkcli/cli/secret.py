@@ -12,14 +12,14 @@ from arkcli.cli.session import Session
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
 
-app = App("Show and change the signing secret.")
+app = App("Show or change the shared signing secret.")
 
-Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret itself.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Also print the secret.")]
 
 
 @app.command()
 def show(context: typer.Context, reveal: Reveal = False) -> Printout:
-    """Show where the signing secret is, and with --reveal the secret.
+    """Show where the shared signing secret is kept. With --reveal, also print it.
 
     Example: ark secret show --reveal
     """
@@ -28,7 +28,8 @@ def show(context: typer.Context, reveal: Reveal = False) -> Printout:
 
 @app.command("set")
 def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
-    """Set the signing secret, from standard input or --secret-file. It may be `env:NAME` or `file:PATH`.
+    """Set the shared signing secret, read from standard input or --secret-file. `env:NAME` and `file:PATH` name a place
+    to read it from.
 
     Example: ark secret set < secret.txt
     """
@@ -47,7 +48,7 @@ def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
 
 @app.command()
 def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
-    """Generate a new signing secret. What waits in the queue is signed with it, too: tell your receivers first.
+    """Generate a new shared signing secret. It signs waiting deliveries, too, so tell your receivers first.
 
     Example: ark secret rotate --reveal
     """

@@ -71,10 +71,14 @@ _WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 def send(
     context: typer.Context,
     event: Annotated[
-        str, typer.Argument(metavar="EVENT", help="Such as signal.promoted.", autocompletion=complete_event)
+        str,
+        typer.Argument(
+            metavar="EVENT", help="The event's type, such as signal.promoted.", autocompletion=complete_event
+        ),
     ],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The payload; standard input without it, or with -.")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="The file with the payload. Default, and with -: standard input."),
     ] = None,
     to: Annotated[
         list[str] | None,
@@ -82,32 +86,47 @@ def send(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set a value, as in signal.icp_score=87. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Change one value of the payload, such as signal.icp_score=87. Repeatable.",
+        ),
     ] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Send a realistic built-in payload.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Send the payload byte for byte; nothing is filled in.")] = False,
-    event_id: Annotated[
-        str | None, typer.Option("--id", help="An id of your own: sending it again does nothing.")
-    ] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Accept it, and leave delivering to `ark drain`.")] = False,
-    no_validate: Annotated[
-        bool, typer.Option("--no-validate", help="Take any JSON object whose event does not contradict.")
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Send a realistic built-in payload instead of FILE.")
     ] = False,
-    ndjson: Annotated[bool, typer.Option("--ndjson", help="One payload a line, accepted as they come.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="With --ndjson: accept every line, or none.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the requests; send and store nothing.")] = False,
-    curl: Annotated[bool, typer.Option("--curl", help="Only print commands that send it with curl.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the payload byte for byte; ark fills in nothing.")] = False,
+    event_id: Annotated[
+        str | None, typer.Option("--id", help="Idempotency key: a second send with the same key and body does nothing.")
+    ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Save the event to the queue only; `ark drain` delivers it.")
+    ] = False,
+    no_validate: Annotated[
+        bool, typer.Option("--no-validate", help="Skip the schema check; `event`, if present, must still match.")
+    ] = False,
+    ndjson: Annotated[
+        bool, typer.Option("--ndjson", help="Read one payload per line, and accept each as it comes.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --ndjson: accept all lines, or none if one is bad.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the requests; send and store nothing.")] = False,
+    curl: Annotated[
+        bool, typer.Option("--curl", help="Print commands that send the event with curl; send and store nothing.")
+    ] = False,
     url: Annotated[
-        str | None, typer.Option("--url", help="One attempt to this URL, signed with ARK_SECRET; nothing is stored.")
+        str | None, typer.Option("--url", help="Make one attempt at this URL, signed with ARK_SECRET; store nothing.")
     ] = None,
     secret_file: SecretFile = None,
     allow_local: AllowLocal = False,
     header: Headers = None,
     ca_file: CaFile = None,
 ) -> Printout | ExitCode:
-    """Accept an event durably and deliver it at once to every destination. What fails is left to `ark drain`.
+    """Save an event to the queue and deliver it at once to every destination. `ark drain` retries what fails.
 
-    Exit status: 0 every destination has it, 75 one is left to retry, 1 nothing was accepted, 2 bad input.
+    Exit status: 0 every destination has the event, 75 at least one will be retried, 1 the event was not accepted, 2 bad
+    input.
 
     Example: ark send signal.promoted payload.json
     """

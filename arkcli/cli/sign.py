@@ -15,7 +15,7 @@ from arkcli.errors import UsageError
 app = App()
 _PIECE = 1024 * 1024
 
-File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The body; standard input without it.")]
+File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The file with the body. Default: standard input.")]
 
 
 @app.command()
@@ -24,11 +24,13 @@ def sign(
     file: File = None,
     secret: Annotated[
         str | None,
-        typer.Option("--secret", help="The signing secret. Others can see it in the process list: see --secret-file."),
+        typer.Option(
+            "--secret", help="The signing secret. Other users can see it in the process list: prefer --secret-file."
+        ),
     ] = None,
     secret_file: SecretFile = None,
 ) -> Printout:
-    """Print the signature of a body's exact bytes.
+    """Print the signature for a body's exact bytes.
 
     The secret: --secret, --secret-file, ARK_SECRET, else the store's.
 

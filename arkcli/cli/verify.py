@@ -24,15 +24,19 @@ def verify(
     context: typer.Context,
     file: File = None,
     signature: Annotated[
-        str, typer.Option("--signature", "-s", help="The signature header's value, or whole header lines.")
+        str, typer.Option("--signature", "-s", help="The signature header's value, or all header lines.")
     ] = ...,  # type: ignore[assignment] # typer's way to say that it is required
     secret: SecretText = None,
     secret_file: SecretFile = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="On a mismatch, try what usually goes wrong and name what fits.")
+        bool,
+        typer.Option(
+            "--explain", help="If the signature does not match, try the usual causes and name the one that fits."
+        ),
     ] = False,
 ) -> Printout:
-    """Check that a signature belongs to a body's exact bytes: exit 0 and `valid`, or exit 1 and the reason.
+    """Check whether a signature matches a body's exact bytes. Prints `valid` and exits 0, or prints the reason and
+    exits 1.
 
     The secret: --secret (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
 
