@@ -116,7 +116,7 @@ def test_a_destination_that_was_named_and_is_removed_ends_the_run_without_an_err
     assert finish(ark_process(world, "dest", "remove", "d", "--yes"))[0] == 0
     status, out, err = finish(busy.drain)
     assert (status, json.loads(out)["dead"]) == (0, 0)
-    assert err == "warning: no destination is left to deliver to: each has been removed or paused\n"
+    assert err == "warning: all destinations have been removed or paused: there is none to deliver to\n"
 
 
 def test_a_secret_in_a_file_signs_from_then_on(world: World, receive: Receive) -> None:

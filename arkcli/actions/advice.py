@@ -10,19 +10,31 @@ from arkcli.wire import tlswords
 #: What a URL's scheme and an error say, and what helps then. The first that fits counts.
 _HINTS: Final = (
     (r"not a URL|a fragment|user name", "Correct the URL: `ark dest set NAME --url URL`"),
-    (r" the name ", "Check the spelling of the host, and that this machine can look it up"),
-    (r"self-signed|issuer is not", "If an authority of your own signed it, pass its certificate with --ca-file"),
+    (r" the name ", "Check the spelling of the host, and that this machine can resolve it"),
+    (
+        r"self-signed|issuer is not",
+        "If your own certificate authority signed it, pass that authority's certificate with --ca-file",
+    ),
     (r"does not verify", "The receiver needs another certificate"),
     (r"not speak TLS", "Check the port; a receiver without TLS takes http:// and --allow-local"),
     (r"asks for", "Let the receiver take requests without one"),
-    (r"allow-local|never dialled", "A destination has to be public, unless it is yours and --allow-local permits it"),
-    (r"https .*connection (broke|was closed)", f"Perhaps it asks for {tlswords.CLIENT_CERTIFICATE}; else see its log"),
-    (r"http .*(broke|was closed|not HTTP)", "If it speaks https, write https://; else see its log"),
+    (
+        r"allow-local|never dialled",
+        "Destinations must have a public address; --allow-local permits a private one of yours",
+    ),
+    (
+        r"https .*connection (broke|was closed)",
+        f"The receiver may require {tlswords.CLIENT_CERTIFICATE}; otherwise see its log",
+    ),
+    (r"http .*(broke|was closed|not HTTP)", "If the receiver expects https, write https://; otherwise see its log"),
     (r"answered 3", "Use the URL that it redirects to"),
-    (r"answered [45]", "It is reachable, and has to answer a POST with a 2xx; check the path, and its log"),
+    (
+        r"answered [45]",
+        "The receiver is reachable but must answer a POST with a 2xx; check the path, and the receiver's log",
+    ),
     (r"CA file", "Check the file that --ca-file or SSL_CERT_FILE names"),
-    (r"network sockets|be opened", "Permit IPv4 and IPv6, say in RestrictAddressFamilies= of a systemd unit"),
-    (r"", "Check that the server is reachable from here and answers a POST with a 2xx within 10 s"),
+    (r"network sockets|be opened", "Allow IPv4 and IPv6, for example in RestrictAddressFamilies= of the systemd unit"),
+    (r"", "Check that the receiver is reachable from here and answers a POST with a 2xx within 10 s"),
 )
 
 

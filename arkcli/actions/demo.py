@@ -57,8 +57,8 @@ def tell(outer: Home, say: Callable[[str], None]) -> Proof:
 
 
 def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str], None]) -> Proof:
-    say("In a temporary home, with retries shortened from 30 s, 5 min, 30 min, 2 h to 1, 2, 3, 4 s.\n")
-    say(f"1. A receiver listens at {url}. It checks every signature, and will fail once.\n")
+    say("This uses a temporary home, and retries after 1, 2, 3 and 4 s instead of 30 s, 5 min, 30 min and 2 h.\n")
+    say(f"1. A receiver listens at {url}. It checks every signature, and fails once on purpose.\n")
 
     say(f"2. ark dest add {url} --allow-local")
     added, answer, _ = destinations.add(home, Wanted(url=url, allow_local=True, name="demo"), ping=True)
@@ -67,7 +67,7 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
     say(f"3. ark send {_EVENT} --sample")
     order = send.Order(event=_EVENT)
     sending = send.send(home, order, home.store.read(), Process(), now=True)
-    say(f"   Accepted {sending.event.id}: on disk before the first packet goes out.")
+    say(f"   Accepted {sending.event.id}: it is on disk before the first request is sent.")
     for sent in sending.deliveries:
         made = sent.attempt
         say(f"   {sent.destination}: {sent.state}, {made.error or made.status if made else sent.error}\n")
@@ -75,7 +75,7 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
     say("4. ark drain --for 8s")
     delivered, attempts = _drain(home, received)
     said = "delivered" if delivered else "not delivered"
-    say(f"   Attempt {attempts} was made when its time had come: {said}.\n")
+    say(f"   Attempt {attempts} was made when it was due: {said}.\n")
 
     heard = [request for request in received if request.event == _EVENT]
     proof = Proof(
@@ -91,7 +91,7 @@ def _play(home: Home, url: str, received: "list[Received]", say: Callable[[str],
     say("5. ark verify")
     say(f"   Every signature was {verdict}, and bytes, signature and delivery id were {same} on both attempts:")
     say(f"   {signing.SIGNATURE_HEADER}: {proof.signature}\n")
-    say("Nothing was lost, and nothing is left of this. Next: ark dest add URL")
+    say("Nothing was lost, and the demo has removed its files. Next: ark dest add URL")
     return proof
 
 

@@ -86,7 +86,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
     with home.store.change() as current:
         known = current.find(destination.id)
         if known is None:
-            raise UsageError(f"{destination.name} was removed meanwhile")
+            raise UsageError(f"{destination.name} has just been removed by another command")
         # Not what was pinged, but what it is by now with what is wanted of it: it may have been paused meanwhile.
         changed = _with(known, wanted)
         _check_free(current, changed)
@@ -99,7 +99,7 @@ def set_paused(home: Home, name: str, *, paused: bool) -> None:
     with home.store.change() as contents:
         destination = contents.find(name)
         if destination is None:
-            raise UsageError(f"{name} was removed meanwhile")
+            raise UsageError(f"{name} has just been removed by another command")
         contents.replace(msgspec.structs.replace(destination, paused=paused))
 
 
@@ -113,14 +113,17 @@ def remove(home: Home, destination: Destination) -> int:
         contents.destinations = [known for known in contents.destinations if known.id != destination.id]
 
     def busy(held: Held) -> str:
-        return f"{destination.name} is removed, but {held.holder} still delivers to it; what waits for it stays on disk"
+        return (
+            f"{destination.name} is removed, but {held.holder} is still delivering to it; "
+            "its waiting deliveries stay on disk"
+        )
 
     try:
         return patiently(home.clock, lambda: home.queue.leave(destination.id), busy)
     except Gone:
         return 0
     except Broken as error:
-        said = f"{destination.name} is removed, but what waits for it stays on disk: {error}"
+        said = f"{destination.name} is removed, but its waiting deliveries stay on disk: {error}"
         raise Broken(destination.id, said) from error
 
 
@@ -152,7 +155,7 @@ def _ping(home: Home, destination: Destination, contents: Contents, what: str, *
         if answer.status in (401, 403):
             made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
             needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
-            helps = f"If it checks signatures, it needs {needed}"
+            helps = f"A receiver that checks signatures needs {needed}"
         raise DeliveryFailed(f"the ping to {destination.url} failed: {why}. {helps}; {what}")
     return answer
 
@@ -169,7 +172,7 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
     for name, value in wanted.headers.items():
         headers = with_header(headers, name, value)
     if userinfo is not None and "authorization" in map(str.lower, headers):
-        raise UsageError("the URL's user name and the Authorization header contradict; give one of them")
+        raise UsageError("the URL's user name and the Authorization header contradict each other; give only one")
     return msgspec.structs.replace(
         destination,
         name=wanted.name or destination.name,

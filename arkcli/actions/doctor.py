@@ -47,7 +47,7 @@ _TAIL: Final = 256 * 1024
 #: This program did not exist before, and is hardly run after.
 _SANE_YEARS: Final = range(2024, 2100)
 
-_CRON: Final = "let cron run it: * * * * * ark drain --for 55s --quiet"
+_CRON: Final = "run it from cron: * * * * * ark drain --for 55s --quiet"
 
 
 class Status(StrEnum):
@@ -93,7 +93,7 @@ def examine(home: Home) -> list[Check]:
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
-            hint = "the queue is untouched; `ark queue check` may tell more"
+            hint = "the queue is unchanged; `ark queue check` may say more"
             checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
     else:
         checks.append(check_place(home.queue_directory))
@@ -132,9 +132,9 @@ def check_store(home: Home) -> tuple[Check, Contents | None]:
     try:
         contents = home.store.read()
     except Unreadable as error:
-        return Check("store", Status.FAIL, str(error), f"mend or restore {path}; nothing can be sent without it"), None
+        return Check("store", Status.FAIL, str(error), f"fix or restore {path}; nothing can be sent without it"), None
     if not contents.destinations:
-        return Check("store", Status.WARN, f"{path} holds no destination", "add one: ark dest add URL"), contents
+        return Check("store", Status.WARN, f"{path} has no destination", "add one: ark dest add URL"), contents
     paused = sum(found.paused for found in contents.destinations)
     said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
     if paused:
@@ -167,9 +167,11 @@ def check_permissions(config: Path, queue: Path) -> list[Check]:
         checks.append(Check("owner", Status.FAIL, said, " && ".join(owners.values())))
     if loose:
         secret = any(path.name == "destinations.toml" for path in loose)
-        said = f"{_named(loose)} open to others" + ("; the signing secret is among that" if secret else "")
+        said = f"{_named(loose)} readable or writable by other users" + (
+            ", including the signing secret" if secret else ""
+        )
         checks.append(Check("permissions", Status.FAIL if secret else Status.WARN, said, " && ".join(modes.values())))
-    return checks or [Check("permissions", Status.PASS, "all files are yours alone")]
+    return checks or [Check("permissions", Status.PASS, "only you can read and write ark's files")]
 
 
 def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -187,9 +189,9 @@ def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
 def check_space(directory: Path, space: Space) -> Check:
     """Whether the disk that holds the queue has room for more events."""
     said = f"{_size(space.free)} free of {_size(space.total)} at {directory}"
-    hint = "free some space; what nobody needs goes sooner with a shorter [queue] keep in destinations.toml"
+    hint = "free some space, or lower [queue] keep in destinations.toml so that old events are removed sooner"
     if space.inodes == 0:
-        return Check("space", Status.FAIL, f"no more files can be made at {directory}", hint)
+        return Check("space", Status.FAIL, f"the disk cannot take more files at {directory}", hint)
     if space.free < _NO_BYTES:
         return Check("space", Status.FAIL, said, hint)
     nearly_full = space.free < space.total * _LOW_SHARE and space.free < _PLENTY
@@ -200,9 +202,9 @@ def check_place(directory: Path) -> Check:
     """Whether a queue that is not there yet can be made."""
     nearest = Path(visible(directory)[0])
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return _passed("queue", f"none yet; the first event makes {directory}")
-    why = "cannot be written to by you" if nearest.is_dir() else "is not a directory"
-    hint = "set ARK_STATE_DIR to a directory of yours, or mend that one"
+        return _passed("queue", f"none yet; the first event creates {directory}")
+    why = "is not writable for you" if nearest.is_dir() else "is not a directory"
+    hint = "set ARK_STATE_DIR to a directory that you can write to, or fix that one"
     return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
 
 
@@ -211,9 +213,9 @@ def check_damage(queue: Queue) -> Check:
     damaged = queue.check_recent(_TAIL).damaged
     if damaged:
         said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
-        hint = "all others are safe; `ark queue check` reads everything, and --repair notes what is lost"
+        hint = "everything else is safe; `ark queue check` reads the whole queue, and --repair repairs it"
         return Check("damage", Status.FAIL, said, hint)
-    return _passed("damage", "none in the newest part of each file; `ark queue check` reads everything")
+    return _passed("damage", "none in the newest part of each file; `ark queue check` reads the whole queue")
 
 
 def check_places(broken: Mapping[str, str]) -> Check:
@@ -221,7 +223,7 @@ def check_places(broken: Mapping[str, str]) -> Check:
     if broken:
         name, why = next(iter(broken.items()))
         more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
-        return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is mended")
+        return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is fixed")
     return _passed("places", "each destination's part of the queue can be used")
 
 
@@ -232,10 +234,10 @@ def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -
     }
     if stopped:
         name, process = next(iter(stopped.items()))
-        said = f"process {process} holds {name} and is stopped: nobody else can deliver to it"
+        said = f"process {process} is delivering to {name} but is suspended, so no other process can deliver to it"
         return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
     if not holders:
-        return _passed("locks", "nobody is delivering now")
+        return _passed("locks", "no process is delivering now")
     held = ", ".join(f"{name} by {holder}" for name, holder in holders.items())
     return _passed("locks", f"being delivered to: {held}")
 
@@ -270,23 +272,23 @@ def check_drain(
     if overdue:
         since, name = min(overdue)
         late = describe_duration((now - since) / 1000)
-        said = f"deliveries to {name} have been due since {times.to_text(since)} ({late}), and nobody attempts them"
+        said = f"deliveries to {name} have been due since {times.to_text(since)} ({late}), and no process attempts them"
         if len(overdue) > 1:
-            said += f"; the same goes for {counted(len(overdue) - 1, 'more destination')}"
+            said += f"; the same is true of {counted(len(overdue) - 1, 'more destination')}"
         return Check("drain", Status.WARN, said, _CRON)
-    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing has been due for long")
+    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing is overdue")
 
 
 def check_clock(now: int, newest: int | None) -> Check:
     """Whether the clock is roughly right: retries are timed by it, and certificates judged."""
     said = times.to_text(now)
-    hint = "set the clock, and let it be kept right: timedatectl set-ntp true"
+    hint = "set the clock, and keep it synchronised: timedatectl set-ntp true"
     if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
         return Check("clock", Status.FAIL, f"it says {said}", hint)
     if newest is not None and newest > now + _AHEAD:
         back = describe_duration((newest - now) / 1000)
         return Check(
-            "clock", Status.WARN, f"it says {said}, {back} before what was last written: it was set back", hint
+            "clock", Status.WARN, f"it says {said}, {back} before the newest record in the queue: it was set back", hint
         )
     return _passed("clock", said)
 
@@ -298,11 +300,11 @@ def check_secrets(home: Home, contents: Contents) -> list[Check]:
         try:
             home.secret_of(found, contents)
         except UsageError as error:
-            hint = "nothing is delivered to it without one; see `ark secret --help`"
+            hint = "nothing is delivered to it without a secret; see `ark secret --help`"
             checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))
     if not contents.destinations:
         return []
-    return checks or [_passed("secret", "every destination has one")]
+    return checks or [_passed("secret", "every destination has a secret")]
 
 
 def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
@@ -321,7 +323,7 @@ def check_connection(reached: "Reached", now: int, variables: Mapping[str, str])
     days = (ends - now / 1000) / 86_400
     said += f", its certificate is valid until {times.to_text(ends * 1000)[:10]}"
     if days < _RENEWED:
-        hint = "have its certificate renewed: once it has ended, every delivery fails"
+        hint = "renew the certificate: once it expires, every delivery fails"
         return Check(name, Status.WARN, f"{said}, {max(days, 0):.0f} days from now", hint)
     return _passed(name, said)
 

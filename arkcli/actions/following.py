@@ -100,7 +100,7 @@ class Following:
         except Unreadable as error:
             if self._is_readable:
                 self._is_readable = False
-                self._warn(f"{error}; until then its destinations are followed as they were")
+                self._warn(f"{error}; until then `log` follows the destinations that it knows")
             return
         self._stamp, self._is_readable = stamp, True
         present = {found.id: found for found in contents.destinations}

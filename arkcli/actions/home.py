@@ -151,13 +151,13 @@ class Home:
         """Every secret in the environment and the store, by where it is. What cannot be read is left out."""
         known: dict[str, Secret] = {}
         if given := self.variables.get("ARK_SECRET"):
-            known["the one in ARK_SECRET"] = Secret(given)
+            known["the secret in ARK_SECRET"] = Secret(given)
         with suppress(ArkError):
             contents = self.store.read()
             for found in contents.destinations:
                 if found.secret is not None:
                     with suppress(ArkError):
-                        known[f"the one of {found.name}"] = self.secret_of(found, contents)
+                        known[f"the secret of {found.name}"] = self.secret_of(found, contents)
             known["the store's"] = self.workspace_secret(contents)
         return known
 

@@ -11,12 +11,12 @@ from arkcli.queue.engine import Standing, Totals
 from arkcli.system import files
 
 _HELP: Final = {
-    "ark_deliveries": "Deliveries that are not done, by destination and state.",
-    "ark_oldest_age_seconds": "How long ago the oldest event was accepted that is waiting or retrying; 0 for none.",
-    "ark_overdue_seconds": "For how long the next delivery has been due; 0 when none is.",
+    "ark_deliveries": "Deliveries waiting, retrying or dead, by destination and state.",
+    "ark_oldest_age_seconds": "Age of the oldest event that is waiting or retrying; 0 if there is none.",
+    "ark_overdue_seconds": "How long the next delivery has been due; 0 if none is.",
     "ark_last_attempt_timestamp_seconds": "When the last attempt was made, in Unix time.",
     "ark_paused": "Whether the destination is paused.",
-    "ark_broken": "Whether the destination's part of the queue cannot be read; then nothing else is told of it.",
+    "ark_broken": "Whether the destination's part of the queue cannot be read; if so, it has no other metrics.",
     "ark_log_events": "Events in the event log.",
     "ark_log_bytes": "Bytes in the event log.",
 }
@@ -31,10 +31,10 @@ class _Sample(NamedTuple):
 def write(path: Path, text: bytes) -> None:
     """Replaces a file with metrics, in one step. Raises UsageError where it cannot be written."""
     if path.is_dir():
-        raise UsageError(f"{path} cannot be written: it is a directory; name a file in it")
+        raise UsageError(f"{path} cannot be written: it is a directory; give a file in it")
     if path.exists() and not path.is_file():
         # Replacing it by a file of the same name would break whoever needs the device.
-        raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; name a file")
+        raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; give a regular file")
     try:
         files.replace(path, text, durable=False, mode=files.PUBLIC_MODE)
     except OSError as error:

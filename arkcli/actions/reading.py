@@ -111,7 +111,9 @@ class Reading:
             letters = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
             event = next((found for found in letters if found.id == event_id), None)
         if event is None:
-            raise UsageError(f"there is no event {event_id!r} in the queue (any more); `ark log` shows what there was")
+            raise UsageError(
+                f"there is no event {event_id!r} in the queue, or not any more; `ark log` shows past attempts"
+            )
         deliveries = list(self._delivered(event))
         return Story(event, deliveries, self.broken)
 

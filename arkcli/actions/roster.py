@@ -100,4 +100,4 @@ class Roster:
             self._endpoints[found.id] = known
         self._files.forget_others()
         if (before or left_out) and not chosen:
-            self._warn("no destination is left to deliver to: each has been removed or paused")
+            self._warn("all destinations have been removed or paused: there is none to deliver to")

@@ -93,7 +93,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
     active = [destination for destination in receivers if not destination.paused] if now else []
     # A secret that cannot be had is told before anything is accepted.
     endpoints = home.endpoints(active, contents) if active else []
-    process.accepted = f"{drafted.id} may be accepted; `ark queue show {drafted.id}` tells"
+    process.accepted = f"{drafted.id} may have been accepted; `ark queue show {drafted.id}` shows whether"
     try:
         (event,) = home.queue.accept([drafted], unique=order.event_id is not None)
     finally:
@@ -101,7 +101,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
     if event.body is not drafted.body:
         _check_same(event, order)
         raise Repeated(event)
-    process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` tells what came of it"
+    process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` shows its deliveries"
     tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
@@ -120,7 +120,7 @@ def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable
     with home.sender(stopping) as sender:
         for _, answer in sender.ping([endpoint], event):
             return event, answer
-    raise Interrupted("interrupted before the attempt was made: nothing was sent")
+    raise Interrupted("interrupted before the attempt: nothing was sent")
 
 
 def unsaved(home: Home, order: Order) -> Event:

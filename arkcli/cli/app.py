@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "queue": "Inspect and manage the delivery queue",
     "replay": "Send past events again, whether delivered or not",
     "log": "Show delivery attempts, newest last",
-    "listen": "Receive webhooks on this machine, check each signature, and answer as told",
+    "listen": "Receive webhooks on this machine, check each signature and answer",
     "sign": "Print the signature for a body's exact bytes",
     "verify": "Check whether a signature matches a body's exact bytes",
     "demo": "Run a complete example on this machine in a few seconds",

@@ -106,7 +106,7 @@ class Group(_Explained, TyperGroup):
             args = [word for word in args if word not in EVERYWHERE - knows]
         elif args and set(args) <= EVERYWHERE - knows:
             known = ", ".join(f"`{ctx.command_path} {name}`" for name in self.list_commands(ctx))
-            raise UsageError(f"say which: {known}")
+            raise UsageError(f"choose a command: {known}")
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

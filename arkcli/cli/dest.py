@@ -81,7 +81,7 @@ def add(
         where = f"it is in {session.home.store.path}, and `ark secret show --reveal` prints it"
         notes.append(f"made a signing secret for your receivers; {where}")
     if added.allow_local:
-        notes.append(f"{added.name} may be reached over http and at private addresses (--allow-local)")
+        notes.append(f"{added.name} may use http and private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
     said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {took_cell(answer)}"
     document = {"destination": _json(added), "ping": ping}
@@ -179,7 +179,7 @@ def set_(
         workspace_secret=workspace_secret,
     )
     if wanted == Wanted():
-        raise UsageError("there is nothing to change; `ark dest set --help` shows what can be")
+        raise UsageError("nothing to change; `ark dest set --help` shows the settings")
     changed = destinations.change(session.home, found, wanted, ping=not no_ping)
     return _said(session, changed, "changed", _notes_of_own_secret(session, changed, own=own_secret))
 
@@ -212,10 +212,10 @@ def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
     found = find_destination(session.home.store.read(), name)
     standing, broken = _standing(session, found)
     if broken and not yes:
-        ask(session, f"Nobody can tell what waits for {found.name}: {broken[found.name]}. Give it up?")
+        ask(session, f"ark cannot read what waits for {found.name}: {broken[found.name]}. Discard it?")
     if standing is not None and standing.undone and not yes:
         held = counted(standing.undone - standing.dead, "delivery", "deliveries")
-        ask(session, f"{found.name} has {held} waiting and {standing.dead:,} dead. Give them up?")
+        ask(session, f"{found.name} has {held} waiting and {standing.dead:,} dead. Discard them?")
     dropped = destinations.remove(session.home, found)
     said = counted(dropped, "delivery was", "deliveries were")
     return Printout({"removed": found.id, "dropped": dropped}, [f"removed {found.name}; {said} discarded"])

@@ -68,7 +68,7 @@ def drain(
     session = session_of(context)
     output = output_of(context)
     if at is not None and not dry_run:
-        raise UsageError("--at goes with --dry-run: it asks what would be attempted at that time")
+        raise UsageError("--at needs --dry-run: it lists what would be attempted at that time")
     if dry_run and (watch or for_ is not None):
         raise UsageError("--dry-run lists once what would be attempted; leave out --watch and --for")
     plan = Plan(watch=watch or for_ is not None, seconds=None if for_ is None else parse_seconds(for_, "--for"))
@@ -84,7 +84,7 @@ def drain(
     drained = draining.drain(session.home, job, output.warn, session.process.stopping)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [
-        f"{outage_note(name, outage)}; what was not attempted stays due" for name, outage in drained.held_back.items()
+        f"{outage_note(name, outage)}; deliveries not attempted stay due" for name, outage in drained.held_back.items()
     ]
     if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
         notes += _next(session, drained)

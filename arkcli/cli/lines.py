@@ -60,7 +60,10 @@ def send_lines(
         else:
             _accept(output, intake, stream)
     if intake.large:
-        output.warn(f"of {intake.large:,} the body has more than {LARGE_BODY:,} bytes, which many receivers refuse")
+        output.warn(
+            f"{counted(intake.large, 'body is', 'bodies are')} larger than {LARGE_BODY:,} bytes; many receivers "
+            "reject that"
+        )
     refused = f"; {_refused(intake)}" if intake.refused else ""
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     drained, stopping = None, session.process.stopping
@@ -89,7 +92,7 @@ def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
             was_read = output.lost is None
             _show(output, receipts)
             if was_read and output.lost is not None:
-                output.warn("nobody takes the receipts any more; the lines are accepted all the same")
+                output.warn("the reader of the receipts has gone; ark goes on accepting lines")
             progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
 
 
@@ -131,7 +134,7 @@ def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destinat
 def _opened(session: Session, file: Path | None) -> Iterator[BinaryIO]:
     if file is None or str(file) == "-":
         if file is None and session.stdin.isatty():
-            session.stderr.write("reading payloads from the terminal, one a line; end them with Ctrl-D\n")
+            session.stderr.write("type one payload per line, then Ctrl-D\n")
         yield session.stdin
         return
     try:

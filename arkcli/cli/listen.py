@@ -49,35 +49,47 @@ _COLUMNS = (
 @app.command()
 def listen(
     context: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 means any.")] = 8765,
-    host: Annotated[str, typer.Option("--host", help="At which address of this machine.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.")
+    ] = 8765,
+    host: Annotated[str, typer.Option("--host", help="The address of this machine to listen on.")] = "127.0.0.1",
     respond: Annotated[
-        str | None, typer.Option("--respond", metavar="STATUS", help="What to answer, such as 503; 200 without it.")
+        str | None,
+        typer.Option("--respond", metavar="STATUS", help="Answer with this status, such as 503. Default: 200."),
     ] = None,
     plan: Annotated[
-        str | None, typer.Option("--plan", help="Answers in turn, the last one for ever: 503x2,timeout,reset,200.")
+        str | None, typer.Option("--plan", help="Answer these in turn and repeat the last: 503x2,timeout,reset,200.")
     ] = None,
-    delay: Annotated[str | None, typer.Option("--delay", metavar="DURATION", help="Answer so much later.")] = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", metavar="DURATION", help="Wait this long before answering.")
+    ] = None,
     forward_to: Annotated[
         str | None,
-        typer.Option("--forward-to", metavar="URL", help="Hand verified requests on; the answers come from there."),
+        typer.Option(
+            "--forward-to", metavar="URL", help="Forward verified requests to this URL, and return its answers."
+        ),
     ] = None,
     forward_ca_file: Annotated[
         Path | None, typer.Option("--forward-ca-file", help="CA certificates (PEM) to trust for --forward-to.")
     ] = None,
-    forward_unverified: Annotated[bool, typer.Option("--forward-unverified", help="Hand on the others, too.")] = False,
+    forward_unverified: Annotated[
+        bool, typer.Option("--forward-unverified", help="Also forward requests that fail verification.")
+    ] = False,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE", help="Add each request, body and all, to a file as JSON.")
+        Path | None, typer.Option("--save", metavar="FILE", help="Append each request with its body to FILE as JSON.")
     ] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many requests.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after N requests.")] = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="DURATION", help="End after so long: exit 1 if --count is short.")
+        str | None,
+        typer.Option(
+            "--timeout", metavar="DURATION", help="Stop after this time; exit 1 if fewer than --count requests came."
+        ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the bodies.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show the bodies.")] = False,
     secret: SecretText = None,
     secret_file: SecretFile = None,
 ) -> ExitCode:
-    """Receive webhooks on this machine, check each signature, and answer as told. With --json one object a line.
+    """Receive webhooks on this machine, check each signature and answer. With --json one object a line.
 
     A request whose signature is not valid is answered 401, and a body above 1 MiB 413. The secret: --secret
     (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
@@ -114,9 +126,9 @@ def listen(
         if rows.drawn:
             # An unspecified address can be listened on, and not dialled.
             url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            output.note(f"`ark dest add {url} --allow-local` sends events here; Ctrl-C ends this")
+            output.note(f"send events here with `ark dest add {url} --allow-local`; stop with Ctrl-C")
         if reaches_others(listeners):
-            output.warn(f"{host} is not this machine alone: whoever reaches it can send requests here")
+            output.warn(f"listening on {host}: other machines can reach this receiver")
         receiver.run(listeners)
     output.note(_summary(receiver.totals))
     if not receiver.has_enough and session.process.stopping():
@@ -159,7 +171,7 @@ def _refuse_contradictions(
     respond: str | None, plan: str | None, forward_to: str | None, ca_file: Path | None, *, forward_unverified: bool
 ) -> None:
     if respond is not None and plan is not None:
-        raise UsageError("--respond and --plan both say what to answer; give one of them")
+        raise UsageError("--respond and --plan both choose the answer; give only one")
     if forward_to is not None and (respond is not None or plan is not None):
         raise UsageError("with --forward-to the application answers; leave out --respond and --plan")
     if forward_to is None and (forward_unverified or ca_file is not None):

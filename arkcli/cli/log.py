@@ -81,7 +81,7 @@ def log(
     Example: ark log --stats --since -24h
     """
     if stats and follow:
-        raise UsageError("--stats sums up what was, and --follow shows what comes; choose one of them")
+        raise UsageError("--stats summarises past attempts, and --follow shows new ones; choose one")
     session = session_of(context)
     wanted = _wanted(session, event, outcome, status, since)
     output = output_of(context)

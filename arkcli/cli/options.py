@@ -157,7 +157,7 @@ def find_secrets(
 def ask(session: Session, question: str) -> None:
     """Asks on the terminal; without one, says that --yes is needed. Raises Interrupted when the answer is no."""
     if not session.stdin.isatty():
-        raise UsageError(f"{question} Say so with --yes")
+        raise UsageError(f"{question} Confirm with --yes")
     session.stderr.write(f"{question} [y/N]: ")
     session.stderr.flush()
     if session.stdin.readline().strip().lower() not in (b"y", b"yes"):

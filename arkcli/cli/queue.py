@@ -147,7 +147,7 @@ def list_(
         for destination, found in reading.deliveries()
         if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    return show_deliveries(output_of(context), reading, islice(matching, number), "there are no such deliveries")
+    return show_deliveries(output_of(context), reading, islice(matching, number), "no delivery matches")
 
 
 @app.command()
@@ -239,7 +239,7 @@ def drop(
     if not (yes or dry_run):
         count = operate.drop(session.home, chosen, selection, dry=True)
         if count:
-            ask(session, f"Give up {counted(count, 'delivery', 'deliveries')}?")
+            ask(session, f"Discard {counted(count, 'delivery', 'deliveries')} for good?")
         else:
             chosen = []
     count = operate.drop(session.home, chosen, selection, dry=dry_run)
@@ -274,9 +274,12 @@ def check(
         document["set_aside"] = result.set_aside
     said = f"{counted(result.lines, 'line')} read, {counted(len(rows), 'problem')}"
     if rows and result.set_aside is None:
-        said += "; everything else is safe. --repair sets damaged lines aside, notes what is lost, and deletes nothing"
+        said += (
+            "; everything else is safe. Run it with --repair to move damaged lines to a separate file; "
+            "that deletes nothing"
+        )
     elif rows:
-        said += f"; damaged lines were set aside, and all of it noted, in {result.set_aside}"
+        said += f"; copies of the damaged lines and a record of the gaps are in {result.set_aside}"
     status = ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE
     return Printout(document, [Table(("file", "line", "problem"), rows), said], status=status, always=bool(rows))
 
@@ -309,7 +312,7 @@ def _selection(
     if dead and not to:
         raise UsageError("--dead needs --to NAME; --all-dead means every destination")
     if not (event_ids or dead or all_dead):
-        raise UsageError("say which: EVENT_ID…, --dead --to NAME, or --all-dead")
+        raise UsageError("name the deliveries: EVENT_ID…, --dead --to NAME, or --all-dead")
     reading = _reading(session, to)
     ids = tuple(known.id for known in reading.destinations)
     return reading, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
@@ -322,7 +325,7 @@ def _check_found(reading: Reading, selection: Selection, states: Sequence[State]
         unread = "".join(f"; {name} could not be read: {reason}" for name, reason in reading.broken.items())
         raise UsageError(
             f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
-            f"`ark queue list` shows those that are{unread}"
+            f"`ark queue list` shows the deliveries{unread}"
         )
 
 

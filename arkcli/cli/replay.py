@@ -58,7 +58,7 @@ def replay(
     """
     session = session_of(context)
     if bool(event_ids) == (since is not None or until is not None):
-        raise UsageError("say which: EVENT_ID…, or --since TIME (and --until)")
+        raise UsageError("name the events: EVENT_ID…, or --since TIME (and --until TIME)")
     if event is not None:
         check_event(event)
     now = session.home.clock.now()

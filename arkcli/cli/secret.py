@@ -60,7 +60,7 @@ def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
 def _save(session: Session, secret: Secret) -> None:
     with session.home.store.change() as contents:
         contents.workspace.secret = secret
-    session.process.accepted = "the signing secret is replaced, and receivers need the new one"
+    session.process.accepted = "replaced the signing secret; your receivers need the new one"
 
 
 def _said(session: Session, *, reveal: bool) -> Printout:

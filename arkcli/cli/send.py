@@ -197,12 +197,12 @@ def _payload(session: Session, event: str, file: Path | None) -> bytes:
     if event == PING and file is None:
         return b"{}"
     if file is None and session.stdin.isatty():
-        session.stderr.write("reading the payload from the terminal; end it with Ctrl-D\n")
+        session.stderr.write("type the payload, then Ctrl-D\n")
     payload = b""
     for piece in read_pieces(file, session.stdin):
         payload += piece
         if len(payload) > 4 * MAX_BODY:
-            raise PayloadError(f"$: more than {4 * MAX_BODY:,} bytes are too many; a body may have {MAX_BODY:,}")
+            raise PayloadError(f"$: more than {4 * MAX_BODY:,} bytes; the maximum for a body is {MAX_BODY:,}")
     return payload
 
 
@@ -230,7 +230,7 @@ def _send_event(
         return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [said])
     warnings = [f"{sent.destination} is left out: {sent.error}" for sent in sending.deliveries if sent.is_broken]
     if sending.trouble is not None:
-        warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` goes on with it")
+        warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` will continue")
     paused = {found.name for found in receivers if found.paused}
     status = statuses.of_sending(sending, paused, queued=queue, interrupted=session.process.stopping())
     if status is ExitCode.INTERRUPTED:

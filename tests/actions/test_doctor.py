@@ -157,7 +157,7 @@ def test_what_is_due_is_overdue_though_others_are_sent(world: World, receive: Ca
         claim.record([(delivery, Answer(200, None, 1))], world.clock.now())
     assert "due since 2026-11-18" in examined(world)["drain"]["message"]
     world.ark("drain")
-    assert examined(world)["drain"]["message"] == "nothing has been due for long"
+    assert examined(world)["drain"]["message"] == "nothing is overdue"
 
 
 @pytest.mark.parametrize(

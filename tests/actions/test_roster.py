@@ -202,7 +202,7 @@ def test_when_none_of_those_that_were_named_is_left_that_is_said_once(run: Run, 
     run.later()
     assert run.world.ark("dest", command, "a", *(["--yes"] if command == "remove" else [])).status == 0
     assert run.later(2.0) == {}
-    assert run.warnings == ["no destination is left to deliver to: each has been removed or paused"]
+    assert run.warnings == ["all destinations have been removed or paused: there is none to deliver to"]
 
 
 def test_a_secret_in_a_file_is_read_again_when_the_file_has_changed(run: Run) -> None:

@@ -123,7 +123,7 @@ def test_verify_knows_the_secrets_that_stand_elsewhere_by_their_place(world: Wor
     own = world.store_file.read_text()
     secret = own.split("[[destinations]]")[1].split('secret = "')[1].split('"')[0]
     world.variables["ARK_SECRET"] = "variable"
-    for key, where in (("stored", "the store's"), ("variable", "the one in ARK_SECRET"), (secret, "the one of crm")):
+    for key, where in (("stored", "the store's"), ("variable", "the secret in ARK_SECRET"), (secret, "the one of crm")):
         args = ("verify", "--secret", "other", "--signature", sign(key, BODY), "--explain")
         assert f"another secret than the one given: with {where}\n" in world.ark(*args, stdin=BODY).err
     world.store_file.write_text("not toml")

@@ -171,7 +171,7 @@ main()
         ("1 << 20", "bytes(1 << 30)", b"not enough memory"),
         # What is short of memory may well complain of something else.
         ("1 << 20", "__import__('nowhere')", b"not enough memory"),
-        ("-1", "(f := lambda: f())()", b"something is nested too deep"),
+        ("-1", "(f := lambda: f())()", b"the input is nested too deeply"),
     ],
 )
 @pytest.mark.parametrize("form", ["--json", "--quiet"])
