@@ -1,7 +1,7 @@
 """The words: what the rest of the code talks about. Times are milliseconds since 1970, UTC."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -49,9 +49,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     headers: dict[str, Concealed] = {}
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """An accepted event. `at` is when it was accepted: ISO 8601, UTC. `to` are the ids of the destinations it is for,
-    None for all.
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """An event on its way into the queue. `at` is when it was accepted: ISO 8601, UTC. `to` are the ids of the
+    destinations it is for, None for all.
     """
 
     id: str
@@ -61,14 +61,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     to: tuple[str, ...] | None = None
 
 
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way into the queue. The fields are those of `Event`."""
-
-    id: str
-    name: str
-    at: str
-    body: bytes
-    to: tuple[str, ...] | None = None
+class Event(Draft, frozen=True, gc=False):
+    """An accepted event."""
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -139,3 +133,40 @@ def attempt_of(delivery: Delivery, answer: Answer, at: int) -> Attempt:
         duration_ms=answer.duration_ms,
         excerpt=answer.excerpt,
     )
+
+
+class RetrySchedule(NamedTuple):
+    """When a failed delivery is tried again: the delays, in milliseconds, between an attempt's outcome and the attempt
+    after it (contract, "Delivery and retries").
+    """
+
+    delays: tuple[int, ...]
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there are in all, the first included."""
+        return len(self.delays) + 1
+
+    def next_attempt_at(self, attempt: int, failed_at: int, now: int | None = None) -> int | None:
+        """When the attempt after this one is due (milliseconds, UTC); None when this was the last.
+
+        A failure dated after `now` means that the clock was set back: it is due now, so that nothing is stranded.
+        """
+        if attempt >= self.attempts:
+            return None
+        return now if now is not None and failed_at > now else failed_at + self.delays[attempt - 1]
+
+    def is_due(self, attempt: int, failed_at: int, now: int) -> bool:
+        """Whether the attempt after this one may be made now."""
+        due_at = self.next_attempt_at(attempt, failed_at, now)
+        return due_at is not None and now >= due_at
+
+    def state_after(self, attempt: int, outcome: Outcome) -> State:
+        """Where an attempt leaves its delivery: after the last failure it is dead."""
+        if outcome is _DELIVERED:
+            return State.DELIVERED
+        return State.RETRYING if attempt < self.attempts else State.DEAD
+
+
+#: 30 seconds, 5 minutes, 30 minutes, 2 hours: five attempts in all. Documented; never changes.
+DOCUMENTED: Final = RetrySchedule((30_000, 300_000, 1_800_000, 7_200_000))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arkcli.contract.events import PURPOSES
-from arkcli.schedule import DOCUMENTED
+from arkcli.model import DOCUMENTED
 from arkcli.signing import sign
 from arkcli.times import describe_duration
 from tests.world import PAYLOAD, TestReceiver, World

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from arkcli import times
 from arkcli.actions import home
 from arkcli.cli.session import Session
+from arkcli.model import DOCUMENTED
 from arkcli.queue.engine import Queue
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import DOCUMENTED
 from tests.queue.local.faults import failing_at, hooked, killed_at
 from tests.queue.local.machine import MEMORY
 from tests.world import PAYLOAD, Request, Result, TestReceiver, World, answer

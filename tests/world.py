@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import trustme
 
-from arkcli import schedule
+from arkcli import model
 from arkcli.cli.app import run
 from arkcli.cli.session import Session
+from arkcli.model import RetrySchedule
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import RetrySchedule
 
 START = 1_795_000_000_000
 
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 class World:
     """A home with `ark` in it. Each call of `ark` is one run; the clock is shared."""
 
-    def __init__(self, home: Path, retries: RetrySchedule = schedule.DOCUMENTED) -> None:
+    def __init__(self, home: Path, retries: RetrySchedule = model.DOCUMENTED) -> None:
         self.home = home
         self.clock = FakeClock()
         self.retries = retries

@@ -12,7 +12,7 @@ from arkcli.actions.destinations import Wanted
 from arkcli.actions.drain import Job, drain
 from arkcli.actions.home import Home
 from arkcli.delivery.drain import Plan
-from arkcli.schedule import RetrySchedule
+from arkcli.model import RetrySchedule
 from arkcli.system.process import Process
 
 if TYPE_CHECKING:

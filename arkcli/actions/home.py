@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from arkcli.delivery.loop import Token
     from arkcli.delivery.places import Limits
     from arkcli.delivery.send import Sender
-    from arkcli.model import Destination
+    from arkcli.model import Destination, RetrySchedule
     from arkcli.queue.engine import Queue
-    from arkcli.schedule import RetrySchedule
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.store import Contents, Store
     from arkcli.wire.wire import Endpoint, Wire
@@ -53,7 +52,7 @@ class Home:
     @cached_property
     def schedule(self) -> "RetrySchedule":
         """When a failed delivery is tried again."""
-        from arkcli.schedule import DOCUMENTED
+        from arkcli.model import DOCUMENTED
 
         return self._retries or DOCUMENTED
 

@@ -11,8 +11,8 @@ from arkcli.system.streams import Stream
 
 if TYPE_CHECKING:
     from arkcli.actions.home import Home
+    from arkcli.model import RetrySchedule
     from arkcli.output import Output
-    from arkcli.schedule import RetrySchedule
     from arkcli.system.clock import Clock
 
 

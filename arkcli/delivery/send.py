@@ -10,10 +10,9 @@ from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.errors import Broken, NotAttempted, NotRecorded
-from arkcli.model import Answer, Attempt, Delivery, Destination, Event, State, attempt_of
+from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
-from arkcli.schedule import RetrySchedule
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:

@@ -319,7 +319,7 @@ def test_a_stopped_holder_of_a_lock_is_named(world: World, receive: Callable[...
 import os, signal, sys
 from pathlib import Path
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import DOCUMENTED
+from arkcli.model import DOCUMENTED
 queue = LocalQueue(Path(sys.argv[1]), DOCUMENTED)
 claim = queue.claim(sys.argv[2], "drain")
 print("held", flush=True)

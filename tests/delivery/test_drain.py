@@ -7,8 +7,8 @@ from pathlib import Path
 from arkcli.delivery.drain import Drain, Plan
 from arkcli.delivery.loop import Token
 from arkcli.delivery.places import Limits
+from arkcli.model import DOCUMENTED
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import DOCUMENTED
 from arkcli.system.clock import SystemClock
 from arkcli.wire.wire import Wire
 from tests.wire.test_wire import endpoint

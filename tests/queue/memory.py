@@ -14,7 +14,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import Held, UsageError
-from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State, attempt_of
+from arkcli.model import Answer, Attempt, Delivery, Draft, Event, RetrySchedule, State, attempt_of
 from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
@@ -29,7 +29,6 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
-from arkcli.schedule import RetrySchedule
 
 Item = TypeVar("Item")
 

@@ -19,10 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from arkcli import times
 from arkcli.errors import Held, UsageError
-from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, State, attempt_of
+from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import RetrySchedule
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START
 

@@ -14,8 +14,8 @@ import pytest
 from arkcli.actions import doctor
 from arkcli.actions.doctor import Status
 from arkcli.errors import ArkError, Unreadable
+from arkcli.model import DOCUMENTED
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import DOCUMENTED
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Store
 from arkcli.system import files

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from arkcli import times
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Answer, Outcome, State
+from arkcli.model import Answer, Outcome, RetrySchedule, State
 from arkcli.queue.engine import Outage, Result
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
@@ -19,7 +19,6 @@ from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
-from arkcli.schedule import RetrySchedule
 from arkcli.system import files
 
 # Bound once: looking an enumeration's member up takes longer than all else that is done with it here.

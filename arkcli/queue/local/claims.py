@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from arkcli.errors import Broken, Gone, Held, NotRecorded
-from arkcli.model import Delivery, Event
+from arkcli.model import Delivery, Event, RetrySchedule
 from arkcli.queue import engine
 from arkcli.queue.engine import Holder, Recorded, Result
 from arkcli.queue.local.claim import Claim
@@ -24,7 +24,6 @@ from arkcli.queue.local.outage import OutageNote
 from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import part_of
-from arkcli.schedule import RetrySchedule
 from arkcli.system import files
 
 

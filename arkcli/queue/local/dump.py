@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from arkcli import times
-from arkcli.model import Event, State
+from arkcli.model import Event, RetrySchedule, State
 from arkcli.queue.engine import Pending, Record
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
@@ -19,7 +19,6 @@ from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DeadLine
 from arkcli.queue.local.stored import StoredEvent, StoredPending
 from arkcli.queue.local.view import View
-from arkcli.schedule import RetrySchedule
 
 #: Claims a destination, by its id, for a block, and tells others what for. Raises Held.
 Claiming = Callable[[str, str], AbstractContextManager[object]]

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from arkcli import times
-from arkcli.model import Outcome
+from arkcli.model import Outcome, RetrySchedule
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.eventlog import EventLog, is_for
@@ -18,7 +18,6 @@ from arkcli.queue.local.lines import AttemptLine, DropLine
 from arkcli.queue.local.progress import Progress
 from arkcli.queue.local.segments import Line
 from arkcli.queue.local.stored import Instead, StoredDelivery, StoredEvent
-from arkcli.schedule import RetrySchedule
 
 _FAILED: Final = b'"outcome":"failed"'
 #: Where less than one event in so many is for a destination, its own are read one by one.

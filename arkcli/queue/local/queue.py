@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from arkcli.errors import Unreadable
-from arkcli.model import Attempt, Draft, Event
+from arkcli.model import Attempt, Draft, Event, RetrySchedule
 from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
 from arkcli.queue.local import dump, requeue, restore
 from arkcli.queue.local.check import Check
@@ -22,7 +22,6 @@ from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, no_room
 from arkcli.queue.local.view import View
-from arkcli.schedule import RetrySchedule
 from arkcli.system import files
 from arkcli.system.refused import in_words
 

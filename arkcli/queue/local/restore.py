@@ -17,7 +17,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import Busy, NotAccepted, UsageError
-from arkcli.model import Attempt, Draft, Event, Outcome, State
+from arkcli.model import Attempt, Draft, Event, Outcome, RetrySchedule, State
 from arkcli.queue.engine import Pending, Record
 from arkcli.queue.local import lines
 from arkcli.queue.local.deadletters import DeadLetters
@@ -28,7 +28,6 @@ from arkcli.queue.local.progress import Progress
 from arkcli.queue.local.segments import Segments
 from arkcli.queue.local.state import DestinationState, joined
 from arkcli.queue.local.stored import StoredDraft
-from arkcli.schedule import RetrySchedule
 from arkcli.system import files
 
 #: How many lines are written at once, and of how many bytes.

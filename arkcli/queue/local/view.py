@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from arkcli import times
-from arkcli.model import Attempt, Event, State
+from arkcli.model import Attempt, Event, RetrySchedule, State
 from arkcli.queue.engine import Outage, Selection, Standing
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.deadletters import DeadLetters
@@ -20,7 +20,6 @@ from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.state import DestinationState
 from arkcli.queue.local.stored import StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
-from arkcli.schedule import RetrySchedule
 
 _ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
 #: Where the deliveries begin whose place others take, by the attempt that is next: the second, and so on.

@@ -14,10 +14,9 @@ from typing import Final, NamedTuple
 import pytest
 
 from arkcli import times
-from arkcli.model import Draft
+from arkcli.model import DOCUMENTED, Draft
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.schedule import DOCUMENTED
 from tests.queue.local.machine import listened, small_disk
 from tests.world import PAYLOAD, START, TestReceiver, World, answer
 

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from arkcli import times
 from arkcli.errors import Busy, Held, NotAccepted, UsageError
-from arkcli.model import Answer, Attempt, Draft, Event, Outcome, State
+from arkcli.model import Answer, Attempt, Draft, Event, Outcome, RetrySchedule, State
 from arkcli.queue.engine import Pending, Record, Replay, Selection
 from arkcli.queue.local.queue import LocalQueue
-from arkcli.schedule import RetrySchedule
 from arkcli.system import files
 from tests.queue.local.machine import MEMORY
 from tests.world import START

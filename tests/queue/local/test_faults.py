@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from arkcli import schedule, times
+from arkcli import model, times
 from arkcli.errors import ArkError
 from arkcli.model import Answer, Draft, State
 from arkcli.queue.local.queue import LocalQueue
@@ -22,7 +22,7 @@ from tests.world import START
 GOOD, FLAKY, BAD = "dst_good", "dst_flaky", "dst_bad"
 DESTINATIONS = (GOOD, FLAKY, BAD)
 IN_FLIGHT = 3
-DELAYS = schedule.DOCUMENTED.delays
+DELAYS = model.DOCUMENTED.delays
 
 
 class Arrival(NamedTuple):
@@ -70,7 +70,7 @@ class Script:
     may_be_damaged = False
 
     def _open(self) -> LocalQueue:
-        queue = LocalQueue(self.directory, schedule.DOCUMENTED, segment_size=1500)
+        queue = LocalQueue(self.directory, model.DOCUMENTED, segment_size=1500)
         queue.join(DESTINATIONS)
         return queue
 

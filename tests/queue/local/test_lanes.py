@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.model import Draft, Outcome
+from arkcli.model import DOCUMENTED, Draft, Outcome
 from arkcli.queue.local import lines
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
@@ -17,7 +17,6 @@ from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DropLine
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
-from arkcli.schedule import DOCUMENTED
 from tests.queue.local.machine import MEMORY, listened
 from tests.world import START
 

@@ -14,11 +14,10 @@ from arkcli import times
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import EVENTS
 from arkcli.errors import PayloadError
-from arkcli.model import Attempt, Outcome, State
+from arkcli.model import DOCUMENTED, Attempt, Outcome, State
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DeadLine, DropLine, Snapshot
 from arkcli.queue.local.stored import Instead, StoredEvent
-from arkcli.schedule import DOCUMENTED
 from tests.world import START
 
 AT = times.to_text(START)

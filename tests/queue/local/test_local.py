@@ -17,7 +17,7 @@ import pytest
 
 from arkcli import times
 from arkcli.errors import ArkError, Broken, NotAccepted, NotRecorded, Unreadable
-from arkcli.model import Answer, Draft, Outcome, State
+from arkcli.model import Answer, Draft, Outcome, RetrySchedule, State
 from arkcli.queue.local import lines
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -25,7 +25,6 @@ from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredDelivery, StoredDraft, StoredEvent
-from arkcli.schedule import RetrySchedule
 from tests.queue.local.machine import FORKS, MEMORY, filled, in_processes, small_disk
 from tests.world import START
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arkcli import times
-from arkcli.model import Answer, Draft, Outcome, State
+from arkcli.model import Answer, Draft, Outcome, RetrySchedule, State
 from arkcli.queue.engine import Selection
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -22,7 +22,6 @@ from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import DropLine
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredDelivery, StoredDraft, StoredEvent, StoredPending
-from arkcli.schedule import RetrySchedule
 from tests.queue.local.machine import MEMORY
 from tests.world import START
 

@@ -3,7 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
-from arkcli import schedule, times
+from arkcli import model, times
 from arkcli.model import Answer, Draft
 from arkcli.queue.local.queue import LocalQueue
 from tests.world import START
@@ -35,7 +35,7 @@ def bytes_on_disk(directory: Path) -> int:
 
 def test_a_year_of_events_keeps_a_bounded_directory(tmp_path: Path) -> None:
     sizes = []
-    with closing(LocalQueue(tmp_path, schedule.DOCUMENTED, segment_size=3_000)) as queue:
+    with closing(LocalQueue(tmp_path, model.DOCUMENTED, segment_size=3_000)) as queue:
         queue.join([A, B])
         for day in range(365):
             now = START + day * DAY
@@ -47,7 +47,7 @@ def test_a_year_of_events_keeps_a_bounded_directory(tmp_path: Path) -> None:
 
 
 def test_what_is_younger_than_the_retention_can_still_be_found(tmp_path: Path) -> None:
-    with closing(LocalQueue(tmp_path, schedule.DOCUMENTED, segment_size=1)) as queue:
+    with closing(LocalQueue(tmp_path, model.DOCUMENTED, segment_size=1)) as queue:
         queue.join([A])
         for day in range(10):
             accept(queue, START + day * DAY, day)
@@ -60,7 +60,7 @@ def test_what_is_younger_than_the_retention_can_still_be_found(tmp_path: Path) -
 
 
 def test_a_destination_that_has_not_passed_an_event_holds_it(tmp_path: Path) -> None:
-    with closing(LocalQueue(tmp_path, schedule.DOCUMENTED, segment_size=1)) as queue:
+    with closing(LocalQueue(tmp_path, model.DOCUMENTED, segment_size=1)) as queue:
         queue.join([A, B])
         for number in range(5):
             accept(queue, START, number)
@@ -70,7 +70,7 @@ def test_a_destination_that_has_not_passed_an_event_holds_it(tmp_path: Path) -> 
 
 
 def test_an_event_whose_retry_waits_is_held(tmp_path: Path) -> None:
-    with closing(LocalQueue(tmp_path, schedule.DOCUMENTED, segment_size=1)) as queue:
+    with closing(LocalQueue(tmp_path, model.DOCUMENTED, segment_size=1)) as queue:
         queue.join([A])
         accept(queue, START, 0)
         deliver(queue, A, START, BAD)
@@ -82,7 +82,7 @@ def test_an_event_whose_retry_waits_is_held(tmp_path: Path) -> None:
 
 
 def test_a_dead_letter_outlives_its_event(tmp_path: Path) -> None:
-    with closing(LocalQueue(tmp_path, schedule.DOCUMENTED, segment_size=1)) as queue:
+    with closing(LocalQueue(tmp_path, model.DOCUMENTED, segment_size=1)) as queue:
         queue.join([A])
         accept(queue, START, 0)
         now = START
@@ -101,7 +101,7 @@ def test_a_dead_letter_outlives_its_event(tmp_path: Path) -> None:
 
 
 def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_path: Path) -> None:
-    queue = LocalQueue(tmp_path / "queue", schedule.DOCUMENTED, segment_size=1)
+    queue = LocalQueue(tmp_path / "queue", model.DOCUMENTED, segment_size=1)
     with closing(queue):
         queue.join(["dst_stays"])
         for number in range(3):
@@ -116,7 +116,7 @@ def test_a_destination_that_is_removed_meanwhile_keeps_nobody_from_tidying(tmp_p
 
 
 def test_what_was_sent_out_of_turn_and_removed_is_not_taken_off_what_waits(tmp_path: Path) -> None:
-    with closing(LocalQueue(tmp_path / "queue", schedule.DOCUMENTED, segment_size=1)) as queue:
+    with closing(LocalQueue(tmp_path / "queue", model.DOCUMENTED, segment_size=1)) as queue:
         queue.join(["dst_a"])
         queue.accept([Draft("evt_0", "ping", times.to_text(START), b"{}", ())])
         (sent,) = queue.accept([Draft("evt_1", "ping", times.to_text(START), b"{}")])
