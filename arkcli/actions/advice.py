@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from arkcli.wire import tlswords
+from arkcli.wire import answers
 
 #: What a URL's scheme and an error say, and what helps then. The first that fits counts.
 _HINTS: Final = (
@@ -24,7 +24,7 @@ _HINTS: Final = (
     ),
     (
         r"https .*connection (broke|was closed)",
-        f"The receiver may require {tlswords.CLIENT_CERTIFICATE}; otherwise see its log",
+        f"The receiver may require {answers.CLIENT_CERTIFICATE}; otherwise see its log",
     ),
     (r"http .*(broke|was closed|not HTTP)", "If the receiver expects https, write https://; otherwise see its log"),
     (r"answered 3", "Use the URL that it redirects to"),

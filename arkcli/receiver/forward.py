@@ -12,7 +12,7 @@ import httpx
 from arkcli.errors import AddressRefused, UsageError
 from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.url import parse_url, split_userinfo
-from arkcli.wire import tlswords
+from arkcli.wire import answers
 
 #: How long an application may take for its whole answer, in seconds. The sender waits for 10.
 DEADLINE: Final = 30.0
@@ -109,18 +109,18 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
     if isinstance(cause, socket.gaierror):
         return f"the name in {origin} cannot be looked up"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        wrong = tlswords.certificate(cause.verify_code, cause.verify_message)
+        wrong = answers.wrong_certificate(cause.verify_code, cause.verify_message)
         helps = ". --forward-ca-file FILE trusts other authorities" if cause.verify_code in (18, 19, 20, 21) else ""
         return f"the certificate of {origin} does not verify: {wrong}{helps}"
     if isinstance(cause, ssl.SSLError):
-        return f"the TLS handshake with {origin} failed: {tlswords.handshake(str(cause))}"
+        return f"the TLS handshake with {origin} failed: {answers.failed_handshake(str(cause))}"
     if isinstance(cause, ConnectionRefusedError):
         return f"nothing answers at {origin}; is the application running?"
     system = os.strerror(cause.errno or 0).lower() if isinstance(cause, OSError) else ""
     said = system or str(error) or "the connection ended"
     if isinstance(error, httpx.ConnectError):
         return f"no connection to {origin}: {said}"
-    perhaps = f"it asks for {tlswords.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it speaks https"
+    perhaps = f"it asks for {answers.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it speaks https"
     return f"the application broke off: {said}" + ("" if answered else f"; perhaps {perhaps}")
 
 

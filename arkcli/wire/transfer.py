@@ -13,10 +13,9 @@ from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Destination
 from arkcli.text import clean
 from arkcli.url import parse_url
-from arkcli.wire import guard, shortage, tlswords
+from arkcli.wire import answers, guard, shortage
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
-from arkcli.wire.statusline import read_status
 
 #: Seconds for everything together: name look-up, connection, TLS, the request and the answer's headers
 #: (contract, "Delivery and retries").
@@ -275,7 +274,7 @@ class Transfer:
         """
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
         early = (self.is_large or self.is_stray) and self.came_early()
-        status = read_status(self.head)
+        status = answers.read_status(self.head)
         if status is None and not early:
             # libcurl takes a connection that is closed within the headers for the end of a short answer.
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
@@ -290,7 +289,7 @@ class Transfer:
 
     def _no_answer(self, code: int, message: str, duration: int) -> Answer:
         """What it means that no headers have come to their end."""
-        if code in _BROKEN and tlswords.handshake(message) == tlswords.ASKS:
+        if code in _BROKEN and answers.failed_handshake(message) == answers.ASKS:
             # In TLS 1.3 a server says so once the client's part of the handshake is done.
             code = pycurl.E_SSL_CONNECT_ERROR
         lacking = self._lacking(code)
@@ -305,7 +304,7 @@ class Transfer:
         if self.unfit or (self.refusal and self.unopened is None):
             return False
         if code == pycurl.E_SSL_CONNECT_ERROR:
-            return tlswords.handshake(message) == tlswords.CLOSED
+            return answers.failed_handshake(message) == answers.CLOSED
         return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 
     def _lacking(self, code: int) -> str | None:
@@ -334,9 +333,9 @@ class Transfer:
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            message = tlswords.certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
+            message = answers.wrong_certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
         elif code == pycurl.E_SSL_CONNECT_ERROR:
-            message = tlswords.handshake(message)
+            message = answers.failed_handshake(message)
         elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
             # libcurl passes over IPv6 addresses where the system gives no socket for them.
             return _NO_IPV6

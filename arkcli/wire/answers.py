@@ -1,6 +1,12 @@
-"""Why TLS said no, in words: what OpenSSL and libcurl report is for those who know them. Pure."""
+"""How an attempt ended: the status in an answer's headers, or why TLS said no, in words. Pure."""
 
+import re
 from typing import Final
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
+_USUAL: Final = b"HTTP/1.1 200 "
+_BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
+_END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"
@@ -37,7 +43,34 @@ _CERTIFICATE: Final = {
 }
 
 
-def certificate(result: int, message: str) -> str:
+def read_status(head: bytes | bytearray) -> int | None:
+    """What an answer's status line says: 0 when it is none of HTTP/1; None when the headers have not come to their end.
+
+    Interim answers, which have a status of 1xx, are passed over (RFC 9110, 15.2). libcurl itself reads much as a 200
+    that is no status line of HTTP/1: "HTTP/2 500", or "HTTP/3" alone.
+    """
+    if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
+        # Nearly always.
+        return 200
+    begin = 0
+    while begin < len(head):
+        found = _STATUS_LINE.match(head, begin)
+        if found is None:
+            return 0
+        status = int(found[1])
+        if status >= 200 and head.endswith(_BLANK_LINES):
+            # Looking for the first blank line takes longer.
+            return status
+        end = _END_OF_HEADERS.search(head, found.end())
+        if end is None:
+            return None
+        if status >= 200:
+            return status
+        begin = end.end()
+    return None
+
+
+def wrong_certificate(result: int, message: str) -> str:
     """What is wrong with a certificate, from OpenSSL's verification result and libcurl's message."""
     # libcurl looks at the name itself.
     if "subject name" in message or "common name" in message:
@@ -45,6 +78,6 @@ def certificate(result: int, message: str) -> str:
     return _CERTIFICATE.get(result, message)
 
 
-def handshake(message: str) -> str:
+def failed_handshake(message: str) -> str:
     """Why a handshake failed, from libcurl's message; the message itself where it is none of the usual ones."""
     return next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)
