@@ -115,7 +115,7 @@ def _literal(host: str) -> tuple[str, ...]:
     name = host.removesuffix(".")
     if ":" in host:
         return (socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host)),)
-    if _ends_in_a_number(name):
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):
         return (socket.inet_ntoa(socket.inet_aton(name)),)
     # What is at home needs no look-up (RFC 6761, 6.3).
     return ("::1", "127.0.0.1") if name == "localhost" or name.endswith(".localhost") else ()
@@ -150,7 +150,3 @@ def split_userinfo(url: str) -> tuple[str, Concealed | None]:
     if ":" in unquote(user) or not plain.isprintable():
         raise AddressRefused("the user name in the URL holds a colon, or it or the password a control character")
     return match["scheme"] + match["rest"], Concealed(plain) if plain else None
-
-
-def _ends_in_a_number(name: str) -> bool:
-    return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None

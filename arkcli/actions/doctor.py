@@ -78,7 +78,7 @@ class Space(NamedTuple):
 def examine(home: Home) -> list[Check]:
     """Every check, in the order in which to mend what they find."""
     from arkcli.wire.probe import reach
-    from arkcli.wire.transfer import ca_bundle
+    from arkcli.wire.trust import ca_bundle
 
     store, contents = check_store(home)
     checks = [

@@ -106,7 +106,7 @@ class Home:
 
     def wire(self, connections: int = 256) -> "Wire[Token]":
         """A way out to the network; `connections` is the most that it keeps."""
-        from arkcli.wire.transfer import ca_bundle
+        from arkcli.wire.trust import ca_bundle
         from arkcli.wire.wire import Wire
 
         return Wire(ca_bundle(self.variables), self.clock, connections)

@@ -8,7 +8,7 @@ import msgspec
 from arkcli import times
 from arkcli.actions.home import Home
 from arkcli.contract import assignments, samples
-from arkcli.contract.assignments import Setting
+from arkcli.contract.assignments import Assignment
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sending, Sent
@@ -36,7 +36,7 @@ class Order(msgspec.Struct, kw_only=True):
     to: list[Destination] | None = None
     event_id: str | None = None
     validate: bool = True
-    settings: Sequence[Setting] = ()
+    settings: Sequence[Assignment] = ()
     raw: bool = False
 
 

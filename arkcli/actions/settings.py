@@ -23,7 +23,7 @@ class Setting(NamedTuple):
 
 def every(home: Home, color: str) -> list[Setting]:
     """All of them; a secret is masked, and `color` is auto unless an option says when. Raises Unreadable."""
-    from arkcli.wire.transfer import ca_bundle
+    from arkcli.wire.trust import ca_bundle
 
     contents, variables = home.store.read(), home.variables
     file, limits, keep = str(home.store.path), Limits(), contents.queue.keep

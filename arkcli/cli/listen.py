@@ -193,7 +193,7 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
     if url is None:
         return None
     from arkcli.receiver.forward import Forwarder
-    from arkcli.wire.transfer import ca_bundle
+    from arkcli.wire.trust import ca_bundle
 
     return Forwarder(url, str(ca_file or ca_bundle(session.variables)))
 

@@ -13,13 +13,13 @@ from arkcli.errors import PayloadError, UsageError
 
 #: `.key`, `[0]`, or any key at all as a JSON string: `["a.b"]`.
 _STEP: Final = re.compile(r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
-_SETTING: Final = re.compile(rf"(?P<path>(?:{_STEP.pattern})+)=(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT: Final = re.compile(rf"(?P<path>(?:{_STEP.pattern})+)=(?P<value>.*)", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 #: Tells where a value ends. Numbers stay text there: one of any length is as good as another.
 _reader: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-class Setting(NamedTuple):
+class Assignment(NamedTuple):
     """A value, as JSON, and the keys and indices that lead to its place. A key of digits may be an index."""
 
     path: tuple[str | int, ...]
@@ -34,10 +34,10 @@ class _Item(NamedTuple):
     end: int
 
 
-def parse(text: str) -> Setting:
+def parse(text: str) -> Assignment:
     """What `PATH=VALUE` means; VALUE is JSON where it parses, else a string. Raises UsageError."""
     rooted = re.sub(r"^\$(?=[.\[])", "", text)
-    match = _SETTING.fullmatch(rooted if rooted.startswith((".", "[")) else f".{rooted}")
+    match = _ASSIGNMENT.fullmatch(rooted if rooted.startswith((".", "[")) else f".{rooted}")
     try:
         if match is None:
             raise ValueError(text)
@@ -51,7 +51,7 @@ def parse(text: str) -> Setting:
             f"--set takes PATH=VALUE, as in signal.icp_score=87 or plays[0].name=Hiring, not {shown!r}"
         ) from None
     try:
-        return Setting(path, _to_json(match["value"]))
+        return Assignment(path, _to_json(match["value"]))
     except UnicodeEncodeError:
         raise UsageError(f"--set {match['path'].removeprefix('.')}: the value is not UTF-8") from None
 
@@ -70,8 +70,8 @@ def _to_json(value: str) -> str:
     return value
 
 
-def put(payload: bytes, settings: Sequence[Setting]) -> bytes:
-    """The payload with the settings in it, one after the other. What they do not name keeps its spelling.
+def put(payload: bytes, assignments: Sequence[Assignment]) -> bytes:
+    """The payload with the assignments in it, one after the other. What they do not name keeps its spelling.
 
     Objects and lists that are absent along a path are made. Raises PayloadError, naming the place, where something
     else stands in the way, and where the payload is no JSON object.
@@ -79,29 +79,29 @@ def put(payload: bytes, settings: Sequence[Setting]) -> bytes:
     check_object(payload)
     text = payload.decode()
     try:
-        for setting in settings:
-            text = _put(text, setting)
+        for assignment in assignments:
+            text = _put(text, assignment)
     except RecursionError:
         raise PayloadError(TOO_DEEP) from None
     return text.encode()
 
 
-def _put(text: str, setting: Setting) -> str:
+def _put(text: str, assignment: Assignment) -> str:
     begin, end = _past_space(text, 0), len(text)
-    for depth, step in enumerate(setting.path):
+    for depth, step in enumerate(assignment.path):
         bracket = text[begin]
         items, inside = _items(text, begin) if bracket in "{[" else ([], begin)
         found = _find(items, bracket, step)
         if found is not None:
             _, begin, end = found
         elif _may_follow(items, bracket, step):
-            grown = ("," if items else "") + _made(setting, depth, bracket)[1:-1]
+            grown = ("," if items else "") + _made(assignment, depth, bracket)[1:-1]
             return text[:inside] + grown + text[inside:]
         else:
             got = complaints.excerpt(text[begin:end].strip().encode())
-            place = _shown(setting.path[:depth])
+            place = _shown(assignment.path[:depth])
             raise PayloadError(f"{place}: expected {_wanted(bracket, step)} to put {step!r} into, got {got}")
-    return text[:begin] + setting.value + text[end:]
+    return text[:begin] + assignment.value + text[end:]
 
 
 def _items(text: str, begin: int) -> tuple[list[_Item], int]:
@@ -138,15 +138,15 @@ def _may_follow(items: list[_Item], bracket: str, step: str | int) -> bool:
     return isinstance(step, str) if bracket == "{" else bracket == "[" and _index(step) == len(items)
 
 
-def _made(setting: Setting, depth: int, bracket: str) -> str:
+def _made(assignment: Assignment, depth: int, bracket: str) -> str:
     """The container, of a kind, that holds the rest of a path from a depth on."""
-    step, made = setting.path[depth], setting.value
-    if depth + 1 < len(setting.path):
-        inner = "{" if _index(setting.path[depth + 1]) is None else "["
-        if inner == "[" and _index(setting.path[depth + 1]) != 0:
-            place = _shown(setting.path[: depth + 1])
+    step, made = assignment.path[depth], assignment.value
+    if depth + 1 < len(assignment.path):
+        inner = "{" if _index(assignment.path[depth + 1]) is None else "["
+        if inner == "[" and _index(assignment.path[depth + 1]) != 0:
+            place = _shown(assignment.path[: depth + 1])
             raise PayloadError(f"{place}: there is no list yet, and a new one begins at 0")
-        made = _made(setting, depth + 1, inner)
+        made = _made(assignment, depth + 1, inner)
     return f"{{{msgspec.json.encode(step).decode()}:{made}}}" if bracket == "{" else f"[{made}]"
 
 

@@ -27,7 +27,7 @@ BARE_DOMAIN: Final = r"^[^/:\s]*$"
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 #: A float, for 87.0 is an integer, too, by JSON Schema's measure.
 Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
-Source = Annotated[
+SignalSource = Annotated[
     Literal[
         "funding",
         "job_posting",
@@ -54,7 +54,7 @@ class Signal(msgspec.Struct):
 
     id: Text
     signal_name: Text
-    source: Source
+    source: SignalSource
     source_url: MaybeText = None
     detected_at: MaybeTime = None
     description: MaybeText = None

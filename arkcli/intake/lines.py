@@ -31,16 +31,12 @@ class Lines:
         #: The beginning of a line whose newline has not come yet; empty while it is being passed over.
         self._begun: list[bytes] = []
         self._size = 0
-        self._ended = False
+        #: Whether everything has been read.
+        self.ended = False
         self._descriptor = _descriptor(stream)
         self._poll = select.poll()
         if self._descriptor is not None:
             self._poll.register(self._descriptor, select.POLLIN)
-
-    @property
-    def ended(self) -> bool:
-        """Whether everything has been read."""
-        return self._ended
 
     def flush(self) -> None:
         """Returns when the copy has all that was read. Raises OSError."""
@@ -60,7 +56,7 @@ class Lines:
             self._copy.write(piece)
         if piece:
             return self._split(piece)
-        self._ended = True
+        self.ended = True
         # The last line may lack its newline.
         return self._split(b"\n" if self._size else b"")
 

@@ -28,37 +28,31 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
     """
     multi = pycurl.CurlMulti()
     sockets = Sockets()
-    transfers = [
-        Transfer(destination, destination.ca_file or ca_file, f"{destination.id}.invalid", sockets)
-        for destination in destinations
-    ]
-    for transfer in transfers:
+    transfers: dict[pycurl.Curl, Transfer] = {}
+    for destination in destinations:
+        transfer = Transfer(destination, destination.ca_file or ca_file, f"{destination.id}.invalid", sockets)
+        transfers[transfer.curl] = transfer
         transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
         transfer.curl.setopt(pycurl.TIMEOUT_MS, int(DEADLINE * 1000))
         transfer.curl.setopt(pycurl.OPT_CERTINFO, 1)
         multi.add_handle(transfer.curl)
     problems: dict[pycurl.Curl, str] = {}
-    by_handle = {transfer.curl: transfer for transfer in transfers}
     left = len(transfers)
     while left:
         _, left = multi.perform()
         _, _, failed = multi.info_read(len(transfers))
-        problems |= {curl: by_handle[curl].why(code, clean(message)) for curl, code, message in failed}
+        problems |= {curl: transfers[curl].why(code, clean(message)) for curl, code, message in failed}
         if left and multi.select(0.1) < 0:
             sleep(0.01)
     found = [_reached(*each, problems) for each in zip(destinations, transfers, strict=True)]
-    for transfer in transfers:
-        multi.remove_handle(transfer.curl)
+    for curl in transfers:
+        multi.remove_handle(curl)
     multi.close()
     return found
 
 
-def _reached(destination: Destination, made: Transfer, problems: Mapping[pycurl.Curl, str]) -> Reached:
-    took = int(made.curl.getinfo(pycurl.TOTAL_TIME) * 1000)
-    error = problems.get(made.curl)
-    return Reached(destination, error, took, _expires(made) if error is None else [])
-
-
-def _expires(transfer: Transfer) -> list[str]:
-    chain = transfer.curl.getinfo(pycurl.INFO_CERTINFO)
-    return [value for certificate in chain for name, value in certificate if name == "Expire date"]
+def _reached(destination: Destination, curl: pycurl.Curl, problems: Mapping[pycurl.Curl, str]) -> Reached:
+    error = problems.get(curl)
+    chain = curl.getinfo(pycurl.INFO_CERTINFO) if error is None else ()
+    expires = [value for certificate in chain for name, value in certificate if name == "Expire date"]
+    return Reached(destination, error, int(curl.getinfo(pycurl.TOTAL_TIME) * 1000), expires)

@@ -3,9 +3,10 @@
 import select
 import socket
 from collections.abc import Callable, Iterable
+from typing import Any
 
 #: What it returns, given 0, is true when bytes wait to be read on a connection, or the other side has ended it.
-Look = Callable[[int], list[tuple[int, int]]]
+Poll = Callable[[int], list[tuple[int, int]]]
 
 
 class _Borrowed(socket.socket):
@@ -24,17 +25,17 @@ class Sockets:
 
     def __init__(self) -> None:
         #: How to look at a connection, by its local address and port.
-        self.looks: dict[tuple[str, int], Look] = {}
+        self.looks: dict[tuple[str, int], Poll] = {}
         #: The ends by descriptor: one that was closed and opened again forgets the connection before.
         self._ends: dict[int, tuple[str, int]] = {}
 
     def connected(self, address: str, port: int, opened: Iterable[int]) -> int | None:
         """Takes in that a connection with this local end is there; its descriptor if it is one of those just opened."""
         for descriptor in opened:
-            if _local_port(descriptor) == port:
-                before = self._ends.pop(descriptor, None)
-                if before is not None:
-                    self.looks.pop(before, None)
+            # One may have been closed since, as the slower one of two is.
+            local = _asked(descriptor, _Borrowed.getsockname)
+            if local is not None and local[1] == port:
+                self.looks.pop(self._ends.pop(descriptor, ("", 0)), None)
                 self._ends[descriptor] = address, port
                 poll = select.poll()
                 poll.register(descriptor, select.POLLIN)
@@ -45,23 +46,17 @@ class Sockets:
 
 def is_connected(descriptor: int) -> bool:
     """Whether the other side has taken the connection."""
-    try:
-        return bool(_Borrowed(fileno=descriptor).getpeername())
-    except OSError:
-        return False
+    return bool(_asked(descriptor, _Borrowed.getpeername))
 
 
 def has_bytes(descriptor: int) -> bool:
     """Whether bytes have come that nobody has read. The end of a connection is none."""
-    try:
-        return bool(_Borrowed(fileno=descriptor).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False
+    return bool(_asked(descriptor, lambda borrowed: borrowed.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)))
 
 
-def _local_port(descriptor: int) -> int | None:
-    """The local port of a socket; None when it has been closed since, as the slower one of two is."""
+def _asked(descriptor: int, question: Callable[[_Borrowed], Any]) -> Any:
+    """What a socket says; None where it cannot."""
     try:
-        return int(_Borrowed(fileno=descriptor).getsockname()[1])
+        return question(_Borrowed(fileno=descriptor))
     except OSError:
         return None

@@ -2,11 +2,8 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-import certifi
 import pycurl
 
 from arkcli.errors import AddressRefused
@@ -25,12 +22,6 @@ EXCERPT: Final = 2048
 #: An answer's body that is longer than this is cut off; its status counts all the same.
 _LONGEST_BODY: Final = 64 * 1024
 _NOT_HTTP: Final = "what came back is not HTTP/1.1"
-_CA_BUNDLES: Final = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
 _HTTPHEADER: Final = pycurl.HTTPHEADER
 _POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these libcurl would add headers of its own, and wait for a "100 Continue".
@@ -71,12 +62,6 @@ _DETAILED: Final = (
     pycurl.E_FTP_WEIRD_SERVER_REPLY,
     pycurl.E_BAD_CONTENT_ENCODING,
 )
-
-
-def ca_bundle(variables: Mapping[str, str]) -> str:
-    """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
-    given = variables.get("SSL_CERT_FILE")
-    return given or next((path for path in _CA_BUNDLES if Path(path).is_file()), certifi.where())
 
 
 class _Dialled(socket.socket):

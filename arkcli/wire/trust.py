@@ -1,9 +1,25 @@
 """Which CA certificates are trusted, and how libcurl is made to notice that their file has changed."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-#: What is different when a file has been replaced or written to; None where there is no file.
-_Stamp = tuple[int, ...] | None
+from arkcli.system.followed import stamp_of
+
+_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def ca_bundle(variables: Mapping[str, str]) -> str:
+    """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
+    import certifi
+
+    given = variables.get("SSL_CERT_FILE")
+    return given or next((path for path in _BUNDLES if Path(path).is_file()), certifi.where())
 
 
 class CaFiles:
@@ -17,23 +33,15 @@ class CaFiles:
 
     def __init__(self) -> None:
         #: The stamp of each, and how often it has changed.
-        self._seen: dict[str, tuple[_Stamp, int]] = {}
+        self._seen: dict[str, tuple[object, int]] = {}
 
     def spelling(self, path: str) -> str:
         """How to spell a path now: as before, unless the file has changed."""
-        stamp = _stamp(path)
+        stamp = stamp_of(Path(path))
         before, changes = self._seen.get(path, (stamp, 0))
         changes += stamp != before
         self._seen[path] = stamp, changes
         return _spelled(path, changes)
-
-
-def _stamp(path: str) -> _Stamp:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _spelled(path: str, changes: int) -> str:

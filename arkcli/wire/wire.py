@@ -20,7 +20,7 @@ from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
 from arkcli.wire.trust import CaFiles
 
-Token = TypeVar("Token")
+AnyToken = TypeVar("AnyToken")
 
 #: The time between two looks at the connections counts as this many seconds at most. The loop looks ten times a second,
 #: so more than this is a stall.
@@ -61,10 +61,10 @@ class Endpoint:
 
 
 #: An attempt under way: its transfer and where to put that afterwards, its token, and its beginning in the wire's time.
-_UnderWay = tuple[Transfer, list[Transfer], Token, float]
+_UnderWay = tuple[Transfer, list[Transfer], AnyToken, float]
 
 
-class Wire(Generic[Token]):
+class Wire(Generic[AnyToken]):
     """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`.
 
     The deadline is kept here and not by libcurl, which after a stop (SIGSTOP, a stalled disk, a suspended laptop)
@@ -88,7 +88,7 @@ class Wire(Generic[Token]):
         self._seen = clock.monotonic()
         self._lost = 0.0
         #: Every attempt under way, oldest first.
-        self._under_way: dict[pycurl.Curl, _UnderWay[Token]] = {}
+        self._under_way: dict[pycurl.Curl, _UnderWay[AnyToken]] = {}
         #: Those of them that wait for a name, oldest first.
         self._nameless: list[Transfer] = []
 
@@ -105,7 +105,7 @@ class Wire(Generic[Token]):
         self._seen = now
         return now - self._lost
 
-    def start(self, endpoint: Endpoint, attempts: Iterable[tuple[Delivery, Token]]) -> None:
+    def start(self, endpoint: Endpoint, attempts: Iterable[tuple[Delivery, AnyToken]]) -> None:
         """Begins attempts at one endpoint; `wait` will return each token with what came of it."""
         at, began, lines = self._clock.now() // 1000, self._time(), endpoint.requests.lines
         if at != endpoint.looked_at:
@@ -148,7 +148,7 @@ class Wire(Generic[Token]):
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
         return transfer
 
-    def wait(self, seconds: float) -> list[tuple[Token, Answer]]:
+    def wait(self, seconds: float) -> list[tuple[AnyToken, Answer]]:
         """What has come back; when nothing has, waits for it up to `seconds`, or until a signal."""
         done = self._go_on()
         if done or not self._under_way:
@@ -168,7 +168,7 @@ class Wire(Generic[Token]):
                 return []
         return self._go_on()
 
-    def _go_on(self) -> list[tuple[Token, Answer]]:
+    def _go_on(self) -> list[tuple[AnyToken, Answer]]:
         """Reads and writes what can be, and returns what has ended by it, or by the deadline."""
         done = self._take_names() if self._nameless else []
         self._multi.perform()
@@ -179,7 +179,7 @@ class Wire(Generic[Token]):
             done.append(self._end(next(iter(self._under_way.values())), now, pycurl.E_OPERATION_TIMEDOUT))
         return done
 
-    def _end(self, attempt: _UnderWay[Token], now: float, code: int, message: str = "") -> tuple[Token, Answer]:
+    def _end(self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str = "") -> tuple[AnyToken, Answer]:
         """Takes an attempt off that libcurl has not ended, or has ended with an error."""
         transfer, idle, token, began = attempt
         if transfer in self._nameless:
@@ -192,7 +192,9 @@ class Wire(Generic[Token]):
             self._lookups.doubt(transfer.name, transfer.addresses)
         return token, answer
 
-    def _end_nameless(self, attempt: _UnderWay[Token], now: float, found: Found | None = None) -> tuple[Token, Answer]:
+    def _end_nameless(
+        self, attempt: _UnderWay[AnyToken], now: float, found: Found | None = None
+    ) -> tuple[AnyToken, Answer]:
         """Takes an attempt off whose name has no address: as was found, or because it has waited too long."""
         transfer, idle, token, began = attempt
         del self._under_way[transfer.curl]
@@ -205,9 +207,9 @@ class Wire(Generic[Token]):
         error = shortage.words(found.lacking) if found.lacking else NO_NAME
         return token, Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)
 
-    def _take_names(self) -> list[tuple[Token, Answer]]:
+    def _take_names(self) -> list[tuple[AnyToken, Answer]]:
         """Dials what has a name's address now; a name that has none is a failure."""
-        done: list[tuple[Token, Answer]] = []
+        done: list[tuple[AnyToken, Answer]] = []
         by_name = {found.name: found for found in self._lookups.finished()}
         for transfer in list(self._nameless):
             found = by_name.get(transfer.name or "")
@@ -221,7 +223,7 @@ class Wire(Generic[Token]):
             self._multi.add_handle(transfer.curl)
         return done
 
-    def _collect(self, done: list[tuple[Token, Answer]], now: float) -> None:
+    def _collect(self, done: list[tuple[AnyToken, Answer]], now: float) -> None:
         """Adds what libcurl has ended."""
         under_way, remove_handle = self._under_way, self._multi.remove_handle
         while True:
@@ -241,7 +243,7 @@ class Wire(Generic[Token]):
                 return
 
     def _repeat_or_end(
-        self, attempt: _UnderWay[Token], now: float, code: int, message: str, done: list[tuple[Token, Answer]]
+        self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str, done: list[tuple[AnyToken, Answer]]
     ) -> None:
         """Sends a request once more, on a new connection, if a kept one was spoilt or has died; else it has failed."""
         transfer = attempt[0]
