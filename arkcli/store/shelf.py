@@ -7,20 +7,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from arkcli.errors import Unreadable
 from arkcli.system import files
 from arkcli.system.followed import stamp_of
 from arkcli.system.owner import as_owner
 from arkcli.system.refused import in_words, name_of, taking
-
-
-class Kept(NamedTuple):
-    """What is on a shelf, and a stamp that differs once it has been replaced."""
-
-    data: bytes
-    stamp: object
 
 
 class Shelf(Protocol):
@@ -30,11 +23,11 @@ class Shelf(Protocol):
     def name(self) -> str:
         """Where it is, for people."""
 
-    def read(self) -> Kept | None:
+    def read(self) -> bytes | None:
         """What is kept; None where nothing is yet. Raises Unreadable."""
 
     def stamp(self) -> object:
-        """The stamp alone, cheap enough to ask often; None where nothing is kept."""
+        """Something that differs once it has been replaced, cheap enough to ask often; None where nothing is kept."""
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps all others from replacing it for a block. Raises Unreadable."""
@@ -55,13 +48,12 @@ class FileShelf:
         """The file's path."""
         return str(self._path)
 
-    def read(self) -> Kept | None:
+    def read(self) -> bytes | None:
         """What the file holds; None where there is none. Raises Unreadable, also where others may get at it."""
         self._check_directories()
         try:
             with files.open_to_read(self._path) as file:
-                found = os.fstat(file.fileno())
-                kept = Kept(stamp=stamp_of(file.fileno()), data=file.read())
+                found, data = os.fstat(file.fileno()), file.read()
                 owner = os.geteuid() or self._real.parent.stat().st_uid
         except FileNotFoundError:
             if self._path.is_symlink():
@@ -77,7 +69,7 @@ class FileShelf:
                 f"close it with `chmod 600 {shlex.quote(str(self._path))}` (in a pod: defaultMode: 0440), and rotate "
                 f"the secret if others were there"
             )
-        return kept
+        return data
 
     @property
     def _real(self) -> Path:

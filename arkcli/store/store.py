@@ -72,20 +72,20 @@ class Store:
 
     def read(self) -> Contents:
         """What is kept; empty where nothing is. Raises Unreadable, naming the place."""
-        kept = self._shelf.read()
-        return Contents(version=VERSION) if kept is None else self._parse(kept.data)
+        data = self._shelf.read()
+        return Contents(version=VERSION) if data is None else self._parse(data)
 
     def read_again(self) -> Contents:
         """What is kept: the same object as before where nothing has changed. Raises Unreadable, also where there was
         something before and nothing is now.
         """
-        kept = self._shelf.read()
-        if kept is None and self._known is not None:
+        data = self._shelf.read()
+        if data is None and self._known is not None:
             raise Unreadable(f"{self._shelf.name} is gone; put it back")
-        if kept is None:
+        if data is None:
             return Contents(version=VERSION)
-        if self._known is None or self._known[0] != kept.data:
-            self._known = kept.data, self._parse(kept.data)
+        if self._known is None or self._known[0] != data:
+            self._known = data, self._parse(data)
         return self._known[1]
 
     @contextlib.contextmanager
@@ -96,7 +96,7 @@ class Store:
         """
         with self._shelf.held():
             kept = self._shelf.read()
-            data = _EMPTY if kept is None else kept.data
+            data = _EMPTY if kept is None else kept
             contents = self._parse(data)
             before = _tables(contents)
             yield contents

@@ -17,12 +17,12 @@ def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
         yield path, None
         return
     try:
-        with contextlib.ExitStack() as stack:
-            above, owner = _open_directory(path.parent)
-            stack.callback(os.close, above)
-            if owner.st_uid:
-                _become(owner, path.parent, stack)
-            yield path.name, above
+        above, owner = _open_directory(path.parent)
+        try:
+            with _acting_as(owner, path.parent) if owner.st_uid else contextlib.nullcontext():
+                yield path.name, above
+        finally:
+            os.close(above)
     except OSError as error:
         error.filename = str(path)
         if error.filename2:
@@ -32,15 +32,20 @@ def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
 
 def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[int, os.stat_result]:
     """A directory, and who it belongs to; if a link in a user's directory led there, who that directory belongs to."""
-    flags, parts = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY), path.absolute().parts
+    flags, path = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY), path.absolute()
+    descriptor = os.open(path, flags)
+    # Where the kernel knows it by the same path there was no link to follow. Else, step by step.
+    with contextlib.suppress(OSError):
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):  # noqa: PTH115 - a Path takes longer than the call
+            return descriptor, linker or os.fstat(descriptor)
+    os.close(descriptor)
+    parts = path.parts
     found = os.fstat(descriptor := os.open("/", flags))
     for index, name in enumerate(parts[1:], 1):
         above = descriptor
         try:
             descriptor = os.open(name, flags | os.O_NOFOLLOW, dir_fd=above)
         except OSError:
-            # Raises where it leads to no directory.
-            os.close(os.open(name, flags, dir_fd=above))
             real = Path(*parts[:index], os.readlink(name, dir_fd=above), *parts[index + 1 :])
             return _open_directory(real, linker or (found if found.st_uid else None))
         finally:
@@ -49,16 +54,19 @@ def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[i
     return descriptor, linker or found
 
 
-def _become(owner: os.stat_result, directory: Path, stack: contextlib.ExitStack) -> None:
-    """Changes the effective user and group until the stack is left; the saved user stays root."""
+@contextlib.contextmanager
+def _acting_as(owner: os.stat_result, directory: Path) -> Iterator[None]:
+    """Changes the effective user and group for a block; the saved user stays root."""
     groups, group = os.getgroups(), os.getegid()
-    try:
-        os.setgroups([owner.st_gid])
-        stack.callback(os.setgroups, groups)
-        os.setegid(owner.st_gid)
-        stack.callback(os.setegid, group)
-        os.seteuid(owner.st_uid)
-        stack.callback(os.seteuid, 0)
-    except OSError as error:
-        why = f"root cannot act as user {owner.st_uid}, who owns {directory}; run ark as that user"
-        raise OSError(errno.EINVAL, f"{error.strerror}: {why}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            os.setgroups([owner.st_gid])
+            stack.callback(os.setgroups, groups)
+            os.setegid(owner.st_gid)
+            stack.callback(os.setegid, group)
+            os.seteuid(owner.st_uid)
+            stack.callback(os.seteuid, 0)
+        except OSError as error:
+            why = f"root cannot act as user {owner.st_uid}, who owns {directory}; run ark as that user"
+            raise OSError(errno.EINVAL, f"{error.strerror}: {why}") from error
+        yield
