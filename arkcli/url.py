@@ -44,11 +44,6 @@ class Url(NamedTuple):
     place: tuple[str, str, int, str, str]
 
     @property
-    def is_secure(self) -> bool:
-        """Whether it is https."""
-        return self.scheme == "https"
-
-    @property
     def default_name(self) -> str:
         """A destination's name made from the host: small letters, digits, `.`, `_` and `-`, at most 64."""
         name = re.sub(r"[^a-z0-9._-]+", "-", (urlsplit(self.text).hostname or "").lower()).strip("-._")

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.model import DOCUMENTED, Answer, Destination, Outcome, RetrySchedule, State
+from arkcli.model import (
+    DOCUMENTED,
+    Answer,
+    Attempt,
+    Delivery,
+    Destination,
+    Draft,
+    Event,
+    Outcome,
+    RetrySchedule,
+    State,
+)
 from tests.world import START
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
@@ -28,8 +39,39 @@ def test_nothing_with_an_error_is_delivered(status: int | None) -> None:
     assert Answer(status, "the connection broke", 1).outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize(
+    ("status", "duration", "is_unreachable"),
+    [
+        *((status, duration, True) for status in (502, 503, 504) for duration in (0, 999)),
+        *((status, duration, False) for status in (502, 503, 504) for duration in (1_000, 1_001)),
+        *((status, 0, False) for status in (None, 200, 404, 500, 501, 505)),
+    ],
+)
+def test_a_receiver_is_unreachable_when_a_gateway_says_so_within_a_second(
+    status: int | None, duration: int, is_unreachable: bool
+) -> None:
+    assert Answer(status, "no", duration).is_unreachable is is_unreachable
+    assert Answer(status, "no", duration, unreached=True).is_unreachable
+
+
+def test_an_answer_has_its_status_alone_unless_more_is_said() -> None:
+    plain = Answer(200, None, 1)
+    assert (plain.excerpt, plain.timed_out, plain.unreached, plain.lacking) == ("", False, False, None)
+
+
+@pytest.mark.parametrize("kind", [Answer, Attempt, Delivery, Destination, Draft, Event])
+def test_a_value_never_changes(kind: type[msgspec.Struct]) -> None:
+    assert kind.__struct_config__.frozen
+
+
+def test_a_destination_has_no_keys_but_its_own() -> None:
+    with pytest.raises(msgspec.ValidationError, match="colour"):
+        msgspec.convert({"id": "dst_1", "name": "crm", "url": "u", "added_at": "now", "colour": "red"}, Destination)
+
+
 def test_a_destination_is_written_without_what_it_leaves_at_its_default() -> None:
     plain = Destination(id="dst_1", name="crm", url="https://crm.example/hook", added_at="2026-11-23T11:28:48.123Z")
+    assert not (plain.paused or plain.allow_local)
     assert msgspec.to_builtins(plain) == {
         "id": "dst_1",
         "name": "crm",

@@ -3,7 +3,7 @@
 Fields that the types do not know pass through untouched.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -27,22 +27,10 @@ BARE_DOMAIN: Final = r"^[^/:\s]*$"
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 #: A float, for 87.0 is an integer, too, by JSON Schema's measure.
 Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
-SignalSource = Annotated[
-    Literal[
-        "funding",
-        "job_posting",
-        "linkedin",
-        "news",
-        "review_site",
-        "tech_install",
-        "twitter",
-        "web_visit",
-        "other",
-    ],
-    Meta(
-        description="one of funding, job_posting, linkedin, news, review_site, tech_install, twitter, web_visit, other"
-    ),
+_Source = Literal[
+    "funding", "job_posting", "linkedin", "news", "review_site", "tech_install", "twitter", "web_visit", "other"
 ]
+SignalSource = Annotated[_Source, Meta(description=f"one of {', '.join(get_args(_Source))}")]
 MaybeText = Annotated[str | None, Meta(description="a text")]
 MaybeTime = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": ISO_8601})]
 MaybeDomain = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": BARE_DOMAIN})]

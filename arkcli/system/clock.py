@@ -24,9 +24,6 @@ class SystemClock:
         """Milliseconds since 1970, UTC."""
         return time.time_ns() // 1_000_000
 
-    #: Seconds on a clock that never goes back. Python's own function: the delivery loop asks it all the time.
+    # Python's own functions: the delivery loop asks all the time.
     monotonic = staticmethod(time.monotonic)
-
-    def sleep(self, seconds: float) -> None:
-        """Waits for a number of seconds."""
-        time.sleep(seconds)
+    sleep = staticmethod(time.sleep)

@@ -99,25 +99,20 @@ class Transfer:
         self.opened: list[int] = []
         #: The status line and the headers, as far as they have come.
         self.head = bytearray()
-        self.excerpt = b""
-        self.received = 0
-        self.refusal: str | None = None
         self.unfit: str | None = None
-        #: Why the system gave no socket: its error number.
-        self.unopened: int | None = None
         #: Whether the request may only go out on a new connection, since the kept one was spoilt or has died.
         self.is_fresh = False
         #: Whether the request has gone out on a kept connection.
         self.was_sent = False
-        self.is_stray = False
         self.is_large = False
+        self._forget()
         try:
             url = parse_url(destination.url, allow_local=self.allow_local)
         except AddressRefused as refused:
             # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
             self.unfit = str(refused)
             url = parse_url("https://0.0.0.0/", allow_local=False)
-        self.secure = url.is_secure
+        self.secure = url.scheme == "https"
         self.port = url.port
         #: What to look up; None where the URL names an address itself.
         self.name: str | None = None if url.addresses else url.host
@@ -172,8 +167,9 @@ class Transfer:
         self.opened.clear()
         self.excerpt = b""
         self.received = 0
-        self.refusal = None
-        self.unopened = None
+        self.refusal: str | None = None
+        #: Why the system gave no socket: its error number.
+        self.unopened: int | None = None
         self.is_stray = False
 
     def found(self, addresses: Addresses) -> None:

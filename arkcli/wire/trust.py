@@ -16,10 +16,13 @@ _BUNDLES: Final = (
 
 def ca_bundle(variables: Mapping[str, str]) -> str:
     """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
-    import certifi
+    found = variables.get("SSL_CERT_FILE") or next((path for path in _BUNDLES if Path(path).is_file()), None)
+    if found is None:
+        # Seldom needed, and it takes 2 ms to import.
+        import certifi
 
-    given = variables.get("SSL_CERT_FILE")
-    return given or next((path for path in _BUNDLES if Path(path).is_file()), certifi.where())
+        found = str(certifi.where())
+    return found
 
 
 class CaFiles:

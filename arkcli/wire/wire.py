@@ -179,33 +179,22 @@ class Wire(Generic[AnyToken]):
             done.append(self._end(next(iter(self._under_way.values())), now, pycurl.E_OPERATION_TIMEDOUT))
         return done
 
-    def _end(self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str = "") -> tuple[AnyToken, Answer]:
-        """Takes an attempt off that libcurl has not ended, or has ended with an error."""
+    def _end(
+        self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str = "", found: Found | None = None
+    ) -> tuple[AnyToken, Answer]:
+        """Takes off an attempt that libcurl has not ended, or has ended with an error. `found` is what its name was."""
         transfer, idle, token, began = attempt
-        if transfer in self._nameless:
-            return self._end_nameless(attempt, now)
+        duration = int((now - began) * 1000)
         del self._under_way[transfer.curl]
-        answer = transfer.answer(int((now - began) * 1000), code, message)
-        self._multi.remove_handle(transfer.curl)
         idle.append(transfer)
+        if transfer in self._nameless:
+            self._nameless.remove(transfer)
+            return token, _without_name(found, duration)
+        answer = transfer.answer(duration, code, message)
+        self._multi.remove_handle(transfer.curl)
         if answer.status is None and transfer.name is not None:
             self._lookups.doubt(transfer.name, transfer.addresses)
         return token, answer
-
-    def _end_nameless(
-        self, attempt: _UnderWay[AnyToken], now: float, found: Found | None = None
-    ) -> tuple[AnyToken, Answer]:
-        """Takes an attempt off whose name has no address: as was found, or because it has waited too long."""
-        transfer, idle, token, began = attempt
-        del self._under_way[transfer.curl]
-        self._nameless.remove(transfer)
-        idle.append(transfer)
-        duration = int((now - began) * 1000)
-        if found is None:
-            late = f"the name was not looked up within {DEADLINE:.0f} s"
-            return token, Answer(None, late, duration, timed_out=True)
-        error = shortage.words(found.lacking) if found.lacking else NO_NAME
-        return token, Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)
 
     def _take_names(self) -> list[tuple[AnyToken, Answer]]:
         """Dials what has a name's address now; a name that has none is a failure."""
@@ -216,7 +205,7 @@ class Wire(Generic[AnyToken]):
             if found is None:
                 continue
             if not found.addresses:
-                done.append(self._end_nameless(self._under_way[transfer.curl], self._time(), found))
+                done.append(self._end(self._under_way[transfer.curl], self._time(), 0, found=found))
                 continue
             self._nameless.remove(transfer)
             transfer.found(found.addresses)
@@ -267,3 +256,11 @@ class Wire(Generic[AnyToken]):
         self.abandon()
         self._multi.close()
         self._lookups.close()
+
+
+def _without_name(found: Found | None, duration: int) -> Answer:
+    """The answer where a name has no address: as was found, or because it took too long."""
+    if found is None:
+        return Answer(None, f"the name was not looked up within {DEADLINE:.0f} s", duration, timed_out=True)
+    error = shortage.words(found.lacking) if found.lacking else NO_NAME
+    return Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)
