@@ -37,31 +37,25 @@ _ABORT: Final = pycurl.PREREQFUNC_ABORT
 _REQUEST_SENT: Final[int | None] = getattr(pycurl, "POSTTRANSFER_TIME_T", None)
 #: CURLE_TOO_LARGE, for which pycurl has no name.
 _TOO_LARGE: Final = 100
-#: A broken name look-up and a refused connection differ in what to do about them; so do the words.
+#: A broken name look-up and a refused connection differ in what to do about them; so do the words. Where there are
+#: braces, libcurl's own are put in.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
     pycurl.E_COULDNT_RESOLVE_HOST: NO_NAME,
     pycurl.E_COULDNT_CONNECT: "no connection",
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken",
-    pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
-    pycurl.E_PEER_FAILED_VERIFICATION: "the certificate does not verify",
-    pycurl.E_SSL_CACERT_BADFILE: "the CA file cannot be used",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken: {}",
+    pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed: {}",
+    pycurl.E_PEER_FAILED_VERIFICATION: "the certificate does not verify: {}",
+    pycurl.E_SSL_CACERT_BADFILE: "the CA file cannot be used: {}",
     pycurl.E_GOT_NOTHING: "the connection was closed without an answer",
     pycurl.E_SEND_ERROR: "the connection broke while the request was sent",
     pycurl.E_RECV_ERROR: "the connection broke before the answer was complete",
     pycurl.E_PARTIAL_FILE: "the connection broke before the answer was complete",
-    pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken",
+    pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken: {}",
     _TOO_LARGE: "the answer's header lines are too many or too long",
 }
 #: A connection that ended before an answer did.
 _BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
-_DETAILED: Final = (
-    pycurl.E_SSL_CONNECT_ERROR,
-    pycurl.E_PEER_FAILED_VERIFICATION,
-    pycurl.E_SSL_CACERT_BADFILE,
-    pycurl.E_FTP_WEIRD_SERVER_REPLY,
-    pycurl.E_BAD_CONTENT_ENCODING,
-)
 
 
 class _Dialled(socket.socket):
@@ -320,8 +314,7 @@ class Transfer:
         elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
             # libcurl passes over IPv6 addresses where the system gives no socket for them.
             return _NO_IPV6
-        words = _WORDS.get(code, f"libcurl's error {code}")
-        return f"{words}: {message}" if code in _DETAILED or code not in _WORDS else words
+        return _WORDS.get(code, f"libcurl's error {code}: {{}}").format(message)
 
     def _waiting_for(self) -> str:
         if not self.opened:
