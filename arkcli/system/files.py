@@ -268,10 +268,6 @@ class Lock:
             return False
         return True
 
-    def release(self) -> None:
-        """Gives the lock back."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
     def sign(self, holder: str) -> None:
         """Writes into the lock file who holds it, for people and for `read_holder`."""
         data = holder.encode()
@@ -289,7 +285,7 @@ class Lock:
         try:
             yield
         finally:
-            self.release()
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager
