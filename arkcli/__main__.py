@@ -19,7 +19,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, RecursionError | MemoryError) and _has_room():
             raise
-        why = "something is nested too deep" if isinstance(error, RecursionError) else "not enough memory"
+        why = "the input is nested too deeply" if isinstance(error, RecursionError) else "not enough memory"
         accepted = processes[-1].accepted if processes else None
         # Importing takes memory, too. 75 is ExitCode.RETRYING, 1 ExitCode.FAILED.
         os.write(2, f"error: {why}{f'; {accepted}' if accepted else ''}\n".encode())

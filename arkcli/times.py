@@ -33,7 +33,7 @@ def parse_duration(text: str) -> float:
     """Seconds in `30s`, `5m`, `2h`, `7d`, `1h30m` or `250ms`. Raises ValueError."""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration; write it like 30s, 5m, 2h or 7d")
+        raise ValueError(f"{text!r} is not a duration; write it as 30s, 5m, 2h or 7d")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds > _LONGEST:
         raise ValueError(f"{text[:40]!r} is longer than a thousand years")

@@ -13,7 +13,7 @@ _USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userin
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]*)?")
 _HOST: Final = re.compile(r"(?=.{1,253}\.?\Z)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _HOST_RULE: Final = (
-    "a host is letters, digits, '-', '_' and '.' (1 to 63 characters between dots, 253 in all at most), or"
+    "a host is letters, digits, '-', '_' and '.' (1 to 63 characters between dots, at most 253 altogether), or"
     " [an IPv6 address]; only :PORT may follow it"
 )
 #: Escapes of what needs none (RFC 3986, 2.3), and all others.
@@ -59,14 +59,14 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
     if "\\" in url or any(
         character.isspace() or not (character.isprintable() or character in _JOINERS) for character in url
     ):
-        raise AddressRefused(f"{shown} is not a URL: it holds white space, a control character or a backslash")
+        raise AddressRefused(f"{shown} is not a URL: it contains white space, a control character or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise AddressRefused(f"{shown} is not a URL: its host or port cannot be read") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise AddressRefused(f"{shown} is not a URL that can receive webhooks: write it like https://host/path")
+        raise AddressRefused(f"{shown} is not a URL that can receive webhooks: write it as https://host/path")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused(
             "a URL with a user name or password would be shown; use --header 'Authorization: …' instead"
@@ -76,9 +76,9 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
             f"{shown} is not https; --allow-local permits http, for a receiver on this machine or network"
         )
     if port == 0:
-        raise AddressRefused(f"{shown} is not a URL: port 0 cannot be dialled")
+        raise AddressRefused(f"{shown} is not a URL: port 0 cannot be used")
     if parts.fragment:
-        raise AddressRefused(f"{shown} has a fragment, which is never sent; leave out the # and what follows it")
+        raise AddressRefused(f"{shown} has a fragment, which is never sent; remove the # and everything after it")
     authority = _AUTHORITY.fullmatch(parts.netloc)
     named = authority[1].strip("[]") if authority else ""
     host = named.lower() if named.isascii() else _a_labels(named, shown)
@@ -88,7 +88,7 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
         addresses = _literal(host)
     except OSError:
         # No top-level domain is a number: this is an address, or nothing that all resolvers read alike.
-        raise AddressRefused(f"{shown} is not a URL: its host ends in a number, but is no address") from None
+        raise AddressRefused(f"{shown} is not a URL: its host ends in a number but is not an IP address") from None
     port, dialled = port or _PORTS[parts.scheme], _dialled(url, parts, host)
     # A name has no address of its own, or two where it is localhost.
     who = addresses[0] if len(addresses) == 1 else host.removesuffix(".")
@@ -143,5 +143,7 @@ def split_userinfo(url: str) -> tuple[str, Concealed | None]:
     user, colon, password = match["userinfo"].partition(":")
     plain = unquote(user) + colon + unquote(password)
     if ":" in unquote(user) or not plain.isprintable():
-        raise AddressRefused("the user name in the URL holds a colon, or it or the password a control character")
+        raise AddressRefused(
+            "the user name in the URL contains a colon, or the user name or password contains a control character"
+        )
     return match["scheme"] + match["rest"], Concealed(plain) if plain else None

@@ -394,7 +394,7 @@ def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
     time.sleep(0.6)
     assert taken(receiver, "new")
     err = receiver.finish(signal.SIGINT)[2]
-    assert err.count("Until it can be read, ark goes on with what it read last") == 1
+    assert err.count("Until it can be read, ark uses what it read last") == 1
 
 
 def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:

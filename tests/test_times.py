@@ -158,7 +158,7 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_not_a_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration; write it like 30s, 5m, 2h or 7d"):
+    with pytest.raises(ValueError, match="is not a duration; write it as 30s, 5m, 2h or 7d"):
         times.parse_duration(text)
 
 

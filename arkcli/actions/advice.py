@@ -17,9 +17,9 @@ _HINTS: Final = (
     ),
     (r"does not verify", "The receiver needs another certificate"),
     (r"not speak TLS", "Check the port; a receiver without TLS takes http:// and --allow-local"),
-    (r"asks for", "Let the receiver take requests without one"),
+    (r"requires a client", "Let the receiver take requests without one"),
     (
-        r"allow-local|never dialled",
+        r"allow-local|never connects",
         "Destinations must have a public address; --allow-local permits a private one of yours",
     ),
     (

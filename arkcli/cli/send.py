@@ -287,7 +287,7 @@ def _show_commands(session: Session, output: Output, order: Order, receivers: It
     found = preview.commands(event, receivers)
     if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
         raise UsageError(
-            "the payload holds characters that could mislead a terminal; write the commands into a file instead: "
+            "the payload contains characters that could mislead a terminal; write the commands to a file instead: "
             "`ark send … --curl > send.sh`"
         )
     document = [{"destination": destination.name, "command": command} for destination, command in found]

@@ -145,7 +145,7 @@ def _made(assignment: Assignment, depth: int, bracket: str) -> str:
         inner = "{" if _index(assignment.path[depth + 1]) is None else "["
         if inner == "[" and _index(assignment.path[depth + 1]) != 0:
             place = _shown(assignment.path[: depth + 1])
-            raise PayloadError(f"{place}: there is no list yet, and a new one begins at 0")
+            raise PayloadError(f"{place}: there is no list yet; a new list begins at [0]")
         made = _made(assignment, depth + 1, inner)
     return f"{{{msgspec.json.encode(step).decode()}:{made}}}" if bracket == "{" else f"[{made}]"
 

@@ -45,7 +45,7 @@ _bare_domain: Final = re.compile(BARE_DOMAIN)
 _SPELLED_OUT: Final = re.compile(rb"\\u00(?:6[5eE]|7[46])")
 #: How many objects and lists may be nested in one another: the same on every Python, and less than any can read.
 DEEPEST: Final = 500
-TOO_DEEP: Final = f"$: this is nested more than {DEEPEST} levels deep; make it flatter"
+TOO_DEEP: Final = f"$: nested more than {DEEPEST} levels deep; use fewer levels"
 
 _encode: Final = msgspec.json.Encoder().encode
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
@@ -104,7 +104,7 @@ def check_raw_body(event: str, body: bytes, *, validate: bool = True) -> None:
     Raises PayloadError, naming the place.
     """
     if _check_event(event, _read_envelope(body), body):
-        raise PayloadError(f'$.event: required, and missing: expected "{event}", since --raw fills nothing in')
+        raise PayloadError(f'$.event: required but missing: expected "{event}", since --raw fills in nothing')
     _check_size(body)
     if validate:
         _validate(event, body)
@@ -147,7 +147,7 @@ def _read_good(event: str, payload: bytes) -> "_Envelope | None":
 
 def _check_size(body: bytes) -> None:
     if len(body) > MAX_BODY:
-        raise PayloadError(f"$: {len(body):,} bytes are too many; a body may have {MAX_BODY:,}")
+        raise PayloadError(f"$: {len(body):,} bytes; the maximum for a body is {MAX_BODY:,}")
 
 
 def check_depth(payload: bytes) -> None:
@@ -168,9 +168,7 @@ def half_a_pair(text: bytes) -> str | None:
         msgspec.json.decode(_escapes.sub(lambda found: b" " if found["half"] else found[0], text), type=Raw)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return (
-        half and f"the escape {half['half'].decode()} at byte {half.start()} is half of a surrogate pair; leave it out"
-    )
+    return half and f"the escape {half['half'].decode()} at byte {half.start()} is half of a surrogate pair; remove it"
 
 
 def _read_envelope(payload: bytes) -> _Envelope:
@@ -218,7 +216,7 @@ def _check_each_event(event: str, payload: bytes) -> None:
 
     json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
     if any(value != event for key, value in outermost if key == "event"):
-        raise PayloadError(f'$.event: it stands there more than once, and not always as "{event}"; leave one of them')
+        raise PayloadError(f"$.event: `event` appears more than once with different values; keep one")
 
 
 def _validate(event: str, body: bytes) -> None:

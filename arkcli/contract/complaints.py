@@ -16,13 +16,13 @@ def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
     if missing := _MISSING.match(problem):
         path = f"{path}.{missing['field']}"
-        return f"{path}: required, and missing: expected {_description(kind, path) or 'a value'}"
+        return f"{path}: required but missing: expected {_description(kind, path) or 'a value'}"
     description = _description(kind, path) or problem
     try:
         got = excerpt(_look_up(msgspec.json.decode(body, type=dict[str, Raw]), path))
     except (msgspec.MsgspecError, LookupError):
         # The complaint is about the first of two values under one key, and the second has no such place.
-        got = "another value under a key that stands there twice"
+        got = "a key that appears twice with different values"
     return f"{path}: expected {description}, got {got}"
 
 

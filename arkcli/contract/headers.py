@@ -32,7 +32,7 @@ def parse_headers(texts: Sequence[str]) -> dict[str, Concealed]:
     for text in texts:
         name, colon, value = text.partition(":")
         if not colon:
-            raise UsageError("a header is written like 'Name: value'")
+            raise UsageError("write a header as 'Name: value'")
         value = value.strip(" \t")
         check_header(name, value)
         headers = with_header(headers, name, Concealed(value))
@@ -47,8 +47,8 @@ def with_header(headers: dict[str, Concealed], name: str, value: Concealed) -> d
 def check_header(name: str, value: str) -> None:
     """Raises UsageError for a header that HTTP forbids or that `ark` sets itself. The value is never shown."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not a header's name; write a header like 'Name: value'")
+        raise UsageError(f"{name!r} is not a header name; write a header like 'Name: value'")
     if not _VALUE.fullmatch(value):
-        raise UsageError(f"the value of {name} holds what HTTP forbids: only printable ASCII may stand in a header")
+        raise UsageError(f"the value of {name} contains characters that HTTP forbids: use printable ASCII only")
     if name.lower() in _RESERVED or name.lower().startswith(_OURS):
-        raise UsageError(f"{name} is set by ark itself and cannot be changed")
+        raise UsageError(f"{name} is set by ark and cannot be changed")

@@ -23,10 +23,10 @@ def schema(event: str) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": event,
-        "description": f"The body of {event}, sent when {PURPOSES[event]}. More fields may come with it."
-        " `ark send` fills in event, timestamp and batchId where a payload leaves them out.",
+        "description": f"The body of {event}, sent when {PURPOSES[event]}. It may have more fields. `ark send` fills "
+        "in event, timestamp and batchId if the payload has none.",
         "type": "object",
-        "properties": {"event": {"const": event, "description": "the event's name"}, **body["properties"]},
+        "properties": {"event": {"const": event, "description": "the event's type"}, **body["properties"]},
         "required": ["event", *body["required"]],
         "additionalProperties": True,
         "$defs": dict(sorted(parts.items())),

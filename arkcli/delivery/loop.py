@@ -232,7 +232,7 @@ class Loop:
         """Makes fewer attempts at once from now on, and none for a moment, since this machine is short of something."""
         if self._total == 1:
             self._failure = self._failure or NotAttempted(
-                f"no attempt can be made: this machine is short of {lacking}. What is due stays due"
+                f"no attempt can be made: this machine is short of {lacking}. Deliveries stay due"
             )
         self._total = max(1, min(self._total - 1, self._wire.in_flight))
         self._rests_until = self._clock.monotonic() + _REST

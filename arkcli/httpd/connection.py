@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
             return True
         if self._state is _State.HOLDING:
             seconds = self._loop.time() - self._since
-            self._connections.callbacks.complain(f"the sender gave up after {seconds:.1f} s without an answer")
+            self._connections.callbacks.complain(f"the sender disconnected after {seconds:.1f} s without an answer")
         return False
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -202,8 +202,8 @@ class Connection(asyncio.Protocol):
                 else:
                     return
         except h11.RemoteProtocolError as error:
-            what = "it is TLS, and this receiver speaks plain http" if first == _TLS else str(error)
-            self._refuse(error.error_status_hint, f"that was no HTTP request: {what}")
+            what = "it is TLS, and this receiver expects plain http" if first == _TLS else str(error)
+            self._refuse(error.error_status_hint, f"not an HTTP request: {what}")
 
     def _begin(self, head: h11.Request) -> None:
         self._head = head

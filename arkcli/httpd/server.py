@@ -61,7 +61,7 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
         raise UsageError(f"cannot listen on {host} port {port}: {_why(error, port)}") from None
     except UnicodeError:
         raise UsageError(
-            f"cannot listen on {host!r}: no host is named so; --host takes an address of this machine"
+            f"cannot listen on {host!r}: there is no such host; --host takes an address of this machine"
         ) from None
 
 
@@ -99,9 +99,9 @@ def reaches_others(listeners: Iterable[socket.socket]) -> bool:
 
 def _why(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "something listens there already; choose another --port, or 0 for any"
+        return "another process is listening there; choose another --port, or 0 for any free port"
     if error.errno in (errno.EACCES, errno.EPERM) and 0 < port < 1024:
-        return "permission denied; ports below 1024 need root, so choose a higher --port"
+        return "permission denied; ports below 1024 need root. Choose a higher --port"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT):
-        return "this process may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6"
+        return "this process is not allowed to open such a socket; allow AF_UNIX, and AF_INET or AF_INET6"
     return f"{error.strerror}; --host takes an address of this machine"

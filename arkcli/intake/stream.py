@@ -124,7 +124,7 @@ class Intake:
         except OSError as error:
             raise NotAccepted(f"the stream cannot be copied ({error.strerror})", "nothing was accepted") from error
         if self._process.stopping():
-            raise Interrupted(f"interrupted while line {self.last_line + 1:,} was awaited: nothing was accepted")
+            raise Interrupted(f"interrupted while waiting for line {self.last_line + 1:,}: nothing was accepted")
 
     def _arriving(self, lines: Lines) -> Iterator[_Batch | None]:
         try:
@@ -174,7 +174,7 @@ class Intake:
 
     def _draft(self, text: bytes | None, at: str, digits: str) -> Draft:
         if text is None:
-            raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes are too many; a body may have {MAX_BODY:,}")
+            raise PayloadError(f"$: more than {LONGEST_LINE:,} bytes; the maximum for a body is {MAX_BODY:,}")
         return self._make(text, at, digits)
 
     def _finished(self) -> Iterator[list[Receipt]]:
@@ -193,8 +193,8 @@ class Intake:
 
     def _so_far(self, uncertain: _Batch | None = None) -> str:
         following = f"{self.last_line + 1:,}"
-        accepted = f"accepted {counted(self.accepted, 'event')}, those of the good lines up to line {self.last_line:,}"
+        accepted = f"accepted {counted(self.accepted, 'event')}, from the good lines up to line {self.last_line:,}"
         if uncertain is not None:
-            some = f"of lines {following} to {uncertain.last_line:,} some may be accepted, too"
-            return f"{accepted}; {some}; compare them with `ark queue list` before you send from there on again"
+            some = f"some of lines {following} to {uncertain.last_line:,} may have been accepted, too"
+            return f"{accepted}; {some}; compare them with `ark queue list` before you send those lines again"
         return f"{accepted}, and nothing from line {following} on" if self.last_line else "nothing was accepted"

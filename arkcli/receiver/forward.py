@@ -89,7 +89,7 @@ def end_to_end(headers: Iterable[Header]) -> list[Header]:
 
 async def _read(answer: httpx.Response) -> Reply:
     if answer.status_code < 200:
-        return _failed(502, f"the application answered {answer.status_code}, which ends no request")
+        return _failed(502, f"the application sent only an interim response ({answer.status_code})")
     pieces = bytearray()
     async for piece in answer.aiter_raw():
         pieces += piece
@@ -107,10 +107,14 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
         # The system's own or OpenSSL's, at the last address where there are several: IPv4, mostly.
         cause = cause.exceptions[-1] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     if isinstance(cause, socket.gaierror):
-        return f"the name in {origin} cannot be looked up"
+        return f"the name in {origin} cannot be resolved"
     if isinstance(cause, ssl.SSLCertVerificationError):
         wrong = answers.wrong_certificate(cause.verify_code, cause.verify_message)
-        helps = ". --forward-ca-file FILE trusts other authorities" if cause.verify_code in (18, 19, 20, 21) else ""
+        helps = (
+            ". Pass the CA certificates to trust with --forward-ca-file FILE"
+            if cause.verify_code in (18, 19, 20, 21)
+            else ""
+        )
         return f"the certificate of {origin} does not verify: {wrong}{helps}"
     if isinstance(cause, ssl.SSLError):
         return f"the TLS handshake with {origin} failed: {answers.failed_handshake(str(cause))}"
@@ -120,8 +124,8 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
     said = system or str(error) or "the connection ended"
     if isinstance(error, httpx.ConnectError):
         return f"no connection to {origin}: {said}"
-    perhaps = f"it asks for {answers.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it speaks https"
-    return f"the application broke off: {said}" + ("" if answered else f"; perhaps {perhaps}")
+    perhaps = f"it requires {answers.CLIENT_CERTIFICATE}" if url.scheme == "https" else "it expects https"
+    return f"the application closed the connection: {said}" + ("" if answered else f"; perhaps {perhaps}")
 
 
 def _origin(url: httpx.URL) -> str:

@@ -28,7 +28,7 @@ def _step(item: str) -> tuple[Answer, int]:
     # `repeat` takes nothing larger.
     count = min(int(times or 1), sys.maxsize)
     if not count:
-        raise ValueError(f"{item!r} would never be answered; leave it out, or say how often, like 503x2")
+        raise ValueError(f"{item!r} repeats an answer 0 times; leave it out, or give a count as in 503x2")
     if word in set(Silence):
         return Silence(word), count
     if not re.fullmatch(r"[2-5]\d\d", word, re.ASCII):

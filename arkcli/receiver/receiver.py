@@ -194,7 +194,7 @@ class Receiver:
         took = self._clock.monotonic() - begun
         received.error = reply.error
         if reply.error is None and took >= SENDER_WAITS:
-            received.error = f"the application took {took:.1f} s; a sender gives up after {SENDER_WAITS:g} s"
+            received.error = f"the application took {took:.1f} s; a sender waits {SENDER_WAITS:g} s at most"
         self._tell(received, reply)
         return reply
 
@@ -218,6 +218,6 @@ async def _first(*awaited: Coroutine[Any, Any, object], seconds: float | None = 
 
 def _greet(request: Request) -> Reply:
     if request.method in ("GET", "HEAD") and request.target.partition("?")[0] == "/":
-        text = "This is `ark listen`, a receiver of webhooks. It is up; POST to any path, signed.\n"
+        text = "This is `ark listen`, a webhook receiver. It is running; POST a signed body to any path.\n"
         return Reply(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), text.encode())
     return Reply(405, ((b"Allow", b"POST"),), b"webhooks come by POST\n")

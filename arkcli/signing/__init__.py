@@ -39,7 +39,7 @@ class Concealed:
         return hash(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("what is concealed is not written anywhere by chance")
+        raise TypeError("a concealed value cannot be pickled")
 
 
 class Secret(Concealed):

@@ -59,7 +59,7 @@ def secret_of(
 def workspace_secret(setting: Secret | None, variables: Mapping[str, str], read_file: ReadFile | None = None) -> Secret:
     """The workspace's signing secret. Raises UsageError where there is none."""
     if setting is None:
-        raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` makes one")
+        raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` creates one")
     return resolve_secret(setting, variables, "the workspace's secret", read_file)
 
 
@@ -109,9 +109,9 @@ def read_secret(stream: BinaryIO, place: str) -> Secret:
     # Not all white space that Python knows: a key may begin or end with any other byte.
     line = stream.read(2 * _LONGEST).strip(b" \t\r\n")
     if not line:
-        raise UsageError(f"{place} is empty; put the signing secret into it")
+        raise UsageError(f"{place} is empty; write the signing secret into it")
     if b"\n" in line:
-        raise UsageError(f"{place} has several lines; a signing secret is one line, and no key or certificate in PEM")
+        raise UsageError(f"{place} has several lines; a signing secret is one line, not a PEM key or certificate")
     if len(line) > _LONGEST:
         raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a signing secret is one line")
     return Secret(line)

@@ -52,9 +52,9 @@ def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: s
     if not signature.strip():
         return Verdict(Signature.MALFORMED, "the signature is empty")
     if signing.normalized(signature) is None:
-        return Verdict(Signature.MALFORMED, "the signature is not 64 hex digits, so it is no HMAC-SHA256 in hex")
+        return Verdict(Signature.MALFORMED, "the signature is not 64 hex digits, so it is not an HMAC-SHA256 in hex")
     secret = "this secret" if len(secrets) == 1 else f"any of {len(secrets)} secrets"
-    return Verdict(Signature.MISMATCH, f"the signature does not belong to these bytes under {secret}")
+    return Verdict(Signature.MISMATCH, f"the signature does not match these bytes and {secret}")
 
 
 class Explainer:

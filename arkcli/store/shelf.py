@@ -58,16 +58,16 @@ class FileShelf:
         except FileNotFoundError:
             if self._path.is_symlink():
                 cure = "mount or restore that, or remove the link"
-                raise Unreadable(f"{self._path} is a link to {self._real}, which is not there; {cure}") from None
+                raise Unreadable(f"{self._path} is a link to {self._real}, which does not exist; {cure}") from None
             return None
         except OSError as error:
             raise Unreadable(f"{self._path} cannot be read: {in_words(error, self._path.parent)}") from error
         _check_owner(self._path, found, owner, self._real.parent)
         if not is_private(found):
             raise Unreadable(
-                f"{self._path} holds secrets and is open to others (mode {stat.S_IMODE(found.st_mode):04o}); "
-                f"close it with `chmod 600 {shlex.quote(str(self._path))}` (in a pod: defaultMode: 0440), and rotate "
-                f"the secret if others were there"
+                f"{self._path} contains secrets and other users can read it (mode {stat.S_IMODE(found.st_mode):04o}); "
+                f"run `chmod 600 {shlex.quote(str(self._path))}` (in a pod: defaultMode: 0440), and rotate "
+                f"the secret if other users had access"
             )
         return data
 
@@ -117,7 +117,7 @@ class FileShelf:
                 files.replace(real, data, mode=0o640 if is_shared else files.FILE_MODE)
         except OSError as error:
             why = in_words(error, self._path.parent)
-            raise Unreadable(f"{self._path} cannot be written: {why}; it is as it was") from error
+            raise Unreadable(f"{self._path} cannot be written: {why}; the file is unchanged") from error
 
 
 def is_private(found: os.stat_result) -> bool:
@@ -133,7 +133,7 @@ def _check_directory(directory: Path, found: os.stat_result, name: str) -> None:
     if not mode & stat.S_ISVTX and mode & (0o002 if may_group else 0o022):
         raise Unreadable(
             f"others can write to {directory} (mode {mode:04o}) and replace {name}; `chmod go-w "
-            f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that is yours alone"
+            f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that only you can write to"
         )
     # A container's arbitrary user owns nothing, but its group may write.
     if user and not (is_of_group and mode & stat.S_IWGRP):

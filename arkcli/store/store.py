@@ -114,23 +114,25 @@ class Store:
             data = mark + layout.edited(text, before, _tables(contents)).encode()
             kept = self._parse(data)
         except UnicodeEncodeError as error:
-            raise UsageError(f"{error.object[error.start]!r} is no Unicode text and cannot be saved") from None
+            raise UsageError(f"{error.object[error.start]!r} is not valid Unicode and cannot be saved") from None
         except UnicodeDecodeError:
             raise UsageError(
-                "a secret that is no UTF-8 text cannot be saved; keep it in a file, as file:PATH"
+                "a secret that is not valid UTF-8 cannot be saved; keep it in a file and give file:PATH"
             ) from None
         except (ValueError, TypeError, LookupError, Unreadable):
             kept = None
         if kept != contents:
             raise Unreadable(
-                f"{self._shelf.name} is written in a way that ark cannot change and keep the comments; nothing was"
-                " changed. Write each destination as a [[destinations]] table of its own, or make the change by hand"
+                f"{self._shelf.name} has a layout that ark cannot change without losing comments; nothing was "
+                "changed. Write each destination as its own [[destinations]] table, or make the change by hand"
             )
         self._shelf.replace(data)
 
     def _parse(self, data: bytes) -> Contents:
         if b"\0" in data:
-            raise self._wrong("it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8")
+            raise self._wrong(
+                "it contains NUL bytes, probably because it is UTF-16 (PowerShell 5 writes that); save it as UTF-8"
+            )
         try:
             document = tomllib.loads(data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
@@ -139,13 +141,13 @@ class Store:
             raise self._wrong("it is nested too deeply to be read") from None
         except ValueError as error:
             is_value = "Invalid value" in str(error) and "end of document" not in str(error)
-            hint = "; a string is in quotes, true and false in small letters" if is_value else ""
+            hint = "; put strings in quotes, and write true and false in lowercase" if is_value else ""
             raise self._wrong(f"{error}{hint}") from None
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:
             raise self._wrong(f"version {version} is newer than this ark, which reads {VERSION}; update ark", "version")
         if isinstance(version, int) and version < 1:
-            raise self._wrong(f"there is no version {version}; this ark reads {VERSION}", "version")
+            raise self._wrong(f"version {version} does not exist; this ark reads {VERSION}", "version")
         try:
             contents = msgspec.convert(document, Contents, dec_hook=_concealed)
         except msgspec.ValidationError as error:
@@ -165,17 +167,17 @@ class Store:
             place = f"destinations[{index}]"
             if not _ID.fullmatch(destination.id):
                 raise self._wrong(
-                    f"{destination.id!r} is not an id: expected dst_ and small letters or digits",
+                    f"{destination.id!r} is not an id: expected dst_ followed by lowercase letters or digits",
                     f"{place}.id",
                 )
             if not NAME.fullmatch(destination.name):
                 raise self._wrong(f"{destination.name!r} is not a name: {NAME_RULE}", f"{place}.name")
             for word, key in ((destination.id, "id"), (destination.name, "name")):
                 if word in seen:
-                    raise self._wrong(f"{word!r} is there twice", f"{place}.{key}")
+                    raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
             if "\0" in (destination.ca_file or ""):
-                raise self._wrong("a file's name has no NUL in it", f"{place}.ca_file")
+                raise self._wrong("a file name cannot contain a NUL byte", f"{place}.ca_file")
             for name, value in destination.headers.items():
                 try:
                     check_header(name, value.reveal().decode())
@@ -184,7 +186,7 @@ class Store:
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
         where = f"{self._shelf.name}: {place}" if place else self._shelf.name
-        return Unreadable(f"{where}: {problem}. The file is untouched; mend it and try again")
+        return Unreadable(f"{where}: {problem}. ark did not change the file. Fix it and try again")
 
 
 def _concealed(kind: type[Concealed], value: object) -> Concealed:
@@ -203,4 +205,4 @@ def _revealed(value: Concealed) -> str:
     return value.reveal().decode()
 
 
-NAME_RULE: Final = "expected small letters, digits, '.', '_' or '-', at most 64, beginning with a letter or digit"
+NAME_RULE: Final = "use up to 64 lowercase letters, digits, '.', '_' or '-', and begin with a letter or digit"

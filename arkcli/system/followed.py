@@ -94,6 +94,6 @@ class Followed(Generic[Value]):
         except (ArkError, OSError) as raised:
             self._error = raised if isinstance(raised, ArkError) else of_system(raised)
             if before is not None and error is None:
-                self._warn(f"{self._error}. Until it can be read, ark goes on with what it read last")
+                self._warn(f"{self._error}. Until it can be read, ark uses what it read last")
         self._again_at = now + (_TICK if is_other else _AGAIN if self._error else math.inf)
         return self._value != before

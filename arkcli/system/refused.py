@@ -16,7 +16,7 @@ def in_words(error: OSError, directory: object = None) -> str:
     """What the operating system refused, and why; with ark's directory that holds the file, also what cures it."""
     said, name = error.strerror or str(error), error.filename2 or error.filename
     if error.errno == errno.EBUSY:
-        return f"{said}: it is a mount of its own; mount its directory instead"
+        return f"{said}: it is a mount point itself; mount its directory instead"
     if not isinstance(error, PermissionError) or not isinstance(name, str):
         return said
     place, found = visible(name)

@@ -10,13 +10,13 @@ _END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"
-ASKS: Final = f"the receiver asks for {CLIENT_CERTIFICATE}"
+ASKS: Final = f"the receiver requires {CLIENT_CERTIFICATE}"
 #: What OpenSSL says of a handshake that failed, in words.
 _HANDSHAKE: Final = (
     ("protocol version", "the server offers nothing newer than TLS 1.1"),
     ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
-    ("wrong version number", "what answers there does not speak TLS"),
-    ("packet length too long", "what answers there does not speak TLS"),
+    ("wrong version number", "the server there does not speak TLS"),
+    ("packet length too long", "the server there does not speak TLS"),
     ("unexpected eof", CLOSED),
     ("eof occurred", CLOSED),
     ("reset by peer", CLOSED),
@@ -25,7 +25,7 @@ _HANDSHAKE: Final = (
     ("certificate required", ASKS),
     ("alert bad certificate", ASKS),
     ("alert certificate unknown", ASKS),
-    ("alert handshake failure", f"the receiver refused it; perhaps it asks for {CLIENT_CERTIFICATE}"),
+    ("alert handshake failure", f"the receiver refused it; it may require {CLIENT_CERTIFICATE}"),
 )
 _INTERMEDIATE: Final = "the receiver does not send its intermediate certificate, which browsers fetch"
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
@@ -36,7 +36,7 @@ _CERTIFICATE: Final = {
     19: "its chain ends in a self-signed certificate that is not trusted",
     20: f"its issuer is not trusted, or {_INTERMEDIATE}",
     21: f"its issuer is not trusted, or {_INTERMEDIATE}",
-    24: "its issuer is no certificate authority",
+    24: "its issuer is not a certificate authority",
     26: "it is not meant for a server",
     62: "it is for another host",
     64: "it is for another host",

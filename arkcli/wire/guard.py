@@ -31,7 +31,7 @@ _LOCAL: Final = (
 )
 #: Never a public receiver, and nothing that `--allow-local` means.
 _SPECIAL: Final = (
-    ("a tunnel to an IPv4 address that it does not show", ("2001::/32", "64:ff9b:1::/48")),
+    ("a tunnel to a hidden IPv4 address", ("2001::/32", "64:ff9b:1::/48")),
     ("for protocol assignments", ("192.0.0.0/24", "2001::/23")),
     ("for documentation", ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")),
     ("for benchmarks", ("198.18.0.0/15", "2001:2::/48")),
@@ -95,7 +95,7 @@ def _concerned(address: Address) -> Iterator[Address]:
 
 
 def _verdict(judged: Address, *, allow_local: bool) -> tuple[str | None, str]:
-    never = "it is never dialled"
+    never = "ark never connects to it"
     for what, network in _never:
         if judged in network:
             return what, never

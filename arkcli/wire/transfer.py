@@ -26,7 +26,7 @@ _HTTPHEADER: Final = pycurl.HTTPHEADER
 _POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these libcurl would add headers of its own, and wait for a "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
-NO_NAME: Final = "the name cannot be looked up"
+NO_NAME: Final = "the name cannot be resolved"
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
 #: A request with a shorter body leaves in one piece, so no answer can come while it is being sent. Bytes.
@@ -328,4 +328,4 @@ class Transfer:
 
 def _not_delivered(status: int) -> str:
     words = f"answered {status}, not a 2xx"
-    return words + "; redirects are never followed" if 300 <= status <= 399 and status != 304 else words
+    return words + "; ark does not follow redirects" if 300 <= status <= 399 and status != 304 else words

@@ -261,6 +261,6 @@ class Wire(Generic[AnyToken]):
 def _without_name(found: Found | None, duration: int) -> Answer:
     """The answer where a name has no address: as was found, or because it took too long."""
     if found is None:
-        return Answer(None, f"the name was not looked up within {DEADLINE:.0f} s", duration, timed_out=True)
+        return Answer(None, f"the name was not resolved within {DEADLINE:.0f} s", duration, timed_out=True)
     error = shortage.words(found.lacking) if found.lacking else NO_NAME
     return Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)

@@ -16,7 +16,7 @@ from arkcli.queue.local.queue import LocalQueue
 from arkcli.signing import Concealed, Secret
 from tests.world import PAYLOAD, World
 
-TOLD = "Until it can be read, ark goes on with what it read last"
+TOLD = "Until it can be read, ark uses what it read last"
 
 
 class Run:

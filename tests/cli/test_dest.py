@@ -56,11 +56,11 @@ def refusing() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("behave", "why", "helps"),
     [
-        (500, "answered 500", "It is reachable, and has to answer a POST with a 2xx"),
-        (404, "answered 404", "It is reachable, and has to answer a POST with a 2xx"),
+        (500, "answered 500", "The receiver is reachable but must answer a POST with a 2xx"),
+        (404, "answered 404", "The receiver is reachable but must answer a POST with a 2xx"),
         (302, "redirects are never followed", "Use the URL that it redirects to"),
-        (then_close(), "closed without an answer", "If it speaks https, write https://"),
-        (hang, "no answer within 10 s", "Check that the server is reachable"),
+        (then_close(), "closed without an answer", "If the receiver expects https, write https://"),
+        (hang, "no answer within 10 s", "Check that the receiver is reachable"),
     ],
     ids=["500", "404", "redirect", "closed", "hanging"],
 )
@@ -90,7 +90,7 @@ def test_an_endpoint_whose_certificate_does_not_verify_is_not_saved(world: World
         status, err = add(world, server.url)
         assert status == 1
         assert "the certificate does not verify" in err
-        assert "pass its certificate with --ca-file; nothing was saved" in err
+        assert "pass that authority's certificate with --ca-file; nothing was saved" in err
         assert not world.home.exists()
         assert server.requests == []
         assert add(world, server.url, "--ca-file", certificates.ca_file)[0] == 0
@@ -101,7 +101,7 @@ def test_a_receiver_over_tls_that_hangs_up_may_want_a_client_certificate(world: 
     with receiver(then_close(), certificates.wrapping("127.0.0.1")) as server:
         status, err = add(world, server.url, "--ca-file", certificates.ca_file)
     assert status == 1
-    assert "Perhaps it asks for a client certificate (mTLS)" in err
+    assert "The receiver may require a client certificate (mTLS)" in err
 
 
 def test_a_proxy_that_is_set_and_not_used_is_told_of(world: World) -> None:

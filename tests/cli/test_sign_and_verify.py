@@ -104,7 +104,7 @@ def test_verify_explains_nothing_where_nothing_is_wrong(world: World) -> None:
 def test_verify_says_so_when_nothing_fits_and_what_to_check_next(world: World) -> None:
     result = world.ark("verify", "--secret", "k", "--signature", "0" * 64, "--explain", stdin=BODY)
     assert result.status == 1
-    assert "Nothing that usually goes wrong fits. Check next:" in result.err
+    assert "None of the usual causes matches. Check next:" in result.err
     as_json = world.ark("verify", "--secret", "k", "--signature", "0" * 64, "--explain", "--json", stdin=BODY)
     assert as_json.json["cause"] is None
     assert as_json.json["explanation"] in result.err

@@ -44,11 +44,11 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark > /dev/full", 74, FULL),
         ("ark --version > /dev/full", 74, FULL),
         ("ark log | true", 0, b""),
-        ("ark secret rotate > /dev/full", 74, b"the signing secret is replaced"),
+        ("ark secret rotate > /dev/full", 74, b"replaced the signing secret"),
         ("ark dest pause crm > /dev/full", 74, b"paused crm\n" + FULL),
         ("ark dest pause crm --json > /dev/full", 74, b"paused crm\n" + FULL),
         ("ark dest add https://b.example/ --no-ping > /dev/full", 74, b"added b.example"),
-        ("ark secret rotate --reveal > /dev/full", 74, FULL[:-1] + b": the signing secret is replaced"),
+        ("ark secret rotate --reveal > /dev/full", 74, FULL[:-1] + b": replaced the signing secret"),
         ("ark drain > /dev/full", 74, b"attempted 0 in "),
         ("ark send signal.promoted --sample --queue --json > /dev/full", 74, FULL[:-1] + b": evt_"),
         (

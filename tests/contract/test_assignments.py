@@ -88,7 +88,7 @@ def test_a_key_is_found_however_it_is_spelled() -> None:
         ("plays.name=1", "$.plays: expected an object to put 'name' into, got [{"),
         ("plays[2]=1", "$.plays: expected a list of at least 2 to put 2 into, got [{"),
         ("plays[0].name.x=1", "$.plays[0].name: expected an object to put 'x' into"),
-        ("new[1]=1", "$.new: there is no list yet, and a new one begins at 0"),
+        ("new[1]=1", "$.new: there is no list yet; a new list begins at [0]"),
         ("new.deep.3.x=1", "$.new.deep: there is no list yet"),
     ],
 )

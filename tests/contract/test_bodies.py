@@ -210,7 +210,7 @@ def test_the_least_payload_of_an_event_is_enough(event: str, payload: dict[str, 
 
 @pytest.mark.parametrize(("event", "path", "expected"), REQUIRED)
 def test_a_required_field_that_is_missing_is_named(event: str, path: str, expected: str) -> None:
-    assert refused(event, payload_without(event, path)) == f"{path}: required, and missing: expected {expected}"
+    assert refused(event, payload_without(event, path)) == f"{path}: required but missing: expected {expected}"
 
 
 @pytest.mark.parametrize(("event", "path", "expected"), REQUIRED)
@@ -580,7 +580,7 @@ def test_a_raw_body_is_checked_as_it_stands(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"{}", '$.event: required, and missing: expected "ping"'),
+        (b"{}", '$.event: required but missing: expected "ping"'),
         (b'{"event":"pong"}', '$.event: expected "ping" as on the command line'),
         (b'\xef\xbb\xbf{"event":"ping"}', "$: this is not JSON: it begins with a byte-order mark"),
         (b"[]", "$: expected a JSON object"),
@@ -597,7 +597,7 @@ def test_a_bad_value_under_a_key_that_stands_there_twice_is_explained() -> None:
     with pytest.raises(PayloadError) as raised:
         make_body(PROMOTED, b'{"signal":{"id":5},"signal":null}', FILLING)
     assert str(raised.value) == (
-        "$.signal.id: expected a text that is not empty, got another value under a key that stands there twice"
+        "$.signal.id: expected a text that is not empty, got a key that appears twice with different values"
     )
 
 

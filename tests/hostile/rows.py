@@ -369,7 +369,7 @@ def _tls(ours: trustme.CA) -> list[Row]:
             "tls-asked-of-http",
             lambda talk: talk.say(b"HTTP/1.1 400 Bad\r\n\r\n"),
             None,
-            f"{NO_TLS}: what answers there does not speak TLS",
+            f"{NO_TLS}: the server there does not speak TLS",
             tls=True,
         ),
         Row("tls-closed-in-the-handshake", lambda _: None, None, f"{NO_TLS}: the server closed", tls=True),

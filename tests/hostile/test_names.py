@@ -39,12 +39,12 @@ def test_a_name_of_what_may_be_dialled_is_delivered(said: Any, name: str) -> Non
         ("private.example", f"{PRIVATE} is a private address"),
         (
             "metadata.google.internal",
-            f"{METADATA} is link-local, where clouds serve their metadata; it is never dialled",
+            f"{METADATA} is link-local, where clouds serve their metadata; ark never connects to it",
         ),
         ("local.metadata.google.internal", f"{METADATA} is link-local"),
         ("all-local.example", ""),
         ("loopback-last.example", ""),
-        ("no-such-name.example", "the name cannot be looked up"),
+        ("no-such-name.example", "the name cannot be resolved"),
     ],
 )
 def test_a_name_of_what_may_not_be_dialled_is_refused_in_words(said: Any, name: str, error: str) -> None:
@@ -97,7 +97,7 @@ def test_a_host_name_in_another_script_is_looked_up_greeted_and_verified_by_its_
 def test_names_that_nobody_answers_for_fail_in_time(said: Any) -> None:
     assert len(said["silent"]) == len(SILENT)
     for attempt in said["silent"]:
-        assert attempt["error"] == "the name was not looked up within 10 s"
+        assert attempt["error"] == "the name was not resolved within 10 s"
         assert attempt["duration_ms"] <= 12_000
 
 

@@ -247,7 +247,7 @@ def test_a_reader_of_the_receipts_that_goes_away_loses_no_event(world: World, op
     assert numbers(world) == [1, 2, 4]
     assert stream.process.stderr is not None
     said = stream.process.stderr.read().decode()
-    assert "warning: nobody takes the receipts any more; the lines are accepted all the same\n" in said
+    assert "warning: the reader of the receipts has gone; ark goes on accepting lines\n" in said
     assert "warning: line 3: $: this is not JSON" in said
     assert (
         "warning: standard output cannot be written (Broken pipe): accepted 3 events, those of the good lines up to "

@@ -230,7 +230,7 @@ def test_what_is_not_verified_goes_on_only_when_asked_for(
         ("http://127.0.0.1:{}", "nothing answers at {origin}; is the application running?"),
         # Refused at both addresses, or at the one that there is.
         ("http://localhost:{}", "nothing answers at {origin}; is the application running?"),
-        ("http://no-such-host.invalid:8080", "the name in {origin} cannot be looked up"),
+        ("http://no-such-host.invalid:8080", "the name in {origin} cannot be resolved"),
         ("http://255.255.255.255:9", "no connection to {origin}: "),
     ],
     ids=["refused", "localhost", "name", "no way"],
@@ -282,14 +282,14 @@ ASKED: dict[str, Any] = {"verify_mode": ssl.CERT_REQUIRED}
 BROKEN_OFF: dict[str, tuple[str, Callable[[trustme.CA], Handler], str]] = {
     "untrusted": ("https", lambda _: secure(trustme.CA()), "does not verify: its chain ends in a self-signed"),
     "other name": ("https", lambda ours: secure(ours, "other.example"), "does not verify: it is for another host"),
-    "plain http": ("https", lambda _: plain, "what answers there does not speak TLS"),
+    "plain http": ("https", lambda _: plain, "the server there does not speak TLS"),
     "handshake": ("https", lambda _: hello, "{origin} failed: the server closed the connection"),
     "TLS 1.2": (
         "https",
         lambda ours: secure(ours, maximum_version=ssl.TLSVersion.TLSv1_2, **ASKED),
-        "perhaps it asks for a client certificate",
+        "perhaps it requires a client certificate",
     ),
-    "TLS 1.3": ("https", lambda ours: secure(ours, **ASKED), "asks for a client certificate (mTLS)"),
+    "TLS 1.3": ("https", lambda ours: secure(ours, **ASKED), "requires a client certificate (mTLS)"),
     "TLS": ("http", secure, "perhaps it speaks https"),
     "reset": ("http", lambda _: reset, "the application broke off: connection reset by peer; perhaps"),
     "closed": ("http", lambda _: says(), "Server disconnected without sending a response.; perhaps"),

@@ -32,7 +32,7 @@ def test_a_secret_is_what_stands_there_or_a_variables_value_or_a_files_content(t
         ("env:", "the secret is env:, but  is not in the environment; export it"),
         ("file:/missing/secret", "the secret file /missing/secret cannot be read: No such file or directory"),
         ("file:/", "the secret file / cannot be read: Is a directory"),
-        ("file:/dev/null", "the secret file /dev/null is empty; put the signing secret into it"),
+        ("file:/dev/null", "the secret file /dev/null is empty; write the signing secret into it"),
         ("file:~nobody-of-this-name/secret", "the secret file ~nobody-of-this-name/secret cannot be read"),
     ],
 )
@@ -118,7 +118,7 @@ def test_while_a_secret_file_is_being_written_the_secret_of_before_is_used(tmp_p
         assert reading.later(file) == b"first"
     assert reading.files.look() == before
     (said,) = reading.warnings
-    assert said.startswith(f"the secret file {file} is empty; put the signing secret into it. Until it can be read")
+    assert said.startswith(f"the secret file {file} is empty; write the signing secret into it. Until it can be read")
     file.write_text("second")
     assert reading.later(file) == b"second"
 

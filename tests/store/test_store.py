@@ -209,7 +209,7 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (
         (HEAD + ENTRY).encode("utf-16"),
         "",
-        "it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8",
+        "it contains NUL bytes, probably because it is UTF-16 (PowerShell 5 writes that); save it as UTF-8",
     ),
     (
         HEAD + ENTRY + "paused = yes\n",
@@ -221,7 +221,11 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (HEAD + "[workspace\n", "", "Expected ']' at the end of a table declaration (at line 2, column 11)"),
     (HEAD + ENTRY[:40], "", "Unterminated string"),
     (b"version = 1 # \xff\n", "", "byte 14 is not UTF-8"),
-    (b"\x00" * 512, "", "it has NUL bytes, as UTF-16 has, which PowerShell 5 writes; save it as UTF-8"),
+    (
+        b"\x00" * 512,
+        "",
+        "it contains NUL bytes, probably because it is UTF-16 (PowerShell 5 writes that); save it as UTF-8",
+    ),
     (HEAD + "x = " + "[" * 5000, "", ""),
     (HEAD + "x = " + "{a=" * 5000, "", ""),
     (HEAD.replace("1", "1" * 5000), "", ""),
@@ -239,7 +243,7 @@ def test_what_is_wrong_is_named_with_its_place_and_the_file_is_left_as_it_is(
         assert str(raised.value).startswith(
             f"{store.path}: {place}: {problem}" if place else f"{store.path}: {problem}"
         )
-        assert str(raised.value).endswith("The file is untouched; mend it and try again")
+        assert str(raised.value).endswith("ark did not change the file. Fix it and try again")
     assert store.path.read_bytes() == before
 
 

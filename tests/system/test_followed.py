@@ -45,7 +45,7 @@ class Looked(Followed[str]):
 
 
 BROKEN = Unreadable("the file is broken")
-TOLD = "the file is broken. Until it can be read, ark goes on with what it read last"
+TOLD = "the file is broken. Until it can be read, ark uses what it read last"
 
 
 def test_the_first_look_reads_and_what_has_not_changed_is_not_read_over_and_over() -> None:
@@ -112,7 +112,7 @@ def test_a_patient_one_falls_not_behind_what_changes_all_the_time() -> None:
         (BROKEN, TOLD),
         (
             OSError(errno.EMFILE, "Too many open files", "/x"),
-            "/x: Too many open files. Until it can be read, ark goes on with what it read last",
+            "/x: Too many open files. Until it can be read, ark uses what it read last",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_is_wrong_with_a_certificate_is_said_in_words(result: int, message:
     [
         ("error:0A00042E:SSL routines::tlsv1 alert protocol version", "the server offers nothing newer than TLS 1.1"),
         ("error:0A000102:SSL routines::unsupported protocol", "the server offers nothing newer than TLS 1.1"),
-        ("error:0A00010B:SSL routines::wrong version number", "what answers there does not speak TLS"),
+        ("error:0A00010B:SSL routines::wrong version number", "the server there does not speak TLS"),
         ("Recv failure: Connection reset by peer", "the server closed the connection"),
         ("EOF occurred in violation of protocol (_ssl.c:1006)", "the server closed the connection"),
         ("error:0A00045C:SSL routines::tlsv13 alert certificate required, errno 0", ASKS),
@@ -73,7 +73,7 @@ def test_what_is_wrong_with_a_certificate_is_said_in_words(result: int, message:
         ("[SSL: SSLV3_ALERT_CERTIFICATE_UNKNOWN] sslv3 alert certificate unknown (_ssl.c:1006)", ASKS),
         (
             "error:0A000410:SSL routines::ssl/tls alert handshake failure",
-            "the receiver refused it; perhaps it asks for a client certificate (mTLS), which ark does not support yet",
+            "the receiver refused it; it may require a client certificate (mTLS), which ark does not support yet",
         ),
         ("something new", "something new"),
     ],

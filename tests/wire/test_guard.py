@@ -253,9 +253,9 @@ def test_a_teredo_address_is_never_dialled_whatever_server_and_client_it_hides(s
         ("169.254.169.254", True, "169.254.169.254 is link-local, where clouds serve their metadata; it is never"),
         ("::ffff:127.0.0.1", False, "::ffff:127.0.0.1 (127.0.0.1) is a loopback address; --allow-local permits it"),
         ("64:ff9b::a9fe:a9fe", True, "64:ff9b::a9fe:a9fe (169.254.169.254) is link-local"),
-        ("::", True, ":: is unspecified; it is never dialled"),
-        ("::2", True, "::2 (0.0.0.2) is unspecified; it is never dialled"),
-        ("2001:db8::1", True, "2001:db8::1 is for documentation; it is never dialled"),
+        ("::", True, ":: is unspecified; ark never connects to it"),
+        ("::2", True, "::2 (0.0.0.2) is unspecified; ark never connects to it"),
+        ("2001:db8::1", True, "2001:db8::1 is for documentation; ark never connects to it"),
     ],
 )
 def test_a_refusal_names_the_address_and_the_reason(address: str, allow_local: bool, said: str) -> None:

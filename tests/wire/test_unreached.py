@@ -44,7 +44,7 @@ def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
     ("url", "error", "unreached"),
     [
         ("http://127.0.0.1:{}/", "no connection: connection refused", True),
-        ("https://no-such-host.invalid/", "the name cannot be looked up", True),
+        ("https://no-such-host.invalid/", "the name cannot be resolved", True),
         # What the guard refuses is not dialled at all.
         ("http://169.254.169.254/", "169.254.169.254 is link-local", False),
     ],
@@ -127,7 +127,7 @@ def test_a_receiver_that_asks_for_a_client_certificate_was_reached_and_says_so(
 
     with hostile(handle) as server:
         (found,) = post(endpoint(f"https://127.0.0.1:{server.port}/", ca_file=certificates.ca_file))
-    assert "asks for a client certificate (mTLS), which ark does not support yet" in str(found.error)
+    assert "requires a client certificate (mTLS), which ark does not support yet" in str(found.error)
     assert not found.unreached
 
 
@@ -267,7 +267,7 @@ for url in sys.argv[1:]:
 """
 V4, V6, UNIX = socket.AF_INET, socket.AF_INET6, socket.AF_UNIX
 REFUSED = "True; None; no connection: connection refused"
-NO_NAME = "True; None; the name cannot be looked up"
+NO_NAME = "True; None; the name cannot be resolved"
 NOT_MADE = "False; {0}; this machine is out of {0}".format("network sockets (EACCES: this process may open none)")
 
 

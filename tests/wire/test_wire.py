@@ -99,7 +99,7 @@ def test_a_refused_connection_is_said_in_words() -> None:
 
 def test_a_name_that_does_not_exist_is_said_in_words() -> None:
     (found,) = post(endpoint("https://no-such-host.invalid/", allow_local=False))
-    assert (found.status, found.error) == (None, "the name cannot be looked up")
+    assert (found.status, found.error) == (None, "the name cannot be resolved")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class Check:
                         yield DamagedLine(path, number, offset, text, str(error))
                     continue
                 if expected is not None and following != expected + 1 and start + offset not in self._known_holes:
-                    problem = f"lines are missing before this one: it counts {following - 1}, not {expected}"
+                    problem = f"lines are missing before this one: its number is {following - 1}, not {expected}"
                     yield DamagedLine(path, number, offset, b"", problem)
                 expected = following
             position = start + path.stat().st_size if path.exists() else None
@@ -131,7 +131,7 @@ class Check:
     def _destinations(self) -> Iterator[DamagedLine]:
         places = self._directory / "destinations"
         if not is_gone(places) and not os.access(places, self._need | os.X_OK):
-            yield DamagedLine(places, 1, 0, b"", "it cannot be read and written by you")
+            yield DamagedLine(places, 1, 0, b"", "you cannot read and write it")
         for place in sorted(places.glob("[!.]*")):
             try:
                 yield from self._place(place)
@@ -144,7 +144,7 @@ class Check:
             if os.path.islink(path):  # noqa: PTH114 - it raises nothing where the directory cannot be read
                 yield DamagedLine(path, 1, 0, b"", is_a_link(path))
             elif os.path.exists(path) and not os.access(path, self._need):  # noqa: PTH110 - the same
-                yield DamagedLine(path, 1, 0, b"", "it cannot be read and written by you")
+                yield DamagedLine(path, 1, 0, b"", "you cannot read and write it")
             elif path is journal and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - the same
                 yield DamagedLine(path, 1, 0, b"", "it is not a directory")
         for path, is_last in _segments(place / "journal"):

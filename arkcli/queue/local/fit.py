@@ -28,13 +28,13 @@ def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:
     reach, why = max(state.first.end, position + length), ""
     # Mostly it is the log that was looked at first.
     if reach > log.end and reach > log.reach and reach > log.look():
-        why = f"it tells of events up to position {reach:,}, and the log ends at {log.reach:,}"
+        why = f"it has events up to position {reach:,}, but the log ends at {log.reach:,}"
     elif position + length <= log.end and log.has_another(position, length, event_id):
-        why = f"it tells of {event_id} at position {position:,}, and another event stands there"
+        why = f"it has {event_id} at position {position:,}, but another event is there"
     if not why:
         return
-    said = f"{place / 'journal'} does not fit the event log: {why}. One of them is a copy of another age"
-    raise Broken(place.name, f"{said}. Its events wait; `ark queue check --repair` lets it go on")
+    said = f"{place / 'journal'} does not fit the event log: {why}. One of them is an older or newer copy"
+    raise Broken(place.name, f"{said}. Its events wait; run `ark queue check --repair` to deliver them")
 
 
 class Misfits(NamedTuple):
@@ -56,7 +56,7 @@ class Misfits(NamedTuple):
                 replaced = files.read(path).removesuffix(b"\n") if path.is_file() else b""
                 yield DamagedLine(path if replaced else place / "journal", 1, 0, replaced, str(broken), cure)
             except OSError:
-                # It was removed meanwhile, or it is named for that.
+                # It has just been removed by another command, or it is named for that.
                 pass
 
     def losses(self) -> Iterator[DamagedLine]:

@@ -189,7 +189,7 @@ class Index:
                 table.close()
                 last, known_by = table.head.last
                 if (table.start, table.end, self._known_by(last)) != (start, stop, known_by):
-                    raise Damaged("it is of another log")
+                    raise Damaged("it belongs to another log")
             except _UNUSABLE:
                 _remove(path)
             else:

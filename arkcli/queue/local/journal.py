@@ -129,7 +129,7 @@ class Journal:
                 return found
         position = self._origin.position() if self._origin else 0
         if position is None and before is None:
-            words = "tells nothing that can be read; after `ark queue check --repair` its events are sent (again)"
+            words = "has nothing readable; after `ark queue check --repair` its events are sent, some of them again"
             raise Broken(self._directory.name, f"{self._directory / 'journal'} {words}")
         return joined(position or 0, self._retries)
 

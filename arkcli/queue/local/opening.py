@@ -65,8 +65,8 @@ def _check_local(directory: Path) -> None:
     kind = shared_file_system(directory.resolve(), mounts)
     if kind is not None:
         raise Unreadable(
-            f"{directory} is on a network or shared file system ({kind}), where locks cannot be trusted; "
-            f"set ARK_STATE_DIR to a directory on a local disk"
+            f"{directory} is on a network or shared file system ({kind}), where file locks are not reliable; set "
+            "ARK_STATE_DIR to a directory on a local disk"
         )
 
 
@@ -83,7 +83,8 @@ def _check_version(path: Path) -> None:
         return
     if found != str(VERSION):
         raise Unreadable(
-            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: it is untouched; update ark to use it"
+            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: nothing was changed; update ark to "
+            "use it"
         )
 
 

@@ -70,7 +70,7 @@ class LocalQueue:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise no_room(error, self._directory, "there is no place for another destination") from error
+            raise no_room(error, self._directory, "there is no room for another destination") from error
 
     def leave(self, destination_id: str) -> int:
         """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""

@@ -121,7 +121,9 @@ def _chosen(queue: Places, chosen: Replay, end: int) -> Iterator[StoredEvent]:
     for event_id in sorted(chosen.event_ids):
         event = queue.find(event_id)
         if event is None:
-            raise UsageError(f"there is no event {event_id!r} in the log (any more); `ark log` shows what there was")
+            raise UsageError(
+                f"there is no event {event_id!r} in the queue, or not any more; `ark log` shows past attempts"
+            )
         if _holds(chosen, event):
             yield event
 

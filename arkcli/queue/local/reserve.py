@@ -37,8 +37,8 @@ class Reserve:
             # Where only the number of files is used up, lines can be written all the same.
             if files.has_inodes(self._directory):
                 raise NotRecorded(
-                    f"the disk is full ({self._directory}): nothing was attempted, since the outcome could not be "
-                    f"written down. What waits is kept; free some space"
+                    f"the disk is full ({self._directory}): nothing was attempted, since ark could not record the "
+                    "outcome. Waiting deliveries are kept; free some space"
                 ) from error
         self._is_held = True
 

@@ -35,7 +35,9 @@ _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 #: Where a journal line says that its event stands when that is gone, or when the line must not count in a fold.
 _NOWHERE: Final = (-1, 0)
-_DISTURBED: Final = "somebody sent events while the queue was filled; remove it, and try again with nobody using it"
+_DISTURBED: Final = (
+    "another process sent events while the queue was filled; remove the queue, stop that process and try again"
+)
 
 #: Which attempt was the last of a delivery that is retrying: event id, number, and when it failed.
 _Key = tuple[str, int, int]
@@ -64,7 +66,7 @@ def restore(directory: Path, log: EventLog, schedule: RetrySchedule, records: It
                     files.rename(hidden, place)
             except (OSError, NotAccepted) as error:
                 reason = error.reason if isinstance(error, NotAccepted) else error.strerror or str(error)
-                raise NotAccepted(reason, f"{directory} was filled only in part; remove it, and try again") from error
+                raise NotAccepted(reason, f"{directory} was filled only in part; remove it and try again") from error
             finally:
                 _remove_hidden(places)
     finally:
@@ -77,8 +79,8 @@ def _check_empty(directory: Path, log: EventLog) -> None:
         holds = "destinations"
     if holds:
         raise UsageError(
-            f"the queue in {directory} holds {holds} already, and only an empty one can be filled; where an earlier "
-            f"try was interrupted, remove that directory first"
+            f"the queue in {directory} already has {holds}, and only an empty queue can be filled; after an "
+            "interrupted try, remove that directory first"
         )
 
 

@@ -20,7 +20,7 @@ _EVERYBODYS: Final = NO_ROOM | {errno.EROFS, errno.EMFILE, errno.ENFILE, errno.E
 def used_up(error: OSError, directory: Path) -> str:
     """What a disk has no more of, in words, when it said so."""
     if error.errno == errno.EDQUOT:
-        return "the disk quota is used up"
+        return "the disk quota is exhausted"
     takes_bytes = directory.is_dir() and not files.has_inodes(directory)
     return "the disk has no inode left" if takes_bytes else "the disk is full"
 
@@ -34,11 +34,11 @@ def no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
 def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
     if error.errno in _EVERYBODYS:
-        return NotRecorded(f"the outcomes of attempts cannot be written down ({error.strerror}): delivering stopped")
+        return NotRecorded(f"the outcomes of attempts cannot be recorded ({error.strerror}): ark stopped delivering")
     if is_gone(place):
-        return Gone(destination_id, f"{place} is not there (any more)")
+        return Gone(destination_id, f"{place} is missing")
     where, why = error.filename or place, in_words(error, place.parent.parent)
-    return Broken(destination_id, f"{where} cannot be used ({why}); `ark queue check` tells more")
+    return Broken(destination_id, f"{where} cannot be used ({why}); `ark queue check` says more")
 
 
 def is_gone(path: Path) -> bool:

@@ -30,7 +30,7 @@ RESPELLED: Final = "json-reserialised"
 
 @RULES.rule(
     "newline-added",
-    "the body ends in a newline that the signed one did not have: `echo` and most editors add it; write it with"
+    "the body ends in a newline that was not signed: `echo` and most editors add one; write it with"
     " `printf %s`, or save the raw bytes of the request",
 )
 def _without_newline(body: bytes) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ def _without_newline(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "newline-lost",
-    "the signed body ends in a newline that this one has lost: `curl -d @file` and the shell's $(…) drop it; send with"
+    "the signed body ended in a newline that is missing here: `curl -d @file` and the shell's $(…) remove it; send with"
     " `curl --data-binary @file`, or sign without the newline",
 )
 def _with_newline(body: bytes) -> Iterator[bytes]:
@@ -49,8 +49,8 @@ def _with_newline(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "crlf-line-ends",
-    "lines of the body end in CR LF that end in LF in the signed one: an editor, git or a transfer in text mode on"
-    " Windows changed them; keep the body as bytes",
+    "lines of the body end in CR LF, and in LF in the signed body: an editor, git or a text-mode transfer on Windows "
+    "changed them; keep the body as bytes",
 )
 def _lf(body: bytes) -> Iterator[bytes]:
     if b"\r" in body:
@@ -59,8 +59,8 @@ def _lf(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "lf-line-ends",
-    "lines of the signed body end in CR LF that end in LF in this one: something read it as text on the way and"
-    " changed them; keep the body as bytes",
+    "lines of the body end in LF, and in CR LF in the signed body: something read it as text and changed them; keep "
+    "the body as bytes",
 )
 def _crlf(body: bytes) -> Iterator[bytes]:
     if b"\n" in body:
@@ -69,8 +69,8 @@ def _crlf(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "byte-order-mark-added",
-    "the body begins with a byte-order mark (EF BB BF) that the signed one did not have: an editor on Windows put it"
-    " there; save as UTF-8 without one",
+    "the body begins with a byte-order mark (EF BB BF) that was not signed: an editor on Windows added it; save as "
+    "UTF-8 without a byte-order mark",
 )
 def _without_bom(body: bytes) -> Iterator[bytes]:
     if body.startswith(_BOM):
@@ -79,8 +79,8 @@ def _without_bom(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "byte-order-mark-lost",
-    "the signed body begins with a byte-order mark (EF BB BF) that this one has lost: read it as bytes, or sign it"
-    " without the mark",
+    "the signed body begins with a byte-order mark (EF BB BF) that is missing here: read it as bytes, or sign it "
+    "without the mark",
 )
 def _with_bom(body: bytes) -> Iterator[bytes]:
     if not body.startswith(_BOM):
@@ -89,13 +89,13 @@ def _with_bom(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "white-space-around",
-    "the body has white space round it that the signed one did not have, or has lost it: check the bytes as they came",
+    "the body gained or lost white space at its beginning or end: check the bytes as they arrived",
 )
 def _stripped(body: bytes) -> Iterator[bytes]:
     yield from (body.strip(), body.lstrip(), body + b" ", b" " + body)
 
 
-@RULES.rule("body-empty-when-signed", "an empty body was signed: whoever signed had read the stream to its end before")
+@RULES.rule("body-empty-when-signed", "an empty body was signed: the signer had already read the stream to its end")
 def _empty(body: bytes) -> Iterator[bytes]:
     if body:
         yield b""
@@ -103,7 +103,7 @@ def _empty(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "something-behind",
-    "something stands behind the JSON that was signed: two bodies in one file, or the rest of a buffer that was larger",
+    "something follows the JSON that was signed: a second body in the file, or the rest of a larger buffer",
 )
 def _first_value(body: bytes) -> Iterator[bytes]:
     yield body.rstrip(b"\x00")
@@ -118,7 +118,7 @@ def _first_value(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "http-head-in-front",
-    "the HTTP head stands in front of the body: only what follows the empty line was signed",
+    "the HTTP headers come before the body: only what follows the empty line was signed",
 )
 def _behind_the_head(body: bytes) -> Iterator[bytes]:
     for gap in (b"\r\n\r\n", b"\n\n"):
@@ -129,7 +129,7 @@ def _behind_the_head(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "chunk-sizes-inside",
-    "the sizes of HTTP's chunks stand between the pieces of the body: let the HTTP library put them together",
+    "the body still contains HTTP chunk sizes: let the HTTP library decode the chunks",
 )
 def _dechunked(body: bytes) -> Iterator[bytes]:
     pieces: list[bytes] = []
@@ -145,7 +145,7 @@ def _dechunked(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "url-encoded",
-    f"the body was read as a form or written as one, so it is URL-encoded: post it as application/json, and {_RAW}",
+    f"the body was read or written as a form, so it is URL-encoded: post it as application/json, and {_RAW}",
 )
 def _url_decoded(body: bytes) -> Iterator[bytes]:
     if b"%" not in body and b"+" not in body:
@@ -157,7 +157,7 @@ def _url_decoded(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "body-base64",
-    "the body is in base64, as API gateways hand it to a function: decode it first (isBase64Encoded says so)",
+    "the body is in base64, as API gateways pass it to a function: decode it first (isBase64Encoded is true)",
 )
 def _from_base64(body: bytes) -> Iterator[bytes]:
     with suppress(binascii.Error):
@@ -166,7 +166,7 @@ def _from_base64(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "json-in-a-string",
-    f"the body was written as JSON twice, so it is one JSON string: {_RAW}",
+    f"the body was encoded as JSON twice, so it is one JSON string: {_RAW}",
 )
 def _unquoted(body: bytes) -> Iterator[bytes]:
     if body.lstrip().startswith(b'"'):
@@ -176,7 +176,7 @@ def _unquoted(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "node-buffer",
-    "the body is a Node Buffer that was written as JSON: give the Buffer itself to createHmac().update()",
+    "the body is a Node Buffer that was serialised as JSON: give the Buffer itself to createHmac().update()",
 )
 def _from_buffer(body: bytes) -> Iterator[bytes]:
     if _BUFFER.match(body):
@@ -192,8 +192,7 @@ def _from_buffer(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "python-repr",
-    "the body is how Python shows bytes or a dict (str() or repr()), not the bytes: write request.data itself, in mode"
-    " 'wb'",
+    "the body is Python's str() or repr() of bytes or a dict, not the bytes: write request.data itself, in mode 'wb'",
 )
 def _from_repr(body: bytes) -> Iterator[bytes]:
     if body.lstrip()[:2] not in (b"b'", b'b"', b"{'"):
@@ -219,7 +218,8 @@ def _from_utf_16(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "hashed-as-ascii",
-    "the body was hashed as ASCII, with ? for all else (.NET's Encoding.ASCII, Java's US_ASCII): hash its UTF-8 bytes",
+    "the body was hashed as ASCII, with ? for every other character (.NET's Encoding.ASCII, Java's US_ASCII): hash "
+    "its UTF-8 bytes",
 )
 def _as_ascii(body: bytes) -> Iterator[bytes]:
     return _recoded(body, "utf-8", "ascii")
@@ -227,7 +227,7 @@ def _as_ascii(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "encoded-twice",
-    "the body's UTF-8 was taken for Latin-1 (or Windows-1252) and encoded once more, so that é became Ã©: read it as"
+    "the body's UTF-8 was decoded as Latin-1 (or Windows-1252) and encoded again, so that é became Ã©: read it as"
     " bytes, or decode it as UTF-8",
 )
 def _encoded_once(body: bytes) -> Iterator[bytes]:
@@ -249,8 +249,8 @@ def _as_latin_1(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "latin-1",
-    "the body is in Latin-1 (or Windows-1252), or was taken for it where it was signed, and what was signed is that"
-    " text in UTF-8: keep the bytes as they came, or read them as UTF-8",
+    "the body is in Latin-1 (or Windows-1252) here and was signed as UTF-8: keep the bytes as they arrived, or read "
+    "them as UTF-8",
 )
 def _from_latin_1(body: bytes) -> Iterator[bytes]:
     return _recoded(body, "latin-1 cp1252", "utf-8")
@@ -263,7 +263,7 @@ def _as_utf_16(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     RESPELLED,
-    f"the body was parsed and written anew, so it says the same in other bytes: {_RAW}",
+    f"the body was parsed and serialised again, so its bytes differ: {_RAW}",
     dear=24,
 )
 def _respelled(body: bytes) -> Iterator[bytes]:
@@ -272,8 +272,8 @@ def _respelled(body: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "json-numbers",
-    "the body was parsed and written anew, and a number is spelled in another way than in what was signed (87 and"
-    f" 87.0, 1.5 and 1.50): {_RAW}",
+    "the body was parsed and serialised again, and a number is written differently (87 and 87.0, 1.5 and 1.50): "
+    f"{_RAW}",
     dear=3,
 )
 def _renumbered(body: bytes) -> Iterator[bytes]:
@@ -282,8 +282,7 @@ def _renumbered(body: bytes) -> Iterator[bytes]:
 
 @LOOKS.look(
     "body-empty",
-    "the body is empty: was it given at all (a file, or standard input)? In a receiver, something read the stream"
-    f" before: {_RAW}",
+    f"the body is empty: check the file or standard input. In a receiver, something read the stream first: {_RAW}",
 )
 def _is_empty(body: bytes) -> bool:
     return not body.strip()
@@ -291,7 +290,7 @@ def _is_empty(body: bytes) -> bool:
 
 @LOOKS.look(
     "body-cut-off",
-    "the body looks cut off: it begins as JSON and ends in the middle of it. Compare its length with the request's"
+    "the body looks cut off: its JSON ends in the middle. Compare its length with the request's"
     " Content-Length, and look for a limit or a read that stops early",
 )
 def _is_cut_off(body: bytes) -> bool:
@@ -304,8 +303,8 @@ def _is_cut_off(body: bytes) -> bool:
 
 @LOOKS.look(
     "body-not-text",
-    "the body has a character that stands for one that could not be read (U+FFFD): if it was not sent so, it was"
-    " decoded in the wrong encoding and its bytes are lost; keep it as bytes",
+    "the body contains the replacement character (U+FFFD): unless it was sent that way, it was decoded in the wrong "
+    "encoding and bytes are lost; keep it as bytes",
     faint=True,
 )
 def _is_replaced(body: bytes) -> bool:
@@ -314,7 +313,7 @@ def _is_replaced(body: bytes) -> bool:
 
 @LOOKS.look(
     "body-not-written-out",
-    f"the body is what JavaScript prints for any object, so it was parsed before: {_RAW}",
+    f"the body is what JavaScript prints for any object, so it had been parsed: {_RAW}",
 )
 def _is_object_object(body: bytes) -> bool:
     return b"[object Object]" in body
@@ -322,8 +321,8 @@ def _is_object_object(body: bytes) -> bool:
 
 @LOOKS.look(
     "json-keys-sorted",
-    "the keys of the body stand in alphabetical order, as `jq -S`, sort_keys and Go's maps write them: if it was parsed"
-    f" and written anew, the order that was signed is not to be had back, so {_RAW}",
+    "the keys of the body are in alphabetical order, as `jq -S`, sort_keys and Go's maps write them: if it was "
+    f"parsed and serialised again, the signed order is lost, so {_RAW}",
     faint=True,
 )
 def _is_sorted(body: bytes) -> bool:
@@ -341,8 +340,8 @@ def _in_order(tree: dict[str, Any]) -> bool:
 
 @LOOKS.look(
     "json-laid-out",
-    "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: if that sent it,"
-    f" it was parsed and written anew, so {_RAW}",
+    "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: otherwise it was "
+    f"parsed and serialised again, so {_RAW}",
     faint=True,
 )
 def _is_laid_out(body: bytes) -> bool:

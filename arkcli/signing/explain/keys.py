@@ -22,8 +22,8 @@ _UNEXPANDED: Final = re.compile(rb"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%|\{\{.*\}\
 
 @RULES.rule(
     "secret-white-space",
-    "the secret has white space or a newline round it here, and had none where the body was signed: strip it after"
-    " reading it from a file or a variable",
+    "the secret has white space or a newline at its beginning or end here, and had none when the body was signed: "
+    "strip it after reading it from a file or a variable",
 )
 def _stripped(secret: bytes) -> Iterator[bytes]:
     if secret.strip() != secret:
@@ -32,8 +32,8 @@ def _stripped(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-newline",
-    "the secret had a newline at its end where the body was signed, and has none here: `echo` put one into the file"
-    " or the prompt it was set from; set it there with `printf %s`",
+    "the secret ended in a newline when the body was signed, and does not here: `echo` adds one; set the secret there "
+    "with `printf %s`",
 )
 def _with_newline(secret: bytes) -> Iterator[bytes]:
     yield from (secret + b"\n", secret + b"\r\n")
@@ -41,8 +41,8 @@ def _with_newline(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-quotes",
-    "the secret has quotes round it on one side and none on the other: Docker's --env-file and some .env readers keep"
-    " them; the quotes are no part of the secret",
+    "the secret has quotes around it on one side only: Docker's --env-file and some .env readers keep them; the "
+    "quotes are not part of the secret",
 )
 def _unquoted(secret: bytes) -> Iterator[bytes]:
     inner = secret.strip()
@@ -53,7 +53,7 @@ def _unquoted(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-assignment",
-    "the secret was given as a whole line of settings, NAME=VALUE: only what stands behind the = is the secret",
+    "the secret was given as NAME=VALUE: only the part after the = is the secret",
 )
 def _assigned(secret: bytes) -> Iterator[bytes]:
     if match := _ASSIGNED.fullmatch(secret):
@@ -63,8 +63,7 @@ def _assigned(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-base64",
-    "one side decodes the secret from base64 and the other takes its characters: the characters, as they are shown,"
-    " are the key",
+    "one side decodes the secret from base64 and the other does not: use its characters, as shown, as the key",
 )
 def _base64(secret: bytes) -> Iterator[bytes]:
     yield from (base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"="))
@@ -76,8 +75,7 @@ def _base64(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-hex",
-    "one side decodes the secret from hex and the other takes its characters: the characters, as they are shown, are"
-    " the key",
+    "one side decodes the secret from hex and the other does not: use its characters, as shown, as the key",
 )
 def _hex(secret: bytes) -> Iterator[bytes]:
     yield from (secret.hex().encode(), secret.hex().upper().encode())
@@ -87,7 +85,7 @@ def _hex(secret: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "secret-prefix",
-    "the secret's prefix up to the first _ was left out on one side: the whole text is the key",
+    "the secret's prefix up to the first _ was left out on one side: use the whole secret as the key",
 )
 def _without_prefix(secret: bytes) -> Iterator[bytes]:
     _, underscore, rest = secret.partition(b"_")
@@ -96,14 +94,14 @@ def _without_prefix(secret: bytes) -> Iterator[bytes]:
     yield b"whsec_" + secret
 
 
-@RULES.rule("secret-case", "the secret is in upper case on one side and in lower case on the other: take it as it is")
+@RULES.rule("secret-case", "the secret is in upper case on one side and in lower case on the other: use it unchanged")
 def _other_case(secret: bytes) -> Iterator[bytes]:
     yield from (secret.lower(), secret.upper())
 
 
 @RULES.rule(
     "secret-url-encoded",
-    "the secret is URL-encoded on one side: its own characters are the key, not their %-escapes",
+    "the secret is URL-encoded on one side: use its own characters as the key, not their %-escapes",
 )
 def _url_decoded(secret: bytes) -> Iterator[bytes]:
     if b"%" in secret:
@@ -130,7 +128,7 @@ def _other_encoding(secret: bytes) -> Iterator[bytes]:
 
 @LOOKS.look(
     "secret-masked",
-    "the secret given is a row of asterisks, which is how a secret is hidden: `ark secret show --reveal` shows it",
+    "the secret given is asterisks, which hide a real secret: `ark secret show --reveal` shows it",
 )
 def _masked(secret: bytes) -> bool:
     return not secret.strip(b"*\xe2\x80\xa2 ")
@@ -138,8 +136,8 @@ def _masked(secret: bytes) -> bool:
 
 @LOOKS.look(
     "secret-unexpanded",
-    "the secret given looks like the name of a variable or a file, not like its value: did the shell expand it (single"
-    " quotes keep $NAME as it stands), is the variable set?",
+    "the secret given looks like the name of a variable or a file, not like its value: check that the variable is set "
+    "and that the shell expanded it (single quotes prevent that)",
 )
 def _unexpanded(secret: bytes) -> bool:
     return _UNEXPANDED.fullmatch(secret.strip()) is not None
@@ -167,7 +165,7 @@ def _hmac_with(name: str) -> Digest:
 
 
 def _plain(name: str) -> Digest:
-    said = f"the signature is the plain {name.upper()} of the body, which anybody can make: {_AGREED}"
+    said = f"the signature is the plain {name.upper()} of the body, which needs no secret: {_AGREED}"
     return Digest(f"plain-{name}", said, lambda _, body: hashlib.new(name, body).digest())
 
 
@@ -176,7 +174,7 @@ DIGESTS: Final = (
     *map(_plain, ("sha256", "sha1", "sha512")),
     Digest(
         "key-and-message-swapped",
-        f"the body was taken as the key and the secret as the message: {_AGREED}",
+        f"the body was used as the key and the secret as the message: {_AGREED}",
         lambda key, body: hmac.digest(body, key, "sha256"),
     ),
     Digest(
@@ -231,9 +229,9 @@ def schemes(headers: str) -> tuple[list[Digest], list[Look]]:
         return sha256(key, b"".join({**held, "body": body}.get(piece, piece.encode()) for piece in pieces))
 
     missing = " and ".join(part for part in parts if part not in held)
-    lacks = f"; give the header lines of the {missing}, too, and it is checked" if missing else ", but does not fit so"
-    kind = f"the signature is of {name}'s kind, an HMAC-SHA256 of `{signs}`"
+    lacks = f"; also give the header lines of the {missing} to check it" if missing else ", but does not match as such"
+    kind = f"the signature is in the format of {name}, an HMAC-SHA256 of `{signs}`"
     ours = f"{SIGNATURE_HEADER} is that of the body alone, in hex"
     cause = name.lower().replace(" ", "-")
-    fits = Digest(f"signed-as-{cause}", f"{kind}, and fits so. {ours}", make)
+    fits = Digest(f"signed-as-{cause}", f"{kind}, and matches as such. {ours}", make)
     return [fits] if not missing else [], [Look(f"looks-like-{cause}", f"{kind}{lacks}. {ours}", bool)]

@@ -23,7 +23,7 @@ _AGREED: Final = Digest("", "", keys.sha256)
 
 #: What to say when nothing fits.
 NOTHING_FITS: Final = (
-    "Nothing that usually goes wrong fits. Check next: is it the secret this destination is signed with (a destination"
+    "None of the usual causes matches. Check next: is it the secret this destination is signed with (a destination"
     " may have its own, and after a rotation the old one no longer serves); do the signature and the body belong to"
     " the same request; is the body what came over the wire, byte for byte (save it before anything else reads it, and"
     " compare its length with Content-Length)"
@@ -47,7 +47,7 @@ def explain(
     ever in the text. It takes a second at most on a usual machine; a body above LARGEST is not looked into.
     """
     if len(body) > LARGEST:
-        said = f"The body has more than {LARGEST:,} bytes: no such body is ever sent, and it was not looked into"
+        said = f"The body has more than {LARGEST:,} bytes: ark never sends such a body, and it was not examined"
         return Explanation("body-too-large", said)
     theirs, looks = keys.schemes(signature)
     found = _search(body, signatures.claims(signature), list(_given(secrets, others or {})), theirs)
@@ -78,7 +78,7 @@ def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[
         said = f"it was signed with secret number {place + 1} of those given"
         yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),) if place else ())
     for where, secret in others.items():
-        said = f"it was signed with another secret than the one given: with {where}"
+        said = f"it was signed with a different secret from the one given: {where}"
         yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),))
 
 

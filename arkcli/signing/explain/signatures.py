@@ -31,7 +31,7 @@ class ClaimedDigest(NamedTuple):
 
 @RULES.rule(
     "another-header",
-    f"this is another header's line: the value is right, but its place is {SIGNATURE_HEADER}",
+    f"this line is another header: the value is right, but it belongs in {SIGNATURE_HEADER}",
 )
 def _of_another_header(text: bytes) -> Iterator[bytes]:
     match = _HEADER.fullmatch(text)
@@ -41,7 +41,7 @@ def _of_another_header(text: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "signature-quotes",
-    "the signature has quotes or brackets round it: compare it without them",
+    "the signature has quotes or brackets around it: compare it without them",
 )
 def _unquoted(text: bytes) -> Iterator[bytes]:
     inner = text.strip().removeprefix(b"b").strip(b"\"'`<>[](){}")
@@ -51,7 +51,7 @@ def _unquoted(text: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "signature-prefix",
-    "the signature has something in front of it: `sha256=` once is understood, anything else is to be cut off",
+    "the signature has something in front of it: one `sha256=` is accepted; remove anything else",
 )
 def _without_prefix(text: bytes) -> Iterator[bytes]:
     if match := _PREFIX.fullmatch(text.strip().removeprefix(b"sha256=")):
@@ -60,7 +60,7 @@ def _without_prefix(text: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "signature-one-of-several",
-    "several signatures stand in one text, and one of them fits: compare them one by one",
+    "the text has several signatures, and one of them matches: compare each of them",
 )
 def _one_of_several(text: bytes) -> Iterator[bytes]:
     yield from [part for part in re.split(rb"[,;=\s]+", text) if len(part) >= min(_SIZES)][:8]
@@ -68,7 +68,7 @@ def _one_of_several(text: bytes) -> Iterator[bytes]:
 
 @RULES.rule(
     "signature-white-space",
-    "the signature has white space or a line break inside: it was wrapped when it was copied or written",
+    "the signature contains white space or a line break: it was wrapped when it was copied or written",
 )
 def _joined(text: bytes) -> Iterator[bytes]:
     if len(text.split()) > 1:
@@ -130,8 +130,7 @@ def _digests(text: bytes) -> Iterator[tuple[bytes, tuple[Rule, ...]]]:
 
 @LOOKS.look(
     "signature-missing",
-    f"there is no signature: the request had no {SIGNATURE_HEADER}, something in front of the receiver took it away,"
-    " or the variable it was put into is empty",
+    f"there is no signature: the request had no {SIGNATURE_HEADER}, a proxy removed it, or the variable is empty",
 )
 def _missing(text: bytes) -> bool:
     match = _HEADER.fullmatch(text)
@@ -140,7 +139,7 @@ def _missing(text: bytes) -> bool:
 
 @LOOKS.look(
     "another-header",
-    f"this is another header's line: give the value of {SIGNATURE_HEADER}",
+    f"this line is another header: give the value of {SIGNATURE_HEADER}",
 )
 def _another(text: bytes) -> bool:
     match = _HEADER.fullmatch(text)
@@ -157,7 +156,8 @@ def _as_long_as_sha1(text: bytes) -> bool:
 
 @LOOKS.look(
     "signature-cut-off",
-    "the signature has fewer than 64 hex digits: it looks cut off, in copying or by a column that is too short",
+    "the signature has fewer than 64 hex digits: it was cut off, perhaps by copying or by a database column that is "
+    "too short",
 )
 def _cut_off(text: bytes) -> bool:
     return 8 <= len(_hex_digits(text)) < 64

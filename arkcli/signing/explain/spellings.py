@@ -202,14 +202,14 @@ def differences(body: bytes, signed: bytes) -> str:
     here, there = body.decode(), signed.decode()
     told = []
     if layout_of(here) != layout_of(there):
-        told.append(f"it is {layout_of(here)} here and was {layout_of(there)} when it was signed")
+        told.append(f"it is {layout_of(here)} here and was {layout_of(there)} when signed")
     if json.dumps(parsed(body)) != json.dumps(parsed(signed)):
-        told.append("its keys stand in another order")
+        told.append("its keys are in another order")
     strings = _strings_of(there)
     written = (name for name, spell in STRINGS.items() if strings == set(map(spell, strings)))
     if not strings <= _strings_of(here) and (name := next(written, None)):
-        told.append(f"what was signed has its strings as {name} writes them")
-    return "; ".join(told) or "its characters are escaped in another way"
+        told.append(f"the signed body has its strings as {name} writes them")
+    return "; ".join(told) or "its characters are escaped differently"
 
 
 def _strings_of(text: str) -> set[str]:

@@ -370,7 +370,7 @@ def test_a_body_whose_strings_a_platform_escaped_in_its_way_is_told_by_whom(name
     )
     assert found is not None
     assert found.cause == "json-reserialised"
-    assert found.text.endswith(f"; what was signed has its strings as {name} writes them")
+    assert found.text.endswith(f"; the signed body has its strings as {name} writes them")
 
 
 def test_what_a_scheme_signs_is_told_and_what_is_missing_to_check_it() -> None:
