@@ -60,7 +60,7 @@ RUNS: Final = (
     ("dest", "pause", "crm"),
     ("dest", "resume", "crm"),
     ("ping",),
-    ("ping", "nobody"),
+    ("ping", "no process"),
     ("send", "signal.promoted", "PAYLOAD", "--id", "event-1"),
     ("send", "signal.promoted", "PAYLOAD", "--queue"),
     ("send", "signal.promted", "PAYLOAD"),

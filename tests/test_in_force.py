@@ -106,7 +106,7 @@ def test_one_that_is_paused_or_removed_is_sent_nothing_more(
     before = len(busy.seen)
     time.sleep(0.5)
     assert len(busy.seen) == before
-    assert "no destination is left to deliver to" in busy.end()
+    assert "all destinations have been removed or paused" in busy.end()
 
 
 def test_a_destination_that_was_named_and_is_removed_ends_the_run_without_an_error(

@@ -130,7 +130,7 @@ def test_json_lines_have_these_keys(listen: Listen) -> None:
         "body_base64": "/w==",
     }
     assert (second["valid"], second["signature"], second["status"], second["body"]) == (False, "mismatch", 401, "é")
-    assert "does not belong to these bytes" in second["reason"]
+    assert "does not match these bytes" in second["reason"]
 
 
 def test_piped_a_request_is_a_line_of_tab_separated_fields(listen: Listen) -> None:
@@ -156,7 +156,7 @@ def test_on_a_terminal_columns_are_aligned_and_bodies_stand_below(listen: Listen
     os.close(theirs)
     with open(ours, encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
         receiver.url = terminal.readline().split()[-1]
-        assert "Ctrl-C ends this" in str(receiver.process.stderr and receiver.process.stderr.readline())
+        assert "stop with Ctrl-C" in str(receiver.process.stderr and receiver.process.stderr.readline())
         receiver.post(event="ping")
         receiver.post(b'{\n"a":\x1b[2J1}', event="social.lead_promoted", signature="0" * 64)
         assert receiver.finish()[0] == 0
@@ -317,7 +317,7 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
     [
         (("--plan", "503,"), "--plan: '' is not an answer"),
         (("--respond", "99"), "--respond: '99' is not an answer"),
-        (("--respond", "503", "--plan", "200"), "give one of them"),
+        (("--respond", "503", "--plan", "200"), "give only one"),
         (("--forward-to", "localhost:3000"), "--forward-to: 'localhost:3000' is not a URL"),
         (("--forward-to", "http://x/", "--plan", "200"), "leave out --respond and --plan"),
         (("--forward-unverified",), "--forward-unverified goes with --forward-to"),
@@ -345,7 +345,7 @@ def test_a_port_in_use_is_named(world: World, listen: Listen) -> None:
     port = listen().url.rpartition(":")[2]
     result = world.ark("listen", "--secret", SECRET, "--port", port)
     assert result.status == 2
-    assert f"port {port}: something listens there already" in result.err
+    assert f"port {port}: another process is listening there" in result.err
 
 
 def test_without_a_secret_it_says_how_to_give_one(world: World) -> None:
@@ -450,7 +450,7 @@ def test_the_command_that_it_offers_works_though_it_listens_everywhere(world: Wo
 
 def test_another_host_is_warned_of(listen: Listen) -> None:
     receiver = listen("--host", "0.0.0.0", "--timeout", "50ms")
-    assert "warning: 0.0.0.0 is not this machine alone" in receiver.finish()[2]
+    assert "warning: listening on 0.0.0.0: other machines can reach this receiver" in receiver.finish()[2]
 
 
 @contextmanager

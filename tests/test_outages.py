@@ -354,7 +354,7 @@ def test_where_not_even_one_attempt_can_be_made_the_run_ends_and_says_why(world:
         refused, errno.EMFILE, sys.executable, "-m", "tests.ark_at", "0", "drain", **world.variables
     )
     assert drain.returncode == 1
-    reason = "no attempt can be made: this machine is short of file descriptors (EMFILE). What is due stays due"
+    reason = "no attempt can be made: this machine is short of file descriptors (EMFILE). Deliveries stay due"
     assert reason in drain.stderr
     assert server.requests == []
     assert world.ark("drain").status == 0

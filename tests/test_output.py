@@ -148,7 +148,7 @@ def test_an_error_is_json_on_standard_output_or_a_line_on_standard_error(
 @pytest.mark.parametrize(
     ("args", "status"),
     [
-        (("dest", "show", "nobody"), 2),
+        (("dest", "show", "no process"), 2),
         (("send", "signal.lost"), 2),
         (("nonsense",), 2),
         (("sign", "--nonsense"), 2),

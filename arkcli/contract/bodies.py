@@ -216,7 +216,7 @@ def _check_each_event(event: str, payload: bytes) -> None:
 
     json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
     if any(value != event for key, value in outermost if key == "event"):
-        raise PayloadError(f"$.event: `event` appears more than once with different values; keep one")
+        raise PayloadError("$.event: `event` appears more than once with different values; keep one")
 
 
 def _validate(event: str, body: bytes) -> None:

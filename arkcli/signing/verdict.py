@@ -53,8 +53,8 @@ def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: s
         return Verdict(Signature.MALFORMED, "the signature is empty")
     if signing.normalized(signature) is None:
         return Verdict(Signature.MALFORMED, "the signature is not 64 hex digits, so it is not an HMAC-SHA256 in hex")
-    secret = "this secret" if len(secrets) == 1 else f"any of {len(secrets)} secrets"
-    return Verdict(Signature.MISMATCH, f"the signature does not match these bytes and {secret}")
+    secret = "this secret" if len(secrets) == 1 else f"any of the {len(secrets)} secrets"
+    return Verdict(Signature.MISMATCH, f"the signature does not match these bytes with {secret}")
 
 
 class Explainer:

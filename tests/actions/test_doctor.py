@@ -134,7 +134,7 @@ def test_of_several_the_one_is_named_where_something_has_been_due_longest_and_si
     check = doctor.check_drain(START, standings, {"busy"}, lambda _: None)
     since = times.to_text(START - 60 * MINUTE)
     assert check.message == (
-        f"deliveries to crm have been due since {since} (60 min), and nobody attempts them; "
+        f"deliveries to crm have been due since {since} (60 min), and no process attempts them; "
         "the same goes for 1 more destination"
     )
 
@@ -163,9 +163,9 @@ def test_what_is_due_is_overdue_though_others_are_sent(world: World, receive: Ca
 @pytest.mark.parametrize(
     ("holders", "status", "word"),
     [
-        ({}, Status.PASS, "nobody"),
+        ({}, Status.PASS, "no process"),
         ({"crm": Holder(12, "drain")}, Status.PASS, "crm by process 12 (drain)"),
-        ({"crm": Holder(99, "drain")}, Status.FAIL, "process 99 holds crm and is stopped"),
+        ({"crm": Holder(99, "drain")}, Status.FAIL, "process 99 is delivering to crm but is suspended"),
     ],
 )
 def test_locks(holders: dict[str, Holder], status: Status, word: str) -> None:
@@ -218,7 +218,7 @@ def test_a_certificate_is_judged_by_a_real_handshake_and_nothing_is_sent(
     ("url", "options", "word"),
     [
         ("https://127.0.0.1/", [], "loopback"),
-        ("https://no-such-host.invalid/", [], "looked up"),
+        ("https://no-such-host.invalid/", [], "resolved"),
         ("http://127.0.0.1:1/", ["--allow-local"], "refused"),
     ],
 )
@@ -334,7 +334,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
         check = examined(world)["locks"]
         process.kill()
     assert check["status"] == "fail"
-    assert f"process {process.pid} holds crm" in check["message"]
+    assert f"process {process.pid} is delivering to crm" in check["message"]
 
 
 def test_what_is_wrong_with_a_queue_does_not_stop_the_doctor(world: World) -> None:

@@ -132,7 +132,7 @@ def in_place(store: Path, text: str) -> None:
         (lambda store: in_place(store, ""), "Object missing required field `version`"),
         (lambda store: in_place(store, "version = 1\n[[destinations]\n"), "Expected ']]' at the end"),
         (lambda store: in_place(store, 'version = 1\n[workspace]\nsecret = "x'), "Unterminated string"),
-        (lambda store: store.chmod(0o644), "is open to others (mode 0644)"),
+        (lambda store: store.chmod(0o644), "other users can read it (mode 0644)"),
         (lambda store: store.unlink(), "is gone; put it back"),
         (lambda store: store.parent.rename(store.parent.with_name("away")), "is gone; put it back"),
     ],

@@ -118,4 +118,4 @@ def test_demo_tells_the_whole_story(world: World) -> None:
     assert told.json["signatures_valid"] is True
     assert told.json["same_bytes"] is True
     assert not world.home.exists()
-    assert "shortened" in world.ark("demo").out
+    assert "retries after 1, 2, 3 and 4 s" in world.ark("demo").out

@@ -58,7 +58,7 @@ def refusing() -> Iterator[str]:
     [
         (500, "answered 500", "The receiver is reachable but must answer a POST with a 2xx"),
         (404, "answered 404", "The receiver is reachable but must answer a POST with a 2xx"),
-        (302, "redirects are never followed", "Use the URL that it redirects to"),
+        (302, "ark does not follow redirects", "Use the URL that it redirects to"),
         (then_close(), "closed without an answer", "If the receiver expects https, write https://"),
         (hang, "no answer within 10 s", "Check that the receiver is reachable"),
     ],

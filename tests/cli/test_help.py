@@ -112,7 +112,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         (("--color", "auto"), {}, False),
     ],
 )
-@pytest.mark.parametrize("words", [("drain", "--help"), ("dest", "show", "nobody"), ("queue", "list")])
+@pytest.mark.parametrize("words", [("drain", "--help"), ("dest", "show", "no process"), ("queue", "list")])
 def test_colours_are_used_when_they_are_asked_for(
     world: World, options: tuple[str, ...], variables: dict[str, str], colored: bool, words: tuple[str, ...]
 ) -> None:

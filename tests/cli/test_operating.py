@@ -174,12 +174,12 @@ def test_check_names_file_line_and_problem_and_repair_sets_it_aside(world: World
     file.write_bytes(damaged)
     found = world.ark("queue", "check", "--json")
     assert found.status == 78
-    assert found.json["damaged"] == [{"file": str(file), "line": 2, "problem": "the checksum does not match"}]
+    assert found.json["damaged"] == [{"file": str(file), "line": 2, "problem": "the checksum does not fit"}]
     assert world.ark("drain", "--json").json["delivered"] == 2
     repaired = world.ark("queue", "check", "--repair", "--json")
     assert repaired.status == 0
     kept = [json.loads(line) for line in Path(repaired.json["set_aside"]).read_text().splitlines()]
-    assert [(one["line"], one["problem"]) for one in kept] == [(2, "the checksum does not match")]
+    assert [(one["line"], one["problem"]) for one in kept] == [(2, "the checksum does not fit")]
     assert len(file.read_bytes()) == len(damaged)
     assert world.ark("queue", "check").status == 0
     assert world.ark("send", "signal.promoted", stdin=PAYLOAD).status == 0

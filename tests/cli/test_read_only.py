@@ -171,4 +171,4 @@ def test_a_place_that_is_not_in_the_copy_begins_where_it_would_or_is_named(runne
     ark(runner, twin, "queue")
     runner.shell('rm -r "$home"/state/queue/destinations/*; chmod -R a-w "$home"', home=twin)
     lost = runner.ark(twin, "queue", 0, "")
-    assert (lost.status, "journal tells nothing that can be read" in lost.out) == (1, True), lost
+    assert (lost.status, "journal has nothing readable" in lost.out) == (1, True), lost

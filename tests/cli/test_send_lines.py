@@ -118,7 +118,7 @@ def test_a_line_that_is_too_long_is_refused_without_being_held(world: World, ser
     result = world.ark(*SEND, "--queue", "--json", stdin=payload(1) + b"\n" + long + b"\n" + payload(3))
     assert result.status == 2
     (refused,) = (receipt for receipt in receipts(result) if "error" in receipt)
-    assert refused == {"line": 2, "error": "$: more than 4,194,304 bytes are too many; a body may have 1,048,576"}
+    assert refused == {"line": 2, "error": "$: more than 4,194,304 bytes; the maximum for a body is 1,048,576"}
     assert [number for _, number in accepted(world)] == [1, 3]
 
 
@@ -219,7 +219,7 @@ def test_large_bodies_are_warned_about_once(world: World, server: TestReceiver) 
     large = json.dumps({**SIGNAL, "notes": "x" * 30_000}).encode() + b"\n"
     result = world.ark(*SEND, "--queue", stdin=large * 3)
     assert result.err.count("warning") == 1
-    assert "of 3 the body has more than 20,480 bytes" in result.err
+    assert "3 bodies are larger than 20,480 bytes" in result.err
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was_accepted_and_says_wh
     last = found[-1]["line"]
     assert error["error"]["code"] == "not_accepted"
     assert error["error"]["message"] == (
-        f"the disk is full: accepted {last - 1:,} events, those of the good lines up to line {last:,}, "
+        f"the disk is full: accepted {last - 1:,} events, from the good lines up to line {last:,}, "
         f"and nothing from line {last + 1:,} on"
     )
     assert 5 < last < 1000

@@ -61,7 +61,7 @@ def test_what_is_not_set_keeps_its_spelling(world: World, crm: TestReceiver) -> 
         (["--set", "signal"], "--set takes PATH=VALUE"),
         (["--raw", "--set", "a=1"], "--raw and --set do not go together"),
         (["--raw", "--sample"], "--raw and --sample do not go together"),
-        (["--raw"], '$.event: required but missing: expected "signal.promoted", since --raw fills nothing in'),
+        (["--raw"], '$.event: required but missing: expected "signal.promoted", since --raw fills in nothing'),
         (["--sample", "payload.json"], "--sample and FILE do not go together"),
         (["--dry-run", "--curl"], "--dry-run and --curl do not go together"),
         (["--allow-local"], "--allow-local is for --url alone"),

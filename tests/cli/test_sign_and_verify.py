@@ -53,7 +53,7 @@ def test_verify_says_valid(world: World, given: str) -> None:
         (RIGHT[:-1], "not 64 hex digits"),
         ("z" * 64, "not 64 hex digits"),
         ("", "is empty"),
-        ("0" * 64, "does not belong to these bytes"),
+        ("0" * 64, "does not match these bytes"),
         (f"md5={RIGHT}", "not 64 hex digits"),
     ],
 )
@@ -86,7 +86,7 @@ def test_verify_explains_a_mismatch_when_it_is_asked_to(world: World) -> None:
     told = world.ark(*args, "--explain", stdin=BODY + b"\n")
     assert (told.status, told.out) == (1, "")
     first, second = told.err.splitlines()
-    assert first == "invalid: the signature does not belong to these bytes under this secret"
+    assert first == "invalid: the signature does not match these bytes with this secret"
     assert second.startswith("The body ends in a newline that the signed one did not have")
     as_json = world.ark(*args, "--explain", "--json", stdin=BODY + b"\n")
     assert as_json.status == 1

@@ -71,7 +71,7 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
         ("ark queue --prometheus /dev/null", 2, b"error: /dev/null cannot be replaced: it is a device or a pipe"),
         ("ark queue --prometheus /", 2, b"error: / cannot be written: it is a directory"),
         ("ln -s loop loop; ark listen --port 0 --secret s --save loop", 2, b"error: --save: loop cannot be written: "),
-        ("ark listen --port 0 --secret s --host a..b", 2, b"error: cannot listen on 'a..b': no host is named so"),
+        ("ark listen --port 0 --secret s --host a..b", 2, b"error: cannot listen on 'a..b': there is no such host"),
         ("ark listen --port 0 --secret s --host $'\\xff'", 2, b"error: cannot listen on "),
         ("ark completion bash | head -c 1 > /dev/null", 0, b""),
         ("ark send $'odd\\xff' --sample", 2, b"error: there is no event"),

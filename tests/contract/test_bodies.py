@@ -307,7 +307,7 @@ def test_an_event_that_contradicts_is_refused_validated_or_not(spelling: str) ->
 def test_an_event_that_contradicts_itself_is_refused(twice: str) -> None:
     payload = f'{{{twice},"signal":{{"id":"s","signal_name":"n","source":"news"}}}}'.encode()
     for validate in (True, False):
-        assert refused(PROMOTED, payload, validate=validate).startswith("$.event: it stands there more than once")
+        assert refused(PROMOTED, payload, validate=validate).startswith("$.event: `event` appears more than once")
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_a_body_may_have_one_mebibyte_and_not_a_byte_more() -> None:
     fits = b'{"x":"%b"}' % (b"a" * (MAX_BODY - frame))
     assert len(make_body(PROMOTED, fits, FILLING, validate=False)) == MAX_BODY
     said = refused(PROMOTED, fits.replace(b'a"', b'aa"'), validate=False)
-    assert said == "$: 1,048,577 bytes are too many; a body may have 1,048,576"
+    assert said == "$: 1,048,577 bytes; the maximum for a body is 1,048,576"
 
 
 def test_a_body_of_more_than_20_kib_is_called_large() -> None:
@@ -612,8 +612,8 @@ def test_a_payload_may_be_nested_500_levels_deep_and_not_one_more(opening: bytes
         if is_taken:
             assert inner in make_body(PROMOTED, payload, FILLING)
         else:
-            assert refused(PROMOTED, payload).startswith("$: this is nested more than 500 levels deep")
-            assert refused(PROMOTED, payload, validate=False).startswith("$: this is nested more than 500 levels deep")
+            assert refused(PROMOTED, payload).startswith("$: nested more than 500 levels deep")
+            assert refused(PROMOTED, payload, validate=False).startswith("$: nested more than 500 levels deep")
             with pytest.raises(PayloadError, match="500 levels deep"):
                 check_raw_body(PROMOTED, payload)
 

@@ -26,7 +26,7 @@ BROKE = "the connection broke before the answer was complete"
 TOO_MUCH = "the answer's header lines are too many or too long"
 UNTRUSTED = "the certificate does not verify"
 NO_TLS = "the TLS handshake failed"
-NEVER_FOLLOWED = "redirects are never followed"
+NEVER_FOLLOWED = "ark does not follow redirects"
 
 
 class Row(NamedTuple):

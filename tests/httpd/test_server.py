@@ -190,7 +190,7 @@ def test_every_address_that_a_host_means_is_served_on_one_port(host: str, reache
 def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UsageError, match=f"localhost port {port}: something listens there already"):
+        with pytest.raises(UsageError, match=f"localhost port {port}: another process is listening there"):
             listen_on("localhost", port)
         # It has let go of what it had.
         socket.create_server(("127.0.0.1", port)).close()
@@ -219,7 +219,7 @@ def test_any_port_is_one_that_is_free_at_every_address() -> None:
     python = (sys.executable, "-W", "ignore", "-c", code)
     said = subprocess.run([*command, *python], capture_output=True, text=True, check=False, timeout=60)
     assert said.stdout == "http://127.0.0.1:40011 http://[::1]:40011\n", said.stderr
-    assert "localhost port 0: something listens there already" in said.stderr
+    assert "localhost port 0: another process is listening there" in said.stderr
 
 
 @needs_ipv6
@@ -246,12 +246,12 @@ def test_without_sockets_it_says_which_it_needs(refused: list[socket.AddressFami
     command = ("-m", "arkcli", "listen", "--secret", SECRET, "--port", "0")
     said = without_sockets(refused, errno.EAFNOSUPPORT, sys.executable, *command)
     assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
-    assert "may not open such a socket; it needs AF_UNIX, and AF_INET or AF_INET6" in said.stderr
+    assert "is not allowed to open such a socket; allow AF_UNIX, and AF_INET or AF_INET6" in said.stderr
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
 @pytest.mark.parametrize(
-    ("port", "says"), [(0, "may not open such a socket"), (8080, "may not open"), (80, "ports below 1024 need root")]
+    ("port", "says"), [(0, "is not allowed to open such a socket"), (8080, "is not allowed to open"), (80, "ports below 1024 need root")]
 )
 def test_root_is_asked_for_only_where_a_port_needs_it(error: int, port: int, says: str) -> None:
     code = f"from arkcli.httpd.server import listen_on; listen_on('::1', {port})"
@@ -405,7 +405,7 @@ def test_a_wrong_signature_is_answered_401_and_uses_up_no_answer_of_the_plan() -
     with running(answers="503,200") as receiver:
         wrong = httpx.post(receiver.url, content=BODY, headers={"X-SignalArk-Signature": "0" * 64})
         assert (wrong.status_code, wrong.headers["WWW-Authenticate"]) == (401, "X-SignalArk-Signature")
-        assert "does not belong" in wrong.text
+        assert "does not match" in wrong.text
         assert SECRET not in wrong.text
         assert [receiver.post().status_code for _ in range(2)] == [503, 200]
     assert [one.verdict.valid for one in receiver.received] == [False, True, True]

@@ -123,7 +123,7 @@ def test_told_to_stop_it_stops_reading_and_says_exactly_what_was_accepted(
     _, (said,) = stream.end()
     assert said["error"] == {
         "code": "interrupted",
-        "message": "interrupted: accepted 2 events, those of the good lines up to line 3, and nothing from line 4 on",
+        "message": "interrupted: accepted 2 events, from the good lines up to line 3, and nothing from line 4 on",
     }
     assert numbers(world) == [1, 3]
     assert crm.connections == 0
@@ -250,7 +250,7 @@ def test_a_reader_of_the_receipts_that_goes_away_loses_no_event(world: World, op
     assert "warning: the reader of the receipts has gone; ark goes on accepting lines\n" in said
     assert "warning: line 3: $: this is not JSON" in said
     assert (
-        "warning: standard output cannot be written (Broken pipe): accepted 3 events, those of the good lines up to "
+        "warning: standard output cannot be written (Broken pipe): accepted 3 events, from the good lines up to "
         "line 4, and nothing from line 5 on\n"
     ) in said
 
@@ -262,7 +262,7 @@ def test_what_goes_wrong_behind_what_was_accepted_says_both(world: World, opened
     world.store_file.write_text("[")
     status, (said,) = stream.end()
     assert (status, said["error"]["code"]) == (75, "unfinished")
-    assert said["error"]["message"].startswith("accepted 1 event, those of the good lines up to line 1")
+    assert said["error"]["message"].startswith("accepted 1 event, from the good lines up to line 1")
     assert str(world.store_file) in said["error"]["message"]
 
 
@@ -285,9 +285,7 @@ def test_told_twice_to_stop_it_names_the_last_line_that_is_accepted(
         stream.process.send_signal(number)
     assert stream.process.wait(20) == 130
     assert stream.process.stderr is not None
-    assert (
-        "interrupted: accepted 2 events, those of the good lines up to line 2" in stream.process.stderr.read().decode()
-    )
+    assert "interrupted: accepted 2 events, from the good lines up to line 2" in stream.process.stderr.read().decode()
 
 
 def test_many_events_are_accepted_in_order_in_memory_that_does_not_grow(

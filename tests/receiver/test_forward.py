@@ -176,7 +176,7 @@ def test_an_application_that_takes_longer_than_a_sender_waits_is_told_of(
     monkeypatch.setattr("arkcli.receiver.receiver.SENDER_WAITS", 0.0)
     receiver, _ = before(200)
     assert receiver.post().status_code == 200
-    assert "a sender gives up after" in (receiver.received[0].error or "")
+    assert "a sender waits" in (receiver.received[0].error or "")
 
 
 @pytest.mark.parametrize(
@@ -287,11 +287,11 @@ BROKEN_OFF: dict[str, tuple[str, Callable[[trustme.CA], Handler], str]] = {
     "TLS 1.2": (
         "https",
         lambda ours: secure(ours, maximum_version=ssl.TLSVersion.TLSv1_2, **ASKED),
-        "perhaps it requires a client certificate",
+        "it may require a client certificate",
     ),
     "TLS 1.3": ("https", lambda ours: secure(ours, **ASKED), "requires a client certificate (mTLS)"),
-    "TLS": ("http", secure, "perhaps it speaks https"),
-    "reset": ("http", lambda _: reset, "the application broke off: connection reset by peer; perhaps"),
+    "TLS": ("http", secure, "perhaps it expects https"),
+    "reset": ("http", lambda _: reset, "the application closed the connection: connection reset by peer; perhaps"),
     "closed": ("http", lambda _: says(), "Server disconnected without sending a response.; perhaps"),
     "half": (
         "http",

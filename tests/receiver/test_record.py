@@ -88,8 +88,8 @@ def test_what_is_no_delivery_id_is_never_a_repetition(delivery: str | None) -> N
         (None, Signature.MISSING, "there is no X-SignalArk-Signature header"),
         ("", Signature.MALFORMED, "the signature is empty"),
         ("é" * 64, Signature.MALFORMED, "not 64 hex digits"),
-        (sign("three", BODY), Signature.MISMATCH, "does not belong to these bytes under any of 2 secrets"),
-        (sign("one", BODY + b"\n"), Signature.MISMATCH, "does not belong to these bytes"),
+        (sign("three", BODY), Signature.MISMATCH, "does not match these bytes with any of the 2 secrets"),
+        (sign("one", BODY + b"\n"), Signature.MISMATCH, "does not match these bytes"),
     ],
 )
 def test_a_verdict_says_why_and_never_the_right_signature(

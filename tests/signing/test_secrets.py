@@ -48,7 +48,7 @@ def test_a_secret_that_cannot_be_had_is_a_usage_error(text: str, said: str) -> N
         (b"", "is empty"),
         (b" \r\n\n", "is empty"),
         (b"first\nsecond\n", "has several lines"),
-        (b"-----BEGIN PRIVATE KEY-----\r\nMIIB\r\n-----END PRIVATE KEY-----\r\n", "no key or certificate in PEM"),
+        (b"-----BEGIN PRIVATE KEY-----\r\nMIIB\r\n-----END PRIVATE KEY-----\r\n", "not a PEM key or certificate"),
         (b"x" * 4097, "has more than 4,096 bytes"),
     ],
 )

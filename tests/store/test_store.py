@@ -155,7 +155,7 @@ HEAD = "version = 1\n"
 
 WRONG: list[tuple[str | bytes, str, str]] = [
     ("", "", "Object missing required field `version`"),
-    ("version = 0\n", "version", "there is no version 0; this ark reads 1"),
+    ("version = 0\n", "version", "version 0 does not exist; this ark reads 1"),
     ("version = 2\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
     ("version = 2\n[new]\nthings = 1\n", "version", "version 2 is newer than this ark, which reads 1; update ark"),
     ('version = "1"\n', "version", "Expected a whole number, got a string in quotes"),
@@ -179,13 +179,13 @@ WRONG: list[tuple[str | bytes, str, str]] = [
         "destinations[0].headers[...]",
         "Expected a string in quotes, got a whole number",
     ),
-    (HEAD + ENTRY + 'headers = { "a b" = "c" }\n', "destinations[0].headers", "'a b' is not a header's name"),
+    (HEAD + ENTRY + 'headers = { "a b" = "c" }\n', "destinations[0].headers", "'a b' is not a header name"),
     (
         HEAD + ENTRY + 'headers = { a = "b\\r\\nHost: c" }\n',
         "destinations[0].headers",
-        "the value of a holds what",
+        "the value of a contains characters that HTTP forbids",
     ),
-    (HEAD + ENTRY + 'headers = { Host = "c" }\n', "destinations[0].headers", "Host is set by ark itself"),
+    (HEAD + ENTRY + 'headers = { Host = "c" }\n', "destinations[0].headers", "Host is set by ark"),
     (
         HEAD + ENTRY.replace(f'"{ADDED_AT}"', ADDED_AT),
         "destinations[0].added_at",
@@ -214,7 +214,7 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (
         HEAD + ENTRY + "paused = yes\n",
         "",
-        "Invalid value (at line 7, column 10); a string is in quotes, true and false",
+        "Invalid value (at line 7, column 10); put strings in quotes",
     ),
     (HEAD + ENTRY.replace('"crm"', "inf"), "destinations[0].name", "Expected a string in quotes, got a number"),
     (HEAD + ENTRY[1:].replace("]]", "]"), "destinations", "Expected a list or [[tables]], got a [table]"),
@@ -371,7 +371,7 @@ def test_a_disk_that_is_full_leaves_the_store_as_it_was_and_says_so(world: World
     command = [sys.executable, "-c", FULL_DISK]
     result = subprocess.run(command, env={**os.environ, **world.variables}, capture_output=True, text=True, check=False)
     assert result.returncode == 78, result
-    assert f"{world.store_file} cannot be written: File too large; it is as it was" in result.stdout
+    assert f"{world.store_file} cannot be written: File too large; the file is unchanged" in result.stdout
     assert world.store_file.read_bytes() == before
     assert {path.name for path in world.store_file.parent.iterdir()} == {"destinations.toml", "destinations.toml.lock"}
 

@@ -246,7 +246,7 @@ def test_a_dangling_link_in_place_of_the_store_is_refused_and_named(home: Path) 
     for command in (("secret", "rotate"), ("dest", "list"), ("dest", "add", "https://crm.example/")):
         result = world.ark(*command)
         assert result.status == 78, command
-        assert f"{world.store_file} is a link to {target}, which is not there" in result.err
+        assert f"{world.store_file} is a link to {target}, which does not exist" in result.err
     assert world.store_file.is_symlink()
     assert not target.parent.exists()
 
@@ -601,7 +601,7 @@ def test_root_leaves_to_a_service_what_it_gave_to_it_to_read(home: Path) -> None
 @pytest.mark.parametrize(
     ("mount", "said"),
     [
-        ('mount --bind "$1/destinations.toml" "$1/destinations.toml"', "it is a mount of its own; mount its directory"),
+        ('mount --bind "$1/destinations.toml" "$1/destinations.toml"', "it is a mount point itself; mount its directory"),
         ('mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"', "Read-only file system"),
     ],
 )

@@ -250,7 +250,11 @@ def test_a_teredo_address_is_never_dialled_whatever_server_and_client_it_hides(s
         ("127.0.0.1", False, "127.0.0.1 is a loopback address; --allow-local permits it for this destination"),
         ("10.1.2.3", False, "10.1.2.3 is a private address; --allow-local permits it for this destination"),
         ("100.64.0.1", False, "100.64.0.1 is in a carrier's shared range; --allow-local permits it"),
-        ("169.254.169.254", True, "169.254.169.254 is link-local, where clouds serve their metadata; it is never"),
+        (
+            "169.254.169.254",
+            True,
+            "169.254.169.254 is link-local, where clouds serve their metadata; ark never connects",
+        ),
         ("::ffff:127.0.0.1", False, "::ffff:127.0.0.1 (127.0.0.1) is a loopback address; --allow-local permits it"),
         ("64:ff9b::a9fe:a9fe", True, "64:ff9b::a9fe:a9fe (169.254.169.254) is link-local"),
         ("::", True, ":: is unspecified; ark never connects to it"),

@@ -86,7 +86,7 @@ def test_a_redirect_is_a_failure_and_is_never_followed(receive: Receive, status:
     server = receive(lambda _: answer(status, b"", f"Location: {elsewhere.url}"))
     (found,) = post(endpoint(server.url))
     assert found.outcome is Outcome.FAILED
-    assert "redirects are never followed" in str(found.error)
+    assert "ark does not follow redirects" in str(found.error)
     assert elsewhere.connections == 0
 
 

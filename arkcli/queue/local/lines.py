@@ -45,7 +45,7 @@ def check(line: bytes) -> None:
     """Raises Damaged unless the line (without its newline) is one that `seal` made."""
     if not is_whole(line):
         looks_sealed = line.startswith(OPENING) and line.startswith(b'",', SEALED - 2)
-        raise Damaged("the checksum does not match" if looks_sealed else "not a sealed line")
+        raise Damaged("the checksum does not fit" if looks_sealed else "not a sealed line")
 
 
 class EventHead(msgspec.Struct, gc=False):

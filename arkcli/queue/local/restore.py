@@ -79,8 +79,8 @@ def _check_empty(directory: Path, log: EventLog) -> None:
         holds = "destinations"
     if holds:
         raise UsageError(
-            f"the queue in {directory} already has {holds}, and only an empty queue can be filled; after an "
-            "interrupted try, remove that directory first"
+            f"the queue in {directory} already has {holds}; only an empty queue can be filled. "
+            "After an interrupted try, remove that directory first"
         )
 
 

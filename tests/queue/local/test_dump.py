@@ -397,7 +397,7 @@ def test_only_an_empty_queue_is_filled(opened: Opened, filled: str) -> None:
         target.accept([draft("wait")])
     else:
         target.join([C])
-    with pytest.raises(UsageError, match=f"holds {filled} already"):
+    with pytest.raises(UsageError, match=f"already has {filled}"):
         target.restore(queue.dump())
     assert target.standings([A, B]) == {}
     assert queue.holder(A) is None
@@ -415,7 +415,7 @@ def test_a_second_try_after_half_of_one_says_so(opened: Opened, path: Path) -> N
     with pytest.raises(NotAccepted, match=r"the disk is full: .*filled only in part"):
         target.restore(broken())
     assert list((path / "target" / "destinations").iterdir()) == []
-    with pytest.raises(UsageError, match="interrupted, remove that directory"):
+    with pytest.raises(UsageError, match="interrupted try, remove that directory"):
         target.restore(records)
     shutil.rmtree(path / "target")
     opened("target").restore(records)
@@ -449,7 +449,7 @@ def test_whoever_sends_meanwhile_is_noticed(opened: Opened) -> None:
         yield Record(event=Event("wait", "ping", times.to_text(START), b"{}"))
         other.accept([draft("late")])
 
-    with pytest.raises(Busy, match="somebody sent events"):
+    with pytest.raises(Busy, match="another process sent events"):
         target.restore(disturbed())
 
 

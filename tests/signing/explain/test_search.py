@@ -347,7 +347,7 @@ def test_another_of_the_secrets_is_named_by_its_number_and_one_from_elsewhere_by
     assert "secret number 2 of those given" in second.text
     stored = explain(BODY, RIGHT, [Secret("new")], {"the store's": Secret(KEY)})
     assert stored == Explanation(
-        "another-secret", "It was signed with another secret than the one given: with the store's"
+        "another-secret", "It was signed with a different secret from the one given: the store's"
     )
 
 
@@ -355,8 +355,8 @@ def test_a_body_that_was_written_anew_is_told_how_it_differs() -> None:
     found = explained(json.dumps(TREE).encode(), sign(KEY, compact(TREE, ensure_ascii=False)))
     assert found is not None
     assert found.text.endswith(
-        "It is spaced (as Python's json.dumps writes) here and was compact (as JSON.stringify writes) when it was"
-        " signed; what was signed has its strings as JavaScript writes them"
+        "It is spaced (as Python's json.dumps writes) here and was compact (as JSON.stringify writes) when signed; "
+        "the signed body has its strings as JavaScript writes them"
     )
 
 
@@ -377,15 +377,15 @@ def test_what_a_scheme_signs_is_told_and_what_is_missing_to_check_it() -> None:
     fits, lacks = explained(BODY, signed_as("slack")), explained(BODY, signed_as("slack").split("\n")[0])
     wrong = explained(BODY, signed_as("slack"), b"another")
     assert fits is not None and lacks is not None and wrong is not None
-    assert "Slack's kind, an HMAC-SHA256 of `v0:time:body`, and fits so" in fits.text
-    assert "give the header lines of the time, too" in lacks.text
+    assert "format of Slack, an HMAC-SHA256 of `v0:time:body`, and matches as such" in fits.text
+    assert "also give the header lines of the time" in lacks.text
     assert "but does not fit so" in wrong.text
 
 
 def test_when_nothing_fits_nothing_is_claimed() -> None:
     assert explained(BODY, "0" * 64) is None
     assert explained(b"any bytes", sign(KEY, b"other bytes")) is None
-    assert "Nothing that usually goes wrong fits" in NOTHING_FITS
+    assert "None of the usual causes matches" in NOTHING_FITS
 
 
 def test_what_may_well_be_innocent_is_told_besides_what_to_check() -> None:
@@ -393,7 +393,7 @@ def test_what_may_well_be_innocent_is_told_besides_what_to_check() -> None:
     assert found is not None
     checks, seen = found.text.split("\n")
     assert (found.cause, checks) == ("json-laid-out", f"{NOTHING_FITS}.")
-    assert "if that sent it" in seen
+    assert "otherwise it was parsed" in seen
 
 
 @pytest.mark.parametrize(
