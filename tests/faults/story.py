@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arkcli.queue.engine import Outage
-from arkcli.queue.local.outage import OutageNote
+from arkcli.queue.local.notes import write_outage
 from tests.faults.runner import Ran, Runner
 from tests.world import PAYLOAD, Request, answer, receiver
 
@@ -74,9 +74,9 @@ class Story:
         self._send("--ndjson --queue", at=9730)
         self._ark(f"queue retry {self.dead[0]} --to {FAILING}", at=9740)
         # Of an outage that is over: a real one takes as long as a receiver must be away.
-        note = places / self.ids[CONCERNED] / "outage.json"
-        OutageNote(note).write(Outage(since=1, until=2, probes=0, error="refused"))
-        runner.shell('chown "$user" "$note"', note=note)
+        place = places / self.ids[CONCERNED]
+        write_outage(place, Outage(since=1, until=2, probes=0, error="refused"))
+        runner.shell('chown "$user" "$note"', note=place / "outage.json")
         self.now = self._moment("now")
 
         self._ark("dest set anna --description changed", at=10_000)

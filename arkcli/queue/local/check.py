@@ -13,7 +13,7 @@ from arkcli.errors import Busy
 from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
-from arkcli.queue.local.mark import NAME, read_mark
+from arkcli.queue.local.notes import MARK, read_mark
 from arkcli.queue.local.opening import is_a_link
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
@@ -52,7 +52,7 @@ class _Row(msgspec.Struct):
     bytes: bytes
 
 
-class Check:
+class Inspection:
     """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Check:
 
     def _event_log(self) -> Iterator[DamagedLine]:
         """What is damaged and what is missing. Both marks are read when the log holds at least what they tell of."""
-        events, mark = self._directory / "events", self._directory / NAME
+        events, mark = self._directory / "events", self._directory / MARK
         ends, segments, begins = read_mark(mark), list(_segments(events)), read_mark(mark)
         expected: int | None = None
         position = begins.start if begins else None
@@ -199,24 +199,22 @@ class Check:
             if found.cure is not None:
                 found.cure()
             elif found.text:
-                with self._locked(found.file):
+                path = found.file
+                with locked(path.parent.parent if path.parent.name == "journal" else path.parent, path):
                     _blank(found)
         return copy
 
-    @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        """Holds the lock of whatever the file belongs to."""
-        owner = path.parent.parent if path.parent.name == "journal" else path.parent
-        lock = files.Lock(owner / "lock")
-        try:
-            if owner.name == "events":
-                lock.acquire()
-            elif not lock.try_acquire():
-                holder = files.read_holder(owner / "lock").strip()
-                raise Busy(f"process {holder} is using {path}; stop it and repair again")
-            yield
-        finally:
-            lock.close()
+
+@contextlib.contextmanager
+def locked(owner: Path, path: Path) -> Iterator[None]:
+    """Holds the lock of what is to be repaired, a path in its owner's directory or all of that. Raises Busy."""
+    with contextlib.closing(files.Lock(owner / "lock")) as lock:
+        if owner.name == "events":
+            lock.acquire()
+        elif not lock.try_acquire():
+            holder = files.read_holder(owner / "lock").strip()
+            raise Busy(f"process {holder} is using {path}; stop it and repair again")
+        yield
 
 
 def _segments(directory: Path) -> Iterator[tuple[Path, bool]]:

@@ -2,8 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import Final, cast
 
 from arkcli import times
@@ -13,10 +11,9 @@ from arkcli.queue.engine import Outage, Result
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
-from arkcli.queue.local.lanes import Arrivals, Lane, Retries, UnderWay
+from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
-from arkcli.queue.local.outage import OutageNote
-from arkcli.queue.local.positions import Positions
+from arkcli.queue.local.notes import read_outage, write_outage
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
 from arkcli.system import files
@@ -26,45 +23,35 @@ _DELIVERED: Final = Outcome.DELIVERED
 _OK: Final = State.DELIVERED
 #: How many dead letters have to be gone before the others are written anew.
 _WORTH_DISCARDING: Final = 1_000
+#: Is told the destination, the end of the log up to which it was looked through, and when something falls due
+#: (milliseconds, UTC; None: never).
+Released = Callable[[str, int, int | None], None]
+Lane = Arrivals | Retries
 
 
 class Claim:
     """The sole right to deliver to one destination."""
 
     def __init__(
-        self,
-        destination_id: str,
-        place: Path,
-        lock: files.Lock,
-        log: EventLog,
-        journal: Journal,
-        dead: DeadLetters,
-        schedule: RetrySchedule,
-        released: Callable[[str, int, int | None], None],
-        note: OutageNote,
+        self, lock: files.Lock, log: EventLog, journal: Journal, schedule: RetrySchedule, released: Released
     ) -> None:
-        """`place` is the destination's directory, `lock` is held by now, and `journal` loaded.
-
-        `released` is told the destination, the end of the log up to which it was looked through, and when something
-        falls due (milliseconds, UTC; None: never).
-        """
-        self.destination_id = destination_id
-        self.place = place
+        """`lock` is held by now, and `journal` loaded."""
+        self.place = journal.directory
+        self.destination_id = self.place.name
         self._schedule = schedule
         self._released = released
         self._end = log.end
         self._lock = lock
         self._log = log
         self._journal = journal
-        self._dead = dead
+        self._dead = DeadLetters(self.place / "dead.jsonl")
         self._under_way = UnderWay(journal.state.beyond)
-        self._arrivals = Arrivals(destination_id, log, journal, self._under_way, self._is_dead)
+        self._arrivals = Arrivals(log, journal, self._under_way, self._dead)
         self._lanes: tuple[Lane, ...] = (
             self._arrivals,
             *(Retries(attempt, log, journal, schedule, self._under_way) for attempt in range(1, schedule.attempts)),
         )
-        self._outage_note = note
-        self.outage = note.read()
+        self.outage = read_outage(self.place)
         self._behind: Arrivals | None = None
         self._keep_dead()
 
@@ -72,10 +59,7 @@ class Claim:
         """Stores the receiver's outage, or its end. A failure to store it is ignored: it only costs time."""
         self.outage = outage
         with contextlib.suppress(OSError):
-            self._outage_note.write(outage)
-
-    def _is_dead(self, position: int) -> bool:
-        return position in self._letters and position not in self._journal.state.gone
+            write_outage(self.place, outage)
 
     @told
     def is_anything_due(self, now: int) -> bool:
@@ -84,10 +68,7 @@ class Claim:
         return any(lane.is_due(now) for lane in self._lanes)
 
     def take(self, now: int, most: int) -> list[StoredDelivery]:
-        """The next deliveries that are due, those first that have been due longest; at most so many.
-
-        Raises Broken and NotRecorded.
-        """
+        """See `engine.Claim.take`. Raises Broken and NotRecorded."""
         taken: list[StoredDelivery] = []
         try:
             while len(taken) < most and (ready := self._ready(now)):
@@ -96,7 +77,7 @@ class Claim:
                 else:
                     taken += min(ready, key=lambda lane: lane.due_at() or 0).pop(1)
         except OSError as error:
-            raise trouble(self.destination_id, self.place, error) from error
+            raise trouble(self.place, error) from error
         if not taken:
             self._end = self._log.end
         return taken
@@ -165,7 +146,7 @@ class Claim:
             # Only now: a checkpoint forgets who has died, so their copies come first.
             self._journal.save_if_worth_it(going_on=True)
         except OSError as error:
-            raise trouble(self.destination_id, self.place, error) from error
+            raise trouble(self.place, error) from error
         after = self._schedule.state_after
         return [_OK if entry.outcome is _DELIVERED else after(entry.attempt, entry.outcome) for entry in entries]
 
@@ -213,17 +194,11 @@ class Claim:
         # A letter must never survive a power failure that its journal line does not.
         self._journal.sync()
         new = {entry.pos for entry in fresh}
-        missing = [entry for entry in dead.values() if entry.pos in new or entry.pos not in self._letters]
+        missing = [entry for entry in dead.values() if entry.pos in new or not self._dead.holds(entry.pos)]
         found = [(self._log.event_at(entry.pos, entry.len), entry) for entry in missing]
         letters = [_letter(event, entry) for event, entry in found if event is not None and event.id == entry.id]
         self._dead.keep(letters)
-        for letter in letters if "_letters" in self.__dict__ else ():
-            self._letters.add(letter.pos)
         self._journal.forget_dead()
-
-    @cached_property
-    def _letters(self) -> Positions:
-        return self._dead.positions()
 
 
 def _letter(event: StoredEvent, entry: AttemptLine) -> DeadLine:

@@ -5,26 +5,31 @@ One destination's trouble stops nobody else: it is noted, and the destination le
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, TypeVar, cast
 
 from arkcli.errors import Broken, Gone, Held, NotRecorded
 from arkcli.model import Delivery, Event, RetrySchedule
 from arkcli.queue import engine
 from arkcli.queue.engine import Holder, Recorded, Result
 from arkcli.queue.local.claim import Claim
-from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.fit import check_fit
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.members import Members
-from arkcli.queue.local.memory import Idle
-from arkcli.queue.local.outage import OutageNote
-from arkcli.queue.local.reserve import Reserve
 from arkcli.queue.local.stored import StoredEvent
-from arkcli.queue.local.trouble import part_of
+from arkcli.queue.local.trouble import NO_ROOM, part_of
+from arkcli.queue.local.view import View
 from arkcli.system import files
+
+#: How often, in milliseconds, each destination is looked at, whatever is remembered of it.
+_LOOK_AT_ALL_EVERY: Final = 30_000
+#: More than the outcomes of all attempts that are under way at once take, and the blocks they begin. Bytes.
+_RESERVED: Final = 256 * 1024
+#: With fewer free descriptors than this, an attempt needs the one that the reserve would take.
+_MANY_DESCRIPTORS: Final = 24
+Found = TypeVar("Found")
 
 
 class Claims:
@@ -43,26 +48,29 @@ class Claims:
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:
         """See `engine.Queue.claim_due`. Raises NotRecorded."""
+        return [claim for claim, _ in self._each(ids, most, purpose, lambda claim: claim.is_anything_due(now))]
+
+    def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
+        """See `engine.Queue.claim_first`. Raises NotRecorded."""
+        return self._each(ids, most, "send", lambda claim: claim.first_attempt(cast("StoredEvent", event)))
+
+    def _each(
+        self, ids: Iterable[str], most: int, purpose: str, ask: Callable[[Claim], Found | None]
+    ) -> list[tuple[Claim, Found]]:
+        """Claims what nobody else has, and keeps those that answer; `most` at most. The others are released."""
         self._reserve.hold()
-        claims: list[Claim] = []
+        kept: list[tuple[Claim, Found]] = []
         for destination_id in ids:
-            if len(claims) >= most:
+            if len(kept) >= most:
                 break
-            with self.noted(destination_id):
+            with self.noted(destination_id), contextlib.ExitStack() as unless_kept:
                 claim = self.claim(destination_id, purpose)
                 if claim is not None:
-                    claims += [claim] if self._is_worth_it(claim, now) else []
-        return claims
-
-    def _is_worth_it(self, claim: Claim, now: int) -> bool:
-        """Whether something is due; else the claim is released."""
-        is_due = False
-        try:
-            is_due = claim.is_anything_due(now)
-        finally:
-            if not is_due:
-                claim.release()
-        return is_due
+                    unless_kept.callback(claim.release)
+                    if found := ask(claim):
+                        unless_kept.pop_all()
+                        kept.append((claim, found))
+        return kept
 
     @contextlib.contextmanager
     def noted(self, destination_id: str) -> Iterator[None]:
@@ -71,30 +79,12 @@ class Claims:
         One that was removed a moment ago is none.
         """
         try:
-            with part_of(destination_id, self._members.path_of(destination_id)):
+            with part_of(self._members.path_of(destination_id)):
                 yield
         except Gone:
             pass
         except Broken as broken:
             self.broken[destination_id] = str(broken)
-
-    def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
-        """See `engine.Queue.claim_first`. Raises NotRecorded."""
-        self._reserve.hold()
-        firsts: list[tuple[Claim, Delivery]] = []
-        for destination_id in ids:
-            if len(firsts) >= most:
-                break
-            with self.noted(destination_id):
-                claim = self.claim(destination_id, "send")
-                if claim is None:
-                    continue
-                first = claim.first_attempt(cast("StoredEvent", event))
-                if first is not None:
-                    firsts.append((claim, first))
-                else:
-                    claim.release()
-        return firsts
 
     def claim(self, destination_id: str, purpose: str) -> Claim | None:
         """The sole right to deliver to a destination, until released; None when another process has it.
@@ -102,34 +92,34 @@ class Claims:
         `purpose` is what the lock file then says of the holder. Raises Gone, Broken and NotRecorded.
         """
         place = self._members.place_of(destination_id)
-        with part_of(destination_id, place):
-            return self._claim(destination_id, place, purpose)
+        with part_of(place):
+            lock = files.Lock(place / "lock")
+            if not lock.try_acquire():
+                lock.close()
+                return None
+            try:
+                with contextlib.suppress(OSError):
+                    # For people to read; a disk too full for it can still be delivered from.
+                    lock.sign(f"{os.getpid()} {purpose}\n")
+                journal = self._journals.get(destination_id)
+                if journal is None:
+                    journal = self._journals[destination_id] = self._members.journal_at(place)
+                journal.load_to_append()
+                # The journal may tell of events that this process has not seen yet.
+                self._log.look()
+                check_fit(journal, self._log)
+                claim = Claim(lock, self._log, journal, self._schedule, self.idle.note)
+            except BaseException:
+                lock.close()
+                # The next claim reads the journal again: somebody may have repaired it by then.
+                self.forget(destination_id)
+                raise
+            self.broken.pop(destination_id, None)
+            return claim
 
-    def _claim(self, destination_id: str, place: Path, purpose: str) -> Claim | None:
-        lock = files.Lock(place / "lock")
-        if not lock.try_acquire():
-            lock.close()
-            return None
-        try:
-            with contextlib.suppress(OSError):
-                # For people to read; a disk too full for it can still be delivered from.
-                lock.sign(f"{os.getpid()} {purpose}\n")
-            journal = self._journals.get(destination_id)
-            if journal is None:
-                journal = self._journals[destination_id] = self._members.journal_at(place)
-            journal.load_to_append()
-            # The journal may tell of events that this process has not seen yet.
-            self._log.look()
-            check_fit(place, journal.state, self._log)
-            dead, note = DeadLetters(place / "dead.jsonl"), OutageNote(place / "outage.json")
-            claim = Claim(destination_id, place, lock, self._log, journal, dead, self._schedule, self.idle.note, note)
-        except BaseException:
-            lock.close()
-            # The next claim reads the journal again: somebody may have repaired it by then.
-            self.forget(destination_id)
-            raise
-        self.broken.pop(destination_id, None)
-        return claim
+    def view(self, destination_id: str) -> View:
+        """A destination's deliveries, to be read without its lock. Close it after use. Raises Broken."""
+        return View(self._log, self._members.journal_at(self._members.place_of(destination_id)), self._schedule)
 
     @contextlib.contextmanager
     def held(self, destination_id: str, purpose: str) -> Iterator[Claim]:
@@ -168,10 +158,8 @@ class Claims:
         except OSError:
             # Whoever wants to claim it is told why that cannot be done.
             return None
-        try:
+        with contextlib.closing(lock):
             return None if lock.try_acquire(shared=True) else self._signed(destination_id)
-        finally:
-            lock.close()
 
     def _signed(self, destination_id: str) -> Holder:
         """Who last held a destination's lock, as it said itself."""
@@ -190,3 +178,68 @@ class Claims:
         for journal in self._journals.values():
             journal.close()
         self._reserve.close()
+
+
+class Idle:
+    """Which destinations had nothing due: up to where the log was looked through, and when something falls due."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int | None]] = {}
+        self._forgot_at = 0
+
+    def note(self, destination_id: str, end: int, next_due_at: int | None) -> None:
+        """Remembers that nothing is due for a destination until then, unless the log grows beyond `end`."""
+        self._known[destination_id] = end, next_due_at
+
+    def others(self, ids: Iterable[str], end: int, now: int) -> list[str]:
+        """The destinations that may have something due now, when the log ends at `end`."""
+        if not 0 <= now - self._forgot_at < _LOOK_AT_ALL_EVERY:
+            self._known.clear()
+            self._forgot_at = now
+        looked = ((found, *self._known.get(found, (-1, None))) for found in ids)
+        return [found for found, until, due_at in looked if until != end or (due_at is not None and due_at <= now)]
+
+
+class Reserve:
+    """Room on the disk for the outcomes of what is under way: no attempt is made whose outcome could not be kept.
+
+    It is held from the first claim on, and given up for what is still to be written down.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is held before it is needed."""
+        self._directory = directory
+        self._descriptor: int | None = None
+        self._is_held = False
+
+    def hold(self) -> None:
+        """Sees to it that there is room. Raises NotRecorded where it cannot be had."""
+        if self._is_held or files.free_descriptors() < _MANY_DESCRIPTORS:
+            return
+        try:
+            self._descriptor = files.reserve(self._directory, _RESERVED)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                reason = f"{self._directory} cannot be used ({error.strerror})"
+                raise NotRecorded(f"nothing was attempted: {reason}") from error
+            # Where only the number of files is used up, lines can be written all the same.
+            if files.has_inodes(self._directory):
+                raise NotRecorded(
+                    f"the disk is full ({self._directory}): nothing was attempted, since ark could not record the "
+                    "outcome. Waiting deliveries are kept; free some space"
+                ) from error
+        self._is_held = True
+
+    def give_up(self, error: BaseException | None) -> bool:
+        """Frees the room after an error of a full disk; whether there was some to free."""
+        if self._descriptor is None or not isinstance(error, OSError) or error.errno not in NO_ROOM:
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Frees the room."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._is_held = False

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,8 @@ import msgspec
 
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged, DeadLine
-from arkcli.queue.local.positions import Positions
 from arkcli.queue.local.segments import holding
+from arkcli.queue.local.stored import Positions
 from arkcli.system import files
 
 #: How much is read at once, in bytes.
@@ -24,6 +24,7 @@ class DeadLetters:
     def __init__(self, path: Path) -> None:
         """The file is made with the first dead letter."""
         self._path = path
+        self._known: Positions | None = None
 
     def __iter__(self) -> Iterator[DeadLine]:
         """The dead letters, oldest first. Damaged lines are passed over."""
@@ -40,6 +41,12 @@ class DeadLetters:
             for line in holding(read, needle, 0, os.fstat(file.fileno()).st_size):
                 yield from (letter for letter in _letters(line.text) if letter.id == event_id)
 
+    def holds(self, position: int) -> bool:
+        """Whether an event is among them, by where it stood in the log, as of the first time that this was asked."""
+        if self._known is None:
+            self._known = self.positions()
+        return position in self._known
+
     def positions(self) -> Positions:
         """Where in the event log the dead events stood. Only the beginning of each line is looked at."""
         found = Positions()
@@ -52,7 +59,7 @@ class DeadLetters:
         with contextlib.suppress(FileNotFoundError), files.open_to_read(self._path, _PIECE) as file:
             yield from file
 
-    def keep(self, letters: Iterable[DeadLine]) -> None:
+    def keep(self, letters: Sequence[DeadLine]) -> None:
         """Adds letters, and returns when they are on stable storage. A torn last line is cut first."""
         if not self._path.exists():
             files.create(self._path)
@@ -68,6 +75,9 @@ class DeadLetters:
                 raise
         finally:
             os.close(descriptor)
+        if self._known is not None:
+            for letter in letters:
+                self._known.add(letter.pos)
 
     def discard(self, positions: Container[int]) -> None:
         """Takes out the events that stood at these positions in the event log, by replacing the file as a whole."""

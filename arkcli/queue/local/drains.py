@@ -50,13 +50,10 @@ class Drains:
 
     def _is_locked(self, path: Path) -> bool:
         try:
-            lock = files.Lock(path)
+            with contextlib.closing(files.Lock(path)) as lock:
+                return not lock.try_acquire()
         except OSError:
             return True
-        try:
-            return not lock.try_acquire()
-        finally:
-            lock.close()
 
     def close(self) -> None:
         """Leaves the others alone."""

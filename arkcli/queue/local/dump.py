@@ -6,6 +6,7 @@ is it given as the event, and so is a dead letter.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,7 @@ def dump(held: Claiming, log: EventLog, places: Path, schedule: RetrySchedule) -
         for destination_id in ids:
             stack.enter_context(held(destination_id, "dump"))
         end = log.look()
-        found = [_Place(destination_id, places / destination_id, log, schedule) for destination_id in ids]
+        found = [_Given(places / destination_id, log, schedule) for destination_id in ids]
         yield from _Dump(log, end, found, schedule).records()
 
 
@@ -53,14 +54,14 @@ class _Sought(msgspec.Struct):
     given: Event | None = None
 
 
-class _Place:
+class _Given:
     """A destination while it is given: what it has passed, in numbers of events."""
 
-    def __init__(self, destination_id: str, directory: Path, log: EventLog, schedule: RetrySchedule) -> None:
-        self.destination_id = destination_id
+    def __init__(self, directory: Path, log: EventLog, schedule: RetrySchedule) -> None:
+        self.destination_id = directory.name
         self.journal = Journal(directory, len(schedule.delays))
         self._letters = DeadLetters(directory / "dead.jsonl")
-        self.view = View(destination_id, directory, log, self.journal, self._letters, schedule)
+        self.view = View(log, self.journal, schedule)
         # A damaged line makes the journal fold its state again. So read all retries before using the state.
         self.view.needed_from(log.end)
         self.view.close()
@@ -86,7 +87,7 @@ class _Place:
 class _Dump:
     """One reading of a queue, of which every destination is claimed."""
 
-    def __init__(self, log: EventLog, end: int, places: Sequence[_Place], schedule: RetrySchedule) -> None:
+    def __init__(self, log: EventLog, end: int, places: Sequence[_Given], schedule: RetrySchedule) -> None:
         self._log = log
         self._end = end
         self._places = places
@@ -95,13 +96,12 @@ class _Dump:
         self._count = 0
         #: Those whose cursors have not been reached, the next one last; and those whose have been.
         self._before = sorted(places, key=lambda place: place.first.cursor, reverse=True)
-        self._reached: list[_Place] = []
+        self._reached: list[_Given] = []
 
     def records(self) -> Iterator[Record]:
         """All of it, in order."""
         self._seek()
-        yield from map(_event_record, self._from_letters())
-        yield from map(_event_record, self._from_log())
+        yield from (Record(event=event) for event in chain(self._from_letters(), self._from_log()))
         for place in self._before:
             place.passed = self._count
         for place in self._places:
@@ -158,7 +158,7 @@ class _Dump:
             place.see(self._count, position, event, is_done=is_done)
         self._count += 1
 
-    def _place(self, place: _Place) -> Iterator[Record]:
+    def _place(self, place: _Given) -> Iterator[Record]:
         to = place.destination_id
         yield Record(destination_id=to, passed=place.passed, ahead=tuple(place.ahead))
         given: set[str] = set()
@@ -182,14 +182,14 @@ class _Dump:
             plain = Event(event.id, event.name, event.at, event.body, event.to)
         return Pending(plain, found.state, found.attempt, found.next_attempt_at, found.last_status, found.last_error)
 
-    def _failed_at(self, place: _Place, found: StoredPending) -> int | None:
+    def _failed_at(self, place: _Given, found: StoredPending) -> int | None:
         if found.state is State.DEAD:
             return place.died_at[found.event.position]
         if found.state is State.WAITING or found.next_attempt_at is None:
             return None
         return found.next_attempt_at - self._schedule.delays[found.attempt - 1]
 
-    def _told(self, place: _Place) -> Iterator[Record]:
+    def _told(self, place: _Given) -> Iterator[Record]:
         """What the journal tells."""
         to, is_silent = place.destination_id, True
         for entry in place.journal.entries():
@@ -202,10 +202,6 @@ class _Dump:
         if is_silent and last is not None:
             # Its line has been removed by now, but it is still shown.
             yield Record(destination_id=to, attempt=last.to_attempt())
-
-
-def _event_record(event: Event) -> Record:
-    return Record(event=event)
 
 
 def _without_body(event: Event) -> Event:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
 from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
-from arkcli.queue.local.mark import NAME, Mark, read_mark
+from arkcli.queue.local.notes import MARK, Mark, read_mark
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
@@ -47,7 +47,7 @@ class EventLog:
         """
         self._directory = directory
         self._segments = Segments(directory, segment_size, optional=fixed)
-        self._mark = directory.with_name(NAME)
+        self._mark = directory.with_name(MARK)
         self._furthest = furthest
         self._lock = None if fixed else files.Lock(directory / "lock")
         self._end = 0
@@ -79,9 +79,8 @@ class EventLog:
                 return size
             if self._lock:
                 self._segments.sync()
-        last = self._segments.last_line_end(size)
-        self._end = last
-        return last
+        self._end = self._segments.last_line_end(size)
+        return self._end
 
     def _held(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
         return self._lock.held(shared=shared) if self._lock else files.shared_if_possible(self._directory / "lock")
@@ -120,7 +119,9 @@ class EventLog:
                 accepted.append(known)
                 continue
             line = lines.encode_event(draft, seq, addressed)
-            accepted.append(_placed(draft, position, len(line)))
+            instead = draft.instead if isinstance(draft, StoredDraft) else None
+            place = position, len(line), instead
+            accepted.append(StoredEvent(draft.id, draft.name, draft.at, draft.body, draft.to, *place))
             if unique:
                 fresh[draft.id] = accepted[-1]
             written.append(line)
@@ -184,31 +185,21 @@ class EventLog:
 
     def events(self) -> Iterator[StoredEvent]:
         """Every event that can be read, oldest first."""
-        position = self.start
-        while position < self._end:
-            found, following = self._segments.block(position, self._end)
-            if following == position:
-                return
-            position = following
-            yield from (event for line in found if isinstance(event := _decode(line), StoredEvent))
+        for found, _ in self._segments.blocks(self.start, self._end):
+            yield from _events(found)
 
     def tail(self, size: int) -> list[StoredEvent]:
         """The events within the last so many bytes of the log, oldest first."""
-        found = (_decode(line) for line in self._segments.tail(self._end, size))
-        return [event for event in found if isinstance(event, StoredEvent)]
+        return list(_events(self._segments.tail(self._end, size)))
 
     def event_at(self, position: int, length: int) -> StoredEvent | None:
         """The event whose line stands there; None when it cannot be read."""
         if position + length > self._end:
             # Whoever knows of it has looked later.
             self.look()
-        if position < self.start:
-            return None
         # It may stand behind the end: where only its newline is damaged, the log seems to end before it.
-        text = self._segments.read(position, length)
-        if len(text) != length:
-            return None
-        return _event_in(text[:-1], position)
+        text = self._segments.read(position, length) if position >= self.start else b""
+        return _event_in(text[:-1], position) if len(text) == length else None
 
     def last_before(self, position: int) -> StoredEvent | None:
         """The last event before a position; None when it cannot be read."""
@@ -245,13 +236,8 @@ class EventLog:
         return list(islice((event for key in keys if (event := self.find(key)) is not None), 2))
 
     def _scan_ids(self, begin: int, end: int) -> Iterator[tuple[list[Row], int]]:
-        while begin < end:
-            found, following = self._segments.block(begin, end)
-            if following == begin:
-                return
-            begin = following
-            events = (event for line in found if isinstance(event := _decode(line), StoredEvent))
-            yield [(event.id, event.position, event.length, "") for event in events], begin
+        for found, following in self._segments.blocks(begin, end):
+            yield [(event.id, event.position, event.length, "") for event in _events(found)], following
 
     @property
     def totals(self) -> tuple[int, int]:
@@ -293,11 +279,6 @@ class EventLog:
             self._lock.close()
 
 
-def _placed(draft: Draft, position: int, length: int) -> StoredEvent:
-    instead = draft.instead if isinstance(draft, StoredDraft) else None
-    return StoredEvent(draft.id, draft.name, draft.at, draft.body, draft.to, position, length, instead)
-
-
 def is_for(event: Event, destination_id: str) -> bool:
     """Whether an event is for a destination."""
     return event.to is None or destination_id in event.to
@@ -317,6 +298,10 @@ def _decode(line: Line) -> StoredEvent | Gap:
     except Damaged:
         pass
     return Gap(line.start, line.end - line.start)
+
+
+def _events(found: Iterable[Line]) -> Iterator[StoredEvent]:
+    return (event for line in found if isinstance(event := _decode(line), StoredEvent))
 
 
 def _not_accepted(error: OSError, directory: Path) -> NotAccepted:

@@ -8,21 +8,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from arkcli.errors import Broken, Busy
-from arkcli.queue.local.check import DamagedLine
+from arkcli.errors import Broken
+from arkcli.queue.local.check import DamagedLine, locked
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import Snapshot
 from arkcli.queue.local.members import Members, loss
-from arkcli.queue.local.state import DestinationState, joined
+from arkcli.queue.local.state import joined
 from arkcli.system import files
 
 
-def check_fit(place: Path, state: DestinationState, log: EventLog) -> None:
-    """Sees that the log holds what a destination's state tells of; its cost grows with neither. Raises Broken.
+def check_fit(journal: Journal, log: EventLog) -> None:
+    """Sees that the log holds what a journal's state tells of; its cost grows with neither. Raises Broken.
 
     What is damaged or missing in the log is no contradiction: only other events in its place are, or an earlier end.
     """
+    state, place = journal.state, journal.directory
     last = (0, 0, "") if state.last is None else (state.last.pos, state.last.len, state.last.id)
     position, length, event_id = state.newest or last
     reach, why = max(state.first.end, position + length), ""
@@ -50,7 +51,8 @@ class Misfits(NamedTuple):
             try:
                 with closing(self.members.journal_at(place)) as journal:
                     self.log.look()
-                    check_fit(place, journal.load(), self.log)
+                    journal.load()
+                    check_fit(journal, self.log)
             except Broken as broken:
                 path, cure = place / "checkpoint.json", partial(self._refit, place)
                 replaced = files.read(path).removesuffix(b"\n") if path.is_file() else b""
@@ -72,16 +74,9 @@ class Misfits(NamedTuple):
 
     def _refit(self, place: Path) -> None:
         """Begins the journal's next segment with a state that fits the log. Raises Busy and OSError."""
-        lock = files.Lock(place / "lock")
-        try:
-            if not lock.try_acquire():
-                holder = files.read_holder(place / "lock").strip()
-                raise Busy(f"process {holder} is using {place}; stop it and repair again")
+        with locked(place, place), closing(self.members.journal_at(place)) as journal:
             files.make_directory(place / "journal")
-            with closing(self.members.journal_at(place)) as journal:
-                journal.restart(self._fitting(journal))
-        finally:
-            lock.close()
+            journal.restart(self._fitting(journal))
 
     def _fitting(self, journal: Journal) -> Snapshot:
         """The state that a journal tells of, but what was accepted after the last attempt is due.

@@ -232,7 +232,7 @@ class Index:
         texts = iter(lambda: b"".join(_text(row, width) for row in islice(rows, 8 * _FEW)), b"")
         try:
             files.make_directory(self._directory)
-            files.replace(path, chain([lines.seal(msgspec.json.encode(head)[1:])], texts), durable=False)
+            files.replace(path, chain([lines.encode(head)], texts), durable=False)
             table = _Table(path)
         except _UNUSABLE:
             return False

@@ -39,7 +39,8 @@ class Journal:
         self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE, origin: Origin | None = None
     ) -> None:
         """Opens the journal of a destination that has joined; `retries` is how many a delivery has."""
-        self._directory = directory
+        #: The destination's, which has its id for a name.
+        self.directory = directory
         self._retries = retries
         self._origin = origin
         self._checkpoint = directory / "checkpoint.json"
@@ -71,11 +72,7 @@ class Journal:
                 snapshot = self._head_snapshot()
             self.state = DestinationState(snapshot)
             self._loaded = True
-        position = self.state.journal
-        while position < end:
-            block, position = self._segments.block(position, end)
-            if not block:
-                break
+        for block, _ in self._segments.blocks(self.state.journal, end):
             for line in block:
                 self.state.apply(self.decode(line), line.start, line.end)
             self._unsaved += len(block)
@@ -120,7 +117,7 @@ class Journal:
     def _head_snapshot(self, before: int | None = None) -> Snapshot:
         """The snapshot that the newest readable segment begins with, among those that begin before a position."""
         end = self._segments.size()
-        for start, _ in reversed(self._segments.paths()):
+        for start in reversed(self._segments.starts):
             if before is not None and start >= before > 0:
                 continue
             block, _ = self._segments.block(start, end)
@@ -130,7 +127,7 @@ class Journal:
         position = self._origin.position() if self._origin else 0
         if position is None and before is None:
             words = "has nothing readable; after `ark queue check --repair` its events are sent, some of them again"
-            raise Broken(self._directory.name, f"{self._directory / 'journal'} {words}")
+            raise Broken(self.directory.name, f"{self.directory / 'journal'} {words}")
         return joined(position or 0, self._retries)
 
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
@@ -160,26 +157,17 @@ class Journal:
         self._unsaved += len(found)
         return found, following
 
-    def telling_of(
-        self, event_id: str, begin: int = 0, end: int | None = None
-    ) -> Iterator[tuple[Line, AttemptLine | DropLine]]:
-        """What the journal tells of an event, oldest first, up to its end as it is now or a position before that."""
+    def telling_of(self, event_id: str, begin: int, end: int) -> Iterator[tuple[Line, AttemptLine | DropLine]]:
+        """What the journal tells of an event between two positions, oldest first."""
         needle = b'"id":%b,' % msgspec.json.encode(event_id)
-        end = self.end if end is None else end
         for line in self._segments.holding(needle, max(begin, self._segments.start), end):
             entry = self.decode(line)
             if isinstance(entry, AttemptLine | DropLine) and entry.id == event_id:
                 yield line, entry
 
-    def entries(self, until: int | None = None) -> Iterator[AttemptLine | DropLine]:
-        """What the journal tells, oldest first, up to its end as it is now, or to a position before that."""
-        end, position = self.end, self._segments.start
-        end = end if until is None else min(until, end)
-        while position < end:
-            found, following = self._segments.block(position, end)
-            if following == position:
-                return
-            position = following
+    def entries(self) -> Iterator[AttemptLine | DropLine]:
+        """What the journal tells, oldest first, up to its end as it is now."""
+        for found, _ in self.blocks(0, self.end):
             for line in found:
                 entry = self.decode(line)
                 if isinstance(entry, AttemptLine | DropLine):
@@ -196,9 +184,9 @@ class Journal:
         """The position behind the last line, without reading any."""
         return self._segments.last_line_end(self._segments.look())
 
-    def since(self, position: int, end: int | None = None) -> tuple[list[Line], int]:
-        """The next lines from a position, up to the journal's end as it is now, or to an end that it had before."""
-        return self._segments.block(position, self.end if end is None else end)
+    def blocks(self, position: int, end: int) -> Iterator[tuple[list[Line], int]]:
+        """The lines from a position to an end that the journal has or had. See `Segments.blocks`."""
+        return self._segments.blocks(position, end)
 
     def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
         """Writes lines and takes them into the state, all or none. Raises OSError.
@@ -207,10 +195,7 @@ class Journal:
         """
         if not entries:
             return
-        encoded = [
-            lines.encode_attempt(entry) if isinstance(entry, AttemptLine) else lines.encode_drop(entry)
-            for entry in entries
-        ]
+        encoded = [lines.encode(entry) for entry in entries]
         if self._segments.is_full(self.state.journal) or self.state.journal == self._segments.starts[-1]:
             self._begin_segment()
         position = self.state.journal

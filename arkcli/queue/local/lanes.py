@@ -1,17 +1,19 @@
 """What is due for a destination: first attempts from the event log, retries from its journal.
 
-There are five lanes, and each is first in, first out. A lane's head is known without looking behind it.
+There are five lanes, and each is first in, first out. A lane's head is known without looking behind it. What it pops is
+under way then; it may pop nothing, though the head was due: then the journal says why.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from arkcli import times
 from arkcli.model import Outcome, RetrySchedule
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import id_sum
+from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DropLine
@@ -26,28 +28,6 @@ _SPARSE: Final = 8
 _AT_ONCE: Final = 32
 #: Passing over so many bytes saves the next run as much as passing over a line.
 _LINE: Final = 1024
-
-
-class Lane(Protocol):
-    """One lane, read from its head."""
-
-    def due_at(self, now: int | None = None) -> int | None:
-        """When the head is due (milliseconds, UTC); None when the lane is empty.
-
-        With `now`, what is dated after it is due now: the clock was set back.
-        """
-
-    def is_due(self, now: int) -> bool:
-        """Whether the head may be attempted now."""
-
-    def oldest_at(self) -> int | None:
-        """When the head's event was accepted (milliseconds, UTC)."""
-
-    def pop(self, most: int) -> list[StoredDelivery]:
-        """Takes off the head, and perhaps what is behind it: at most so many deliveries, which are under way then.
-
-        There may be none of them, though the head was due: then the journal says why.
-        """
 
 
 class UnderWay:
@@ -94,15 +74,13 @@ def arrived_at(event: StoredEvent, now: int | None) -> int:
 class Arrivals:
     """First attempts: the event log from the destination's cursor on."""
 
-    def __init__(
-        self, destination_id: str, log: EventLog, journal: Journal, under_way: UnderWay, is_dead: Callable[[int], bool]
-    ) -> None:
-        """`is_dead` tells whether a dead letter stands at a position of the event log."""
-        self._destination_id = destination_id
+    def __init__(self, log: EventLog, journal: Journal, under_way: UnderWay, dead: DeadLetters) -> None:
+        """`dead` has the destination's dead letters, and perhaps some that are not dead any more."""
+        self._destination_id = journal.directory.name
         self._log = log
         self._journal = journal
         self._under_way = under_way
-        self._is_dead = is_dead
+        self._dead = dead
         self._state = journal.state
         self._position = journal.state.first.cursor
         self._starts_at = 0
@@ -112,7 +90,7 @@ class Arrivals:
 
     def behind(self, event: StoredEvent) -> "Arrivals":
         """A reading of what was accepted after an event, which shares with this one what is under way."""
-        found = Arrivals(self._destination_id, self._log, self._journal, self._under_way, self._is_dead)
+        found = Arrivals(self._log, self._journal, self._under_way, self._dead)
         found._starts_at = found._position = event.position + event.length
         return found
 
@@ -185,7 +163,10 @@ class Arrivals:
         return self._position > begin
 
     def due_at(self, now: int | None = None) -> int | None:
-        """When the oldest event was accepted: it has been due since."""
+        """When the oldest event was accepted (milliseconds, UTC): it has been due since. None when there is none.
+
+        With `now`, what is dated after it is due now: the clock was set back.
+        """
         event = self.head()
         return None if event is None else arrived_at(event, now)
 
@@ -239,7 +220,7 @@ class Arrivals:
         """
         attempt, start, length = instead
         if attempt == self._journal.state.beyond:
-            return self._is_dead(start)
+            return self._dead.holds(start) and start not in self._journal.state.gone
         if not 2 <= attempt < self._journal.state.beyond or start in self._under_way.lines:
             return False
         if self._journal.state.lanes[attempt - 2].passed(start) is not None:
@@ -333,7 +314,7 @@ class Retries:
             self._state.lanes[self._attempt - 1].finish(line.start, line.end, 0)
 
     def due_at(self, now: int | None = None) -> int | None:
-        """When the head is due (milliseconds, UTC)."""
+        """When the head is due, as for `Arrivals`."""
         head = self.head()
         return None if head is None else self._schedule.next_attempt_at(self._attempt, head.failed_at, now)
 

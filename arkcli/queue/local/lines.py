@@ -195,8 +195,8 @@ def event_of(line: bytes, position: int) -> StoredEvent:
 def event_counts(line: bytes) -> tuple[int, int]:
     """`seq` and `addressed` of the line that follows this event line. Raises Damaged."""
     check(line)
-    decoded = _decode(_events, _split_off_body(line)[0])
-    return decoded.seq + 1, decoded.addressed + (decoded.to is not None)
+    head = head_of(line)
+    return head.seq + 1, head.addressed + (head.to is not None)
 
 
 def head_of(line: bytes) -> EventHead:
@@ -230,12 +230,8 @@ def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
     a JSON string are escaped, so the first `"body"` is the key.
     """
     cut = line.find(_BODY)
-    if cut < 0:
-        return _split_off_raw(line)
-    return line[:cut] + b"}", line[cut + len(_BODY) : -1]
-
-
-def _split_off_raw(line: bytes) -> tuple[bytes, bytes]:
+    if cut >= 0:
+        return line[:cut] + b"}", line[cut + len(_BODY) : -1]
     cut = line.find(_RAW)
     if cut < 0:
         raise Damaged("it has no body")
@@ -265,21 +261,16 @@ def pieces(line: bytes) -> list[bytes]:
     return [*found, line[begin:]]
 
 
-def encode_attempt(line: AttemptLine) -> bytes:
-    """A journal line, with its newline."""
+def encode(line: msgspec.Struct) -> bytes:
+    """A line without a body, such as one of a journal, with its newline."""
     fields = _encoder.encode(line)[1:]
     # As `seal` does it; this is done for every delivery.
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(fields), fields)
 
 
-def encode_drop(line: DropLine) -> bytes:
-    """A journal line, with its newline."""
-    return seal(_encoder.encode(line)[1:])
-
-
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """A snapshot line, with its newline."""
-    return seal(_encoder.encode(_SnapshotLine(snapshot))[1:])
+    return encode(_SnapshotLine(snapshot))
 
 
 def decode_journal(line: bytes) -> AttemptLine | DropLine | Snapshot:

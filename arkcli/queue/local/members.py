@@ -7,30 +7,13 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
-
-import msgspec
 
 from arkcli.errors import Broken
-from arkcli.queue.local import lines
 from arkcli.queue.local.journal import Journal, Origin
-from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.notes import ROLL, Roll, read_roll
 from arkcli.queue.local.opening import is_a_link
 from arkcli.queue.local.state import joined
 from arkcli.system import files
-
-#: The file in the queue's directory.
-NAME: Final = "joined"
-
-
-class Roll(msgspec.Struct):
-    """Who has joined: the position of the event log where each begins; None when its place is on disk and tells more.
-
-    `lost` are those whose place was gone, until that is noted.
-    """
-
-    begins: dict[str, int | None] = {}
-    lost: list[str] = []
 
 
 class Members:
@@ -38,7 +21,7 @@ class Members:
 
     def __init__(self, directory: Path, retries: int, segment_size: int) -> None:
         """Opens nothing. `directory` is the queue's; the rest is what its journals are made with."""
-        self.path = directory / NAME
+        self.path = directory / ROLL
         self.places = directory / "destinations"
         self.retries = retries
         self._segment_size = segment_size
@@ -66,27 +49,14 @@ class Members:
         return Journal(place, self.retries, self._segment_size, origin)
 
     def read(self) -> Roll:
-        """The roll; an empty one where none can be read, as after an older ark. Raises OSError."""
-        try:
-            text = files.read(self.path).removesuffix(b"\n")
-            lines.check(text)
-            return msgspec.json.decode(text, type=Roll)
-        except (FileNotFoundError, Damaged, msgspec.MsgspecError):
-            return Roll()
+        """See `read_roll`. Raises OSError."""
+        return read_roll(self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Roll]:
         """Holds the queue's lock for a block, in which the roll may be changed and written."""
-        lock = files.Lock(self._lock)
-        try:
-            with lock.held():
-                yield self.read()
-        finally:
-            lock.close()
-
-    def write(self, roll: Roll, *, durable: bool = True) -> None:
-        """Replaces the roll. Raises OSError."""
-        files.replace(self.path, lines.seal(msgspec.json.encode(roll)[1:]), durable=durable)
+        with contextlib.closing(files.Lock(self._lock)) as lock, lock.held():
+            yield self.read()
 
     def is_missing(self, destination_id: str) -> bool:
         """Whether a destination has no place, or one without a journal. One that cannot be used is another trouble."""
@@ -100,8 +70,7 @@ class Members:
     def join(self, missing: Iterable[str], end: int) -> list[str]:
         """Makes places at the event log's end where there is none; returns whose place had vanished. Raises OSError."""
         with self.locked() as roll:
-            for left in self.places.glob(".joining-*"):
-                files.remove_tree(left)
+            remove_hidden(self.places)
             fresh = [found for found in missing if self.is_missing(found)]
             for found in {place.name for place in self.places.glob("[!.]*")} - set(fresh):
                 # An older ark wrote down nobody.
@@ -113,11 +82,11 @@ class Members:
                 if begins is None:
                     saved = Journal(self.places / found, self.retries).checkpoint()
                     begins = roll.begins[found] = end if saved is None else min(saved.first[0], end)
-                Journal.create(self.places / f".joining-{found}", joined(begins, self.retries))
+                Journal.create(hidden_place(self.places, found), joined(begins, self.retries))
             # Only this has to survive a power failure: the places can be made from it.
-            self.write(roll)
+            roll.write(self.path)
             for found in fresh:
-                hidden, place = self.places / f".joining-{found}", self.places / found
+                hidden, place = hidden_place(self.places, found), self.places / found
                 if place.is_dir():
                     hidden, place = hidden / "journal", place / "journal"
                 files.move(hidden, place)
@@ -143,7 +112,7 @@ class Members:
             files.sync_directory(directory)
         with self.locked() as roll:
             roll.begins[destination_id] = None
-            self.write(roll, durable=False)
+            roll.write(self.path, durable=False)
 
     def forget(self, destination_id: str, *, left: bool) -> None:
         """Strikes a destination off the roll when it has left; else only that its place was lost."""
@@ -151,7 +120,18 @@ class Members:
             roll.lost = [found for found in roll.lost if found != destination_id]
             if left:
                 roll.begins.pop(destination_id, None)
-            self.write(roll)
+            roll.write(self.path)
+
+
+def hidden_place(places: Path, destination_id: str) -> Path:
+    """Where a destination's directory is made, before it is complete and gets its name."""
+    return places / f".joining-{destination_id}"
+
+
+def remove_hidden(places: Path) -> None:
+    """Removes what was left there."""
+    for left in places.glob(".joining-*"):
+        files.remove_tree(left)
 
 
 def loss(destination_id: str) -> str:

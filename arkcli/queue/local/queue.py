@@ -10,9 +10,8 @@ from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
 from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
 from arkcli.queue.local import dump, requeue, restore
-from arkcli.queue.local.check import Check
+from arkcli.queue.local.check import Inspection
 from arkcli.queue.local.claims import Claims
-from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.fit import Misfits
@@ -49,8 +48,11 @@ class LocalQueue:
         self._need = os.R_OK if fixed else os.R_OK | os.W_OK
         # `engine.Queue` says what these do.
         self._claims = claims = Claims(directory, self._log, self._members, schedule)
-        self.claim, self.held, self.holder = claims.claim, claims.held, claims.holder
+        self.claim, self.held, self.holder, self.view = claims.claim, claims.held, claims.holder, claims.view
         self.claim_due, self.claim_first, self.record = claims.claim_due, claims.claim_first, claims.record
+        self.events, self.recent_events = self._log.events, self._log.tail
+        self.find, self.find_prefix = self._log.find, self._log.find_prefix
+        self.broken: Mapping[str, str] = claims.broken
 
     def _check_writable(self, *, unless: bool = False) -> None:
         if self.unwritable is not None and not unless:
@@ -102,32 +104,14 @@ class LocalQueue:
         found = {}
         for destination_id in ids:
             with self._claims.noted(destination_id):
-                attempt = self._outcome(cast("StoredEvent", event), destination_id)
+                if destination_id not in self._watched:
+                    self._watched[destination_id] = self.view(destination_id)
+                # What it opens is not kept: there may be a thousand of them.
+                with contextlib.closing(self._watched[destination_id]) as view:
+                    attempt = view.outcome(cast("StoredEvent", event))
                 if attempt is not None:
                     found[destination_id] = attempt
         return found
-
-    def _outcome(self, event: StoredEvent, destination_id: str) -> Attempt | None:
-        view = self._watched.get(destination_id)
-        if view is None:
-            view = self._watched[destination_id] = self.view(destination_id)
-        try:
-            view.watch(event)
-            return view.outcome()
-        finally:
-            # What it opened is not kept: there may be a thousand of them.
-            view.close()
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        """The destinations whose part could not be used when it was tried last, and why."""
-        return self._claims.broken
-
-    def view(self, destination_id: str) -> View:
-        """A destination's deliveries, to be read without its lock. Close it after use."""
-        place = self._members.place_of(destination_id)
-        journal, dead = self._members.journal_at(place), DeadLetters(place / "dead.jsonl")
-        return View(destination_id, place, self._log, journal, dead, self._schedule)
 
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
         """What waits for a destination."""
@@ -142,22 +126,6 @@ class LocalQueue:
                 standings[found] = self.standing(found, now)
         return standings
 
-    def events(self) -> Iterator[StoredEvent]:
-        """Every event in the log that can be read, oldest first."""
-        return self._log.events()
-
-    def recent_events(self, size: int) -> list[StoredEvent]:
-        """The events within the last `size` bytes of the log, oldest first."""
-        return self._log.tail(size)
-
-    def find(self, event_id: str) -> StoredEvent | None:
-        """The event as it was first accepted under an id; None when the log has none (any more)."""
-        return self._log.find(event_id)
-
-    def find_prefix(self, beginning: str) -> list[StoredEvent]:
-        """The first events of at most two ids that begin so. See `EventLog.find_prefix`."""
-        return self._log.find_prefix(beginning)
-
     @property
     def totals(self) -> Totals:
         """How many events are in the log, and how many bytes they take."""
@@ -165,16 +133,16 @@ class LocalQueue:
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
-        return requeue.retry(self, self._claims.noted, selection, now, dry=dry)
+        return requeue.retry(self._claims, self.accept, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Discards deliveries; returns how many. Raises Held."""
         self._check_writable(unless=dry)
-        return requeue.drop(self, self._claims.noted, selection, now, dry=dry)
+        return requeue.drop(self._claims, selection, now, dry=dry)
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
-        return requeue.replay(self, self._claims.noted, chosen, now, self._log.look(), dry=dry)
+        return requeue.replay(self._claims, self._log, self.accept, chosen, now, dry=dry)
 
     def dump(self) -> Iterator[Record]:
         """Everything that the queue holds. Claims every destination until the iterator ends; its start raises Held."""
@@ -188,11 +156,13 @@ class LocalQueue:
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
         self._check_writable(unless=repair_at is None)
-        return Check(self._directory, Misfits(self._members, self._log).all, self._need).run(repair_at=repair_at)
+        misfits = Misfits(self._members, self._log).all
+        return Inspection(self._directory, misfits, self._need).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
         """Reads only the last `size` bytes of each file for damage. Line numbers are then unknown."""
-        return Check(self._directory, Misfits(self._members, self._log).losses, self._need, tail=size).run()
+        losses = Misfits(self._members, self._log).losses
+        return Inspection(self._directory, losses, self._need, tail=size).run()
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).
@@ -223,7 +193,5 @@ class LocalQueue:
     def close(self) -> None:
         """Closes what is open."""
         self._claims.close()
-        for view in self._watched.values():
-            view.close()
         self._drains.close()
         self._log.close()

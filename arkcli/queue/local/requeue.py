@@ -5,15 +5,16 @@ takes the place of the delivery that waits. docs/internals.md, section 2, says w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from itertools import chain
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from arkcli import times
 from arkcli.errors import UsageError
 from arkcli.model import Draft, Event, State
 from arkcli.queue.engine import Replay, Selection
-from arkcli.queue.local.claim import Claim
+from arkcli.queue.local.claims import Claims
+from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.lines import DropLine
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent, StoredPending
 from arkcli.queue.local.view import View
@@ -22,54 +23,35 @@ from arkcli.queue.local.view import View
 _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 Item = TypeVar("Item")
-#: One destination's trouble within such a block stops nobody else: it is noted, and the destination left out.
-Noted = Callable[[str], AbstractContextManager[None]]
+#: Makes events durable. Raises NotAccepted.
+Accepting = Callable[[Sequence[Draft]], Sequence[Event]]
 
 
-class Places(Protocol):
-    """What is asked of the queue that all of this is done in."""
-
-    def view(self, destination_id: str) -> View:
-        """A destination's deliveries."""
-
-    def held(self, destination_id: str, purpose: str) -> AbstractContextManager[Claim]:
-        """Claims a destination for a block. Raises Held."""
-
-    def accept(self, drafts: Sequence[Draft]) -> Sequence[Event]:
-        """Makes events durable. Raises NotAccepted."""
-
-    def events(self) -> Iterator[StoredEvent]:
-        """Every event, oldest first."""
-
-    def find(self, event_id: str) -> StoredEvent | None:
-        """The event under an id."""
-
-
-def retry(queue: Places, noted: Noted, selection: Selection, now: int, *, dry: bool) -> int:
+def retry(claims: Claims, accept: Accepting, selection: Selection, now: int, *, dry: bool) -> int:
     """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
     at = times.to_text(now)
 
     def again() -> Iterator[StoredDraft]:
         for destination_id in selection.destination_ids:
-            with noted(destination_id):
-                for found in _pending(queue, destination_id, selection):
+            with claims.noted(destination_id):
+                for found in _pending(claims, destination_id, selection):
                     if found.state is not State.WAITING:
                         event, key = found.event, {destination_id: found.key}
                         yield StoredDraft(event.id, event.name, at, event.body, (destination_id,), key)
 
-    return _accept(queue, again(), dry=dry)
+    return _accept(accept, again(), dry=dry)
 
 
-def drop(queue: Places, noted: Noted, selection: Selection, now: int, *, dry: bool) -> int:
+def drop(claims: Claims, selection: Selection, now: int, *, dry: bool) -> int:
     """Discards deliveries, waiting, retrying or dead; returns how many. Raises Held."""
     dropped = 0
     for destination_id in selection.destination_ids:
-        with noted(destination_id):
+        with claims.noted(destination_id):
             if dry:
-                dropped += sum(1 for _ in _pending(queue, destination_id, selection))
+                dropped += sum(1 for _ in _pending(claims, destination_id, selection))
                 continue
-            with queue.held(destination_id, "drop") as claim:
-                chosen = _pending(queue, destination_id, selection)
+            with claims.held(destination_id, "drop") as claim:
+                chosen = _pending(claims, destination_id, selection)
                 at, beyond = times.to_text(now), claim.beyond
                 lines = (tuple(_drop_lines(found, destination_id, at, beyond)) for found in chosen)
                 for batch in _batches(lines, len):
@@ -78,8 +60,8 @@ def drop(queue: Places, noted: Noted, selection: Selection, now: int, *, dry: bo
     return dropped
 
 
-def _pending(queue: Places, destination_id: str, selection: Selection) -> Iterator[StoredPending]:
-    with closing(queue.view(destination_id)) as view:
+def _pending(claims: Claims, destination_id: str, selection: Selection) -> Iterator[StoredPending]:
+    with closing(claims.view(destination_id)) as view:
         yield from view.deliveries(selection)
 
 
@@ -94,32 +76,32 @@ def _drop_lines(found: StoredPending, destination_id: str, at: str, beyond: int)
             yield DropLine(event.position, event.length, event.id, event.name, "drop", attempt, at, after)
 
 
-def replay(queue: Places, noted: Noted, chosen: Replay, now: int, end: int, *, dry: bool) -> int:
-    """Sends old events again, those before `end` in the log; returns how many. Raises UsageError and NotAccepted."""
-    at = times.to_text(now)
+def replay(claims: Claims, log: EventLog, accept: Accepting, chosen: Replay, now: int, *, dry: bool) -> int:
+    """Sends again what the log holds by now; returns how many events. Raises UsageError and NotAccepted."""
+    at, end = times.to_text(now), log.look()
     with ExitStack() as stack:
         among = Selection(destination_ids=(), event_ids=chosen.event_ids) if chosen.event_ids else None
         targets = {}
         for found in chosen.destination_ids:
-            with noted(found):
-                targets[found] = _Target(stack.enter_context(closing(queue.view(found))), among)
+            with claims.noted(found):
+                targets[found] = _Target(stack.enter_context(closing(claims.view(found))), among)
         drafts = (
             StoredDraft(
                 event.id, event.name, at, event.body, tuple(places), {to: key for to, key in places.items() if key}
             )
-            for event in _chosen(queue, chosen, end)
-            if (places := _places(noted, event, targets, chosen))
+            for event in _chosen(log, chosen, end)
+            if (places := _places(claims, event, targets, chosen))
         )
-        return _accept(queue, drafts, dry=dry)
+        return _accept(accept, drafts, dry=dry)
 
 
-def _chosen(queue: Places, chosen: Replay, end: int) -> Iterator[StoredEvent]:
+def _chosen(log: EventLog, chosen: Replay, end: int) -> Iterator[StoredEvent]:
     if not chosen.event_ids:
         # Events that are accepted from here on, by this very replay among others, are not old.
-        yield from (event for event in queue.events() if event.position < end and _holds(chosen, event))
+        yield from (event for event in log.events() if event.position < end and _holds(chosen, event))
         return
     for event_id in sorted(chosen.event_ids):
-        event = queue.find(event_id)
+        event = log.find(event_id)
         if event is None:
             raise UsageError(
                 f"there is no event {event_id!r} in the queue, or not any more; `ark log` shows past attempts"
@@ -159,13 +141,13 @@ class _Target:
         return waits
 
 
-def _places(noted: Noted, event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
+def _places(claims: Claims, event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
     """Where an event is to be sent again, and whose place it takes there."""
     found: dict[str, Instead | None] = {}
     for to, target in targets.items():
         if chosen.everybody and event.to is not None and to not in event.to:
             continue
-        with noted(to):
+        with claims.noted(to):
             if target.is_waiting(event):
                 continue
             key = target.keys.get(event.id)
@@ -174,10 +156,10 @@ def _places(noted: Noted, event: Event, targets: dict[str, _Target], chosen: Rep
     return found
 
 
-def _accept(queue: Places, drafts: Iterable[StoredDraft], *, dry: bool) -> int:
+def _accept(accept: Accepting, drafts: Iterable[StoredDraft], *, dry: bool) -> int:
     if dry:
         return sum(1 for _ in drafts)
-    return sum(len(queue.accept(batch)) for batch in _batches(drafts, lambda draft: len(draft.body)))
+    return sum(len(accept(batch)) for batch in _batches(drafts, lambda draft: len(draft.body)))
 
 
 def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:

@@ -9,7 +9,8 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine, Snapshot
+from arkcli.queue.local.members import hidden_place, remove_hidden
 from arkcli.queue.local.progress import Progress
 from arkcli.queue.local.segments import Segments
 from arkcli.queue.local.state import DestinationState, joined
@@ -35,6 +37,7 @@ _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 #: Where a journal line says that its event stands when that is gone, or when the line must not count in a fold.
 _NOWHERE: Final = (-1, 0)
+_MISPLACED: Final = "what is told of a destination does not stand behind its place, or an event does"
 _DISTURBED: Final = (
     "another process sent events while the queue was filled; remove the queue, stop that process and try again"
 )
@@ -55,22 +58,17 @@ def restore(directory: Path, log: EventLog, schedule: RetrySchedule, records: It
     then a second try raises UsageError, which says so, and the directory has to be removed first.
     """
     places = directory / "destinations"
-    lock = files.Lock(directory / "lock")
-    try:
-        with lock.held():
-            _check_empty(directory, log)
-            try:
-                _remove_hidden(places)
-                made = _fill(places, log, schedule, records)
-                for hidden, place in made:
-                    files.rename(hidden, place)
-            except (OSError, NotAccepted) as error:
-                reason = error.reason if isinstance(error, NotAccepted) else error.strerror or str(error)
-                raise NotAccepted(reason, f"{directory} was filled only in part; remove it and try again") from error
-            finally:
-                _remove_hidden(places)
-    finally:
-        lock.close()
+    with closing(files.Lock(directory / "lock")) as lock, lock.held():
+        _check_empty(directory, log)
+        try:
+            remove_hidden(places)
+            for hidden, place in _fill(places, log, schedule, records):
+                files.rename(hidden, place)
+        except (OSError, NotAccepted) as error:
+            reason = error.reason if isinstance(error, NotAccepted) else error.strerror or str(error)
+            raise NotAccepted(reason, f"{directory} was filled only in part; remove it and try again") from error
+        finally:
+            remove_hidden(places)
 
 
 def _check_empty(directory: Path, log: EventLog) -> None:
@@ -84,36 +82,25 @@ def _check_empty(directory: Path, log: EventLog) -> None:
         )
 
 
-def _remove_hidden(places: Path) -> None:
-    for left in places.glob(".joining-*"):
-        files.remove_tree(left)
-
-
 def _fill(places: Path, log: EventLog, schedule: RetrySchedule, records: Iterable[Record]) -> list[tuple[Path, Path]]:
     """Writes everything; returns the hidden directories of the destinations, and what they are to be called."""
     events = _Events(log)
     made: list[tuple[Path, Path]] = []
-    place: _Place | None = None
-    try:
-        for record in records:
-            if record.destination_id is not None and record.passed is not None:
-                if place is not None:
-                    place.finish()
-                hidden = places / f".joining-{record.destination_id}"
-                made.append((hidden, places / record.destination_id))
-                place = _Place(hidden, record, events, schedule)
-            elif place is not None and place.destination_id == record.destination_id:
-                place.take(record)
-            elif place is None and record.destination_id is None and record.event is not None:
-                events.add(record.event)
-            else:
-                raise UsageError("what is told of a destination does not stand behind its place, or an event does")
-        if place is not None:
-            place.finish()
-        events.finish()
-    finally:
-        if place is not None:
-            place.close()
+    for destination_id, group in groupby(records, attrgetter("destination_id")):
+        first = next(group)
+        if destination_id is None and not made:
+            for record in chain((first,), group):
+                events.add(record)
+        elif destination_id is not None and first.passed is not None:
+            hidden = hidden_place(places, destination_id)
+            made.append((hidden, places / destination_id))
+            with closing(_Filled(hidden, first, events, schedule)) as place:
+                for record in group:
+                    place.take(record)
+                place.finish()
+        else:
+            raise UsageError(_MISPLACED)
+    events.finish()
     return made
 
 
@@ -128,8 +115,11 @@ class _Events:
         self._numbers: dict[str, int] = {}
         self._end = 0
 
-    def add(self, event: Event) -> None:
-        """Takes the next event."""
+    def add(self, record: Record) -> None:
+        """Takes the next event. Raises UsageError."""
+        event = record.event
+        if event is None:
+            raise UsageError(_MISPLACED)
         self._add(Draft(event.id, event.name, event.at, event.body, event.to))
 
     def add_for(self, destination_id: str, event: Event) -> _Line:
@@ -195,7 +185,7 @@ class _Events:
         return self._starts[-1] + self._lengths[-1] if self._starts else 0
 
 
-class _Place:
+class _Filled:
     """A destination that is filled, in a hidden directory."""
 
     def __init__(self, directory: Path, record: Record, events: _Events, schedule: RetrySchedule) -> None:
@@ -224,6 +214,8 @@ class _Place:
 
     def take(self, record: Record) -> None:
         """Takes in a delivery, or something that is told. Raises UsageError."""
+        if record.passed is not None:
+            raise UsageError(_MISPLACED)
         if record.pending is not None:
             self._take_pending(record.pending, record.failed_at)
             return
@@ -288,7 +280,7 @@ class _Place:
         """Writes what is left, and returns when all of it is on stable storage."""
         self._keep_letters()
         writer = _Writer(self._directory, self._beginning(), len(self._schedule.delays))
-        with closing(writer), closing(self._spool):
+        with closing(writer):
             self._write_told(writer)
             writer.finish(self._first, len(self._dead))
         files.sync_directory(self._directory)
@@ -361,7 +353,7 @@ class _Writer:
         about = (made.event_id, made.event, made.attempt, times.to_text(made.at), made.outcome, made.duration_ms)
         result = (made.status, made.error, made.excerpt, after)
         self._state.last = AttemptLine(*(*event, *about, *result))
-        begin = self._write(lines.encode_attempt(self._state.last), made.attempt - 1 if waits else None)
+        begin = self._write(lines.encode(self._state.last), made.attempt - 1 if waits else None)
         if waits:
             self._state.retrying[made.attempt - 1] += 1
         if made.outcome is Outcome.FAILED:
@@ -370,7 +362,7 @@ class _Writer:
     def drop(self, event_id: str, at: int) -> None:
         """Writes that a delivery was dropped."""
         self.failed.pop(event_id, None)
-        self._write(lines.encode_drop(DropLine(*_NOWHERE, event_id, "", "drop", 1, times.to_text(at))), None)
+        self._write(lines.encode(DropLine(*_NOWHERE, event_id, "", "drop", 1, times.to_text(at))), None)
 
     def _write(self, text: bytes, lane: int | None) -> int:
         """Writes a line, which waits in a lane or in none; returns where it begins."""

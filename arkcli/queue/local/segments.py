@@ -121,6 +121,15 @@ class Segments:
                 return [Line(position, position + len(data), b"")], position + len(data)
             size *= 4
 
+    def blocks(self, position: int, end: int) -> Iterator[tuple[list[Line], int]]:
+        """All lines from a position to `end`, block by block, and the position behind each block."""
+        while position < end:
+            found, following = self.block(position, end)
+            if following == position:
+                return
+            position = following
+            yield found, position
+
     def line_from(self, position: int, end: int) -> Line | None:
         """The first whole line that begins at a position or behind it; None when none does before `end`.
 
@@ -164,13 +173,7 @@ class Segments:
         position = max(self.start, end - size)
         # It may point into the middle of a line, which is then left out.
         partial = position > self.start and position not in self._starts and self.read(position - 1, 1) != b"\n"
-        found: list[Line] = []
-        while position < end:
-            block, following = self.block(position, end)
-            if following == position:
-                break
-            found += block
-            position = following
+        found = [line for block, _ in self.blocks(position, end) for line in block]
         return found[1:] if partial else found
 
     def last_line(self, end: int) -> Line | None:
@@ -180,15 +183,8 @@ class Segments:
         start = self._segment(max(end - 1, 0))
         # Behind its end bytes may be missing.
         end = min(end, start + os.fstat(self._open(start)).st_size)
-        size = 4096
-        while end > start:
-            begin = max(start, end - size)
-            data = self.read(begin, end - begin)
-            cut = data.rfind(b"\n", 0, -1) + 1
-            if cut or begin == start:
-                return Line(begin + cut, end, data[cut:-1])
-            size *= 8
-        return None
+        begin = self._last_newline(start, end - 1)
+        return Line(begin, end, self.read(begin, end - begin)[:-1]) if end > start else None
 
     def last_line_end(self, end: int) -> int:
         """The position behind the last newline at or before a position."""
@@ -199,10 +195,6 @@ class Segments:
     def line_start(self, position: int) -> int:
         """Where the line begins that a position is in."""
         return self._last_newline(self._segment(position), position)
-
-    def paths(self) -> list[tuple[int, Path]]:
-        """The segments in order: where each begins, and its file."""
-        return [(start, self._path(start)) for start in self._starts]
 
     def append(self, data: bytes, position: int) -> None:
         """Writes lines at the end. When that fails, the file is as it was, and OSError tells why."""
@@ -278,12 +270,13 @@ class Segments:
         self._descriptors.clear()
 
     def _last_newline(self, start: int, end: int) -> int:
+        size = 4096
         while end > start:
-            begin = max(start, end - BLOCK_SIZE)
+            begin = max(start, end - size)
             cut = self.read(begin, end - begin).rfind(b"\n") + 1
             if cut:
                 return begin + cut
-            end = begin
+            end, size = begin, BLOCK_SIZE
         return start
 
     def _segment(self, position: int) -> int:
@@ -333,5 +326,5 @@ def _parted(position: int, damaged: bytes) -> list[Line]:
     found = []
     for text in lines.pieces(damaged):
         found.append(Line(position, position + len(text) + 1, text, lines.is_whole(text)))
-        position += len(text) + 1
+        position = found[-1].end
     return found

@@ -31,8 +31,9 @@ def no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
     return NotAccepted(used_up(error, directory), said)
 
 
-def trouble(destination_id: str, place: Path, error: OSError) -> ArkError:
+def trouble(place: Path, error: OSError) -> ArkError:
     """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
+    destination_id = place.name
     if error.errno in _EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be recorded ({error.strerror}): ark stopped delivering")
     if is_gone(place):
@@ -45,27 +46,24 @@ def is_gone(path: Path) -> bool:
     """Whether it is certain that nothing is there."""
     try:
         path.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        # It may be there: nobody can look.
-        return False
+    except OSError as error:
+        # Where nobody can look, it may be there.
+        return isinstance(error, FileNotFoundError)
     return False
 
 
 @contextmanager
-def part_of(destination_id: str, place: Path) -> Iterator[None]:
+def part_of(place: Path) -> Iterator[None]:
     """What the system refuses within the block is raised as Gone, Broken or NotRecorded."""
     try:
         yield
     except OSError as error:
-        raise trouble(destination_id, place, error) from error
+        raise trouble(place, error) from error
 
 
 class Placed(Protocol):
     """What belongs to one destination, and the directory that it is kept in."""
 
-    destination_id: str
     place: Path
 
 
@@ -81,7 +79,7 @@ def told(
 
     @functools.wraps(method)
     def telling(self: Self, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answered:
-        with part_of(self.destination_id, self.place):
+        with part_of(self.place):
             found: Any = method(self, *args, **kwargs)
         return _each(self, found) if isinstance(found, Iterator) else found  # type: ignore[return-value]
 
@@ -89,5 +87,5 @@ def told(
 
 
 def _each(owner: Placed, found: Iterator[Any]) -> Iterator[Any]:
-    with part_of(owner.destination_id, owner.place):
+    with part_of(owner.place):
         yield from found

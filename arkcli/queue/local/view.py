@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 from arkcli import times
 from arkcli.model import Attempt, Event, RetrySchedule, State
-from arkcli.queue.engine import Outage, Selection, Standing
+from arkcli.queue.engine import Selection, Standing
 from arkcli.queue.local.addressed import id_sum
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
@@ -15,10 +14,9 @@ from arkcli.queue.local.fit import check_fit
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay, Waiting, arrived_at
 from arkcli.queue.local.lines import AttemptLine, DeadLine
-from arkcli.queue.local.outage import OutageNote
-from arkcli.queue.local.positions import Positions
+from arkcli.queue.local.notes import read_outage
 from arkcli.queue.local.state import DestinationState
-from arkcli.queue.local.stored import StoredEvent, StoredPending
+from arkcli.queue.local.stored import Positions, StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
 
 _ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
@@ -31,21 +29,13 @@ _TAIL: Final = 64 * 1024
 class View:
     """The deliveries of one destination as they are when they are read. Its methods raise Gone and Broken."""
 
-    def __init__(
-        self,
-        destination_id: str,
-        place: Path,
-        log: EventLog,
-        journal: Journal,
-        dead: DeadLetters,
-        schedule: RetrySchedule,
-    ) -> None:
-        """Opens nothing before it is needed. `place` is the destination's directory."""
-        self.destination_id = destination_id
-        self.place = place
+    def __init__(self, log: EventLog, journal: Journal, schedule: RetrySchedule) -> None:
+        """Opens nothing before it is needed."""
+        self.place = journal.directory
+        self.destination_id = self.place.name
         self._log = log
         self._journal = journal
-        self._dead = dead
+        self._dead = DeadLetters(self.place / "dead.jsonl")
         self._schedule = schedule
         self._followed = 0
         self._watched: StoredEvent | None = None
@@ -76,11 +66,9 @@ class View:
         retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
         return Standing(
-            waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last, self._outage()
+            *(waiting, tuple(retrying), dead, min(due, default=None), min(oldest, default=None), last),
+            outage=read_outage(self.place),
         )
-
-    def _outage(self) -> Outage | None:
-        return OutageNote(self.place / "outage.json").read()
 
     def _replaced(self, arrivals: Arrivals) -> tuple[int, _TakenOver]:
         """How many events wait in vain to take another's place, and the deliveries whose place the others will take."""
@@ -96,10 +84,7 @@ class View:
 
     @told
     def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[StoredPending]:
-        """Every delivery that is not done, or those chosen: what is retrying, longest first, then what waits, then what
-        is dead. Some that are chosen are found without reading the others. With `now`, what is dated after it is due
-        now.
-        """
+        """See `engine.View.deliveries`."""
         self._load()
         arrivals, *retries = self._lanes()
         ids = frozenset() if chosen is None else chosen.event_ids
@@ -187,21 +172,14 @@ class View:
 
     def _blocks(self, begin: int, end: int) -> Iterator[tuple[Iterator[Attempt], int]]:
         """The attempts that a part of the journal tells of, block by block, and where each block ends."""
-        while begin < end:
-            found, following = self._journal.since(begin, end)
+        for found, following in self._journal.blocks(begin, end):
             # While they are told, nothing is open: a thousand destinations may be read at once.
             self.close()
-            if following == begin:
-                return
-            begin = following
             entries = map(self._journal.decode, found)
-            yield (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)), begin
+            yield (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)), following
+        self.close()
 
-    @told
-    def watch(self, event: StoredEvent) -> None:
-        """Looks for what has been made of an event here; `outcome` goes on looking."""
-        if self._watched is event:
-            return
+    def _watch(self, event: StoredEvent) -> None:
         self._watched, self._outcome = event, None
         self._followed = end = self._journal.end
         size, complete = _TAIL, False
@@ -214,13 +192,14 @@ class View:
         self._outcome = found[-1].to_attempt() if found else None
 
     @told
-    def outcome(self) -> Attempt | None:
-        """The newest attempt at the event that is watched; None when none has been made."""
-        if self._watched is not None:
-            found, self._followed = self._journal.since(self._followed)
-            for line in found:
-                entry = self._journal.decode(line)
-                if isinstance(entry, AttemptLine) and entry.pos == self._watched.position:
+    def outcome(self, event: StoredEvent) -> Attempt | None:
+        """The newest attempt at an event; None when none has been made. Asked again, it reads what is new."""
+        if self._watched is not event:
+            self._watch(event)
+        for found, following in self._journal.blocks(self._followed, self._journal.end):
+            self._followed = following
+            for entry in map(self._journal.decode, found):
+                if isinstance(entry, AttemptLine) and entry.pos == event.position:
                     self._outcome = entry.to_attempt()
         return self._outcome
 
@@ -259,24 +238,18 @@ class View:
 
     def _lanes(self, before: int | None = None) -> tuple[Arrivals, *tuple[Retries, ...]]:
         nothing = UnderWay(self._journal.state.beyond)
-        dead: Positions | None = None
-
-        def is_dead(position: int) -> bool:
-            nonlocal dead
-            if dead is None:
-                dead = self._dead.positions()
-            return position in dead and position not in self._journal.state.gone
-
+        # Read anew: others write them.
+        dead = DeadLetters(self.place / "dead.jsonl")
         retries = (
             Retries(attempt, self._log, self._journal, self._schedule, nothing, before)
             for attempt in range(1, self._schedule.attempts)
         )
-        return (Arrivals(self.destination_id, self._log, self._journal, nothing, is_dead), *retries)
+        return (Arrivals(self._log, self._journal, nothing, dead), *retries)
 
     def _load(self) -> DestinationState:
         self._log.look()
         state = self._journal.load()
-        check_fit(self.place, state, self._log)
+        check_fit(self._journal, self._log)
         return state
 
     def close(self) -> None:

@@ -17,10 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from arkcli import times
 from arkcli.model import Draft
 from arkcli.queue.local.addressed import id_sum
+from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, UnderWay
-from arkcli.queue.local.mark import NAME
+from arkcli.queue.local.notes import MARK
 from arkcli.queue.local.segments import BLOCK_SIZE
 from arkcli.queue.local.state import joined
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent
@@ -104,13 +105,14 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def arriving(log: EventLog, name: str, place: Path) -> list[StoredEvent]:
+def arriving(log: EventLog, name: str, places: Path) -> list[StoredEvent]:
     """What a destination that joined at the beginning would attempt first, by its lane."""
+    place = places / name
     shutil.rmtree(place, ignore_errors=True)
     Journal.create(place, joined(0, 4))
     journal = Journal(place, 4)
     journal.load()
-    arrivals = Arrivals(name, log, journal, UnderWay(6), lambda position: False)
+    arrivals = Arrivals(log, journal, UnderWay(6), DeadLetters(place / "dead.jsonl"))
     found = list(arrivals.each())
     journal.close()
     return found
@@ -227,7 +229,7 @@ class TheIndex(RuleBasedStateMachine):
             else:
                 os.truncate(segment, min(segment.stat().st_size, end - start))
         # With the mark that goes with it: else the positions would not be given again.
-        (self.path / NAME).unlink(missing_ok=True)
+        (self.path / MARK).unlink(missing_ok=True)
         self.events = [event for event in self.events if event.position < end]
         self.reopen(0)
         self.reopen(1)
@@ -245,7 +247,7 @@ class TheIndex(RuleBasedStateMachine):
     def everything_that_is_for_a_destination_arrives(self, process: int, name: str) -> None:
         log = self.logs[process]
         log.look()
-        assert arriving(log, name, self.path / "place") == [event for event in self.events if is_for(event, name)]
+        assert arriving(log, name, self.path / "places") == [event for event in self.events if is_for(event, name)]
 
     @invariant()
     def there_are_never_many_tables(self) -> None:
@@ -289,7 +291,7 @@ def test_whatever_of_the_log_is_damaged_what_can_be_read_arrives(seed: int, when
             readable = list(log.events())
             for name in (*NAMES, NOBODY):
                 wanted = [event for event in readable if is_for(event, name)]
-                assert arriving(log, name, path / "place") == wanted
+                assert arriving(log, name, path / "places") == wanted
                 # What is damaged counts until somebody has come to it, as far as it is known for whom it was.
                 assert len(wanted) <= log.addressed.count(name, 0, log.end) <= len(events)
             assert all(event in log.find_all(event.id) for event in readable)
@@ -306,7 +308,7 @@ def test_where_a_line_cannot_be_read_nothing_is_skipped() -> None:
         segment.write_bytes(content)
         with closing(EventLog(path / "events")) as log:
             assert log.addressed.without_broadcast(0, log.end) == 0
-            assert [event.id for event in arriving(log, "dst_a", path / "place")] == ["evt_1", "evt_2"]
+            assert [event.id for event in arriving(log, "dst_a", path / "places")] == ["evt_1", "evt_2"]
             assert log.addressed.count("dst_a", 0, log.end) == 2
 
 
@@ -361,7 +363,7 @@ def test_long_stretches_are_counted_and_skipped_as_a_plain_reading_does_it(
             begin, end = sorted(event.position for event in chance.sample(events, 2))
             check_all(log, events, begin, end)
         for name in (*NAMES, NOBODY):
-            assert arriving(log, name, path / f"place-{name}") == [event for event in events if is_for(event, name)]
+            assert arriving(log, name, path / "places") == [event for event in events if is_for(event, name)]
 
 
 # --- what it costs
@@ -374,7 +376,7 @@ def test_what_is_for_everybody_only_makes_no_index_and_asks_for_none() -> None:
             assert log.addressed.count("dst_a", 0, log.end) == 5_000
             assert list(log.addressed.replacing("dst_a", 0, log.end)) == []
             assert log.totals[0] == 5_000
-        assert len(arriving(log, "dst_a", path / "place")) == len(events)
+        assert len(arriving(log, "dst_a", path / "places")) == len(events)
         assert index_of(path) == []
     assert "scandir" not in calls
     assert "listdir" not in calls
@@ -390,7 +392,7 @@ def test_what_was_found_once_is_not_looked_for_again_by_the_next() -> None:
         with closing(EventLog(path / "events")) as log, listened() as calls:
             assert log.addressed.count("dst_b", 0, log.end) == 1
             assert log.addressed.count("dst_a", 0, log.end) == 20_000
-            assert arriving(log, "dst_b", path / "place")[0].id == "evt_20000"
+            assert arriving(log, "dst_b", path / "places")[0].id == "evt_20000"
         assert calls.count("pread") <= 250
         assert len(index_of(path)) <= 4
 

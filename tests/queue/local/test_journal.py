@@ -66,7 +66,7 @@ def attempt(
 def append(journal: Journal, entry: AttemptLine) -> tuple[int, int]:
     """Appends one line, and tells where it stands."""
     journal.append([entry])
-    length = len(lines.encode_attempt(entry))
+    length = len(lines.encode(entry))
     return journal.state.journal - length, length
 
 
@@ -238,7 +238,7 @@ SPOILT: Final[dict[str, Callable[[bytes], bytes | None]]] = {
     "cut": lambda data: data[: len(data) // 2],
     "zeros": lambda data: b"\0" * len(data),
     "garbage": lambda data: b"\xff\xfe" * 99,
-    "another-kind-of-line": lambda data: lines.encode_attempt(attempt(0)),
+    "another-kind-of-line": lambda data: lines.encode(attempt(0)),
     "two-lines": lambda data: data + data,
     "unsealed": lambda data: b'{"snapshot":{}}\n',
     "ahead-of-the-journal": lambda data: lines.encode_snapshot(
@@ -320,7 +320,7 @@ def test_a_checkpoint_that_was_ahead_of_the_journal_is_never_believed_later(plac
 
 # --- torn and broken lines
 
-WHOLE: Final = lines.encode_attempt(attempt(60, 1, BAD))[:-1]
+WHOLE: Final = lines.encode(attempt(60, 1, BAD))[:-1]
 TORN: Final = [WHOLE[:1], WHOLE[:8], WHOLE[:60], WHOLE[:-1], b"\0" * 400, WHOLE[:20] + b"\0" * 99, b"x" * 300_000]
 
 

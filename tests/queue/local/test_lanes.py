@@ -11,6 +11,7 @@ import pytest
 from arkcli import times
 from arkcli.model import DOCUMENTED, Draft, Outcome
 from arkcli.queue.local import lines
+from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
@@ -56,7 +57,7 @@ class Place:
             after=delivery.after,
         )
         self.journal.append([entry])
-        length = len(lines.encode_attempt(entry))
+        length = len(lines.encode(entry))
         return self.journal.state.journal - length, length
 
     def fail(self, event: StoredEvent, attempts: int, at: int) -> tuple[int, int]:
@@ -68,7 +69,7 @@ class Place:
 
     @property
     def arrivals(self) -> Arrivals:
-        return Arrivals(ME, self.log, self.journal, UnderWay(6), lambda position: False)
+        return Arrivals(self.log, self.journal, UnderWay(6), DeadLetters(self.path / ME / "dead.jsonl"))
 
     def retries(self, attempt: int) -> Retries:
         """The lane of what waits after so many failures."""

@@ -70,9 +70,9 @@ KINDS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "counts of an event": (lines.encode_event(EVENT, 17, 2), lines.event_counts),
     "dead letter": (lines.encode_dead(LETTER), lines.decode_dead),
     "dead letter with a newline in its body": (lines.encode_dead(RAW_LETTER), lines.decode_dead),
-    "first attempt": (lines.encode_attempt(FIRST), lines.decode_journal),
-    "retry": (lines.encode_attempt(RETRY), lines.decode_journal),
-    "drop": (lines.encode_drop(DROP), lines.decode_journal),
+    "first attempt": (lines.encode(FIRST), lines.decode_journal),
+    "retry": (lines.encode(RETRY), lines.decode_journal),
+    "drop": (lines.encode(DROP), lines.decode_journal),
     "snapshot": (lines.encode_snapshot(SNAPSHOT), lines.decode_journal),
 }
 
@@ -231,14 +231,14 @@ def test_an_attempt_is_read_as_it_was_written_whatever_the_receiver_said(
         after=after,
         instead=instead,
     )
-    line = lines.encode_attempt(entry)
+    line = lines.encode(entry)
     assert line.count(b"\n") == 1
     assert lines.decode_journal(line[:-1]) == entry
 
 
 @pytest.mark.parametrize("entry", [DROP, DropLine(1, 2, "evt_1", "ping", "damaged", 1, AT)])
 def test_a_drop_is_read_as_it_was_written(entry: DropLine) -> None:
-    assert lines.decode_journal(lines.encode_drop(entry)[:-1]) == entry
+    assert lines.decode_journal(lines.encode(entry)[:-1]) == entry
 
 
 @pytest.mark.parametrize("last", [None, RETRY])
@@ -252,7 +252,7 @@ def test_a_snapshot_is_read_as_it_was_written(last: AttemptLine | None) -> None:
 )
 def test_what_a_receiver_said_is_never_taken_for_a_line_of_another_kind(trick: str) -> None:
     entry = AttemptLine(1, 2, "evt_1", "ping", 1, AT, Outcome.DELIVERED, 3, 200, trick, trick)
-    assert lines.decode_journal(lines.encode_attempt(entry)[:-1]) == entry
+    assert lines.decode_journal(lines.encode(entry)[:-1]) == entry
 
 
 @every_kind
