@@ -348,11 +348,20 @@ def test_a_port_in_use_is_named(world: World, listen: Listen) -> None:
     assert f"port {port}: another process is listening there" in result.err
 
 
-def test_without_a_secret_it_says_how_to_give_one(world: World) -> None:
-    result = world.ark("listen")
-    assert (result.status, result.out) == (2, "")
-    for way in ("--secret-file", "ARK_SECRET", "ark secret"):
-        assert way in result.err
+def test_without_a_secret_it_makes_the_shared_one_and_says_where_it_is(world: World, listen: Listen) -> None:
+    receiver = listen("--count", "1", own_secret=False)
+    added = world.ark("dest", "add", receiver.url, "--allow-local")
+    status, lines, said = receiver.finish()
+
+    assert f"made a signing secret for your receivers; it is in {world.store_file}" in said
+    assert (added.status, "made a signing secret" in added.err) == (0, False)
+    assert (status, len(lines)) == (0, 1)
+
+
+def test_a_secret_of_its_own_leaves_the_store_as_it_is(world: World, listen: Listen) -> None:
+    receiver = listen("--secret", SECRET, "--count", "1")
+    assert receiver.post().status_code == 200
+    assert not world.store_file.exists()
 
 
 def test_any_of_several_secrets_will_do_and_the_store_has_one_too(world: World, listen: Listen) -> None:

@@ -127,6 +127,16 @@ def remove(home: Home, destination: Destination) -> int:
         raise Broken(destination.id, said) from error
 
 
+def ensure_secret(home: Home) -> bool:
+    """Makes the shared signing secret if there is none; returns whether it did. Raises Unreadable."""
+    if home.store.read().workspace.secret is not None:
+        return False
+    with home.store.change() as contents:
+        made = contents.workspace.secret is None
+        contents.workspace.secret = contents.workspace.secret or new_secret(home)
+    return made
+
+
 def new_secret(home: Home) -> Secret:
     """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
     return Secret(f"arksec_{home.randomness(32).hex()}")

@@ -23,7 +23,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_json, attempt_json, took_cell
+from arkcli.cli.records import answer_json, attempt_json, made_secret_note, took_cell
 from arkcli.cli.session import Session
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
@@ -78,8 +78,7 @@ def add(
     added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
-        where = f"it is in {session.home.store.path}, and `ark secret show --reveal` prints it"
-        notes.append(f"made a signing secret for your receivers; {where}")
+        notes.append(made_secret_note(session.home.store.path))
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arkcli.actions import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     SecretFile,
@@ -16,6 +17,7 @@ from arkcli.cli.options import (
     parse_seconds,
     session_of,
 )
+from arkcli.cli.records import made_secret_note
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import Column, to_json
@@ -105,7 +107,7 @@ def listen(
     output = output_of(context)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     orders = Orders(
-        secrets=_follow_secrets(session, secret, secret_file, output.warn),
+        secrets=_follow_secrets(session, secret, secret_file, output.warn, output.note),
         plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
         delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
         forwarder=_forwarder(session, forward_to, forward_ca_file),
@@ -140,14 +142,23 @@ def listen(
 
 
 def _follow_secrets(
-    session: Session, texts: list[str] | None, file: Path | None, warn: Callable[[str], None]
+    session: Session,
+    texts: list[str] | None,
+    file: Path | None,
+    warn: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> "Callable[[], list[Secret]]":
-    """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone."""
+    """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone.
+
+    Makes the shared secret if there is none to use.
+    """
     from arkcli.signing.secrets import SecretFiles
     from arkcli.system.followed import Followed
 
     files = SecretFiles(session.home.clock.monotonic, warn)
     is_stored = not texts and file is None and "ARK_SECRET" not in session.variables
+    if is_stored and destinations.ensure_secret(session.home):
+        note(made_secret_note(session.home.store.path))
 
     def find() -> "list[Secret]":
         found = find_secrets(session, texts, file, files.read)

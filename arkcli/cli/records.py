@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING, Any
 from arkcli import times
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from arkcli.model import Answer, Attempt, Outcome, State
     from arkcli.queue.engine import Outage
+
+
+def made_secret_note(place: "Path") -> str:
+    """Says that the shared signing secret was made, and where it is."""
+    return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
 
 
 def outage_json(found: "Outage | None") -> dict[str, Any] | None:

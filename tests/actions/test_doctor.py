@@ -135,7 +135,7 @@ def test_of_several_the_one_is_named_where_something_has_been_due_longest_and_si
     since = times.to_text(START - 60 * MINUTE)
     assert check.message == (
         f"deliveries to crm have been due since {since} (60 min), and no process attempts them; "
-        "the same goes for 1 more destination"
+        "the same is true of 1 more destination"
     )
 
 

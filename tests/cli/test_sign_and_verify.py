@@ -125,7 +125,7 @@ def test_verify_knows_the_secrets_that_stand_elsewhere_by_their_place(world: Wor
     world.variables["ARK_SECRET"] = "variable"
     for key, where in (("stored", "the store's"), ("variable", "the secret in ARK_SECRET"), (secret, "the one of crm")):
         args = ("verify", "--secret", "other", "--signature", sign(key, BODY), "--explain")
-        assert f"another secret than the one given: with {where}\n" in world.ark(*args, stdin=BODY).err
+        assert f"a different secret from the one given: {where}\n" in world.ark(*args, stdin=BODY).err
     world.store_file.write_text("not toml")
     assert world.ark(*args, "--json", stdin=BODY).json["cause"] is None
 

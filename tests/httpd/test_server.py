@@ -251,7 +251,8 @@ def test_without_sockets_it_says_which_it_needs(refused: list[socket.AddressFami
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
 @pytest.mark.parametrize(
-    ("port", "says"), [(0, "is not allowed to open such a socket"), (8080, "is not allowed to open"), (80, "ports below 1024 need root")]
+    ("port", "says"),
+    [(0, "is not allowed to open such a socket"), (8080, "is not allowed to open"), (80, "ports below 1024 need root")],
 )
 def test_root_is_asked_for_only_where_a_port_needs_it(error: int, port: int, says: str) -> None:
     code = f"from arkcli.httpd.server import listen_on; listen_on('::1', {port})"

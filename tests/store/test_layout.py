@@ -168,7 +168,9 @@ X = "1"
 def test_what_cannot_be_changed_and_keep_its_layout_is_left_as_it_is_and_says_what_to_do(
     store: Store, change: Change
 ) -> None:
-    with pytest.raises(Unreadable, match=r"nothing was changed\. Write each destination as its own \[\[destinations\]\]"):
+    with pytest.raises(
+        Unreadable, match=r"nothing was changed\. Write each destination as its own \[\[destinations\]\]"
+    ):
         changed(store, IN_BETWEEN, change)
     assert store.path.read_bytes().decode() == IN_BETWEEN
 

@@ -601,7 +601,10 @@ def test_root_leaves_to_a_service_what_it_gave_to_it_to_read(home: Path) -> None
 @pytest.mark.parametrize(
     ("mount", "said"),
     [
-        ('mount --bind "$1/destinations.toml" "$1/destinations.toml"', "it is a mount point itself; mount its directory"),
+        (
+            'mount --bind "$1/destinations.toml" "$1/destinations.toml"',
+            "it is a mount point itself; mount its directory",
+        ),
         ('mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"', "Read-only file system"),
     ],
 )

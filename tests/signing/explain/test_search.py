@@ -379,7 +379,7 @@ def test_what_a_scheme_signs_is_told_and_what_is_missing_to_check_it() -> None:
     assert fits is not None and lacks is not None and wrong is not None
     assert "format of Slack, an HMAC-SHA256 of `v0:time:body`, and matches as such" in fits.text
     assert "also give the header lines of the time" in lacks.text
-    assert "but does not fit so" in wrong.text
+    assert "but does not match as such" in wrong.text
 
 
 def test_when_nothing_fits_nothing_is_claimed() -> None:
