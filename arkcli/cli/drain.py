@@ -60,8 +60,8 @@ def drain(
 ) -> Printout | ExitCode:
     """Attempt every delivery that is due, the oldest first at each destination.
 
-    Exit status: 0 the work is done, 1 a delivery died, or a destination has no usable secret or a
-    broken part of the queue, 130 interrupted; with --strict also 75 something is left.
+    Exit status: 0 nothing more is due; 1 a delivery died, a secret cannot be read or a part of the queue is broken;
+    75 with --strict, a delivery is left to retry; 130 interrupted.
 
     Example: ark drain --for 55s --quiet
     """

@@ -91,12 +91,13 @@ def listen(
     secret: SecretText = None,
     secret_file: SecretFile = None,
 ) -> ExitCode:
-    """Receive webhooks on this machine, check each signature and answer. With --json one object a line.
+    """Receive webhooks on this machine, check each signature and answer. With --json, one object per line.
 
-    A request whose signature is not valid is answered 401, and a body above 1 MiB 413. The secret: --secret
-    (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
+    A request with an invalid signature is answered 401, and a body above 1 MiB 413. The secret comes from --secret
+    (repeat it to accept several), --secret-file or ARK_SECRET; otherwise it is the shared one, which is made if there
+    is none.
 
-    Exit status: 0 as many came as --count wants, 1 they did not within --timeout, 130 stopped.
+    Exit status: 0 --count requests came; 1 fewer came within --timeout; 130 interrupted.
 
     Example: ark listen --forward-to http://127.0.0.1:3000/webhook
     """

@@ -39,7 +39,9 @@ app = App(alone=True)
 
 EventIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[EVENT_ID…]", help="Events whose deliveries to choose.", autocompletion=complete_event_id),
+    typer.Argument(
+        metavar="[EVENT_ID…]", help="Choose the deliveries of these events.", autocompletion=complete_event_id
+    ),
 ]
 To = Annotated[
     list[str] | None,
@@ -60,7 +62,7 @@ def summary(
 ) -> Printout | None:
     """Inspect and manage the delivery queue.
 
-    Alone: a summary per destination of what is waiting, retrying and dead, and what is due next.
+    Without a command: print what is waiting, retrying and dead per destination, and when the next attempt is due.
 
     Example: ark queue
     """

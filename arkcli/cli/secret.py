@@ -28,8 +28,8 @@ def show(context: typer.Context, reveal: Reveal = False) -> Printout:
 
 @app.command("set")
 def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
-    """Set the shared signing secret, read from standard input or --secret-file. `env:NAME` and `file:PATH` name a place
-    to read it from.
+    """Set the shared signing secret, read from standard input or --secret-file. You can also give `env:NAME` or
+    `file:PATH`, the place that holds it.
 
     Example: ark secret set < secret.txt
     """

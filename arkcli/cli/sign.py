@@ -32,7 +32,7 @@ def sign(
 ) -> Printout:
     """Print the signature for a body's exact bytes.
 
-    The secret: --secret, --secret-file, ARK_SECRET, else the store's.
+    The secret comes from --secret, --secret-file or ARK_SECRET; otherwise it is the shared one.
 
     Example: ark sign --secret-file secret.txt < body.json
     """

@@ -38,7 +38,8 @@ def verify(
     """Check whether a signature matches a body's exact bytes. Prints `valid` and exits 0, or prints the reason and
     exits 1.
 
-    The secret: --secret (repeated: any of them), --secret-file, ARK_SECRET, else the store's.
+    The secret comes from --secret (repeat it to try several), --secret-file or ARK_SECRET; otherwise it is the shared
+    one.
 
     Example: ark verify --secret-file secret.txt --signature 3a7f… --explain < body.json
     """
