@@ -15,6 +15,7 @@ from typer._click.exceptions import (
 from arkcli import __version__
 from arkcli.cli.command import App, Group
 from arkcli.cli.session import Session
+from arkcli.cli.synonyms import option_hint
 from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Unread
@@ -196,10 +197,9 @@ def _usage(error: ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     help_of = f"`{context.command_path if context else 'ark'} --help` shows"
     if isinstance(error, NoSuchOption) and context is not None:
-        from arkcli.cli.options import did_you_mean
-
-        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
-        near = did_you_mean(error.option_name, [name for name in known if name.startswith("--")])
+        parameters = context.command.get_params(context)
+        known = [name if name.startswith("-") else name.upper() for found in parameters for name in found.opts]
+        near = option_hint(error.option_name, known)
         return UsageError(f"there is no option {error.option_name!r}{near}; {help_of} all")
     message = error.format_message().strip().rstrip(".")
     return UsageError(f"{message[:1].lower()}{message[1:]}; {help_of} what is possible")

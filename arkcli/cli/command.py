@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import Default
 
+from arkcli.cli.synonyms import command_hint
 from arkcli.errors import Interrupted, UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -113,9 +114,8 @@ class Group(_Explained, TyperGroup):
         """Click's, but a word that is no command raises UsageError with the one that was perhaps meant."""
         known = self.list_commands(ctx)
         if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in known:
-            from arkcli.cli.options import did_you_mean
-
-            near, path = did_you_mean(args[0], known), ctx.command_path
+            path = ctx.command_path
+            near = command_hint(path, args[0], known)
             raise UsageError(f"there is no command '{path} {args[0]}'{near}; `{path} --help` shows all")
         return super().resolve_command(ctx, args)
 

@@ -1,12 +1,12 @@
 """What commands have in common: their options, and how they find what the options name."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arkcli.cli.session import Session
+from arkcli.cli.synonyms import did_you_mean
 from arkcli.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -118,14 +118,6 @@ def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[
         return contents.destinations
     chosen = {found.id: found for found in (find_destination(contents, name) for name in names)}
     return list(chosen.values())
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` where a known word is near, else nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def find_secrets(
