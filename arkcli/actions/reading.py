@@ -5,7 +5,7 @@ Nothing is changed, except that a new destination gets its place. The values are
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from arkcli.model import Attempt, Destination, Event, State
 from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
 
 Item = TypeVar("Item")
+#: How much of the end of the event log holds the newest event: usually, and always. Bytes.
+_LITTLE: Final = 64 * 1024
+_MUCH: Final = 8 * 1024 * 1024
 Named = tuple[Destination, Pending]
 
 
@@ -104,16 +107,36 @@ class Reading:
                 break
         return sorted(left)
 
-    def story(self, event_id: str) -> Story:
-        """One event's story. Raises UsageError where there is no such event (any more)."""
-        event = self._home.queue.find(event_id)
-        if event is None:
-            letters = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
-            event = next((found for found in letters if found.id == event_id), None)
-        if event is None:
-            raise UsageError(
-                f"there is no event {event_id!r} in the queue, or not any more; `ark log` shows past attempts"
-            )
+    def event(self, given: str) -> Event:
+        """The event that an id names: the whole id, a beginning of it that no other has, or `last` for the newest.
+
+        `evt_` may be left out. Events whose only trace is a dead delivery are found, too. Raises UsageError.
+        """
+        queue = self._home.queue
+        if given == "last":
+            newest = [*queue.recent_events(_LITTLE)[-1:]] or [*queue.recent_events(_MUCH)[-1:]]
+            if not newest:
+                raise UsageError("the queue has no event yet; send one with `ark send`")
+            # It may be one that was sent again: its first line has the id, too.
+            return queue.find(newest[0].id) or newest[0]
+        event = queue.find(given)
+        beginnings = (given, f"evt_{given}") if given else ()
+        found = [event] if event else [found for begin in beginnings for found in queue.find_prefix(begin)]
+        found = found or self._dead(beginnings)
+        if not found:
+            raise UsageError(f"no event in the queue has the id {given!r}, or one that begins so; see `ark queue list`")
+        if len(found) > 1:
+            some = f"such as {found[0].id} and {found[1].id}"
+            raise UsageError(f"several events have an id that begins with {given!r}, {some}; give more of it")
+        return found[0]
+
+    def _dead(self, beginnings: tuple[str, ...]) -> list[Event]:
+        dead = (found.event for _, found in self.deliveries() if found.state is State.DEAD and beginnings)
+        return list({event.id: event for event in dead if event.id.startswith(beginnings)}.values())
+
+    def story(self, given: str) -> Story:
+        """The story of one event; see `event` for what names it. Raises UsageError."""
+        event = self.event(given)
         deliveries = list(self._delivered(event))
         return Story(event, deliveries, self.broken)
 

@@ -23,7 +23,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout, broken_json, show
-from arkcli.cli.records import answer_cell, attempt_json, took_cell, when
+from arkcli.cli.records import attempt_json, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
@@ -185,7 +185,7 @@ def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
         "destination": destination.name,
         **attempt_json(attempt),
     }
-    at, answer, took = document["at"], answer_cell(attempt), took_cell(attempt)
+    at, answer, took = document["at"], attempt.error or attempt.status, took_cell(attempt)
     number, outcome = attempt.attempt, attempt.outcome
     if rows.drawn:
         # The year is known, and an id is best at the end, where it is copied in one piece.

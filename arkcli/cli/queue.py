@@ -40,7 +40,9 @@ app = App(alone=True)
 EventIds = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[EVENT_ID…]", help="Choose the deliveries of these events.", autocompletion=complete_event_id
+        metavar="[EVENT_ID…]",
+        help="Choose the deliveries of these events: ids, unique beginnings of ids, or `last`.",
+        autocompletion=complete_event_id,
     ),
 ]
 To = Annotated[
@@ -156,7 +158,12 @@ def list_(
 def show(
     context: typer.Context,
     event_id: Annotated[
-        str, typer.Argument(metavar="EVENT_ID", help="The event's id.", autocompletion=complete_event_id)
+        str,
+        typer.Argument(
+            metavar="EVENT_ID",
+            help="The event's id, a unique beginning of it, or `last`.",
+            autocompletion=complete_event_id,
+        ),
     ],
 ) -> Printout:
     """Show one event: its body and every attempt at every destination.
@@ -317,7 +324,8 @@ def _selection(
         raise UsageError("name the deliveries: EVENT_ID…, --dead --to NAME, or --all-dead")
     reading = _reading(session, to)
     ids = tuple(known.id for known in reading.destinations)
-    return reading, Selection(destination_ids=ids, event_ids=frozenset(event_ids or ()), dead=dead or all_dead)
+    events = frozenset(reading.event(given).id for given in event_ids or ())
+    return reading, Selection(destination_ids=ids, event_ids=events, dead=dead or all_dead)
 
 
 def _check_found(reading: Reading, selection: Selection, states: Sequence[State]) -> None:

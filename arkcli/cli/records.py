@@ -1,8 +1,11 @@
 """An answer, an attempt and a delivery as every command shows them: in JSON, and in the cells of a table."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
+
+#: How much of a receiver's answer a cell shows, in characters.
+_SAID: Final = 200
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,8 +67,12 @@ def delivery_json(
 
 
 def answer_cell(made: "Answer | Attempt") -> str | int | None:
-    """The answer in a table: why it does not count, else its status."""
-    return made.error or made.status
+    """The answer in a table: its status; or why it does not count, and the beginning of what the receiver said."""
+    if made.error is None:
+        return made.status
+    said = " ".join(made.excerpt.split())
+    shown = said if len(said) <= _SAID else f"{said[:_SAID]}…"
+    return f"{made.error}: {shown}" if shown else made.error
 
 
 def took_cell(made: "Answer | Attempt | None") -> str | None:

@@ -31,7 +31,11 @@ def replay(
     context: typer.Context,
     event_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[EVENT_ID…]", help="The events to send again.", autocompletion=complete_event_id),
+        typer.Argument(
+            metavar="[EVENT_ID…]",
+            help="The events to send again: ids, unique beginnings of ids, or `last`.",
+            autocompletion=complete_event_id,
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -68,7 +72,7 @@ def replay(
     chosen = Replay(
         destination_ids=tuple(found.id for found in reading.destinations),
         everybody=to is None,
-        event_ids=frozenset(event_ids or ()),
+        event_ids=frozenset(reading.event(given).id for given in event_ids or ()),
         since=None if since is None else parse_time(since, now, "--since"),
         until=None if until is None else parse_time(until, now, "--until"),
         event=event,

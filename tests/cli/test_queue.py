@@ -67,9 +67,107 @@ def test_an_id_that_matches_nothing_is_named_and_nothing_is_changed(
     before = world.ark("queue", "list").out
     result = world.ark("queue", command, "one", "two", "three", *options, *yes)
     assert (result.status, result.out) == (2, "")
-    assert "no delivery of three, two is " in result.err
+    assert "no event in the queue has the id 'two', or one that begins so" in result.err
     assert world.ark("queue", "list").out == before
     assert world.ark("queue", command, "one", *yes).status == 0
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_events_with_no_delivery_to_act_on_are_all_named_and_nothing_is_changed(
+    world: World, receive: Receive, command: str
+) -> None:
+    world.add(receive(in_turn(200, 200, 503)), "d")
+    for name in ("three", "two"):
+        world.ark("send", "signal.promoted", "--id", name, stdin=PAYLOAD)
+    world.ark("send", "signal.promoted", "--id", "one", stdin=PAYLOAD)
+    before = world.ark("queue", "list").out
+    result = world.ark("queue", command, "one", "two", "three", *(("--yes",) if command == "drop" else ()))
+    assert (result.status, result.out) == (2, "")
+    assert "no delivery of three, two is " in result.err
+    assert world.ark("queue", "list").out == before
+
+
+@pytest.mark.parametrize("given", ["evt_abc1", "evt_abc", "abc1", "abc", "a", "last"])
+def test_an_id_may_be_any_unique_beginning_of_it_with_or_without_its_prefix_or_last(
+    world: World, receive: Receive, given: str
+) -> None:
+    world.add(receive(503), "d")
+    for event_id in ("evt_b1", "evt_b2", "evt_abc1"):
+        world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
+
+    shown = world.ark("queue", "show", given, "--json")
+    assert (shown.status, shown.json["event"]["id"]) == (0, "evt_abc1")
+    assert world.ark("queue", "retry", given, "--json").json == {"retried": 1}
+    assert world.ark("queue", "drop", given, "--yes", "--json").json == {"dropped": 1}
+    assert world.ark("replay", given, "--json").json == {"replayed": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("b", "several events have an id that begins with 'b', such as evt_b1 and evt_b2; give more of it"),
+        ("evt_", "several events have an id that begins with 'evt_', such as evt_b1 and evt_b2; give more of it"),
+        ("c", "no event in the queue has the id 'c', or one that begins so"),
+        ("", "no event in the queue has the id '', or one that begins so"),
+    ],
+)
+def test_a_beginning_of_several_ids_or_of_none_is_refused(
+    world: World, receive: Receive, given: str, says: str
+) -> None:
+    world.add(receive(503), "d")
+    for event_id in ("evt_b1", "evt_b2"):
+        world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
+
+    for words in (("queue", "show", given), ("queue", "retry", given), ("replay", given)):
+        result = world.ark(*words)
+        assert (result.status, says in result.err) == (2, True)
+
+
+def test_the_whole_id_of_one_event_may_be_the_beginning_of_another(world: World, receive: Receive) -> None:
+    world.add(receive(503), "d")
+    for event_id in ("evt_1", "evt_10"):
+        world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
+
+    assert world.ark("queue", "show", "evt_1", "--json").json["event"]["id"] == "evt_1"
+
+
+def test_the_last_event_of_an_empty_queue_is_refused_with_what_to_do(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    result = world.ark("queue", "show", "last")
+    assert (result.status, "the queue has no event yet; send one with `ark send`" in result.err) == (2, True)
+
+
+def test_the_last_event_may_be_as_large_as_a_body_may_be(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    payload = PAYLOAD.rstrip()[:-1] + b', "more": "' + b"x" * 1_000_000 + b'"}'
+    world.ark("send", "signal.promoted", "--id", "large", stdin=payload)
+    assert world.ark("queue", "show", "last", "--json").json["event"]["id"] == "large"
+
+
+def saying(body: bytes) -> bytes:
+    return b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'{"error": "lead table is locked"}', 'answered 500, not a 2xx: {"error": "lead table is locked"}'),
+        (b"Traceback\n\n  line 3\n", "answered 500, not a 2xx: Traceback line 3"),
+        (b"\x1b[2Jgone", "answered 500, not a 2xx: [2Jgone"),
+        (b"x" * 300, f"answered 500, not a 2xx: {'x' * 200}…"),
+        (b"", "answered 500, not a 2xx"),
+    ],
+)
+def test_what_a_receiver_said_with_a_failure_is_shown_by_send_and_by_queue_show(
+    world: World, receive: Receive, body: bytes, shown: str
+) -> None:
+    server = receive(200)
+    server.behave = lambda _: saying(body)
+    world.add(server, "d")
+
+    assert world.ark("send", "signal.promoted", "--id", "one", stdin=PAYLOAD).out.split("\t")[2] == shown
+    assert world.ark("queue", "show", "one").out.splitlines()[-1].split("\t")[-1] == shown
+    assert shown == "answered 500, not a 2xx" or shown not in world.ark("log").out
 
 
 def test_where_nothing_is_dead_dropping_all_that_is_dead_asks_nothing(world: World, receive: Receive) -> None:
