@@ -143,7 +143,7 @@ class Home:
         return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
 
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
-        """The workspace's signing secret. Raises UsageError where there is none."""
+        """The shared signing secret. Raises UsageError if there is none."""
         return workspace_secret(contents.workspace.secret, self.variables, read_file)
 
     def known_secrets(self) -> dict[str, Secret]:
@@ -157,7 +157,11 @@ class Home:
                 if found.secret is not None:
                     with suppress(ArkError):
                         known[f"the secret of {found.name}"] = self.secret_of(found, contents)
-            known["the store's"] = self.workspace_secret(contents)
+            if contents.workspace.previous is not None:
+                with suppress(ArkError):
+                    before = workspace_secret(contents.workspace.previous, self.variables)
+                    known["the shared secret before the last change"] = before
+            known["the shared secret"] = self.workspace_secret(contents)
         return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":

@@ -6,11 +6,12 @@ import typer
 
 from arkcli.actions import destinations
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, session_of
+from arkcli.cli.options import SecretFile, Yes, ask, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
+from arkcli.text import counted
 
 app = App("Show or change the shared signing secret.")
 
@@ -27,9 +28,9 @@ def show(context: typer.Context, reveal: Reveal = False) -> Printout:
 
 
 @app.command("set")
-def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
+def set_(context: typer.Context, secret_file: SecretFile = None, yes: Yes = False) -> Printout:
     """Set the shared signing secret, read from standard input or --secret-file. You can also give `env:NAME` or
-    `file:PATH`, the place that holds it.
+    `file:PATH`, the place that holds it. The one before is kept as `previous` in destinations.toml.
 
     Example: ark secret set < secret.txt
     """
@@ -42,25 +43,36 @@ def set_(context: typer.Context, secret_file: SecretFile = None) -> Printout:
             session.stderr.flush()
         given = read_secret(session.stdin, "standard input")
     resolve_secret(given, session.variables, "the secret")
-    _save(session, given)
-    return _said(session_of(context), reveal=False)
+    return _replace(session, given, yes=yes, reveal=False)
 
 
 @app.command()
-def rotate(context: typer.Context, reveal: Reveal = False) -> Printout:
-    """Generate a new shared signing secret. It signs waiting deliveries, too, so tell your receivers first.
+def rotate(context: typer.Context, reveal: Reveal = False, yes: Yes = False) -> Printout:
+    """Generate a new shared signing secret. It signs waiting deliveries, too, so tell your receivers first. The one
+    before is kept as `previous` in destinations.toml.
 
     Example: ark secret rotate --reveal
     """
     session = session_of(context)
-    _save(session, destinations.new_secret(session.home))
-    return _said(session_of(context), reveal=reveal)
+    return _replace(session, destinations.new_secret(session.home), yes=yes, reveal=reveal)
 
 
-def _save(session: Session, secret: Secret) -> None:
+def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool) -> Printout:
+    """Saves the secret. On a terminal it asks first where destinations are signed with another one."""
+    contents = session.home.store.read()
+    before = contents.workspace.secret
+    users = sum(found.secret is None for found in contents.destinations)
+    is_another = before is not None and before != secret
+    if is_another and users and not yes and session.stdin.isatty():
+        signed = counted(users, "destination is", "destinations are")
+        ask(session, f"{signed} signed with the current secret, and receivers refuse another. Replace it?")
     with session.home.store.change() as contents:
-        contents.workspace.secret = secret
+        if contents.workspace.secret != secret:
+            contents.workspace.previous = contents.workspace.secret
+            contents.workspace.secret = secret
     session.process.accepted = "replaced the signing secret; your receivers need the new one"
+    note = f"your receivers need the new secret; the one before is `previous` in {session.home.store.path}"
+    return _said(session, reveal=reveal)._replace(notes=[note] if is_another else [])
 
 
 def _said(session: Session, *, reveal: bool) -> Printout:

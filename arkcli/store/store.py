@@ -33,9 +33,10 @@ _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Settings for all destinations. `secret` may also be `env:NAME` or `file:PATH`."""
+    """Settings for all destinations. `secret` may be `env:NAME` or `file:PATH`. `previous` is the secret before it."""
 
     secret: Secret | None = None
+    previous: Secret | None = None
 
 
 class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -117,6 +117,8 @@ class Transfer:
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PATH_AS_IS, 1)
+        # pycurl sets one of its own, which libcurl would send beside ours.
+        curl.setopt(pycurl.USERAGENT, "")
         curl.setopt(pycurl.FOLLOWLOCATION, 0)
         curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)

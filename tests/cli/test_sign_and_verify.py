@@ -87,7 +87,7 @@ def test_verify_explains_a_mismatch_when_it_is_asked_to(world: World) -> None:
     assert (told.status, told.out) == (1, "")
     first, second = told.err.splitlines()
     assert first == "invalid: the signature does not match these bytes with this secret"
-    assert second.startswith("The body ends in a newline that the signed one did not have")
+    assert second.startswith("The body ends in a newline that was not signed")
     as_json = world.ark(*args, "--explain", "--json", stdin=BODY + b"\n")
     assert as_json.status == 1
     assert as_json.json["cause"] == "newline-added"
@@ -123,7 +123,11 @@ def test_verify_knows_the_secrets_that_stand_elsewhere_by_their_place(world: Wor
     own = world.store_file.read_text()
     secret = own.split("[[destinations]]")[1].split('secret = "')[1].split('"')[0]
     world.variables["ARK_SECRET"] = "variable"
-    for key, where in (("stored", "the store's"), ("variable", "the secret in ARK_SECRET"), (secret, "the one of crm")):
+    for key, where in (
+        ("stored", "the shared secret"),
+        ("variable", "the secret in ARK_SECRET"),
+        (secret, "the secret of crm"),
+    ):
         args = ("verify", "--secret", "other", "--signature", sign(key, BODY), "--explain")
         assert f"a different secret from the one given: {where}\n" in world.ark(*args, stdin=BODY).err
     world.store_file.write_text("not toml")

@@ -54,6 +54,8 @@ def test_a_request_is_what_the_contract_says(receive: Receive) -> None:
     (request,) = server.requests
     assert request.line == "POST /hook HTTP/1.1"
     assert request.body == BODY
+    names = [line.partition(b":")[0].lower() for line in request.head.split(b"\r\n")[1:] if line]
+    assert sorted(names) == sorted(name.encode() for name in request.headers), "each header is sent once"
     assert request.headers == {
         "host": f"127.0.0.1:{server.port}",
         "content-type": "application/json",

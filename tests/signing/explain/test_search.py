@@ -345,9 +345,9 @@ def test_another_of_the_secrets_is_named_by_its_number_and_one_from_elsewhere_by
     second = explained(BODY + b"\n", RIGHT, b"new", KEY)
     assert second is not None
     assert "secret number 2 of those given" in second.text
-    stored = explain(BODY, RIGHT, [Secret("new")], {"the store's": Secret(KEY)})
+    stored = explain(BODY, RIGHT, [Secret("new")], {"the shared secret": Secret(KEY)})
     assert stored == Explanation(
-        "another-secret", "It was signed with a different secret from the one given: the store's"
+        "another-secret", "It was signed with a different secret from the one given: the shared secret"
     )
 
 
