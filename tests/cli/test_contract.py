@@ -185,8 +185,23 @@ def shortened(key: str, found: set[str]) -> str:
 
 def documented() -> dict[str, set[str]]:
     """The table in docs/json.md: the keys of each command."""
-    rows = re.findall(r"^\| `ark ([a-z -]+)` \| (.*) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
-    return {command: set(re.findall(r"`([^`]+)`", cell)) for command, cell in rows}
+    rows = dict(re.findall(r"^\| `ark ([a-z -]+)` \| (.*) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE))
+    return {command: keys_in(cell, rows) for command, cell in rows.items()}
+
+
+def keys_in(cell: str, rows: dict[str, str]) -> set[str]:
+    """The keys that a cell lists, or those of the command that it refers to, which lists its own."""
+    if same := re.fullmatch(r"the same as `ark ([a-z -]+)`", cell):
+        return listed(rows[same[1]])
+    if each := re.fullmatch(r"`([a-z]+\[\])`, each with the keys of `([a-z]+)` in `ark ([a-z -]+)`", cell):
+        return {key.replace(each[2], each[1], 1) for key in listed(rows[each[3]]) if key.startswith(f"{each[2]}.")}
+    return listed(cell)
+
+
+def listed(cell: str) -> set[str]:
+    """The keys in a cell that is a list of keys and nothing else."""
+    assert re.fullmatch(r"`[a-z0-9_.\[\]]+`(, `[a-z0-9_.\[\]]+`)*", cell), cell
+    return set(re.findall(r"`([^`]+)`", cell))
 
 
 def parsed(row: Row, out: str) -> list[Any]:
