@@ -114,3 +114,17 @@ def test_what_the_code_cites_of_the_contract_stands_in_it() -> None:
     assert {row[0]: row[1] for row in re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", page, re.MULTILINE)} == PURPOSES
     assert [describe_duration(delay / 1000) for delay in DOCUMENTED.delays] == ["30 s", "5 min", "30 min", "2 h"]
     assert "30 seconds, 5 minutes, 30 minutes and 2 hours after the attempt before it: five" in page
+
+
+def test_each_claim_about_security_names_its_tests_and_they_exist() -> None:
+    claims, _, index = (ROOT / "docs" / "security.md").read_text().partition("\n## Tests\n")
+    expected = []
+    for section in claims.split("\n## ")[1:]:
+        rows = re.findall(r"^\| (?!attack)([^|:]+)[^|]*\| .+ \|$", section, re.MULTILINE)
+        expected += [row.strip() for row in rows] or [section.partition("\n")[0]]
+    rows = re.findall(r"^\| (?!claim)([^|]+) \| (.+) \|$", index, re.MULTILINE)
+    assert [claim for claim, _ in rows] == expected
+    for claim, tests in rows:
+        paths = re.findall(r"`(tests/[^`]+)`", tests)
+        assert paths, claim
+        assert [path for path in paths if not (ROOT / path).exists()] == []
