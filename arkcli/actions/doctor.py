@@ -47,7 +47,7 @@ _TAIL: Final = 256 * 1024
 #: This program did not exist before, and is hardly run after.
 _SANE_YEARS: Final = range(2024, 2100)
 
-_CRON: Final = "run it from cron: * * * * * ark drain --for 55s --quiet"
+_CRON: Final = "run it from cron: * * * * * /path/to/ark drain --for 55s --quiet"
 
 
 class Status(StrEnum):

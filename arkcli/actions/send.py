@@ -12,7 +12,7 @@ from arkcli.contract.assignments import Assignment
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sending, Sent
-from arkcli.errors import Interrupted, UsageError
+from arkcli.errors import Interrupted, PayloadError, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
 from arkcli.system import files
@@ -28,11 +28,13 @@ Tell = Callable[[Event], object]
 class Order(msgspec.Struct, kw_only=True):
     """What is to be sent: an event's name and payload (None: its sample), and to whom (None: everybody).
 
-    `settings` are put into the payload first. `raw` sends the payload byte for byte.
+    `source` is the file that the payload is from, which errors name. `settings` are put into the payload first. `raw`
+    sends the payload byte for byte.
     """
 
     event: str
     payload: bytes | None = None
+    source: str | None = None
     to: list[Destination] | None = None
     event_id: str | None = None
     validate: bool = True
@@ -52,7 +54,10 @@ def draft(home: Home, order: Order) -> Draft:
     """The event as it will be accepted. Raises PayloadError."""
     (digits,) = home.new_digits(1)
     now = home.clock.now()
-    return make_draft(order, _payload(order, now), times.to_text(now), digits)
+    try:
+        return make_draft(order, _payload(order, now), times.to_text(now), digits)
+    except PayloadError as error:
+        raise PayloadError(f"{order.source}: {error}" if order.source else str(error)) from error
 
 
 def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:

@@ -36,6 +36,7 @@ def doctor(context: typer.Context) -> Printout:
         },
         [line for check in shown for line in _lines(output, check)],
         status=ExitCode.DONE if well else ExitCode.FAILED,
+        always=True,
     )
 
 

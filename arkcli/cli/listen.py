@@ -68,7 +68,9 @@ def listen(
     forward_to: Annotated[
         str | None,
         typer.Option(
-            "--forward-to", metavar="URL", help="Forward verified requests to this URL, and return its answers."
+            "--forward-to",
+            metavar="URL",
+            help="Forward verified requests to this URL (or port, on this machine), and return its answers.",
         ),
     ] = None,
     forward_ca_file: Annotated[
@@ -207,7 +209,14 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
     from arkcli.receiver.forward import Forwarder
     from arkcli.wire.trust import ca_bundle
 
-    return Forwarder(url, str(ca_file or ca_bundle(session.variables)))
+    return Forwarder(_whole(url), str(ca_file or ca_bundle(session.variables)))
+
+
+def _whole(url: str) -> str:
+    """A URL that may be given as a port alone, or without `http://`."""
+    if url.isascii() and url.isdigit():
+        return f"http://127.0.0.1:{url}/"
+    return url if "://" in url else f"http://{url}"
 
 
 def _kept(path: Path) -> files.LineFile:

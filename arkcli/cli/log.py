@@ -138,9 +138,9 @@ def _wanted(
     if event is not None:
         check_event(event)
     begins = None if since is None else parse_time(since, session.home.clock.now(), "--since")
-    if status is not None and not re.fullmatch(r"\d{3}|\dxx", status):
+    if status is not None and not re.fullmatch(r"\d{3}|\dxx", status.lower()):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")
-    pattern = None if status is None else re.compile(status.replace("x", r"\d"))
+    pattern = None if status is None else re.compile(status.lower().replace("x", r"\d"))
 
     def wanted(attempt: Attempt) -> bool:
         return (

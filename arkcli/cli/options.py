@@ -1,5 +1,6 @@
 """What commands have in common: their options, and how they find what the options name."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -167,14 +168,14 @@ def parse_seconds(text: str, option: str) -> float:
 
 
 def parse_time(text: str, now: int, option: str) -> int:
-    """Milliseconds, UTC, of a time like 2026-11-23T12:00:00Z, or like -2h, which means ago. Raises UsageError."""
+    """Milliseconds, UTC, of a time like 2026-11-23T12:00:00Z, or like 2h or -2h, which mean ago. Raises UsageError."""
     from arkcli import times
 
     try:
-        if text.startswith("-"):
-            return now - round(times.parse_duration(text[1:]) * 1000)
+        if re.fullmatch(r"-?(\d+(\.\d+)?[a-z]+)+", text):
+            return now - round(times.parse_duration(text.removeprefix("-")) * 1000)
         return times.from_text(text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} takes a time like 2026-11-23T12:00:00Z, or one ago like -2h, not {text!r}"
+            f"{option} takes a time like 2026-11-23T12:00:00Z, or 2h for two hours ago, not {text!r}"
         ) from None

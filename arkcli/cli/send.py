@@ -140,6 +140,7 @@ def send(
         validate=not no_validate,
         settings=[assignments.parse(text) for text in settings or []],
         raw=raw,
+        source=None if file is None or str(file) == "-" else str(file),
     )
     output = output_of(context)
     if url is not None:

@@ -150,6 +150,10 @@ def _check_size(body: bytes) -> None:
         raise PayloadError(f"$: {len(body):,} bytes; the maximum for a body is {MAX_BODY:,}")
 
 
+#: Where the decoder found something, in its own words.
+_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+
+
 def check_depth(payload: bytes) -> None:
     """Raises PayloadError where a payload is nested more than DEEPEST levels deep."""
     # To delete a byte is a quicker way to count it than to count it.
@@ -186,10 +190,24 @@ def _read_envelope(payload: bytes) -> _Envelope:
         elif not payload.strip():
             problem = "it is empty; give a JSON object"
         else:
-            problem = half_a_pair(payload) or str(error)
+            problem = half_a_pair(payload) or _placed(str(error), payload)
         raise PayloadError(f"$: this is not JSON: {problem}") from None
     except RecursionError:
         raise PayloadError(TOO_DEEP) from None
+
+
+def _placed(problem: str, payload: bytes) -> str:
+    """What the decoder found, with line and column (from 1) where a payload has several lines."""
+    payload = payload.rstrip()
+    if "trailing characters" in problem and payload[:1] in (b"{", b"["):
+        return "there is more after the first document; `ark send --ndjson` takes one document per line"
+    place = _BYTE.search(problem)
+    if place is None or b"\n" not in payload:
+        return problem
+    before = payload[: int(place[1])]
+    column = len(before) - before.rfind(b"\n")
+    line = before.count(b"\n") + 1
+    return f"{problem[: place.start()]}(line {line}, column {column})"
 
 
 def _check_event(event: str, envelope: _Envelope, payload: bytes) -> bytes:

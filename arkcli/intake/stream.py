@@ -8,7 +8,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.contract.events import LARGE_BODY, MAX_BODY
-from arkcli.errors import Interrupted, NotAccepted, PayloadError
+from arkcli.errors import Interrupted, NotAccepted, PayloadError, UsageError
 from arkcli.intake.lines import Arrived, Lines
 from arkcli.intake.writer import Writer
 from arkcli.model import Draft
@@ -24,6 +24,12 @@ _BATCH_SIZE: Final = 2 * 1024 * 1024
 #: or when nothing has come for so long, or its first line has waited for so long. Seconds.
 _LULL: Final = 0.01
 _PATIENCE: Final = 0.1
+
+
+_PRETTY: Final = (
+    "the input is a JSON document over several lines, and --ndjson takes one document per line: leave out --ndjson, or "
+    "write each document on one line (`jq -c .`). Nothing was accepted"
+)
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +93,7 @@ class Intake:
         """Accepts every good line to the end of the stream; yields receipts in order, each once its event is durable.
 
         Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
+        Raises UsageError, with nothing accepted, where the stream is a document over several lines.
         """
         try:
             for batch in self._arriving(lines):
@@ -161,6 +168,8 @@ class Intake:
             try:
                 draft = self._draft(text, at, digits)
             except PayloadError as error:
+                if number == 1 and text is not None and text.strip() in (b"{", b"["):
+                    raise UsageError(_PRETTY) from error
                 if text is None or text.strip():
                     batch.receipts.append(Receipt(number, None, str(error)))
                     self.refused += 1

@@ -240,3 +240,13 @@ def test_a_sample_of_the_same_id_is_not_sent_again_however_late(
     again = world.ark("send", event, "--sample", "--id", "one", *options, "--json")
     assert (again.status, again.json["repeated"], len(server.requests)) == (0, True, 1)
     assert world.ark("send", event, "--sample", "--id", "one", "--set", "account.employees=8").status == 2
+
+
+def test_an_error_in_a_file_names_the_file_and_the_line(world: World, receive: Receive, tmp_path: Path) -> None:
+    world.add(receive(200), "d")
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(b'{"signal": {"id": "s",\n "signal_name" "n"}}\n')
+    result = world.ark("send", "signal.promoted", str(broken))
+    assert result.status == 2
+    assert f"{broken}: $: this is not JSON: JSON is malformed: expected ':' (line 2, column 16)" in result.err
+    assert f"{broken}" not in world.ark("send", "signal.promoted", "-", stdin=broken.read_bytes()).err

@@ -349,3 +349,17 @@ def test_what_is_accepted_and_held_back_is_not_said_to_be_done(world: World, rec
     world.ark("drain")
     result = world.ark("send", "signal.promoted", "--ndjson", "--json", stdin=PAYLOAD.strip() + b"\n")
     assert result.status == 75
+
+
+@pytest.mark.parametrize("begin", [b"{\n", b"[\n  {\n", b"  {  \n"])
+def test_a_document_over_several_lines_is_one_error_and_nothing_is_accepted(
+    world: World, receive: Receive, begin: bytes
+) -> None:
+    world.add(receive(200), "d")
+    for options in ((), ("--strict",), ("--json",)):
+        result = world.ark("send", "signal.promoted", "--ndjson", "--queue", *options, stdin=begin + b'"a": 1\n}\n')
+        assert result.status == 2
+        said = result.json["error"]["message"] if options == ("--json",) else result.err
+        assert "the input is a JSON document over several lines, and --ndjson takes one document per line" in said
+        assert said.count("\n") <= 1
+    assert world.event_lines == []

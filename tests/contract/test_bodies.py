@@ -703,3 +703,17 @@ def test_a_whole_number_is_an_integer_however_it_is_spelled_and_is_sent_so(
     event: str, path: str, spelling: str
 ) -> None:
     assert spelling.encode() in make_body(event, payload_with(event, path, spelling), FILLING)
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b'{"signal": {"id": "s",\n "signal_name" "n"}}', "expected ':' (line 2, column 16)"),
+        (b'{\n\n  "a": 1,,\n}', "(line 3, column 10)"),
+        (b'{"a" 1}', "expected ':' (byte 5)"),
+        (b'{"a" 1}\n', "expected ':' (byte 5)"),
+        (b"{}\n{}\n", "there is more after the first document; `ark send --ndjson` takes one document per line"),
+    ],
+)
+def test_what_is_no_json_is_told_with_line_and_column(payload: bytes, says: str) -> None:
+    assert says in refused("signal.promoted", payload)
