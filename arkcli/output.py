@@ -330,7 +330,7 @@ class Rows:
     def __init__(self, output: Output, columns: Sequence[Column], *, drawn: bool) -> None:
         """`drawn` says whether they are drawn, on a terminal."""
         self._output = output
-        self._columns = columns
+        self.columns = columns
         self.drawn = drawn
         self._begun = False
 
@@ -346,7 +346,7 @@ class Rows:
             return
         if not self._begun:
             self._begun = True
-            self._draw((column.heading, "bold") for column in self._columns)
+            self._draw((column.heading, "bold") for column in self.columns)
         self._draw((text, _STYLES.get(text, "")) for text in map(_text, cells))
         for line in clean_lines(more).splitlines() if more else ():
             self._output.line(self._output.painted(f"  {line}", "dim"))
@@ -354,7 +354,7 @@ class Rows:
     def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
         fitted = (
             self._output.painted(_fitted(text, column), style)
-            for column, (text, style) in zip(self._columns, cells, strict=True)
+            for column, (text, style) in zip(self.columns, cells, strict=True)
         )
         self._output.line("  ".join(fitted).rstrip(" "))
 
@@ -367,11 +367,13 @@ def to_json(document: object) -> str:
 
 
 def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]:
-    """How many characters a column must have, and whether it must stay in one piece, as an id, a time or a URL must."""
+    """The least width of a column, at which no word is broken, and whether it must stay whole, as an id or a URL must."""
     widest = max(map(len, cells))
     if widest <= longest and not any(" " in text for text in cells):
         return max(len(heading), widest), True
-    return max(*map(len, heading.split()), 0, min(widest, _SLIM)), False
+    words = max(len(word) for text in (heading, *cells) for word in text.split() or "-")
+    # A word that takes half the width, such as a URL, is broken where it has to be.
+    return words if words <= longest else max(*map(len, heading.split()), 0, min(widest, _SLIM)), False
 
 
 def _error(error: ArkError) -> dict[str, str]:

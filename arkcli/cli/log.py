@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import takewhile
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -32,16 +32,12 @@ from arkcli.store.store import Contents
 
 app = App()
 _POLL = 0.2
-_COLUMNS = (
-    Column("time (UTC)", 14),
-    Column("destination", 12),
-    Column("event", 20),
-    Column("#", 1),
-    Column("outcome", 9),
-    Column("took", 9, right=True),
-    Column("answer", 23),
-    Column("event id"),
-)
+#: The columns on a terminal and their widths. Those of names and answers depend on the terminal.
+_WIDTHS: Final = {
+    "time (UTC)": 14, "destination": 11, "event": 20, "#": 1, "outcome": 9, "took": 9, "answer": 12, "event id": 32,
+}  # fmt: skip
+#: What is made narrower (0: left out) until a row fits, in this order. The beginning of an id is enough to name it.
+_NARROWER: Final = (("event id", 20), ("took", 0), ("outcome", 0), ("event", 0), ("event id", 0))
 
 Wanted = Callable[[Attempt], bool]
 
@@ -105,11 +101,27 @@ def log(
     chosen = matching if number is None else deque(matching, maxlen=number)
     if stats:
         return _summed_up(following.destinations, chosen, broken)
-    rows = output.rows(_COLUMNS)
+    names = [found.name for found in following.destinations]
+    rows = output.rows(columns(output.width, max(map(len, names), default=0)))
     _print_all(session, rows, chosen)
     if follow:
         return _go_on(session, following, rows, wanted)
     return show(output, Printout({}, broken=broken)) if broken else ExitCode.DONE
+
+
+def columns(width: int, longest: int) -> list[Column]:
+    """The columns that fit a terminal of this width. `longest` is the length of the longest name to show."""
+    widths = {**_WIDTHS, "destination": max(_WIDTHS["destination"], min(longest, width // 2))}
+
+    def left() -> int:
+        shown = [size for size in widths.values() if size]
+        return width - sum(shown) - 2 * (len(shown) - 1)
+
+    for heading, narrower in _NARROWER:
+        if left() < 0:
+            widths[heading] = narrower
+    widths["answer"] += min(max(left(), 0), 48)
+    return [Column(heading, size, right=heading == "took") for heading, size in widths.items() if size]
 
 
 def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
@@ -178,6 +190,13 @@ def _summed_up(destinations: list[Destination], chosen: Iterable[Named], broken:
     return Printout({"destinations": documents}, [Table(headings, rows)], broken=broken)
 
 
+def _shortened(cell: object, width: int) -> object:
+    """An id's beginning, and both ends of a name, where they are too long; other cells are cut when they are drawn."""
+    if not isinstance(cell, str) or len(cell) <= width or " " in cell:
+        return cell
+    return cell[:width] if cell.startswith("evt_") else f"{cell[: width - 9]}…{cell[-8:]}"
+
+
 def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
     document: dict[str, Any] = {
         "event_id": attempt.event_id,
@@ -188,8 +207,17 @@ def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
     at, answer, took = document["at"], attempt.error or attempt.status, took_cell(attempt)
     number, outcome = attempt.attempt, attempt.outcome
     if rows.drawn:
-        # The year is known, and an id is best at the end, where it is copied in one piece.
-        moment = at[5:19].replace("T", " ")
-        rows.add(document, (moment, destination.name, attempt.event, number, outcome, took, answer, attempt.event_id))
+        cells = {
+            # The year is known.
+            "time (UTC)": at[5:19].replace("T", " "),
+            "destination": destination.name,
+            "event": attempt.event,
+            "#": number,
+            "outcome": outcome,
+            "took": took,
+            "answer": attempt.status or attempt.error,
+            "event id": attempt.event_id,
+        }
+        rows.add(document, [_shortened(cells[column.heading], column.width) for column in rows.columns])
     else:
         rows.add(document, (at, destination.name, attempt.event, attempt.event_id, number, outcome, answer, took))
