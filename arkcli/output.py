@@ -367,7 +367,7 @@ def to_json(document: object) -> str:
 
 
 def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]:
-    """The least width of a column, at which no word is broken, and whether it must stay whole, as an id or a URL must."""
+    """The least width at which no word of a column is broken, and whether it must stay whole, as an id must."""
     widest = max(map(len, cells))
     if widest <= longest and not any(" " in text for text in cells):
         return max(len(heading), widest), True

@@ -18,10 +18,11 @@ from arkcli.errors import ExitCode
 DATE = "2026-11-26"
 EXITS = {
     ExitCode.DONE: "Done.",
-    ExitCode.FAILED: "Failed: a delivery is dead, verify says no, a ping failed, nothing was accepted.",
-    ExitCode.USAGE: "Usage, or bad input.",
-    ExitCode.RETRYING: "Accepted, not yet delivered everywhere: queued for retry.",
-    ExitCode.UNREADABLE: "The store or the queue cannot be read.",
+    ExitCode.FAILED: "Failed: a delivery is dead, a signature does not match, a ping failed, nothing was accepted.",
+    ExitCode.USAGE: "Wrong usage or bad input.",
+    ExitCode.UNWRITTEN: "Done, but standard output could not be written; standard error says what was done.",
+    ExitCode.RETRYING: "Accepted, and at least one delivery will be retried.",
+    ExitCode.UNREADABLE: "The destinations file or the queue cannot be read.",
     ExitCode.INTERRUPTED: "Interrupted.",
 }
 FILES = {
