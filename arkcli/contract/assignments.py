@@ -1,4 +1,4 @@
-"""Values put into a payload at a path, every other byte of it left as it was: `ark send --set PATH=VALUE`."""
+"""Sets values in a payload and leaves every other byte as it was: `ark send --set PATH=VALUE`."""
 
 import json
 import re
@@ -11,23 +11,23 @@ from arkcli.contract import complaints
 from arkcli.contract.bodies import TOO_DEEP, check_depth, check_object, half_a_pair
 from arkcli.errors import PayloadError, UsageError
 
-#: `.key`, `[0]`, or any key at all as a JSON string: `["a.b"]`.
+#: `.key`, `[0]`, or any key as a JSON string: `["a.b"]`.
 _STEP: Final = re.compile(r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
 _ASSIGNMENT: Final = re.compile(rf"(?P<path>(?:{_STEP.pattern})+)=(?P<value>.*)", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-#: Tells where a value ends. Numbers stay text there: one of any length is as good as another.
+#: Finds where a value ends. It keeps numbers as strings, so they may have any length.
 _reader: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 class Assignment(NamedTuple):
-    """A value, as JSON, and the keys and indices that lead to its place. A key of digits may be an index."""
+    """A value as JSON, and the path of keys and indices to its place. A key of digits may be an index."""
 
     path: tuple[str | int, ...]
     value: str
 
 
 class _Item(NamedTuple):
-    """A value in an object (with its key) or in a list, and where in the text it stands."""
+    """A value in an object (with its key) or in a list, and its position in the JSON text."""
 
     key: str | None
     begin: int
@@ -35,7 +35,7 @@ class _Item(NamedTuple):
 
 
 def parse(text: str) -> Assignment:
-    """What `PATH=VALUE` means; VALUE is JSON where it parses, else a string. Raises UsageError."""
+    """Parses `PATH=VALUE`. VALUE is JSON if it parses, else a string. Raises UsageError."""
     rooted = re.sub(r"^\$(?=[.\[])", "", text)
     match = _ASSIGNMENT.fullmatch(rooted if rooted.startswith((".", "[")) else f".{rooted}")
     try:
@@ -71,10 +71,10 @@ def _to_json(value: str) -> str:
 
 
 def put(payload: bytes, assignments: Sequence[Assignment]) -> bytes:
-    """The payload with the assignments in it, one after the other. What they do not name keeps its spelling.
+    """The payload after the assignments, applied in order. Everything they do not name keeps its spelling.
 
-    Objects and lists that are absent along a path are made. Raises PayloadError, naming the place, where something
-    else stands in the way, and where the payload is no JSON object.
+    Creates missing objects and lists along a path. Raises PayloadError, which names the place, if a value on the path
+    is neither an object nor a list, or if the payload is not a JSON object.
     """
     check_object(payload)
     text = payload.decode()
@@ -105,7 +105,7 @@ def _put(text: str, assignment: Assignment) -> str:
 
 
 def _items(text: str, begin: int) -> tuple[list[_Item], int]:
-    """What an object or a list holds, and where its last value ends (where one would stand, when it is empty)."""
+    """The items of an object or a list, and where the last one ends (if empty: where the first would begin)."""
     items: list[_Item] = []
     position = _past_space(text, begin + 1)
     while text[position] not in "}]":
@@ -128,7 +128,7 @@ def _past_space(text: str, position: int) -> int:
 
 def _find(items: list[_Item], bracket: str, step: str | int) -> _Item | None:
     if bracket == "{":
-        # Of a key that stands there twice, readers take the last.
+        # If a key appears twice, readers take the last one.
         return next((item for item in reversed(items) if item.key == step), None)
     index = _index(step)
     return items[index] if index is not None and index < len(items) else None
@@ -139,7 +139,7 @@ def _may_follow(items: list[_Item], bracket: str, step: str | int) -> bool:
 
 
 def _made(assignment: Assignment, depth: int, bracket: str) -> str:
-    """The container, of a kind, that holds the rest of a path from a depth on."""
+    """A new object or list (as `bracket` says) with the rest of the path, from `depth` on, and the value."""
     step, made = assignment.path[depth], assignment.value
     if depth + 1 < len(assignment.path):
         inner = "{" if _index(assignment.path[depth + 1]) is None else "["

@@ -1,4 +1,4 @@
-"""One function makes the body that is sent, and one checks a body that is sent byte for byte."""
+"""Makes the body to send from a payload, and checks a body that is sent byte for byte."""
 
 import json
 import re
@@ -31,26 +31,26 @@ class _Envelope(msgspec.Struct):
     batchId: Raw | UnsetType = UNSET  # noqa: N815 - the documented name
 
 
-#: An escape. `half`: of a leading surrogate that no trailing one follows, or of a trailing one behind no leading one.
+#: An escape. `half`: a leading surrogate without a trailing one after it, or the other way round.
 _escapes: Final = re.compile(rb"(?is)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(?P<half>\\ud[89a-f][0-9a-f]{2})|\\.")
-#: A level more or less, as signed bytes; and what is neither a bracket nor a quote.
+#: Brackets as signed bytes: one level more or less. And all bytes that are neither brackets nor quotes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_STEP: Final = bytes(set(range(256)) - set(b'[{]}"'))
-# Groups that are kept would take half as long again.
+# Capturing groups would make these 50 % slower.
 _utc: Final = re.compile(UTC_TIME.replace("(", "(?:"))
 _iso_8601: Final = re.compile(ISO_8601.replace("(", "(?:"))
 _bare_domain: Final = re.compile(BARE_DOMAIN)
 
-#: A letter of `event` that is spelled as an escape, as in "\\u0065vent".
+#: A letter of `event` written as an escape, as in "\\u0065vent".
 _SPELLED_OUT: Final = re.compile(rb"\\u00(?:6[5eE]|7[46])")
-#: How many objects and lists may be nested in one another: the same on every Python, and less than any can read.
+#: How deep objects and lists may be nested: the same for every Python version, and less than any of them can read.
 DEEPEST: Final = 500
 TOO_DEEP: Final = f"$: nested more than {DEEPEST} levels deep; use fewer levels"
 
 _encode: Final = msgspec.json.Encoder().encode
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
 _decoders: Final = {name: msgspec.json.Decoder(body) for name, body in EVENTS.items()}
-#: The same types with an envelope that may be absent: one reading tells all there is to know of a good payload.
+#: The same types with an optional envelope, so that a valid payload is decoded only once.
 _payloads: Final = {
     name: msgspec.json.Decoder(
         msgspec.defstruct(
@@ -69,18 +69,18 @@ _payloads: Final = {
 
 
 class Filling(msgspec.Struct, frozen=True):
-    """What goes in where a payload leaves it out: `timestamp` as text, and the `batchId`."""
+    """Values for a payload without them: the `timestamp` as a string, and the `batchId`."""
 
     timestamp: str
     batch_id: str
 
 
 def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = True) -> bytes:
-    """The body to send: the payload as one line of compact JSON, with the envelope filled in where it was absent.
+    """The body to send: the payload as one line of compact JSON, with missing fields of the envelope filled in.
 
-    Numbers and strings keep their spelling and unknown fields pass untouched; only white space between tokens goes.
-    With `validate` off, the payload need only be a JSON object whose `event` does not contradict.
-    Raises PayloadError, naming the place.
+    Removes white space between tokens and changes nothing else: not the spelling of numbers and strings, and not
+    unknown fields. Without `validate`, the payload need only be a JSON object whose `event`, if present, matches.
+    Raises PayloadError, which names the place.
     """
     arrived = _read_good(event, payload) if validate else None
     envelope = arrived or _read_envelope(payload)
@@ -99,9 +99,9 @@ def make_body(event: str, payload: bytes, filling: Filling, *, validate: bool = 
 
 
 def check_raw_body(event: str, body: bytes, *, validate: bool = True) -> None:
-    """Checks a body that is to be sent byte for byte. Nothing is filled in, so `event` must stand in it.
+    """Checks a body that will be sent byte for byte. Nothing is filled in, so it must contain `event`.
 
-    Raises PayloadError, naming the place.
+    Raises PayloadError, which names the place.
     """
     if _check_event(event, _read_envelope(body), body):
         raise PayloadError(f'$.event: required but missing: expected "{event}", since --raw fills in nothing')
@@ -111,14 +111,14 @@ def check_raw_body(event: str, body: bytes, *, validate: bool = True) -> None:
 
 
 def check_object(payload: bytes) -> None:
-    """Raises PayloadError unless a payload is a JSON object."""
+    """Raises PayloadError unless the payload is a JSON object."""
     _read_envelope(payload)
 
 
 def refill(event: str, payload: bytes, sent: bytes) -> bytes:
-    """The body that `payload` would have made at the time `sent` was made: `sent`'s own values fill what is absent.
+    """The body of `payload`, with missing values filled in from the body `sent`.
 
-    Equal to `sent` exactly when the payload is the one it was made from. Raises PayloadError.
+    Equals `sent` exactly if `sent` was made from this payload. Raises PayloadError.
     """
     before = _read_envelope(sent)
     filling = Filling(timestamp=_text(before.timestamp), batch_id=_text(before.batchId))
@@ -133,7 +133,10 @@ def _text(raw: Raw | UnsetType) -> str:
 
 
 def _read_good(event: str, payload: bytes) -> "_Envelope | None":
-    """What a payload says, read in one go; None when anything but its depth is wrong, for `_validate` to explain."""
+    """Decodes and checks a payload in one pass. None if it is invalid: `_validate` then explains why.
+
+    Raises PayloadError if it is nested too deep.
+    """
     check_depth(payload)
     try:
         if not payload.isascii():
@@ -155,18 +158,18 @@ _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 
 
 def check_depth(payload: bytes) -> None:
-    """Raises PayloadError where a payload is nested more than DEEPEST levels deep."""
-    # To delete a byte is a quicker way to count it than to count it.
+    """Raises PayloadError if a payload is nested more than DEEPEST levels deep."""
+    # Deleting a byte and comparing the lengths is faster than counting it.
     if len(payload) - len(payload.replace(b"{", b"").replace(b"[", b"")) > DEEPEST:
         marks = payload.replace(rb"\\", b"").replace(rb"\"", b"").translate(_STEPS, _NO_STEP)
-        # Left out: strings, most of which are empty now, and the innermost level.
+        # Leaves out strings, most of which are empty now, and the innermost level.
         steps = b"\x00" + b"".join(marks.replace(b'""', b"").split(b'"')[::2]).replace(b"\x01\xff", b"")
         if max(accumulate(memoryview(steps).cast("b"))) >= DEEPEST:
             raise PayloadError(TOO_DEEP)
 
 
 def half_a_pair(text: bytes) -> str | None:
-    """Of what is JSON but for halves of surrogate pairs: which escape is the first, and where."""
+    """If only unpaired surrogates make `text` invalid JSON: a message about the first one, with its position."""
     half = next((found for found in _escapes.finditer(text) if found["half"]), None)
     try:
         msgspec.json.decode(_escapes.sub(lambda found: b" " if found["half"] else found[0], text), type=Raw)
@@ -226,7 +229,9 @@ def _check_event(event: str, envelope: _Envelope, payload: bytes) -> bytes:
 
 
 def _check_each_event(event: str, payload: bytes) -> None:
-    """Where `event` stands twice, some receivers read the first and some the last (RFC 8259, 4)."""
+    """Raises PayloadError if `event` appears twice with different values: some receivers read the first, others the
+    last (RFC 8259, 4).
+    """
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> None:
@@ -246,7 +251,7 @@ def _validate(event: str, body: bytes) -> None:
 
 
 def _check_values(decoded: Any) -> None:
-    """Checks what the types cannot say."""
+    """Checks what the types cannot express. Raises PayloadError."""
     if decoded.timestamp is not UNSET and not _is_time(decoded.timestamp, _utc):
         raise PayloadError(
             complaints.expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp)

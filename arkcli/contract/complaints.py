@@ -1,4 +1,4 @@
-"""What is wrong with a body, in words that name the place: `$.signal.icp_score: expected …, got …`."""
+"""Messages about invalid bodies, which name the place: `$.signal.icp_score: expected …, got …`."""
 
 import re
 from typing import Any, Final
@@ -11,7 +11,7 @@ _MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
 
 
 def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:
-    """What a validator said of a body of this kind, as `place: expected …, got …`."""
+    """A validator's message about a body of this type, as `place: expected …, got …`."""
     match = _AT.match(message)
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
     if missing := _MISSING.match(problem):
@@ -21,7 +21,7 @@ def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:
     try:
         got = excerpt(_look_up(msgspec.json.decode(body, type=dict[str, Raw]), path))
     except (msgspec.MsgspecError, LookupError):
-        # The complaint is about the first of two values under one key, and the second has no such place.
+        # A key appears twice: the message is about its first value, and the last one has no such place.
         got = "a key that appears twice with different values"
     return f"{path}: expected {description}, got {got}"
 
@@ -40,7 +40,7 @@ def _look_up(fields: dict[str, Raw], path: str) -> bytes:
 
 
 def _description(kind: type[msgspec.Struct], path: str) -> str | None:
-    """What the types say of the value at a path."""
+    """The description of the value at a path, from the types; None if there is none."""
     found = msgspec.inspect.type_info(kind)
     for step in _steps(path):
         found = next(iter(_members(found, step)), msgspec.inspect.AnyType())
@@ -65,11 +65,11 @@ def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type
 
 
 def expected(path: str, description: str, found: str) -> str:
-    """`place: expected …, got …`, for a text."""
+    """`place: expected …, got …` for a string value."""
     return f"{path}: expected {description}, got {excerpt(msgspec.json.encode(found))}"
 
 
 def excerpt(value: bytes) -> str:
-    """As much of a JSON value as fits into a message."""
+    """A JSON value, cut to 78 characters if it has more than 80."""
     text = value.decode("utf-8", "replace")
     return text if len(text) <= 80 else text[:77] + "…"

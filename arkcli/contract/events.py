@@ -1,6 +1,6 @@
-"""The events and the types of their bodies: what is required, and what shape the known fields have.
+"""The events and the types of their bodies: which fields are required, and the types of the known fields.
 
-Fields that the types do not know pass through untouched.
+Unknown fields are allowed and sent unchanged.
 """
 
 from typing import Annotated, Final, Literal, get_args
@@ -8,9 +8,9 @@ from typing import Annotated, Final, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-#: The largest body that is accepted, in bytes.
+#: The largest accepted body, in bytes.
 MAX_BODY: Final = 1024 * 1024
-#: Above this many bytes a body is accepted with a warning: many receivers refuse larger ones.
+#: A larger body (in bytes) is accepted with a warning: many receivers reject it.
 LARGE_BODY: Final = 20 * 1024
 
 _DATE: Final = (
@@ -18,14 +18,14 @@ _DATE: Final = (
     "|-W(0[1-9]|[1-4][0-9]|5[0-3])(-[1-7])?|W(0[1-9]|[1-4][0-9]|5[0-3])[1-7]?)"
 )
 _TIME: Final = "([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?|[0-5][0-9]([0-5][0-9]([.,][0-9]+)?)?)?"
-#: ISO 8601, as a pattern for JSON Schema, too. Whether the calendar has such a day is beyond it.
+#: ISO 8601 as a pattern, also for JSON Schema. It does not check whether the calendar has that day.
 UTC_TIME: Final = f"^{_DATE}T{_TIME}Z$"
-#: ISO 8601 has `T` between date and time; a space is common, too.
+#: The same with any offset, or only a date. Also with a space instead of `T`, which is common.
 ISO_8601: Final = f"^{_DATE}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?$"
 BARE_DOMAIN: Final = r"^[^/:\s]*$"
 
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
-#: A float, for 87.0 is an integer, too, by JSON Schema's measure.
+#: A float, because 87.0 is an integer, too, in JSON Schema.
 Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
 _Source = Literal[
     "funding", "job_posting", "linkedin", "news", "review_site", "tech_install", "twitter", "web_visit", "other"
@@ -65,7 +65,7 @@ class Play(msgspec.Struct):
 
 
 class Engagement(msgspec.Struct):
-    """What somebody did on a social platform."""
+    """A person's action on a social platform."""
 
     platform: Text
     engagement_type: Text

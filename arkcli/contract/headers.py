@@ -1,4 +1,4 @@
-"""Which headers a user may have sent along: what RFC 9110 permits, and `ark` does not set itself."""
+"""Which headers a user may add to requests: those that RFC 9110 permits and `ark` does not set itself."""
 
 import re
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from typing import Final
 from arkcli.errors import UsageError
 from arkcli.signing import Concealed
 
-#: What `ark` tells a receiver beside the signature (contract, "What tells a repetition").
+#: The headers that `ark` sends in addition to the signature (contract, "What tells a repetition").
 EVENT_HEADER: Final = "X-SignalArk-Event"
 DELIVERY_HEADER: Final = "X-SignalArk-Delivery"
 ATTEMPT_HEADER: Final = "X-SignalArk-Attempt"
 _OURS: Final = "x-signalark-"
 
-#: RFC 9110, 5.6.2: a header's name is a token.
+#: A header's name is a token (RFC 9110, 5.6.2).
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: RFC 9110, 5.5: what may stand in a value; bytes beyond ASCII mean something else to everybody.
+#: Characters allowed in a value (RFC 9110, 5.5), ASCII only: receivers decode other bytes differently.
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-#: What frames the request, what describes the body, and what belongs to the connection (RFC 9110, 7.6.1).
+#: Headers that frame the request, describe the body, or belong to the connection (RFC 9110, 7.6.1).
 _RESERVED: Final = frozenset(
     (
         *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "trailer", "expect"),
@@ -27,7 +27,7 @@ _RESERVED: Final = frozenset(
 
 
 def parse_headers(texts: Sequence[str]) -> dict[str, Concealed]:
-    """Headers from `Name: value` texts; the last one of a name counts. Raises UsageError, as `check_header` does."""
+    """Parses `Name: value` strings; the last one of a name counts. Raises UsageError, also as `check_header` does."""
     headers: dict[str, Concealed] = {}
     for text in texts:
         name, colon, value = text.partition(":")
@@ -40,12 +40,12 @@ def parse_headers(texts: Sequence[str]) -> dict[str, Concealed]:
 
 
 def with_header(headers: dict[str, Concealed], name: str, value: Concealed) -> dict[str, Concealed]:
-    """The headers with one more. Names differ by more than upper and lower case."""
+    """Adds or replaces a header; names are case-insensitive. Returns a new dict."""
     return {known: kept for known, kept in headers.items() if known.lower() != name.lower()} | {name: value}
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises UsageError for a header that HTTP forbids or that `ark` sets itself. The value is never shown."""
+    """Raises UsageError for a header that HTTP forbids or `ark` sets itself. The message never contains the value."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a header name; write a header like 'Name: value'")
     if not _VALUE.fullmatch(value):

@@ -23,15 +23,15 @@ _ACCOUNT: Final[dict[str, Any]] = {
 
 
 def sample(event: str, now: int) -> bytes:
-    """The sample payload of an event, as JSON; `now` (milliseconds, UTC) dates what it tells of.
+    """The sample payload of an event as JSON, with dates relative to `now` (milliseconds, UTC).
 
-    The envelope is left out, so it is filled in like any payload's.
+    It has no envelope, which is filled in as for any payload.
     """
     return msgspec.json.encode(_PAYLOADS[event](now))
 
 
 def complete(event: str, now: int, batch_id: str) -> bytes:
-    """The sample as a whole body, with its envelope: what a receiver would get if it were sent now."""
+    """The sample as a complete body with its envelope, as a receiver would get it at `now`."""
     return make_body(event, sample(event, now), Filling(times.to_text(now), batch_id))
 
 

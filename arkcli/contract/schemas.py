@@ -1,4 +1,4 @@
-"""The events as JSON Schema 2020-12, made of the very types that validate."""
+"""The events as JSON Schema 2020-12, made from the types that also validate."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from arkcli.contract.events import EVENTS, PURPOSES
 
 
 def schema(event: str) -> dict[str, Any]:
-    """The JSON Schema of an event's whole body, as a receiver gets it.
+    """The JSON Schema of an event's complete body, as a receiver gets it.
 
-    It can say less than `ark send` checks: that the calendar has a day.
+    Unlike `ark send`, it does not check that a date exists in the calendar.
     """
     kind = EVENTS[event]
     _, parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")

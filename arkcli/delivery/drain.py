@@ -1,4 +1,4 @@
-"""Attempting everything that is due: `ark drain`."""
+"""`ark drain`: attempts everything that is due."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -18,16 +18,16 @@ from arkcli.system.clock import Clock
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire
 
-#: While idle, how long until the next look, in seconds.
+#: How long to sleep between two looks while idle, in seconds.
 _IDLE: Final = 0.1
-#: How often to look for what is due, and for other drains, in seconds.
+#: How often to look for due deliveries and for other drains, in seconds.
 _LOOK_EVERY: Final = 0.1
-#: How long to wait for another drain to give back what is above its part, in seconds.
+#: How long to wait for another drain to release destinations above its share, in seconds.
 _GIVES_BACK_WITHIN: Final = 1.0
 _IS_DELIVERED: Final = State.DELIVERED
-#: How long a destination is left alone whose part of the queue cannot be used, in seconds.
+#: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
-#: How often what nobody needs any more is looked for, in seconds.
+#: How often to remove data that is no longer needed, in seconds.
 _TIDY_EVERY: Final = 3600.0
 
 
@@ -41,7 +41,7 @@ class Tally(msgspec.Struct):
     dead: int = 0
 
     def add(self, states: Sequence[State | None]) -> None:
-        """Takes in where attempts left their deliveries; None for one that somebody else has."""
+        """Counts the states of deliveries after their attempts; None for a delivery that is no longer this claim's."""
         delivered = states.count(_IS_DELIVERED)
         self.attempted += len(states)
         self.delivered += delivered
@@ -59,33 +59,33 @@ class Left(msgspec.Struct):
 
 
 class Drained(msgspec.Struct):
-    """What a run did. `held` are the destinations that another process was delivering to when it ended."""
+    """What a run did. `held` lists the destinations to which another process was delivering when the run ended."""
 
     held: list[Left]
     duration_s: float
     destinations: list[Tally]
-    #: The names of those that could not be delivered to, for want of their secret.
+    #: The names of the destinations without a usable secret, which were skipped.
     left_out: list[str] = []
-    #: By name: destinations whose receiver is unreachable, and those whose part of the queue cannot be used, with why.
+    #: By name: the outages of unreachable destinations; why a destination's part of the queue is unusable.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
-    #: Those that were to be delivered to when it ended.
+    #: The destinations to deliver to, as they were when the run ended.
     chosen: list[Destination] = []
 
     def total(self, what: str) -> int:
-        """The sum of one count over all destinations."""
+        """The sum of a `Tally` field over all destinations."""
         return sum(getattr(tally, what) for tally in self.destinations)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How long a drain goes on: until nothing is due, or, with `watch`, until told to stop or for so many seconds."""
+    """When a drain ends: when nothing is due; with `watch`, when it is stopped. In any case after `seconds`, if set."""
 
     watch: bool = False
     seconds: float | None = None
 
 
 class Drain:
-    """One run over all destinations of a roster, shared with whatever other drains there are."""
+    """One run over all destinations of a roster. Drains that run at the same time share the destinations."""
 
     def __init__(
         self,
@@ -99,10 +99,10 @@ class Drain:
         tidy: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
-        """`roster` gives the destinations to deliver to as they are now; it is asked often.
+        """`roster` returns the current destinations; it is called often.
 
-        `capacity` is how many may be held at once. `tidy` is called when there is nothing to do, at most once an hour.
-        `warn` is told of a destination whose part of the queue cannot be used.
+        At most `capacity` destinations are held at once. `tidy` is called between runs of the loop, at most once an
+        hour. `warn` gets a message for each destination whose part of the queue is unusable.
         """
         self._queue = queue
         self._wire = wire
@@ -120,13 +120,13 @@ class Drain:
         self._active: dict[str, Course[_Due]] = {}
         self._places: dict[str, Share] = {}
         self._tallies: dict[str, Tally] = {}
-        #: Until when destinations are left alone: those that are held back, and those that are broken.
+        #: Until when to leave a destination alone that is held back or broken (monotonic seconds).
         self._rest_until: dict[str, float] = {}
         self._outages: dict[str, Outage] = {}
         self._broken: dict[str, str] = {}
 
     def run(self, plan: Plan) -> Drained:
-        """Attempts what is due, oldest first per destination, and returns what was done. Raises NotRecorded."""
+        """Attempts what is due, oldest first per destination. Raises NotRecorded."""
         started = self._clock.monotonic()
         ends = None if plan.seconds is None else started + plan.seconds
 
@@ -170,20 +170,20 @@ class Drain:
             self._tidy()
 
     def _is_awaited(self, started: float, busy_since: float | None) -> bool:
-        """Whether to wait: for a receiver that has just become unreachable, or for what others hold.
+        """Whether to wait: for a receiver that has just become unreachable, or for destinations that others hold.
 
-        A `send` will be done within one attempt, and another drain gives back what is above its part.
+        A `send` finishes within one attempt, and another drain releases what is above its share.
         """
         now = self._clock.monotonic()
         for found, outage in self._outages.items():
-            # Nothing may be due there any more; then no probe is made.
+            # Not for long after the time of the probe: if nothing is due there any more, no probe is made.
             if backoff.is_young(outage) and now <= self._rest_until[found] + _GIVES_BACK_WITHIN:
                 return True
         waiting = self._shares.waiting
         if not waiting:
             return False
         holders = [self._queue.holder(found) for found in waiting]
-        # One that nobody has was free a moment later than it was tried; or it cannot be claimed at all.
+        # A destination without a holder became free just after it was tried, or cannot be claimed at all.
         if now - (busy_since or now) <= _GIVES_BACK_WITHIN and (
             None in holders or len(waiting) >= self._queue.drains() > 1
         ):
@@ -191,7 +191,7 @@ class Drain:
         return now - started <= SEND_HOLDS_FOR and any(held and held.purpose == "send" for held in holders)
 
     def courses(self) -> "list[Course[_Due]]":
-        """Claims destinations for which something is due."""
+        """Claims destinations with due deliveries."""
         now = self._clock.monotonic()
         if now >= self._look_at or not self._active:
             self._look_at = now + _LOOK_EVERY
@@ -206,7 +206,7 @@ class Drain:
         return courses + self._claim(free, len(free), now, above=True)
 
     def is_waiting(self) -> bool:
-        """Whether half of what may be held is free while others wait."""
+        """Whether destinations can be claimed at once: some wait, and at least half of the capacity is free."""
         if not self._shares.waiting or len(self._active) * 2 > self._capacity:
             return False
         return bool(self._shares.to_claim(self._clock.monotonic())[0])
@@ -216,7 +216,7 @@ class Drain:
         for found, course in self._active.items():
             endpoint = self._present.get(found)
             course.stopped = course.stopped or endpoint is None
-            # What is in flight ends by what was in force when it began.
+            # Attempts in flight keep the endpoint with which they began.
             course.endpoint = endpoint or course.endpoint
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
@@ -238,13 +238,13 @@ class Drain:
                 self._broke(found, reason)
         kept = [claim for claim in claims if not self._is_held_back(claim)]
         claimed = {claim.destination_id for claim in kept}
-        # Those behind the last one were not tried where there was no room for more.
+        # With `most` claims made, the queue did not try the destinations after the last one.
         tried = ids if len(claims) < most else ids[: ids.index(claims[-1].destination_id) + 1]
         self._shares.tried(tried, claimed, now, above=above)
         return [self._course(claim) for claim in kept]
 
     def _is_held_back(self, claim: Claim) -> bool:
-        """Releases the claim if it is too early for the next probe at an unreachable receiver."""
+        """Releases the claim if its receiver is unreachable and the next probe is not due yet."""
         outage, now = claim.outage, self._clock.now()
         if outage is None or backoff.is_over(outage, now):
             return False
@@ -263,7 +263,7 @@ class Drain:
             self._warn(f"{self._name(found)} is left out: {reason}")
 
     def _forget(self, found: str) -> None:
-        """Ends whatever kept a destination from being claimed."""
+        """Allows a destination to be claimed again."""
         self._rest_until.pop(found, None)
         self._outages.pop(found, None)
         self._broken.pop(found, None)
@@ -292,7 +292,7 @@ class Drain:
         claim.release()
 
     def record(self, done: "Sequence[tuple[Course[_Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
-        """Writes down what came of attempts; returns why nobody's can be written down any more."""
+        """Records outcomes; returns the error if no outcome can be recorded any more."""
         recorded = self._queue.record([(course.source.claim, results) for course, results in done], now)
         failure = None
         for (course, results), (states, error) in zip(done, recorded, strict=True):
@@ -315,7 +315,7 @@ def _name(found: Tally | Left) -> str:
 
 
 class _Due:
-    """A claimed destination as a source: everything that is due."""
+    """The source of a claimed destination: everything that is due."""
 
     def __init__(
         self,
@@ -339,7 +339,7 @@ class _Due:
             return ()
 
     def not_made(self, answer: Answer) -> None:
-        """It is due again once the claim has been released."""
+        """Nothing to do: the delivery is due again once the claim has been released."""
 
     def finish(self) -> None:
         self._release(self.claim, self.error or "")

@@ -1,6 +1,6 @@
-"""The one loop that makes attempts. `send`, `drain` and `ping` are this loop over different work.
+"""The one loop that makes attempts. `send`, `drain` and `ping` run it over different work.
 
-It asks sources for what is due, starts it on the wire, and has written down what came of it: once in a round, for all
+In each round it takes due deliveries from sources, starts them on the wire, and records the outcomes of all
 destinations together.
 """
 
@@ -17,51 +17,51 @@ from arkcli.system.clock import Clock
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire
 
-#: How often new work is looked for while attempts are under way, in seconds.
+#: How often to look for new work while attempts are under way, in seconds.
 _LOOK_EVERY: Final = 0.1
-#: How long nothing is begun after this machine could not make an attempt, in seconds.
+#: How long to start nothing after this machine could not make an attempt, in seconds.
 _REST: Final = 0.5
 
 
 class Source(Protocol):
-    """Where a destination's deliveries come from, and who is told what became of them."""
+    """Supplies the deliveries of one destination."""
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
-        """The next deliveries that are due now (milliseconds, UTC), at most so many; none when nothing is."""
+        """The next deliveries that are due at `now` (milliseconds, UTC): at most `most`, none if none is due."""
 
     def not_made(self, answer: Answer) -> None:
-        """Told that one of them could not be attempted, since this machine is short of something."""
+        """Called when a delivery could not be attempted because this machine is short of a resource."""
 
     def finish(self) -> None:
-        """Told once nothing is due and nothing is under way any more, or the loop ends."""
+        """Called once: when nothing is due or under way any more, or when the loop ends."""
 
 
 Kind = TypeVar("Kind", bound=Source)
 
 
 class Supply(Protocol[Kind]):
-    """Where the loop's courses come from."""
+    """Supplies the loop's courses and records their outcomes."""
 
     def courses(self) -> "Iterable[Course[Kind]]":
-        """Those that have joined since this was asked last. Asked ten times a second, and when nothing is left."""
+        """The courses added since the last call. Called ten times a second, and when no course is left."""
 
     def is_waiting(self) -> bool:
-        """Whether there would be more at once. Asked all the time."""
+        """Whether `courses` would return some now. Called in every round."""
 
     def record(self, done: "Sequence[tuple[Course[Kind], Sequence[Result]]]", now: int) -> NotRecorded | None:
-        """Writes down what came of attempts at a time (milliseconds, UTC).
+        """Records the outcomes of attempts at `now` (milliseconds, UTC).
 
-        Returns why nobody's outcomes can be written down. A destination whose own cannot be is stopped by its course.
+        Returns the error if no outcome can be recorded. If only one destination's cannot, its course is stopped.
         """
 
 
 class Course(Generic[Kind]):
-    """One destination's part in a run of the loop."""
+    """One destination in a run of the loop."""
 
     __slots__ = ("endpoint", "in_line", "results", "share", "source", "stopped")
 
     def __init__(self, endpoint: "Endpoint", source: Kind, share: Share) -> None:
-        """Set `stopped` to let it begin no more attempts."""
+        """Set `stopped` so that it starts no more attempts."""
         self.endpoint = endpoint
         self.source = source
         self.share = share
@@ -74,29 +74,29 @@ Token = tuple[Course[Any], Delivery]
 
 
 class Loop:
-    """Runs courses to their end, at most `limits` at once."""
+    """Runs courses to their end, with at most `limits` attempts at once."""
 
     def __init__(self, wire: "Wire[Token]", clock: Clock, limits: Limits, stopping: Callable[[], bool]) -> None:
-        """`stopping` tells whether to begin no more attempts; those in flight are still recorded."""
+        """Once `stopping` returns True, no more attempts start; those in flight are still recorded."""
         self._wire = wire
         self._clock = clock
         self._limits = limits
         self._stopping = stopping
         self._answering: deque[Course[Any]] = deque()
         self._silent: deque[Course[Any]] = deque()
-        #: In the order in which they joined.
+        #: In the order in which they were added.
         self._active: dict[Course[Any], None] = {}
         self._silent_in_flight = 0
         self._failure: Exception | None = None
-        #: How many attempts this machine can make at once, and until when none is begun, since it could not.
+        #: How many attempts this machine can make at once, and until when to start none because it could not.
         self._total = limits.total
         self._rests_until = 0.0
 
     def run(self, supply: Supply[Any]) -> None:
         """Makes attempts until there are no more courses.
 
-        Raises NotRecorded when an outcome could not be written down, NotAttempted when this machine can make none, and
-        what the supply raises. Nothing more was begun after that, and what was under way has been recorded.
+        Raises NotRecorded if an outcome could not be recorded, NotAttempted if this machine can make no attempt, and
+        what the supply raises. After such an error it starts nothing more, and records what was in flight.
         """
         self._total = self._limits.total
         try:
@@ -133,11 +133,11 @@ class Loop:
             self._failure = error
             return
         self._active.update(dict.fromkeys(courses))
-        # Also those that had nothing due: something may have come, though none of their attempts has ended.
+        # Also those that had nothing due: a delivery may have become due although none of their attempts has ended.
         for course in self._active:
             self._line_up(course)
         for course in [found for found in self._active if found.stopped and not found.share.in_flight]:
-            # It may stand in a line that does not move.
+            # It may wait in a line that does not move.
             self._leave(course)
 
     def _line_up(self, course: Course[Any]) -> None:
@@ -146,7 +146,9 @@ class Loop:
             (self._answering if course.share.answering else self._silent).append(course)
 
     def _begin(self) -> None:
-        """Starts what is due and has a place. Those that answer come first; the silent ones leave them room."""
+        """Starts due deliveries while there are free places. Destinations that answer come first; silent ones leave
+        room for them.
+        """
         now = self._clock.now()
         halted = self._halted()
         places = self._total - self._wire.in_flight
@@ -161,7 +163,7 @@ class Loop:
                 line, left = self._silent, min(places, self._limits.silent - self._silent_in_flight)
             else:
                 return
-            # An equal part for each in the line, and at least one place.
+            # An equal share for each course in the line, and at least one place.
             part = max(left // len(line), 1)
             course = line.popleft()
             course.in_line = False
@@ -171,10 +173,10 @@ class Loop:
                 self._leave_if_idle(course)
             elif room := course.share.room(self._limits, len(self._active)):
                 places -= self._start(course, min(part, room), now)
-            # Else it lines up again when one of its own attempts has come to an end.
+            # Otherwise it lines up again when one of its own attempts has ended.
 
     def _start(self, course: Course[Any], most: int, now: int) -> int:
-        """Starts so many of a destination's deliveries, if as many are due; how many that were."""
+        """Starts at most `most` due deliveries of a destination; returns how many."""
         try:
             deliveries = course.source.take(now, most)
         except NotRecorded as error:
@@ -191,7 +193,7 @@ class Loop:
         return len(deliveries)
 
     def _record(self, done: list[tuple[Token, Answer]], supply: Supply[Any]) -> None:
-        """Writes down what came back, of all destinations at once, before anything new begins."""
+        """Records the answers of all destinations together, before anything new starts."""
         if not done:
             return
         courses: dict[Course[Any], None] = {}
@@ -219,7 +221,7 @@ class Loop:
         self._line_up(course)
 
     def _not_made(self, course: Course[Any], answer: Answer) -> None:
-        """Releases a destination whose attempt could not be made: that makes the delivery due again."""
+        """Stops a course whose attempt could not be made: its release makes the delivery due again."""
         share = course.share
         share.in_flight -= 1
         if not share.answering:
@@ -229,7 +231,7 @@ class Loop:
         self._line_up(course)
 
     def _rest(self, lacking: str) -> None:
-        """Makes fewer attempts at once from now on, and none for a moment, since this machine is short of something."""
+        """Reduces the number of attempts at once, and pauses, because this machine is short of a resource."""
         if self._total == 1:
             self._failure = self._failure or NotAttempted(
                 f"no attempt can be made: this machine is short of {lacking}. Deliveries stay due"

@@ -1,6 +1,6 @@
-"""Who may have how many attempts in flight: so that a destination that does not answer costs the others nothing.
+"""How many attempts each destination may have in flight: one that does not answer must not slow the others.
 
-Pure. docs/internals.md, section 10, gives the rules in words.
+Pure. docs/internals.md, section 10, explains the rules.
 """
 
 from collections.abc import Sequence
@@ -10,44 +10,44 @@ from arkcli.delivery.backoff import MISSES
 from arkcli.model import Answer
 
 _FIRST_SHARE: Final = 2
-#: How many descriptors are left for whatever else is opened.
+#: Descriptors reserved for everything else.
 _SPARE: Final = 8
-#: How many descriptors a claimed destination takes at most: its lock, and the segments of its journal.
+#: Most descriptors that a claimed destination uses: its lock, and the segments of its journal.
 _OF_A_CLAIM: Final = 4
 
 
 class Limits(NamedTuple):
-    """How many attempts may be in flight, in all and per destination."""
+    """Maximum attempts in flight, in total and per destination."""
 
     total: int = 64
     per_destination: int = 8
 
     @property
     def silent(self) -> int:
-        """How many of all places destinations may fill that have not answered yet."""
+        """Maximum attempts in flight at destinations that do not answer, together."""
         return max(1, self.total * 3 // 4)
 
     def within(self, descriptors: int) -> "Limits":
-        """The limits that this number of descriptors allows: each attempt takes a connection, and may leave one."""
+        """The limits that this number of file descriptors allows; an attempt uses a connection and may keep it open."""
         total = max(1, min(self.total, (descriptors - _SPARE) // 6))
         return Limits(total, min(self.per_destination, total))
 
     def connections(self, descriptors: int) -> int:
-        """The most connections to keep with this number of file descriptors; 0 when there is none to spare."""
+        """How many connections to keep at most with this number of file descriptors; 0 if there are none to spare."""
         left = descriptors - _SPARE - _OF_A_CLAIM * self.claims(descriptors) - self.total
         return min(max(256, self.total), left) if left >= self.total else 0
 
     def claims(self, descriptors: int) -> int:
-        """The most destinations to hold at once with this number of file descriptors.
+        """How many destinations to hold at once at most with this number of file descriptors.
 
-        Twice the places in flight where there are enough: destinations that do not answer then leave room for others.
+        Twice `total` if there are enough, so that destinations that do not answer leave room for others.
         """
         left = descriptors - _SPARE - 2 * self.total
         return max(1, min(2 * self.total, left // _OF_A_CLAIM))
 
 
 class Share:
-    """How many attempts at once one destination has earned."""
+    """How many attempts at once one destination may have: it doubles with each answer, else falls to 1."""
 
     __slots__ = ("_misses", "_most", "answering", "in_flight", "size")
 
@@ -59,7 +59,7 @@ class Share:
         self.answering = False
 
     def ended(self, answers: Sequence[Answer]) -> None:
-        """Takes in that attempts came to their ends, in order. A refused connection is an answer, but earns nothing."""
+        """Notes the results of attempts, in order. A refused connection counts as answering, but resets `size`."""
         self.in_flight -= len(answers)
         for answer in answers:
             self.answering = not answer.timed_out
@@ -72,7 +72,7 @@ class Share:
 
     @property
     def is_held_back(self) -> bool:
-        """Whether nobody answered a few attempts in a row: then nothing more is begun."""
+        """Whether to start nothing more, because a few attempts in a row were not answered."""
         return self._misses >= MISSES
 
     def probe(self) -> None:
@@ -80,6 +80,6 @@ class Share:
         self.size, self._misses = 1, MISSES - 1
 
     def room(self, limits: Limits, active: int) -> int:
-        """How many more attempts may begin while so many destinations have work: never above an equal part in all."""
+        """How many attempts may start now; at most an equal share while `active` destinations have work."""
         equal_part = -(-limits.total // max(active, 1))
         return max(min(self.size, equal_part) - self.in_flight, 0)

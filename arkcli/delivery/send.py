@@ -1,4 +1,4 @@
-"""Sending right away: `ark send` and `ark ping`, and the ping that a new destination must answer."""
+"""Sends at once: `ark send`, `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ from arkcli.system.clock import Clock
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire
 
-#: While another process delivers, how long until the next look for the outcome, in seconds.
+#: How often to look for the outcome while another process delivers, in seconds.
 _WAIT = 0.02
-#: For how long a `send` also makes the first attempts of what others accept, in milliseconds: the last of these still
-#: have to end before it is expected to be done (SEND_HOLDS_FOR).
+#: How long a `send` also makes the first attempts of events that other processes accept, in milliseconds. The last of
+#: these attempts must end within SEND_HOLDS_FOR.
 _TAKES_OTHERS_FOR = 4_000
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """Where one event is at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
+    """The state of one event at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
 
-    `held_by` is the process that delivers to the destination, where the event still waits for it. `error` says why no
-    attempt was made. `is_broken` says that it was the destination's part of the queue, which cannot be used.
+    `held_by` is the process for which the event waits, since it delivers to this destination. `error` says why no
+    attempt was made. `is_broken` is True if the reason is that the destination's part of the queue is unusable.
     """
 
     destination: str
@@ -42,7 +42,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Delivers events at once, and tells what became of them."""
+    """Delivers events at once and returns the results."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Sender:
         schedule: RetrySchedule,
         stopping: Callable[[], bool],
     ) -> None:
-        """`stopping` tells whether to begin no more attempts."""
+        """Once `stopping` returns True, no more attempts start."""
         self._wire = wire
         self._clock = clock
         self._limits = limits
@@ -60,16 +60,16 @@ class Sender:
         self._stopping = stopping
 
     def ping(self, endpoints: "Iterable[Endpoint]", event: Event) -> list[tuple[Destination, Answer]]:
-        """One attempt to each, not queued and not repeated. A destination not reached before a stop is left out."""
+        """Makes one attempt at each endpoint, without queue and retries. Without those that a stop prevented."""
         pings = _Pings(endpoints, event)
         Loop(self._wire, self._clock, self._limits, self._stopping).run(pings)
         return pings.answers
 
     def send(self, queue: Queue, endpoints: "Sequence[Endpoint]", event: Event, capacity: int) -> "Sending":
-        """Makes the first attempt of an event, just accepted, at every endpoint, and tells what came of each.
+        """Makes the first attempt of an accepted event at every endpoint and returns the results.
 
-        At most `capacity` destinations are held at once. Where another process holds one, that one delivers; this one
-        waits for its outcome.
+        At most `capacity` destinations are held at once. If another process holds a destination, that process delivers,
+        and this one waits for the outcome.
         """
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
@@ -104,7 +104,7 @@ class Sender:
 
 
 class Sending(msgspec.Struct, frozen=True):
-    """An accepted event and what became of it so far. `trouble` says why not all of what was due was attempted."""
+    """An accepted event and its deliveries so far. `trouble` says why not all due attempts were made, if so."""
 
     event: Event
     deliveries: list[Sent]
@@ -130,7 +130,7 @@ class _Once:
 
 
 class _Pings:
-    """One attempt at each endpoint, which is recorded nowhere."""
+    """One attempt at each endpoint. Outcomes are not recorded."""
 
     def __init__(self, endpoints: "Iterable[Endpoint]", event: Event) -> None:
         self._left = [Course(endpoint, _Once(Delivery(event, 1)), Share(1)) for endpoint in endpoints]
@@ -138,7 +138,7 @@ class _Pings:
 
     @property
     def answers(self) -> list[tuple[Destination, Answer]]:
-        """What came of each that was made, in the order of the endpoints."""
+        """The answers to the pings that were made, in the order of the endpoints."""
         return [(course.endpoint.destination, answer) for course in self._all if (answer := course.source.answer)]
 
     def courses(self) -> list[Course[_Once]]:
@@ -154,16 +154,16 @@ class _Pings:
 
 
 class _First:
-    """The first attempt of the event that is sent; and of those that others accept while it is under way.
+    """First attempts at one destination: of the event being sent, and of events that others accept meanwhile.
 
-    They cannot make them, since this process has the destination.
+    Those processes cannot deliver them, since this process holds the destination.
     """
 
     def __init__(self, claim: Claim, own: Delivery, share: Share, finish: Callable[["_First"], None]) -> None:
         self.claim = claim
         self.own = own
         self.share = share
-        #: When the own attempt began, and whether it has ended and is written down.
+        #: When the attempt of `own` began (milliseconds, UTC), and whether it has ended and is recorded.
         self.began: int | None = None
         self.is_done = False
         #: How the last attempt failed.
@@ -179,14 +179,14 @@ class _First:
         return self.claim.take_behind(most)
 
     def not_made(self, answer: Answer) -> None:
-        """It is tried again once the claim has been released."""
+        """Nothing to do: the delivery is tried again once the claim has been released."""
 
     def finish(self) -> None:
         self._finish(self)
 
 
 class _Firsts:
-    """The first attempts of one event, at as many destinations at once as may be held."""
+    """The first attempts of one event, at no more destinations at once than may be held."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class _Firsts:
         most: int,
         clock: Clock,
     ) -> None:
-        """At most `most` attempts are made at once at one destination."""
+        """At most `most` attempts are in flight at one destination."""
         self._queue = queue
         self._event = event
         self._capacity = capacity
@@ -206,10 +206,10 @@ class _Firsts:
         self._endpoints = {endpoint.destination.id: endpoint for endpoint in endpoints}
         self._held: dict[str, _First] = {}
         self._has_more = False
-        #: The endpoints where nothing is known of the attempt yet, and it is not under way here.
+        #: The endpoints without a result whose attempt is not under way in this process.
         self.left = dict(self._endpoints)
         self.attempts: dict[str, Attempt] = {}
-        #: Where no attempt is made: the receiver is unreachable, or that part of the queue cannot be used.
+        #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
 
@@ -222,9 +222,9 @@ class _Firsts:
             self._broke(found, self._queue.broken[found])
         self._has_more = bool(self.left) and len(firsts) == room
         if not firsts:
-            # Only now: what is this process's own is under way.
+            # Only after this process's own attempts have started.
             self.look_for_others()
-            # What others accept meanwhile.
+            # Finds events that others have accepted in the meantime.
             self._queue.look((), now)
         return courses
 
@@ -236,7 +236,7 @@ class _Firsts:
         return Course(self.left.pop(claim.destination_id), first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:
-        """Releases the claim if it is too early for the next probe at an unreachable receiver."""
+        """Releases the claim if its receiver is unreachable and the next probe is not due yet."""
         if claim.outage is None or backoff.is_over(claim.outage, now):
             return False
         del self.left[claim.destination_id]
@@ -249,7 +249,7 @@ class _Firsts:
         self.broken[found] = reason
 
     def look_for_others(self) -> None:
-        """Takes in the attempts that other processes have made."""
+        """Reads the attempts that other processes have made."""
         if self.left:
             found = self._queue.outcomes(self._event, list(self.left))
             self.attempts |= found

@@ -1,40 +1,41 @@
 """Which destinations a drain claims, so that any number of drains share them. Pure; docs/internals.md, section 9.
 
-A drain holds at most its equal part of the destinations that have something due, and gives back what is above it. A
-destination that nobody held in two looks may be taken by anybody: not every drain may have it, such as one with `--to`.
+A drain holds at most an equal share of the destinations with due deliveries, and releases what is above it. If nobody
+holds a destination at two looks in a row, any drain may take it above its share: the other drains may not be able to,
+for example one with `--to`.
 
-Where there are more destinations than may be held at once, those that have had a turn make room for those that wait.
-Destinations that have not answered in this run get three quarters of the room together, so that those which answer
-do not wait for those which hang.
+If there are more destinations than may be held at once, those that have had their turn make room for those that wait.
+Destinations that have not answered in this run get three quarters of the room together, so that those that answer do
+not wait for those that hang.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-#: How long a destination is left alone that somebody else had when it was tried, in seconds.
+#: How long to leave a destination alone after it could not be claimed, in seconds.
 _BUSY_FOR: Final = 0.15
-#: How long a destination is held while others wait for their turn, in seconds.
+#: How long to hold a destination while others wait for their turn, in seconds.
 _TURN: Final = 1.0
-#: How long one is kept that was taken above the equal part, since nobody else did. Seconds.
+#: How long to keep a destination that was taken above the equal share, in seconds.
 _KEPT: Final = 5.0
-#: In how many looks in a row nobody may have had a destination, until it is taken above the equal part.
+#: At how many looks in a row a destination must be free before it is taken above the equal share.
 _LOOKS: Final = 2
-#: Of how many destinations to ask at a look whether anybody has them.
+#: For how many destinations to ask, at each look, whether anybody holds them.
 _ASKED: Final = 16
 
 
 class Shares:
-    """What one drain knows of the destinations and of who has them. Times are seconds of a monotonic clock."""
+    """What one drain knows about the destinations and their holders. Times are seconds of a monotonic clock."""
 
     def __init__(self, capacity: int) -> None:
         """`capacity` is how many destinations may be held at once."""
         self._capacity = capacity
-        #: Since when each of those is held that this drain has, and until when it may keep those above its part.
+        #: Since when this drain has held each destination, and until when it may keep those above its share.
         self._held: dict[str, float] = {}
         self._kept_until: dict[str, float] = {}
-        #: Those of them that it was told to release, and has not yet.
+        #: The held destinations that are to be released but have not been yet.
         self._going: set[str] = set()
-        #: When each destination was tried or held last.
+        #: When each destination was last tried or held.
         self._turns: dict[str, float] = {}
         self._busy_until: dict[str, float] = {}
         self._free_looks: dict[str, int] = {}
@@ -43,10 +44,10 @@ class Shares:
         self._waiting: list[str] = []
 
     def look(self, due: Iterable[str], drains: int, answering: Collection[str] = ()) -> None:
-        """Takes in which destinations may have something due, beside those that are held, and how many drains run, this
-        one included.
+        """Sets the destinations that may have due deliveries, other than those held, and how many drains run, including
+        this one.
 
-        `answering` are those that answered their last attempt in this run.
+        `answering` holds those that answered their last attempt in this run.
         """
         self._answering = answering
         self._waiting = [found for found in due if found not in self._held]
@@ -57,11 +58,11 @@ class Shares:
 
     @property
     def waiting(self) -> Sequence[str]:
-        """Those that may have something due and are not held, as of the last look; first whose turn is longest ago."""
+        """Destinations that may have due deliveries and were not held at the last look; the longest wait first."""
         return self._waiting
 
     def _silent_room(self) -> int:
-        """How many more may be held of those that have not answered."""
+        """How many more destinations that have not answered may be held."""
         if self._capacity >= self._part:
             return len(self._waiting)
         return max(self._capacity * 3 // 4, 1) - sum(found not in self._answering for found in self._held)
@@ -84,21 +85,21 @@ class Shares:
         return ids, room
 
     def to_ask(self) -> list[str]:
-        """The destinations of which it is worth asking whether anybody has them: a few at a look."""
+        """A few destinations for which to ask whether anybody holds them."""
         spare = self._capacity - len(self._held)
         return self._waiting[: min(spare, _ASKED)] if len(self._held) >= self._part else []
 
     def free(self, destination_id: str, now: float, *, is_free: bool) -> bool:
-        """Takes in whether somebody has a destination, and tells whether to take it above the equal part."""
+        """Notes whether a destination is free; returns whether to take it above the equal share."""
         looks = self._free_looks.get(destination_id, 0) + 1 if is_free else 0
         self._free_looks[destination_id] = looks
         if not is_free:
-            # It is asked for again when the others have been.
+            # Ask for it again only after the others.
             self._turns[destination_id] = now
         return looks >= _LOOKS
 
     def tried(self, tried: Iterable[str], claimed: Collection[str], now: float, *, above: bool = False) -> None:
-        """Takes in which of the destinations that were tried are held now."""
+        """Notes which of the destinations tried were claimed; `above` the equal share or not."""
         for found in tried:
             self._turns[found] = now
             if found in claimed:
@@ -112,15 +113,15 @@ class Shares:
         self._waiting = [found for found in self._waiting if found not in claimed]
 
     def released(self, destination_id: str, now: float) -> None:
-        """Takes in that a destination is not held any more."""
+        """Notes that a destination is no longer held."""
         self._held.pop(destination_id, None)
         self._kept_until.pop(destination_id, None)
         self._going.discard(destination_id)
         self._turns[destination_id] = now
 
     def to_release(self, now: float, in_flight: Collection[str]) -> list[str]:
-        """Those held above the equal part, and those whose turn is over while others wait for room; each once."""
-        # Those that have nothing under way go first, and of the others those that have been held for the longest time.
+        """Held destinations above the equal share, and those whose turn is over while others wait; each only once."""
+        # First those without attempts in flight, then those held longest.
         order = sorted(self._held.keys() - self._going, key=lambda found: (found in in_flight, self._held[found]))
         if self._capacity < self._part:
             going = self._over(now, order)
@@ -131,7 +132,7 @@ class Shares:
         return going
 
     def _over(self, now: float, order: Sequence[str]) -> list[str]:
-        """Those whose turn is over, as far as others wait for it: first those that have not answered."""
+        """Destinations whose turn is over, at most as many as others need; first those that have not answered."""
         past = [found for found in order if self._held[found] + _TURN <= now]
         silent = [found for found in past if found not in self._answering][: len(self._waiting)]
         waiting = sum(found in self._answering for found in self._waiting)

@@ -1,1 +1,1 @@
-"""The way in: an HTTP/1.1 server that bounds everything."""
+"""An HTTP/1.1 server with a limit on everything a client can use up."""

@@ -1,4 +1,4 @@
-"""The connections of clients, each with requests in and answers out, one after the other; and the limits on them."""
+"""Client connections, their limits, and the requests and answers on them, one after the other."""
 
 import asyncio
 import socket
@@ -12,39 +12,40 @@ import h11
 
 from arkcli.httpd.messages import Reply, Request, Silence
 
-#: So many bytes may come behind a request that is being answered before reading stops.
+#: How many bytes may arrive while a request is being answered before reading pauses.
 _AHEAD: Final = 64 * 1024
-#: Closing makes the kernel send a RST: socket(7), SO_LINGER, on with a time of 0.
+#: SO_LINGER on with a time of 0 (socket(7)): closing makes the kernel send a RST.
 _RESET: Final = struct.pack("ii", 1, 0)
-#: What a TLS client says first (RFC 8446, section 5.1: a handshake record).
+#: The first byte that a TLS client sends: a handshake record (RFC 8446, section 5.1).
 _TLS: Final = 0x16
 _WITHOUT_BODY: Final = (204, 304)
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class ServerLimits(NamedTuple):
-    """What clients may use up: bytes and seconds."""
+    """What clients may use up. Bytes and seconds."""
 
     #: The largest body; the largest request line and headers together.
     body: int = 1024 * 1024
     head: int = 64 * 1024
-    #: Connections at once; one more is closed when it comes. Each may hold a body, so this bounds the memory, too.
+    #: Connections at once; any more are closed immediately. Each may hold a body, so this limits memory, too.
     connections: int = 128
-    #: How long a request may take to arrive, and an answer to be taken; how long a connection may be idle.
+    #: How long a request may take to arrive, and the client to close after the last answer; how long a connection may
+    #: be idle.
     patience: float = 15.0
     idle: float = 75.0
-    #: How much of a refused body is read and thrown away, so that the client comes to read the answer.
+    #: How much of a refused body is read and discarded, so that the client gets to read the answer.
     unwanted: int = 16 * 1024 * 1024
 
 
 class Callbacks(NamedTuple):
-    """Whom a server tells what."""
+    """The functions that a server calls."""
 
-    #: Gets each request, and returns its answer. A body that is too large comes as None.
+    #: Gets each request and returns its answer. A body that is too large is None.
     take: Callable[[Request], Awaitable[Reply | Silence]]
-    #: Is told of what is no request: broken, too slow, given up, or one connection too many.
+    #: Gets a message when a client sends a broken request, is too slow, disconnects early, or finds no free connection.
     complain: Callable[[str], None]
-    #: Gets what `take` raised; that connection is closed.
+    #: Gets what `take` raised; that connection is then closed.
     fail: Callable[[BaseException], None]
 
 
@@ -56,11 +57,11 @@ class Connections:
         self.limits = limits
         self.closing = False
         self.open: set[Connection] = set()
-        #: Set whenever a connection comes into another state, or has gone.
+        #: Set whenever a connection changes its state or is closed.
         self.changed = asyncio.Event()
 
     def dismiss(self, *, patient: bool) -> None:
-        """Takes no more requests. Answers under way go on; `patient` means the endless ones, too."""
+        """Takes no more requests. Answers under way continue; a `Silence.TIMEOUT` only if `patient`."""
         self.closing = True
         for connection in list(self.open):
             connection.dismiss(patient=patient)
@@ -71,12 +72,12 @@ class Connections:
             connection.abort()
 
     async def quiet(self) -> None:
-        """Returns when no answer is under way."""
+        """Waits until no answer is under way."""
         while any(connection.is_working for connection in self.open):
             await self._change()
 
     async def gone(self) -> None:
-        """Returns when the last connection has gone."""
+        """Waits until the last connection is closed."""
         while self.open:
             await self._change()
 
@@ -89,9 +90,9 @@ class _State(Enum):
     IDLE = auto()
     ARRIVING = auto()
     ANSWERING = auto()
-    #: Says nothing until the client gives up.
+    #: Does not answer; waits for the client to time out.
     HOLDING = auto()
-    #: Has said its last, and waits for the client to close.
+    #: Has sent its last answer and waits for the client to close.
     LEAVING = auto()
 
 
@@ -99,7 +100,7 @@ _WORKING: Final = (_State.ANSWERING, _State.HOLDING)
 
 
 class Connection(asyncio.Protocol):
-    """One connection. asyncio calls it when something happens to its socket."""
+    """One connection. asyncio calls it when something happens on its socket."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -116,13 +117,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_working(self) -> bool:
-        """Whether an answer is under way, be it an endless one."""
+        """Whether an answer is under way, including a `Silence.TIMEOUT`."""
         return self._state in _WORKING
 
-    # What the socket does.
+    # Events of the socket.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client has come."""
+        """The client has connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._connections.open.add(self)
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._turn(_State.IDLE, self._connections.limits.idle)
 
     def data_received(self, data: bytes) -> None:
-        """The client has said something."""
+        """The client has sent bytes."""
         if self._state is _State.LEAVING:
             self._unwanted += len(data)
             if self._unwanted > self._connections.limits.unwanted:
@@ -142,7 +143,7 @@ class Connection(asyncio.Protocol):
             return
         room = self._connections.limits.head - len(self._http.trailing_data[0])
         if self._state not in _WORKING and len(data) > room:
-            # h11 limits only what has not arrived in one piece.
+            # h11 applies its limit only to a head that arrives in several pieces.
             self.data_received(data[:room])
             self.data_received(data[room:])
             return
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
         self._advance(data[0])
 
     def eof_received(self) -> bool:
-        """The client will say no more. True keeps the connection open for what we have to say."""
+        """The client will send nothing more. True keeps the connection open for the answer."""
         if self._state is _State.ANSWERING:
             self._half_closed = True
             return True
@@ -166,13 +167,13 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, _: Exception | None) -> None:
-        """The connection has gone."""
+        """The connection is closed."""
         if self._task is not None:
             self._task.cancel()
         self._withdraw()
         self._connections.open.discard(self)
 
-    # What the others make necessary.
+    # Called by `Connections`.
 
     def abort(self) -> None:
         """Closes at once."""
@@ -180,16 +181,16 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def dismiss(self, *, patient: bool) -> None:
-        """Closes, unless an answer is under way; without patience an endless one counts for none."""
+        """Closes, unless an answer is under way; if not `patient`, a `Silence.TIMEOUT` does not count as one."""
         if self._state is _State.IDLE:
             self._transport.close()
         elif self._state is _State.ARRIVING or (self._state is _State.HOLDING and not patient):
             self.abort()
 
-    # Requests in.
+    # Requests.
 
     def _advance(self, first: int = 0) -> None:
-        """Takes in what has come, up to the end of a request. `first` is the first byte of it."""
+        """Processes what has arrived, up to the end of a request. `first` is its first byte."""
         try:
             while self._state is _State.ARRIVING:
                 event = self._http.next_event()
@@ -222,7 +223,7 @@ class Connection(asyncio.Protocol):
             return
         self._body += data
 
-    # Answers out.
+    # Answers.
 
     def _answer(self, body: bytes | None) -> None:
         assert self._head is not None
@@ -255,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._send(answer, last=last)
 
     def _send(self, reply: Reply, *, last: bool) -> None:
-        """Sends an answer, and turns to the next request unless it is the last."""
+        """Sends an answer, and starts on the next request unless this answer is the last."""
         last = last or self._connections.closing or self._half_closed
         headers = list(reply.headers)
         if reply.status not in _WITHOUT_BODY:
@@ -285,7 +286,7 @@ class Connection(asyncio.Protocol):
             self._turn(_State.IDLE, self._connections.limits.idle)
 
     def _refuse(self, status: int, why: str) -> None:
-        """Answers what is no request."""
+        """Answers what is not an HTTP request, or is too late."""
         self._connections.callbacks.complain(why)
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._send(Reply(status, body=f"{why}\n".encode()), last=True)
@@ -293,7 +294,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _leave(self) -> None:
-        # Closing while the client still sends would make the kernel reset the connection, and the answer be lost.
+        # Closing while the client is still sending would reset the connection, and the answer would be lost.
         self._turn(_State.LEAVING, self._connections.limits.patience)
         if self._half_closed:
             self._transport.close()
@@ -302,13 +303,13 @@ class Connection(asyncio.Protocol):
             try:
                 self._transport.write_eof()
             except OSError:
-                # The client has reset the connection already.
+                # The client has already reset the connection.
                 self.abort()
 
-    # Whose move it is, and until when.
+    # States and timers.
 
     def _turn(self, state: _State, seconds: float | None = None) -> None:
-        """Goes over to a state, for so many seconds at most."""
+        """Enters a state; `_late` is called if it lasts `seconds`."""
         self._state = state
         self._since = self._loop.time()
         if self._timer is not None:
@@ -325,6 +326,6 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _withdraw(self) -> None:
-        """Is out of the game: nothing is held, nothing is waited for."""
+        """Frees the body and the timer."""
         self._turn(_State.LEAVING)
         self._body = bytearray()

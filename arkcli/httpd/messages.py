@@ -1,4 +1,4 @@
-"""A request as it came, and what can be said to it."""
+"""A request as it arrived, and the possible answers."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ Header = tuple[bytes, bytes]
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A request with the bytes it came with. `body` is None when it was too large to be taken."""
+    """A request with its exact bytes. `body` is None if it was too large and was not read."""
 
     method: str
     target: str
@@ -17,13 +17,13 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None
 
     def header(self, name: str) -> str | None:
-        """The value of a header; of several the first; None without it."""
+        """The value of the first header with this name, in any case; None if there is none."""
         wanted = name.lower().encode()
         return next((value.decode("latin-1") for found, value in self.headers if found.lower() == wanted), None)
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer. `error` says why it is not the application's, where that was to give it."""
+    """An answer. `error` says why it does not come from the application, if it should have."""
 
     status: int
     headers: Sequence[Header] = ()
@@ -33,9 +33,9 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Silence(StrEnum):
-    """What a receiver can do other than answer."""
+    """What a receiver can do instead of answering."""
 
-    #: Says nothing until the sender gives up.
+    #: Sends nothing until the sender times out.
     TIMEOUT = "timeout"
-    #: Breaks the connection off (TCP RST).
+    #: Drops the connection (TCP RST).
     RESET = "reset"

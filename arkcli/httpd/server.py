@@ -1,6 +1,7 @@
-"""An HTTP/1.1 server in one thread, with a bound on everything: HTTP is h11's, the sockets are asyncio's.
+"""An HTTP/1.1 server in one thread, on asyncio's sockets and h11, with a limit on everything.
 
-A slow or stuck client keeps its own place only, and only for a time. A connection above the most is closed at once.
+A slow or stuck client holds only its own connection, and only for a limited time. Connections above the limit are
+closed at once.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from typing import Any, Final
 from arkcli.errors import UsageError
 from arkcli.httpd.connection import Callbacks, Connection, Connections, ServerLimits
 
-#: Connections that may wait to be accepted.
+#: How many connections may wait to be accepted.
 _BACKLOG = 1024
-#: Both families are meant, whatever a resolver says of these hosts. A socket for each works on every system.
+#: Hosts that mean IPv4 and IPv6, whatever a resolver returns for them. One socket for each works on every system.
 _BOTH: Final = {"localhost": ("127.0.0.1", "::1"), "::": ("::", "0.0.0.0")}
 
 
@@ -25,7 +26,7 @@ _BOTH: Final = {"localhost": ("127.0.0.1", "::1"), "::": ("::", "0.0.0.0")}
 async def serving(
     listeners: Iterable[socket.socket], callbacks: Callbacks, limits: ServerLimits
 ) -> AsyncIterator[Connections]:
-    """Serves what comes to listening sockets while in the block, and hands out the connections."""
+    """Serves the listening sockets for the length of a block; yields the connections."""
 
     def unexpected(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -46,14 +47,14 @@ async def serving(
 
 
 def listen_on(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen at every address of a host that this machine has, all on one port; 0 means any.
+    """Sockets that listen on those of a host's addresses that this machine has, all on one port; 0: any free port.
 
-    Raises UsageError where there is none, or where something else listens at one of them.
+    Raises UsageError if this machine has none of them, or if another process listens on one of them.
     """
     look_up = partial(socket.getaddrinfo, port=port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
         for end in socket.socketpair():
-            # asyncio needs such a pair, and leaves a traceback where it gets none.
+            # asyncio needs such a pair, and would leave a traceback if it could not get one.
             end.close()
         rows = [row for name in _BOTH.get(host.lower(), (host,)) for row in look_up(name)]
         return _at_each(dict.fromkeys((row[0], row[4]) for row in rows), port)
@@ -66,7 +67,7 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
 
 
 def _at_each(ends: Iterable[tuple[int, Any]], port: int, tries: int = 20) -> list[socket.socket]:
-    """A socket at each end that this machine has, all on one port. Raises OSError."""
+    """A socket for each address that this machine has, all on one port. Raises OSError."""
     made: list[socket.socket] = []
     with contextlib.ExitStack() as opened:
         for family, (address, _, *scope) in ends:
@@ -78,7 +79,7 @@ def _at_each(ends: Iterable[tuple[int, Any]], port: int, tries: int = 20) -> lis
                 if error.errno == errno.EADDRINUSE:
                     if port or not made or not tries:
                         raise
-                    # While those that were made listen, any port is another one.
+                    # Try another free port. The sockets made so far stay open, so it cannot be the same one.
                     return _at_each(ends, port, tries - 1)
         if not made:
             raise problem
@@ -87,13 +88,13 @@ def _at_each(ends: Iterable[tuple[int, Any]], port: int, tries: int = 20) -> lis
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a socket listens."""
+    """The URL on which a socket listens."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def reaches_others(listeners: Iterable[socket.socket]) -> bool:
-    """Whether more than this machine can reach where some sockets listen."""
+    """Whether other machines can reach one of these sockets."""
     return not all(ip_address(found.getsockname()[0].partition("%")[0]).is_loopback for found in listeners)
 
 

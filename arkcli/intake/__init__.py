@@ -1,1 +1,1 @@
-"""Accepting a stream of events, one a line."""
+"""Accepts a stream of events, one per line."""

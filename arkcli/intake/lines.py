@@ -1,18 +1,18 @@
-"""The lines of a stream as they arrive, in constant memory: nothing is waited for that is not needed yet."""
+"""Reads the lines of a stream as they arrive, in constant memory."""
 
 import io
 import os
 import select
 from typing import BinaryIO, Final, NamedTuple
 
-#: How much is read at a time, in bytes. A pipe mostly holds less.
+#: How much to read at a time, in bytes. A pipe usually holds less.
 _PIECE: Final = 256 * 1024
 
 
 class Arrived(NamedTuple):
-    """Lines that stand one behind the other, without their newlines; None for one that was too long to be kept."""
+    """Consecutive lines without their newlines; None for a line that was too long."""
 
-    #: The number of the first of them; the first line of all has 1.
+    #: The number of the first line here; the stream's first line is 1.
     number: int
     texts: list[bytes | None]
 
@@ -21,14 +21,14 @@ class Lines:
     """Reads lines from a file, a pipe or a terminal."""
 
     def __init__(self, stream: BinaryIO, longest: int, copy: BinaryIO | None = None) -> None:
-        """A line with more than `longest` bytes is not kept. What is read is written to `copy`, too."""
+        """Lines with more than `longest` bytes become None. Everything read is also written to `copy`."""
         self._stream = stream
         self._longest = longest
         self._copy = copy
-        #: How many bytes have been read.
+        #: The number of bytes read so far.
         self.taken = 0
         self._number = 0
-        #: The beginning of a line whose newline has not come yet; empty while it is being passed over.
+        #: The pieces of a line whose newline has not arrived yet; empty if the line is already too long.
         self._begun: list[bytes] = []
         self._size = 0
         #: Whether everything has been read.
@@ -39,12 +39,12 @@ class Lines:
             self._poll.register(self._descriptor, select.POLLIN)
 
     def flush(self) -> None:
-        """Returns when the copy has all that was read. Raises OSError."""
+        """Flushes the copy. Raises OSError."""
         if self._copy is not None:
             self._copy.flush()
 
     def read(self, seconds: float) -> Arrived:
-        """The lines that have arrived; where nothing has, waits so long for more. Raises OSError."""
+        """The lines that have arrived; waits at most `seconds` for them. Raises OSError."""
         if self._descriptor is None:
             piece = self._stream.read(_PIECE)
         elif self._poll.poll(seconds * 1000):
@@ -57,13 +57,13 @@ class Lines:
         if piece:
             return self._split(piece)
         self.ended = True
-        # The last line may lack its newline.
+        # The last line may have no newline.
         return self._split(b"\n" if self._size else b"")
 
     def _split(self, piece: bytes) -> Arrived:
         texts: list[bytes | None] = []
         begin = 0
-        # Not bytes.split: that looks at every single byte, and find uses the processor's own search.
+        # Not bytes.split, which looks at every byte; find uses the processor's own search.
         while (end := piece.find(b"\n", begin)) >= 0:
             if self._size:
                 self._add(piece[begin:end])

@@ -1,4 +1,4 @@
-"""Accepting a stream of payloads, one a line, while it comes: `ark send EVENT --ndjson`."""
+"""Accepts a stream of payloads, one per line, while it arrives: `ark send EVENT --ndjson`."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ from arkcli.system.clock import Clock
 from arkcli.system.process import Process
 from arkcli.text import counted
 
-#: The longest line, in bytes: a body, and room for white space that it loses.
+#: The longest line, in bytes: a body, and room for white space that compacting removes.
 LONGEST_LINE: Final = 4 * MAX_BODY
-#: A batch is accepted when it has so many lines or bytes,
+#: A batch is accepted when it has this many lines or bytes,
 _BATCH: Final = 2_000
 _BATCH_SIZE: Final = 2 * 1024 * 1024
-#: or when nothing has come for so long, or its first line has waited for so long. Seconds.
+#: or when nothing has arrived for _LULL, or its first line has waited for _PATIENCE. Seconds.
 _LULL: Final = 0.01
 _PATIENCE: Final = 0.1
 
@@ -33,7 +33,7 @@ _PRETTY: Final = (
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What became of a line: the event it was accepted as, or why it was not accepted."""
+    """The result of a line: the id of its event, or why it was not accepted."""
 
     line: int
     event_id: str | None
@@ -59,9 +59,9 @@ class _Broken(Exception):
 
 
 class Intake:
-    """Makes an event of every line, and accepts them in batches: one is made durable while the next is being read.
+    """Makes an event of every line and accepts them in batches. A batch is made durable while the next one is read.
 
-    Blank lines are counted and passed over.
+    Blank lines are counted but skipped.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Intake:
         writer: Writer,
         process: Process,
     ) -> None:
-        """`make` makes an event of a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError.
+        """`make` makes an event from a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError.
 
-        `new_digits` returns fresh digits for each of a number of events.
+        `new_digits` takes a number of events and returns new digits for each.
         """
         self._make = make
         self._new_digits = new_digits
@@ -82,18 +82,18 @@ class Intake:
         self._writer = writer
         self._process = process
         self._under_way: _Batch | None = None
-        #: How many events are durable, how many lines were refused, and how many bodies are large.
+        #: How many events are durable, how many lines were rejected, and how many bodies are large.
         self.accepted = 0
         self.refused = 0
         self.large = 0
-        #: The line up to which everything is accepted or refused.
+        #: The last line up to which every line has been accepted or rejected.
         self.last_line = 0
 
     def accept(self, lines: Lines) -> Iterator[list[Receipt]]:
-        """Accepts every good line to the end of the stream; yields receipts in order, each once its event is durable.
+        """Accepts every valid line up to the end of the stream; yields receipts in order, once the events are durable.
 
-        Raises NotAccepted, and Interrupted when told to stop; both say what was accepted. `accepted` is right always.
-        Raises UsageError, with nothing accepted, where the stream is a document over several lines.
+        Raises NotAccepted, and Interrupted after a stop; both say what was accepted. `accepted` is correct in any case.
+        Raises UsageError, with nothing accepted, if the stream is a document over several lines.
         """
         try:
             for batch in self._arriving(lines):
@@ -101,7 +101,7 @@ class Intake:
                 if batch is not None:
                     self._under_way = batch
                     self._process.accepted = self._so_far(batch)
-                    # A stream that fills batches has more to come.
+                    # If the stream fills batches, more lines are coming.
                     self._writer.submit(batch.drafts, aside=batch.is_full())
                     if not self._writer.is_busy:
                         yield from self._finished()
@@ -110,7 +110,7 @@ class Intake:
             yield from self._finished()
             raise NotAccepted(str(broken), self._so_far()) from broken
         finally:
-            # Nobody may be left to tell, but what is under way counts.
+            # The caller may have stopped reading receipts, but the batch under way still counts.
             with contextlib.suppress(NotAccepted):
                 list(self._finished())
             self._writer.close()
@@ -118,9 +118,9 @@ class Intake:
             raise Interrupted(f"interrupted: {self._so_far()}")
 
     def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
-        """Reads to the end of the stream, accepts nothing, and yields a receipt for every line that is bad.
+        """Reads up to the end of the stream, accepts nothing, and yields a receipt for every invalid line.
 
-        Raises NotAccepted when the copy of the stream cannot be written, and Interrupted.
+        Raises NotAccepted if the stream cannot be copied, and Interrupted after a stop.
         """
         try:
             for batch in self._batches(lines):
@@ -140,7 +140,7 @@ class Intake:
             raise _Broken(f"the stream cannot be read ({error.strerror})") from error
 
     def _batches(self, lines: Lines) -> Iterator[_Batch | None]:
-        """Batches as they fill or as the stream pauses; None, when there is time to look at what is under way."""
+        """Batches as they fill or the stream pauses; None if there is time to finish the batch under way."""
         batch = _Batch(0.0)
         while not (lines.ended or self._process.stopping()):
             before = lines.taken
@@ -187,7 +187,7 @@ class Intake:
         return self._make(text, at, digits)
 
     def _finished(self) -> Iterator[list[Receipt]]:
-        """The receipts of the batch under way, when it is durable."""
+        """Waits for the batch under way and yields its receipts. Raises NotAccepted."""
         if self._under_way is None:
             return
         batch, self._under_way = self._under_way, None

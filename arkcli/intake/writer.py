@@ -1,6 +1,6 @@
-"""Making batches of events durable while the next ones are made. docs/internals.md, section 4.
+"""Makes a batch of events durable while the next one is prepared. docs/internals.md, section 4.
 
-A stream that keeps coming is worth a second process: checking payloads and writing events take about as long.
+A long stream is worth a second process: checking payloads takes about as long as writing events.
 """
 
 import mmap
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkProcess
 
-#: How many bytes of bodies the two processes share; a batch that needs more is accepted at once.
+#: The size of the memory for bodies that both processes share, in bytes. A larger batch is accepted in this process.
 _ROOM: Final = 4 * 1024 * 1024
 _NOT_BEGUN: Final = "it was not begun"
 
-#: A draft whose body stands in the shared memory: id, name, time, the body's length, and the destinations it is for.
+#: A draft whose body is in the shared memory: id, name, time, the body's length, and the destinations it is for.
 _Head = tuple[str, str, str, int, tuple[str, ...] | None]
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[_Head])
 
 
 class _Child(NamedTuple):
-    """The other process, the way to it, and the memory for bodies."""
+    """The other process, the connection to it, and the memory for bodies."""
 
     process: "ForkProcess"
     connection: "Connection"
@@ -39,26 +39,26 @@ class _Child(NamedTuple):
 
 
 class Writer:
-    """Accepts one batch at a time: at once, or in a process of its own, which is started when it is first needed."""
+    """Accepts one batch at a time, in this process or in a second one, which starts when it is first needed."""
 
     def __init__(self, queue: Callable[[], Queue], open_queue: Callable[[], Queue], process: Process) -> None:
-        """`queue` gives this process's queue; `open_queue` opens one for another process. Both raise Unreadable."""
+        """`queue` returns this process's queue; `open_queue` opens one for the other process. Both raise Unreadable."""
         self._queue = queue
         self._open_queue = open_queue
         self._process = process
         self._child: _Child | None = None
         self._is_alone = False
-        #: Why the last batch is not accepted: until it is known to be durable, there is a reason.
+        #: Why the last batch is not accepted; None only once it is known to be durable.
         self._reason: str | None = _NOT_BEGUN
         #: Whether a batch is under way in the other process.
         self.is_busy = False
-        #: Whether nobody knows how much of the last batch was accepted: the other process was killed at it.
+        #: Whether it is unknown how much of the last batch was accepted, because the other process ended while at it.
         self.is_uncertain = False
 
     def submit(self, drafts: Sequence[Draft], *, aside: bool) -> None:
-        """Begins to accept a batch, the one before being finished; `aside` does it while this process goes on.
+        """Begins to accept a batch; call `finish` on the previous one first. With `aside`, the second process accepts it.
 
-        Raises Unreadable when the queue cannot be opened.
+        Raises Unreadable if the queue cannot be opened.
         """
         self._reason = _NOT_BEGUN
         sizes = [len(draft.body) for draft in drafts]
@@ -82,7 +82,7 @@ class Writer:
             self._reason = _ending(child)
 
     def finish(self) -> str | None:
-        """Waits for the batch, and tells why it was not accepted; None when it is durable."""
+        """Waits for the batch; returns why it was not accepted, or None if it is durable."""
         if self.is_busy and self._child is not None:
             self.is_busy = False
             try:
@@ -93,13 +93,13 @@ class Writer:
         return self._reason
 
     def close(self) -> None:
-        """Lets the other process go, and waits until it has gone."""
+        """Ends the other process and waits for it."""
         if self._child is not None:
             _let_go(self._child)
             self._child = None
 
     def _started(self) -> _Child | None:
-        """The other process; None where none can be had."""
+        """The other process, started if necessary; None if it cannot be started."""
         if self._child is None and not self._is_alone:
             self._child = _start(self._open_queue, self._process)
             self._is_alone = self._child is None
@@ -128,7 +128,7 @@ def _start(open_queue: Callable[[], Queue], process: Process) -> _Child | None:
     try:
         mine.recv()
     except (EOFError, OSError):
-        # It could not open the queue; what this process does with it will tell why.
+        # It could not open the queue. This process will get the same error, and report it.
         _let_go(started)
         return None
     return started
@@ -162,11 +162,12 @@ def _serve(
 ) -> None:
     status = 1
     try:
-        # Else it would never see that the leader is gone, nor would those at the other ends of its streams.
+        # An open copy would keep this process from noticing that the leader has ended. The same holds for the streams,
+        # whose other ends would wait for this process.
         theirs.close()
         process.let_go_of_streams()
         process.follow()
-        # The other process waits to hear of it.
+        # The leader waits for this message.
         queue = open_queue()
         mine.send(True)
         while True:
@@ -177,5 +178,5 @@ def _serve(
     except (ArkError, EOFError, OSError):
         status = 0
     finally:
-        # What else there is to do at the end, such as flushing streams and telling of errors, is the leader's.
+        # Not sys.exit: flushing streams and reporting errors is the leader's job.
         os._exit(status)

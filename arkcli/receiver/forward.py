@@ -1,4 +1,4 @@
-"""Hands requests to an application, byte for byte, and brings its answers back."""
+"""Forwards requests to an application, byte for byte, and returns its answers."""
 
 import asyncio
 import os
@@ -14,27 +14,27 @@ from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.url import parse_url, split_userinfo
 from arkcli.wire import answers
 
-#: How long an application may take for its whole answer, in seconds. The sender waits for 10.
+#: How long an application may take for its complete answer, in seconds. The sender waits for 10 s.
 DEADLINE: Final = 30.0
-#: The largest answer that is brought back, in bytes.
+#: The largest body that an application may answer with, in bytes.
 LARGEST_ANSWER: Final = 1024 * 1024
 
-#: Fields that are about one connection (RFC 9110, section 7.6.1). `Connection` itself may name more.
+#: Headers that concern one connection only (RFC 9110, section 7.6.1). `Connection` may name more.
 _HOP_BY_HOP: Final = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade")
 )
-#: Made anew from the URL and the body. `Expect` was answered here.
+#: Not copied: httpx makes them from the URL and the body. The server here has already answered `Expect`.
 _MADE_ANEW: Final = frozenset((b"host", b"content-length", b"expect"))
 
 
 class Forwarder:
-    """An application to hand requests to."""
+    """An application that gets the requests."""
 
     def __init__(self, url: str, ca_file: str | None = None, deadline: float = DEADLINE) -> None:
-        """`ca_file` holds the CA certificates to trust over https; `deadline` in seconds. A user name and password in
-        the URL are sent as HTTP means them (RFC 7617).
+        """`ca_file` holds the CA certificates to trust for https; `deadline` is in seconds. A user name and password in
+        the URL are sent with HTTP Basic authentication (RFC 7617).
 
-        Raises AddressRefused where the URL is none, UsageError where the certificates cannot be used.
+        Raises AddressRefused if the URL is invalid, UsageError if the certificates cannot be used.
         """
         try:
             plain, userinfo = split_userinfo(url)
@@ -45,18 +45,18 @@ class Forwarder:
             raise AddressRefused(f"--forward-to: {error}") from None
         except OSError as error:
             raise UsageError(f"--forward-to: the CA certificates in {ca_file} cannot be used: {error}") from None
-        # As a delivery does. Python from 3.13 on is stricter, and refuses authorities that were made by hand.
+        # As for a delivery. Python 3.13 and later is stricter by default and rejects many home-made authorities.
         trust.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
         user, _, password = userinfo.reveal().partition(b":") if userinfo is not None else (b"", b"", b"")
         self._auth = httpx.Auth() if userinfo is None else httpx.BasicAuth(user, password)
         self._deadline = deadline
-        # A place that is left on a cancelled request is not always given back: so there is no limit to run into. The
-        # server's limit on connections is one on these, too.
+        # No limit here, because httpx does not always free the connection of a cancelled request. The server's limit on
+        # connections limits these, too.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False, verify=trust)
 
     async def forward(self, request: Request) -> Reply:
-        """The application's answer; 502 or 504 where there is none."""
+        """The application's answer; 502 or 504 if there is none."""
         headers = end_to_end(request.headers)
         outgoing = httpx.Request(request.method, self._url, headers=headers, content=request.body)
         answer = None
@@ -70,16 +70,16 @@ class Forwarder:
         except TimeoutError:
             return _failed(504, f"the application did not answer within {self._deadline:g} s")
         except (httpx.HTTPError, OSError) as error:
-            # What OpenSSL reports after the handshake comes as it is.
+            # OSError, too: httpx does not wrap what OpenSSL reports after the handshake.
             return _failed(502, _why(error, self._url, answered=answer is not None))
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Closes all connections."""
         await self._client.aclose()
 
 
 def end_to_end(headers: Iterable[Header]) -> list[Header]:
-    """The headers that go on to the other side: all but those about one connection, and those that are made anew."""
+    """The headers to forward: all except those for one connection, and those that httpx makes."""
     given = [(name, value) for name, value in headers if name.lower() not in _MADE_ANEW]
     named = {
         word.strip().lower() for name, value in given if name.lower() == b"connection" for word in value.split(b",")
@@ -100,11 +100,11 @@ async def _read(answer: httpx.Response) -> Reply:
 
 
 def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
-    """Why there is no answer. `answered` says whether its headers came."""
+    """Why there is no answer. `answered` says whether its headers arrived."""
     origin = _origin(url)
     cause: BaseException | None = error
     while cause is not None and not (isinstance(cause, OSError) and cause.errno):
-        # The system's own or OpenSSL's, at the last address where there are several: IPv4, mostly.
+        # Find the system's or OpenSSL's error. With several addresses take the last one's, usually IPv4.
         cause = cause.exceptions[-1] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     if isinstance(cause, socket.gaierror):
         return f"the name in {origin} cannot be resolved"
@@ -129,7 +129,7 @@ def _why(error: Exception, url: httpx.URL, *, answered: bool) -> str:
 
 
 def _origin(url: httpx.URL) -> str:
-    """Where a URL's server is. The sender may read it: a path and a query may hold what it should not know."""
+    """Scheme, host and port of a URL. The sender may read this, so it must not contain the path and the query."""
     return f"{url.scheme}://{url.netloc.decode()}"
 
 

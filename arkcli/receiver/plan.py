@@ -1,4 +1,4 @@
-"""What a receiver answers, one request after the other: `503x2,timeout,reset,200`."""
+"""The planned answers of a receiver, one per request: `503x2,timeout,reset,200`."""
 
 import re
 import sys
@@ -15,8 +15,9 @@ Answer = int | Silence
 
 
 def parse(text: str) -> Iterator[Answer]:
-    """The answers that a text means, in their order, the last one for ever: statuses from 200 to 599, `timeout` and
-    `reset`, separated by commas; `x2` behind one says how often. Raises ValueError.
+    """The answers in `text`, in order; the last one repeats endlessly. Raises ValueError.
+
+    `text` lists statuses from 200 to 599, `timeout` and `reset`, separated by commas; `x2` after one repeats it.
     """
     *first, (last, _) = [_step(item.strip()) for item in text.split(",")]
     return chain(chain.from_iterable(starmap(repeat, first)), repeat(last))
@@ -25,7 +26,7 @@ def parse(text: str) -> Iterator[Answer]:
 def _step(item: str) -> tuple[Answer, int]:
     found = _ITEM.fullmatch(item)
     word, times = found.groups() if found else ("", None)
-    # `repeat` takes nothing larger.
+    # The largest count that `repeat` accepts.
     count = min(int(times or 1), sys.maxsize)
     if not count:
         raise ValueError(f"{item!r} repeats an answer 0 times; leave it out, or give a count as in 503x2")

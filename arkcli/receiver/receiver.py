@@ -1,4 +1,4 @@
-"""A receiver: each request is judged, reported, and answered by plan or by an application."""
+"""A receiver: verifies and reports each request, and answers it by plan or through an application."""
 
 import asyncio
 import contextlib
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 #: How long a sender waits for an answer, in seconds (contract, "Delivery and retries").
 SENDER_WAITS: Final = 10.0
-#: After being told to stop, answers that are under way have so many seconds.
+#: How long answers under way may take after a stop, in seconds.
 _GRACE: Final = 2.0
-#: Descriptors for everything but connections; each of those may need a second one, to the application.
+#: Descriptors for everything except connections. Each connection may need a second one, to the application.
 _OTHER_DESCRIPTORS: Final = 100
-#: A 401 has to say what would do (RFC 9110, section 15.5.2).
+#: A 401 must say how to authenticate (RFC 9110, section 15.5.2).
 _CHALLENGE: Final = ((b"WWW-Authenticate", signing.SIGNATURE_HEADER.encode()),)
 
 Report = Callable[[Received], None]
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receiver is told to do. Seconds; `count` ends it after so many requests, `timeout` after such a time.
+    """A receiver's settings. It ends after `count` requests or `timeout` seconds; `delay` is in seconds, too.
 
-    `secrets` is asked at each request which secrets it may be signed with.
+    `secrets` is called for each request and returns the secrets with which it may be signed.
     """
 
     secrets: Callable[[], Sequence[Secret]]
@@ -52,7 +52,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct):
-    """How many requests came."""
+    """The number of requests received."""
 
     requests: int = 0
     valid: int = 0
@@ -60,7 +60,7 @@ class Totals(msgspec.Struct):
 
 
 class Receiver:
-    """Takes requests until it is told to stop, and reports each before it is answered."""
+    """Receives requests until it is stopped, and reports each before it answers."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Receiver:
         complain: Callable[[str], None] = lambda _: None,
         limits: ServerLimits = ServerLimits(),  # noqa: B008 - it is immutable
     ) -> None:
-        """`complain` is told of what is no request. What `report` raises ends the run."""
+        """`complain` gets a message about what is not a valid HTTP request. What `report` raises ends the run."""
         self.totals = Totals()
         self._orders = orders
         self._clock = clock
@@ -85,24 +85,24 @@ class Receiver:
 
     @property
     def has_enough(self) -> bool:
-        """Whether as many requests came as were wanted."""
+        """Whether `count` requests have come."""
         return self._orders.count is not None and self.totals.requests >= self._orders.count
 
     def run(self, listeners: Iterable[socket.socket]) -> None:
-        """Serves until it has enough, its time is over, or it is told to stop. Raises what `report` raised."""
+        """Serves until `count` or `timeout` is reached, or `stop` is called. Raises what `report` raised."""
         asyncio.run(self._run(listeners))
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
-        """Ends `run`, soon. May be called from a signal handler and from any thread."""
+        """Makes `run` end soon. May be called from a signal handler and from any thread."""
         self._told = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     @contextlib.contextmanager
     def in_background(self, listeners: Iterable[socket.socket]) -> Iterator[None]:
-        """Runs in a thread of its own for the length of a block."""
+        """Runs in its own thread for the length of a block."""
         thread = Thread(target=self.run, args=(listeners,), daemon=True)
         thread.start()
         try:
@@ -209,7 +209,7 @@ class Receiver:
 
 
 async def _first(*awaited: Coroutine[Any, Any, object], seconds: float | None = None) -> None:
-    """Returns when the first of them does, or after so many seconds."""
+    """Waits for the first of these coroutines, or for `seconds`; cancels the others."""
     tasks = [asyncio.ensure_future(one) for one in awaited]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

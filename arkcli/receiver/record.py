@@ -1,4 +1,4 @@
-"""One request as it came: what is known of it, what is shown of it, and what is kept of it."""
+"""One received request: what ark knows about it, prints of it, and saves of it."""
 
 import base64
 import contextlib
@@ -11,46 +11,46 @@ from arkcli.contract.headers import EVENT_HEADER
 from arkcli.httpd.messages import Request
 from arkcli.signing.verdict import Verdict
 
-#: So many deliveries are remembered, the newest ones, in 20 MB or so.
+#: How many deliveries are remembered, the newest ones; they take about 20 MB.
 REMEMBERED: Final = 65_536
-#: A longer delivery id is none of ours, and not worth the memory.
+#: A longer delivery id is not one of ark's, and not worth the memory.
 _LONGEST_ID: Final = 256
 
 
 class Received(msgspec.Struct, kw_only=True, gc=False):
-    """A request, the verdict on it, and the answer to it. `at` is when it was complete: milliseconds, UTC."""
+    """A request, its verdict and its answer. `at` is when the request was complete (milliseconds, UTC)."""
 
     at: int
     request: Request
     verdict: Verdict
-    #: What probably happened to it, where its signature does not fit and that was looked into.
+    #: The probable cause of an invalid signature, if it was examined.
     explanation: str | None = None
     event: str | None
     delivery: str | None
     attempt: int | None
-    #: How many requests of this delivery came before this one.
+    #: How many requests for this delivery came before.
     before: int
-    #: The answer in a word: a status, `timeout` or `reset`.
+    #: The answer as a string: a status, `timeout` or `reset`.
     answer: str = ""
     status: int | None = None
-    #: Why an application's answer did not come back.
+    #: Why there is no answer from the application, or why it came too late.
     error: str | None = None
 
     @property
     def size(self) -> int | None:
-        """Bytes in the body; None when it was not taken."""
+        """The size of the body in bytes; None if it was not read."""
         return None if self.request.body is None else len(self.request.body)
 
 
 class Deliveries:
-    """Remembers which deliveries came before, the newest ones."""
+    """Remembers the newest deliveries, to recognise repetitions."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._seen: dict[str, int] = {}
         self._remembered = remembered
 
     def count(self, delivery: str | None) -> int:
-        """How often a delivery came before; counts this time, too."""
+        """How often a delivery came before; also counts this time."""
         if not delivery or len(delivery) > _LONGEST_ID:
             return 0
         before = self._seen.pop(delivery, 0)
@@ -65,7 +65,7 @@ class _Named(msgspec.Struct):
 
 
 def event_of(request: Request) -> str | None:
-    """The event's name: from the body, which is signed, else from its header; None where neither says."""
+    """The event's name: from the body, which is signed, else from its header; None if neither has it."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError):
         if named := msgspec.json.decode(request.body or b"", type=_Named).event:
             return named
@@ -73,7 +73,7 @@ def event_of(request: Request) -> str | None:
 
 
 def document(received: Received) -> dict[str, Any]:
-    """What `ark listen --json` prints of a request."""
+    """What `ark listen --json` prints for a request."""
     return {
         "at": times.to_text(received.at),
         "event": received.event,
@@ -92,7 +92,7 @@ def document(received: Received) -> dict[str, Any]:
 
 
 def body_of(received: Received) -> dict[str, str]:
-    """The body's exact bytes for JSON: `body` as text, or `body_base64` where they are no UTF-8."""
+    """The body's exact bytes for JSON: `body` as a string, or `body_base64` if they are not UTF-8."""
     body = received.request.body
     if body is None:
         return {}
@@ -103,7 +103,7 @@ def body_of(received: Received) -> dict[str, str]:
 
 
 def saved(received: Received) -> dict[str, Any]:
-    """What is kept of a request in a file: enough to send it again, byte for byte."""
+    """What is saved of a request in a file: enough to send it again, byte for byte."""
     request = received.request
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers]
     sent = {"method": request.method, "target": request.target, "headers": headers}

@@ -1,1 +1,1 @@
-"""The way out: one request to one destination, and many at once. docs/internals.md, section 10."""
+"""Sending requests: one to one destination, and many at once. docs/internals.md, section 10."""

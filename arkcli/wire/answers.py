@@ -1,4 +1,4 @@
-"""How an attempt ended: the status in an answer's headers, or why TLS said no, in words. Pure."""
+"""How an attempt ended: the status in an answer's headers, or why TLS failed, in words. Pure."""
 
 import re
 from typing import Final
@@ -11,7 +11,7 @@ _END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"
 ASKS: Final = f"the receiver requires {CLIENT_CERTIFICATE}"
-#: What OpenSSL says of a handshake that failed, in words.
+#: Parts of OpenSSL's messages about a failed handshake, and what to tell the user instead.
 _HANDSHAKE: Final = (
     ("protocol version", "the server offers nothing newer than TLS 1.1"),
     ("unsupported protocol", "the server offers nothing newer than TLS 1.1"),
@@ -21,7 +21,7 @@ _HANDSHAKE: Final = (
     ("eof occurred", CLOSED),
     ("reset by peer", CLOSED),
     ("broken pipe", CLOSED),
-    # What they say of a certificate is of ours: we show none.
+    # The server means the client's certificate: ark sends none.
     ("certificate required", ASKS),
     ("alert bad certificate", ASKS),
     ("alert certificate unknown", ASKS),
@@ -44,13 +44,13 @@ _CERTIFICATE: Final = {
 
 
 def read_status(head: bytes | bytearray) -> int | None:
-    """What an answer's status line says: 0 when it is none of HTTP/1; None when the headers have not come to their end.
+    """The status of an answer: 0 if its status line is not HTTP/1, None if its headers are incomplete.
 
-    Interim answers, which have a status of 1xx, are passed over (RFC 9110, 15.2). libcurl itself reads much as a 200
-    that is no status line of HTTP/1: "HTTP/2 500", or "HTTP/3" alone.
+    Skips interim answers (1xx; RFC 9110, 15.2). libcurl's own status will not do: it reports 200 for some lines that
+    are not HTTP/1, such as "HTTP/2 500", or "HTTP/3" alone.
     """
     if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
-        # Nearly always.
+        # The usual answer, without a search.
         return 200
     begin = 0
     while begin < len(head):
@@ -59,7 +59,7 @@ def read_status(head: bytes | bytearray) -> int | None:
             return 0
         status = int(found[1])
         if status >= 200 and head.endswith(_BLANK_LINES):
-            # Looking for the first blank line takes longer.
+            # Faster than a search for the first blank line.
             return status
         end = _END_OF_HEADERS.search(head, found.end())
         if end is None:
@@ -72,12 +72,12 @@ def read_status(head: bytes | bytearray) -> int | None:
 
 def wrong_certificate(result: int, message: str) -> str:
     """What is wrong with a certificate, from OpenSSL's verification result and libcurl's message."""
-    # libcurl looks at the name itself.
+    # libcurl checks the host name itself, so OpenSSL's result does not cover it.
     if "subject name" in message or "common name" in message:
         return f"it is for another host: {message.removeprefix('SSL: ')}"
     return _CERTIFICATE.get(result, message)
 
 
 def failed_handshake(message: str) -> str:
-    """Why a handshake failed, from libcurl's message; the message itself where it is none of the usual ones."""
+    """Why a handshake failed, from libcurl's message; the message itself if it is not a known one."""
     return next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)

@@ -1,7 +1,7 @@
-"""Which addresses may be dialled. Pure: it resolves and dials nothing itself.
+"""Which addresses ark may connect to. Pure: it neither resolves names nor connects.
 
-The ranges are those of IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890 and its successors), every row,
-and what clouds keep their machines' credentials behind.
+The ranges are all rows of IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890 and its successors), and the
+addresses where clouds serve their machines' credentials.
 """
 
 import ipaddress
@@ -12,10 +12,10 @@ from typing import Final
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Refused always, `--allow-local` or not: where clouds serve their machines' credentials, and what is no unicast.
+#: Refused even with `--allow-local`: where clouds serve their machines' credentials, and what is not unicast.
 _NEVER: Final = (
     ("link-local, where clouds serve their metadata", ("169.254.0.0/16", "fe80::/10")),
-    # Amazon, Google, Oracle, Scaleway; Alibaba, Azure. The rest, and these over IPv4, are link-local.
+    # Amazon, Google, Oracle, Scaleway; Alibaba, Azure. Other clouds, and the first four over IPv4, use link-local.
     ("a cloud's metadata service", ("fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128")),
     ("a cloud's metadata service", ("100.100.100.200/32", "168.63.129.16/32")),
     ("multicast", ("224.0.0.0/4", "ff00::/8")),
@@ -23,20 +23,20 @@ _NEVER: Final = (
     ("the broadcast address", ("255.255.255.255/32",)),
     ("reserved", ("240.0.0.0/4",)),
 )
-#: Opened by `--allow-local`.
+#: Allowed with `--allow-local`.
 _LOCAL: Final = (
     ("a loopback address", ("127.0.0.0/8", "::1/128")),
     ("a private address", ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10")),
     ("in a carrier's shared range", ("100.64.0.0/10",)),
 )
-#: Never a public receiver, and nothing that `--allow-local` means.
+#: Refused even with `--allow-local`: never a public receiver, and not local either.
 _SPECIAL: Final = (
     ("a tunnel to a hidden IPv4 address", ("2001::/32", "64:ff9b:1::/48")),
     ("for protocol assignments", ("192.0.0.0/24", "2001::/23")),
     ("for documentation", ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")),
     ("for benchmarks", ("198.18.0.0/15", "2001:2::/48")),
     ("a deprecated relay range", ("192.88.99.0/24",)),
-    # AS112: its servers may stand in anybody's network (RFC 7534).
+    # AS112: any network may run such a server (RFC 7534).
     ("a sink for stray name look-ups", ("192.31.196.0/24", "192.175.48.0/24", "2620:4f:8000::/48")),
     ("for multicast relays", ("192.52.193.0/24",)),
     ("a discard range", ("100::/64",)),
@@ -60,10 +60,10 @@ _compatible: Final = ipaddress.ip_network("::/96")
 
 @lru_cache(maxsize=1024)
 def refusal(address: str, *, allow_local: bool) -> str | None:
-    """Why this address may not be dialled, in words; None when it may.
+    """Why ark may not connect to this address, in words; None if it may.
 
-    `address` is a literal IPv4 or IPv6 address as a resolver returns it, zone index or not. What embeds an IPv4 address
-    (mapped, compatible, NAT64, 6to4) is judged as that address; ISATAP as both.
+    `address` is a literal IPv4 or IPv6 address as a resolver returns it, with or without a zone index. An IPv6 address
+    that embeds an IPv4 address (mapped, compatible, NAT64, 6to4) is judged as that IPv4 address; ISATAP as both.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -89,7 +89,7 @@ def _concerned(address: Address) -> Iterator[Address]:
         yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     else:
         yield address
-        # RFC 5214, 6.1: the interface identifier, whose bit "universal" may be set.
+        # ISATAP (RFC 5214, 6.1): its interface identifier, with or without the "universal" bit.
         if int(address) >> 32 & 0xFDFFFFFF == 0x00005EFE:
             yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 

@@ -1,4 +1,4 @@
-"""Reaching destinations without sending them anything: for `ark doctor`."""
+"""Connects to destinations without sending a request: for `ark doctor`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from arkcli.wire.transfer import DEADLINE, Transfer
 
 
 class Reached(NamedTuple):
-    """What came of connecting to a destination. `expires` are the ends of the certificates it showed, as OpenSSL
-    writes them; none for http.
+    """The result of connecting to a destination. `expires` lists when the certificates that it sent expire, as OpenSSL
+    writes times; it is empty for http.
     """
 
     destination: Destination
@@ -23,8 +23,8 @@ class Reached(NamedTuple):
 
 
 def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[float], None]) -> list[Reached]:
-    """Looks up, dials and shakes hands with each destination, all at once, under the rules and the deadline of a
-    delivery. No request is sent.
+    """Looks up and connects to every destination at once, including TLS, with the rules and the deadline of a delivery.
+    Sends no request.
     """
     multi = pycurl.CurlMulti()
     sockets = Sockets()

@@ -1,4 +1,4 @@
-"""What a request is: method, headers and body of one attempt (contract, "Requests"). Pure: it sends nothing."""
+"""Makes the method, headers and body of one attempt (contract, "Requests"). Pure: it sends nothing."""
 
 import base64
 from typing import Final
@@ -15,7 +15,7 @@ _ATTEMPT: Final = (EVENT_HEADER, DELIVERY_HEADER, ATTEMPT_HEADER)
 
 
 def fixed_headers(destination: Destination) -> Headers:
-    """The headers that every request to a destination has, in order."""
+    """The headers that all requests to a destination share, in order."""
     own = tuple((name, value.reveal().decode()) for name, value in destination.headers.items())
     fixed = (("Content-Type", "application/json"), ("User-Agent", f"ark/{__version__}"), *own)
     if destination.userinfo is None:
@@ -34,10 +34,10 @@ def _attempt(delivery: Delivery, delivery_id: str) -> tuple[str, ...]:
 
 
 class Requests:
-    """Makes the requests for one destination: what is the same for all of them is made once."""
+    """Makes the requests for one destination. What they all share is made once."""
 
     def __init__(self, destination: Destination, secret: Secret, scheme: Scheme = BODY) -> None:
-        """`secret` signs them as `scheme` says."""
+        """`scheme` signs them with `secret`."""
         self._destination_id = destination.id
         self._sign = scheme.signer(secret)
         self._fixed = fixed_headers(destination)
@@ -52,12 +52,12 @@ class Requests:
         return self._sign(delivery_id, at, event.body) + _attempt(delivery, delivery_id)
 
     def headers(self, delivery: Delivery, at: int) -> Headers:
-        """The headers that `ark` sets on one attempt at a time (seconds since 1970, UTC), in order.
+        """The headers that `ark` sets on one attempt at time `at` (seconds since 1970, UTC), in order.
 
-        `Host` and the length are not among them: they come with the URL and the body.
+        Without `Host` and `Content-Length`, which libcurl derives from the URL and the body.
         """
         return self._fixed + tuple(zip(self._varying, self._values(delivery, at), strict=True))
 
     def lines(self, delivery: Delivery, at: int) -> str:
-        """The same as lines, with CRLF between them: as they are sent."""
+        """The same headers as they are sent: lines joined by CRLF."""
         return self._lines % self._values(delivery, at)

@@ -1,6 +1,6 @@
-"""What this machine can have too little of for an attempt: then it says nothing about the receiver.
+"""Resources that this machine can run out of during an attempt. Such an attempt says nothing about the receiver.
 
-What will not be there a moment later either, such as a permission, is not a shortage, unless every attempt needs it.
+A lasting problem, such as a missing permission, is not a shortage, unless it stops every attempt.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ _SHORTAGES: Final = {
     errno.ENOMEM: "memory (ENOMEM)",
     errno.ENOBUFS: "memory (ENOBUFS)",
 }
-#: One family may be switched off or forbidden; without any, no destination is to blame.
+#: Either IP family alone may be switched off or forbidden. If both are, no destination is to blame.
 _REFUSALS: Final = (errno.EAFNOSUPPORT, errno.EACCES, errno.EPERM)
 MEMORY: Final = "memory"
 THREADS: Final = "threads"
 DESCRIPTORS: Final = _SHORTAGES[errno.EMFILE]
-#: As many as a name look-up has open at once: the resolver's, and those of the kernel's list of addresses.
+#: How many descriptors a name look-up opens at once: the resolver's, and those to list this machine's addresses.
 _FOR_A_LOOK_UP: Final = 3
 
 
@@ -30,7 +30,7 @@ def words(lacking: str) -> str:
 
 
 def shortage(number: int | None) -> str | None:
-    """What an error number of `socket` says there is too little of; None where it says something else."""
+    """The resource that `socket` ran out of, from its error number; None if the number means something else."""
     if number not in _REFUSALS:
         return _SHORTAGES.get(number or 0)
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -41,10 +41,10 @@ def shortage(number: int | None) -> str | None:
 
 
 def of_ports(number: int, addresses: Iterable[str]) -> str | None:
-    """What `connect` found too little of on the way to one of these addresses.
+    """The resource that `connect` to these addresses ran out of, from its error number; None if it ran out of none.
 
-    EADDRNOTAVAIL says that no local port is free, but also that this machine has no address to reach that one from,
-    which will not pass.
+    EADDRNOTAVAIL means either that no local port is free, or that this machine has no address of the right family. The
+    latter is lasting, so it is not a shortage.
     """
     if number == errno.EADDRNOTAVAIL and all(_has_way_to(address) for address in addresses):
         return "local ports (EADDRNOTAVAIL)"
@@ -52,7 +52,7 @@ def of_ports(number: int, addresses: Iterable[str]) -> str | None:
 
 
 def of_sockets() -> str | None:
-    """What there is too little of for a name look-up, which itself reports only that it failed."""
+    """The resource that is too scarce for a name look-up, or None: the look-up itself reports only that it failed."""
     opened: list[socket.socket] = []
     try:
         for _ in range(_FOR_A_LOOK_UP):
@@ -66,7 +66,7 @@ def of_sockets() -> str | None:
 
 
 def of_descriptors_for(ca_file: str) -> str | None:
-    """What there was too little of to read a file of CA certificates; None where the file itself is at fault."""
+    """The resource that was too scarce to read a file of CA certificates; None if the file itself is at fault."""
     import ssl
 
     try:
@@ -75,12 +75,12 @@ def of_descriptors_for(ca_file: str) -> str | None:
         return None
     except OSError as error:
         return shortage(error.errno)
-    # It can be read by now: whoever had the descriptors has closed some.
+    # It can be read now: descriptors have been closed in the meantime.
     return DESCRIPTORS
 
 
 def _has_way_to(address: str) -> bool:
-    """Whether this machine has an address to reach another from. Nothing is sent."""
+    """Whether this machine has an address from which it can reach another. Sends nothing."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,38 +1,38 @@
-"""The sockets behind libcurl's connections: which is which, and whether something has come on one unasked."""
+"""The sockets behind libcurl's connections: which belongs to which, and whether unrequested bytes have arrived."""
 
 import select
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-#: What it returns, given 0, is true when bytes wait to be read on a connection, or the other side has ended it.
+#: Called with 0, it returns a true value if bytes wait to be read on a connection or the other side has closed it.
 Poll = Callable[[int], list[tuple[int, int]]]
 
 
 class _Borrowed(socket.socket):
-    """A socket that libcurl owns, and closes."""
+    """A socket that libcurl owns and closes."""
 
     def __del__(self) -> None:
         pass
 
 
 class Sockets:
-    """The sockets of kept connections, by their local ends.
+    """The sockets of kept connections, by local address and port.
 
-    libcurl says of a connection only its two ends. It looks itself for what has come on it, but once a second at most:
-    an answer that nobody asked for would be taken for the answer to the next request.
+    libcurl reports only the two ends of a connection. It checks at most once a second whether unrequested bytes have
+    arrived, and would otherwise read them as the answer to the next request.
     """
 
     def __init__(self) -> None:
-        #: How to look at a connection, by its local address and port.
+        #: How to poll a connection, by its local address and port.
         self.looks: dict[tuple[str, int], Poll] = {}
-        #: The ends by descriptor: one that was closed and opened again forgets the connection before.
+        #: The local ends by descriptor. When a descriptor is used again, its old connection is forgotten.
         self._ends: dict[int, tuple[str, int]] = {}
 
     def connected(self, address: str, port: int, opened: Iterable[int]) -> int | None:
-        """Takes in that a connection with this local end is there; its descriptor if it is one of those just opened."""
+        """Registers a connection with this local end; returns its descriptor, or None if it is not among `opened`."""
         for descriptor in opened:
-            # One may have been closed since, as the slower one of two is.
+            # It may be closed already: of two connections that race, libcurl closes the slower one.
             local = _asked(descriptor, _Borrowed.getsockname)
             if local is not None and local[1] == port:
                 self.looks.pop(self._ends.pop(descriptor, ("", 0)), None)
@@ -45,17 +45,17 @@ class Sockets:
 
 
 def is_connected(descriptor: int) -> bool:
-    """Whether the other side has taken the connection."""
+    """Whether the other side has accepted the connection."""
     return bool(_asked(descriptor, _Borrowed.getpeername))
 
 
 def has_bytes(descriptor: int) -> bool:
-    """Whether bytes have come that nobody has read. The end of a connection is none."""
+    """Whether unread bytes have arrived. The end of a connection does not count."""
     return bool(_asked(descriptor, lambda borrowed: borrowed.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)))
 
 
 def _asked(descriptor: int, question: Callable[[_Borrowed], Any]) -> Any:
-    """What a socket says; None where it cannot."""
+    """Calls `question` with a socket; None if that raises OSError."""
     try:
         return question(_Borrowed(fileno=descriptor))
     except OSError:

@@ -1,4 +1,4 @@
-"""One POST through libcurl: the handle that makes it, and what its answer means."""
+"""One POST through libcurl: the handle that sends it, and what its answer means."""
 
 import os
 import socket
@@ -17,28 +17,28 @@ from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 #: Seconds for everything together: name look-up, connection, TLS, the request and the answer's headers
 #: (contract, "Delivery and retries").
 DEADLINE: Final = 10.0
-#: How many bytes of an answer's body are kept.
+#: How much of an answer's body is kept, in bytes.
 EXCERPT: Final = 2048
-#: An answer's body that is longer than this is cut off; its status counts all the same.
+#: Reading stops when an answer's body is longer than this, in bytes; its status still counts.
 _LONGEST_BODY: Final = 64 * 1024
 _NOT_HTTP: Final = "what came back is not HTTP/1.1"
 _HTTPHEADER: Final = pycurl.HTTPHEADER
 _POSTFIELDS: Final = pycurl.POSTFIELDS
-#: Without these libcurl would add headers of its own, and wait for a "100 Continue".
+#: Without these, libcurl would add its own headers and wait for "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
 NO_NAME: Final = "the name cannot be resolved"
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
-#: A request with a shorter body leaves in one piece, so no answer can come while it is being sent. Bytes.
+#: A request whose body has at most this many bytes leaves in one piece, so no answer can come while it is being sent.
 _ONE_PIECE: Final = 8 * 1024
 _GO_ON: Final = pycurl.PREREQFUNC_OK
 _ABORT: Final = pycurl.PREREQFUNC_ABORT
-#: libcurl before 8.10 does not tell when the request had been sent.
+#: libcurl before 8.10 does not report when the request had been sent.
 _REQUEST_SENT: Final[int | None] = getattr(pycurl, "POSTTRANSFER_TIME_T", None)
 #: CURLE_TOO_LARGE, for which pycurl has no name.
 _TOO_LARGE: Final = 100
-#: A broken name look-up and a refused connection differ in what to do about them; so do the words. Where there are
-#: braces, libcurl's own are put in.
+#: One message per cause, since a failed name look-up and a refused connection need different remedies. Braces stand for
+#: libcurl's own message.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
     pycurl.E_COULDNT_RESOLVE_HOST: NO_NAME,
@@ -54,25 +54,25 @@ _WORDS: Final = {
     pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken: {}",
     _TOO_LARGE: "the answer's header lines are too many or too long",
 }
-#: A connection that ended before an answer did.
+#: The connection ended before the answer was complete.
 _BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
 
 
 class _Dialled(socket.socket):
-    """A socket that libcurl duplicates: it closes when pycurl lets go of it, which is at once."""
+    """A socket that pycurl duplicates for libcurl and drops at once, which closes it."""
 
     def __del__(self) -> None:
-        # One that the system refused was never made whole.
+        # If the system refused the socket, there is nothing to close.
         if self.fileno() >= 0:
             self.close()
 
 
 class Transfer:
-    """A libcurl handle for one destination, and what the answer under way has brought so far.
+    """A libcurl handle for one destination, and what has arrived of the answer under way.
 
-    The handle dials `alias`, a name of the endpoint's own that stands for the addresses of the URL's host. libcurl
-    shares connections by the name that is dialled, so no endpoint is given another's. The `Host` header, SNI and the
-    certificate's name are the URL's.
+    The handle connects to `alias`, a name that only its endpoint uses; it stands for the addresses of the URL's host.
+    libcurl shares connections by this name, so no endpoint uses another's connections. The `Host` header, SNI and the
+    name checked in the certificate come from the URL.
     """
 
     __slots__ = (
@@ -82,19 +82,19 @@ class Transfer:
     )
 
     def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
-        """`ca_file` holds the certificates to trust. `found` has to be called before it is dialled, unless libcurl
-        itself is to look the host up.
+        """`ca_file` holds the certificates to trust. Call `found` before the transfer starts, unless libcurl itself
+        should look up the host.
         """
         self.alias = alias
         self.ca_file = ca_file
         self.allow_local = destination.allow_local
         self.sockets, self.looks = sockets, sockets.looks
-        #: Sockets that were opened for the request and have not connected yet, as far as is known.
+        #: The descriptors of the sockets opened for this request.
         self.opened: list[int] = []
-        #: The status line and the headers, as far as they have come.
+        #: What has arrived of the status line and the headers.
         self.head = bytearray()
         self.unfit: str | None = None
-        #: Whether the request may only go out on a new connection, since the kept one was spoilt or has died.
+        #: Whether the request needs a new connection, because the kept one had stray bytes or was closed.
         self.is_fresh = False
         #: Whether the request has gone out on a kept connection.
         self.was_sent = False
@@ -103,12 +103,12 @@ class Transfer:
         try:
             url = parse_url(destination.url, allow_local=self.allow_local)
         except AddressRefused as refused:
-            # The store was edited by hand. What cannot be a destination is not dialled, and says so at each attempt.
+            # The store was edited by hand. ark does not connect to such a URL; every attempt fails with the reason.
             self.unfit = str(refused)
             url = parse_url("https://0.0.0.0/", allow_local=False)
         self.secure = url.scheme == "https"
         self.port = url.port
-        #: What to look up; None where the URL names an address itself.
+        #: The name to look up; None if the URL contains an IP address.
         self.name: str | None = None if url.addresses else url.host
         self.addresses: Addresses = ()
         curl = self.curl = pycurl.Curl()
@@ -128,7 +128,7 @@ class Transfer:
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, os.fsencode(ca_file))
-        # A method of Python's own: one of ours, called for every line, would cost twice as much.
+        # A built-in method: a function of ours, called for every line, would cost twice as much.
         curl.setopt(pycurl.HEADERFUNCTION, self.head.extend)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
@@ -138,14 +138,14 @@ class Transfer:
             self.found(url.addresses)
 
     def prepare(self, head: str, body: bytes) -> None:
-        """Forgets the answer before, and takes the next request: the lines of its headers, and its body."""
+        """Discards the last answer and takes the next request: its header lines (`head`) and its body."""
         self.is_large = len(body) > _ONE_PIECE
         setopt = self.curl.setopt
-        # libcurl sends an entry of the list as it is, so that one is enough for all of them, and faster.
+        # libcurl sends each entry unchanged, so one entry can hold all lines; that is faster.
         setopt(_HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
         setopt(_POSTFIELDS, body)
         self.was_sent = False
-        # `answer` took the head; the rest is as it was, but seldom.
+        # `answer` has cleared the head; the rest has seldom changed.
         if self.opened or self.received or self.is_stray or self.refusal is not None:
             self._forget()
             if self.is_fresh:
@@ -153,7 +153,7 @@ class Transfer:
                 setopt(pycurl.FRESH_CONNECT, 0)
 
     def again(self) -> None:
-        """Makes the same request ready for a new connection."""
+        """Prepares the same request for a new connection."""
         self.is_fresh = True
         self.curl.setopt(pycurl.FRESH_CONNECT, 1)
         self._forget()
@@ -164,14 +164,14 @@ class Transfer:
         self.excerpt = b""
         self.received = 0
         self.refusal: str | None = None
-        #: Why the system gave no socket: its error number.
+        #: The error number if the system refused to open a socket.
         self.unopened: int | None = None
         self.is_stray = False
 
     def found(self, addresses: Addresses) -> None:
-        """Takes in which addresses the URL's host has."""
-        # Of equal ones, too, where they were found later: libcurl keeps what it was told last of an alias, be it
-        # another handle that told it.
+        """Sets the addresses of the URL's host."""
+        # Compared by identity: libcurl keeps only the last setting for an alias, which may come from another handle, so
+        # a later look-up is passed on even if its addresses are the same.
         if addresses is not self.addresses:
             self.addresses = addresses
             self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
@@ -190,7 +190,7 @@ class Transfer:
             return pycurl.SOCKET_BAD
         try:
             made = _Dialled(family, kind, protocol)
-            # pycurl does the same, and says nothing where there is no descriptor for it.
+            # pycurl duplicates it, too, but does not report a lack of descriptors.
             os.close(os.dup(made.fileno()))
         except OSError as error:
             self.unopened = error.errno
@@ -203,18 +203,18 @@ class Transfer:
         return 0
 
     def _before_request(self, peer: str, local: str, _: int, port: int) -> int:
-        """Called when a connection is there, just before the request goes out on it."""
+        """Called when libcurl has a connection, just before it sends the request on it."""
         if not self.allow_local:
-            # A connection that is used again may have been opened when the destination allowed local addresses.
+            # A reused connection may have been opened while the destination still allowed local addresses.
             self.refusal = guard.refusal(peer, allow_local=False)
             if self.refusal is not None:
                 return _ABORT
         if self.opened and (new := self.sockets.connected(local, port, self.opened)) is not None:
-            # Over TLS session tickets may have come: they follow the handshake (RFC 8446, 4.6.1).
+            # Over TLS, early bytes may be session tickets: they follow the handshake (RFC 8446, 4.6.1).
             self.is_stray = self._is_libcurls_repeat or (not self.secure and has_bytes(new))
             return _ABORT if self.is_stray else _GO_ON
         look = self.looks.get((local, port))
-        # libcurl itself would repeat it on up to five kept connections, each as dead as the first, and then give up.
+        # At most one try on a kept connection: libcurl would try up to five, all dead if the first is, and then fail.
         if look is not None and not self.was_sent and not look(0):
             self.was_sent = True
             return _GO_ON
@@ -222,7 +222,7 @@ class Transfer:
         return _ABORT
 
     def came_early(self) -> bool:
-        """Whether bytes of the answer came before the request had been sent, so that they answer something else."""
+        """Whether bytes arrived before the request had been sent: then they cannot be its answer."""
         if not self.is_large or self.is_stray or _REQUEST_SENT is None:
             return self.is_stray
         sent = self.curl.getinfo(_REQUEST_SENT)
@@ -230,30 +230,31 @@ class Transfer:
 
     @property
     def _is_libcurls_repeat(self) -> bool:
-        """Whether libcurl is about to repeat a large request. It adds up the times of both tries, so that nobody could
-        tell whether the answer came too early.
+        """Whether libcurl itself is about to repeat a large request. It adds up the times of both tries, so that
+        `came_early` would not work.
         """
         return self.was_sent and self.is_large and not self.is_fresh
 
     def is_to_be_repeated(self, code: int) -> bool:
-        """Whether the request, which ended with a libcurl code, is to go out once more, on a new connection.
+        """Whether to repeat the request, which ended with this libcurl code, once on a new connection.
 
-        It is where a kept connection broke before a line of an answer had come, or brought something too early.
+        True if a kept connection broke before a line of the answer arrived, or delivered bytes too early.
         """
         if self.is_fresh or not (self.came_early() or (code in _BROKEN and not self.head)):
             return False
         return (self.is_stray and self._is_libcurls_repeat) or not self.curl.getinfo(pycurl.NUM_CONNECTS)
 
     def answer(self, duration: int, code: int = 0, message: str = "") -> Answer:
-        """What a transfer brought. `duration` is in milliseconds, `code` libcurl's: 0 for no error.
+        """The result of a transfer. `duration` is in milliseconds; `code` is libcurl's, 0 for no error.
 
-        Its status counts once its headers are complete, whatever became of its body; but no 2xx does that came early.
+        The status counts as soon as the headers are complete, even if the body is not; but a 2xx that came early does
+        not count.
         """
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
         early = (self.is_large or self.is_stray) and self.came_early()
         status = answers.read_status(self.head)
         if status is None and not early:
-            # libcurl takes a connection that is closed within the headers for the end of a short answer.
+            # libcurl reports a connection closed in the middle of the headers as a complete response.
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
@@ -265,9 +266,9 @@ class Transfer:
         return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
 
     def _no_answer(self, code: int, message: str, duration: int) -> Answer:
-        """What it means that no headers have come to their end."""
+        """The result of a transfer whose headers are incomplete."""
         if code in _BROKEN and answers.failed_handshake(message) == answers.ASKS:
-            # In TLS 1.3 a server says so once the client's part of the handshake is done.
+            # In TLS 1.3 the server sends this alert after the client has finished its handshake.
             code = pycurl.E_SSL_CONNECT_ERROR
         lacking = self._lacking(code)
         unreached = not lacking and not self.head and self._is_unreached(code, message)
@@ -277,7 +278,7 @@ class Transfer:
         return Answer(None, why, duration, timed_out=late, unreached=unreached, lacking=lacking)
 
     def _is_unreached(self, code: int, message: str) -> bool:
-        """Whether nobody was there: no connection, or none that lasted until an answer."""
+        """Whether the receiver was unreachable: no connection, or one that ended before an answer."""
         if self.unfit or (self.refusal and self.unopened is None):
             return False
         if code == pycurl.E_SSL_CONNECT_ERROR:
@@ -285,7 +286,7 @@ class Transfer:
         return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 
     def _lacking(self, code: int) -> str | None:
-        """What this machine had too little of to make the attempt; None once the request has gone out."""
+        """The resource that was too scarce to make the attempt; None if none was, or once the request has gone out."""
         if self.was_sent:
             return None
         if code == pycurl.E_OUT_OF_MEMORY:
@@ -299,7 +300,7 @@ class Transfer:
         return shortage.of_ports(self.curl.getinfo(pycurl.OS_ERRNO), self.addresses)
 
     def why(self, code: int, message: str) -> str:
-        """What a libcurl code and its message mean here, in words."""
+        """Why the transfer failed, in words, from a libcurl code and its message."""
         if self.unfit or (self.refusal and not (self.unopened and self.opened)):
             return self.unfit or self.refusal or ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
@@ -314,7 +315,7 @@ class Transfer:
         elif code == pycurl.E_SSL_CONNECT_ERROR:
             message = answers.failed_handshake(message)
         elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
-            # libcurl passes over IPv6 addresses where the system gives no socket for them.
+            # libcurl skips IPv6 addresses if the system cannot open an IPv6 socket.
             return _NO_IPV6
         return _WORDS.get(code, f"libcurl's error {code}: {{}}").format(message)
 

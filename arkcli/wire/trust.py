@@ -1,4 +1,4 @@
-"""Which CA certificates are trusted, and how libcurl is made to notice that their file has changed."""
+"""Which CA certificates ark trusts, and how to make libcurl notice that their file has changed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ _BUNDLES: Final = (
 
 
 def ca_bundle(variables: Mapping[str, str]) -> str:
-    """The CA certificates to trust: SSL_CERT_FILE, else the system's, else those that certifi brings."""
+    """The file of CA certificates to trust: SSL_CERT_FILE, else the system's, else certifi's."""
     found = variables.get("SSL_CERT_FILE") or next((path for path in _BUNDLES if Path(path).is_file()), None)
     if found is None:
-        # Seldom needed, and it takes 2 ms to import.
+        # Imported here because it takes 2 ms and is seldom needed.
         import certifi
 
         found = str(certifi.where())
@@ -26,20 +26,20 @@ def ca_bundle(variables: Mapping[str, str]) -> str:
 
 
 class CaFiles:
-    """The CA files that are in use, each with the spelling of its path that libcurl is given.
+    """The CA files in use, each with the spelling of its path that libcurl gets.
 
-    libcurl keeps the certificates it has read for a day, and a session that is resumed is not verified again. Both go
-    by the path, as kept connections do. So a file that has changed gets another spelling of the same path, and nothing
-    that the old content vouched for is used again. Reading a system's bundle takes 8 ms, so reading it for each
-    connection would cost five times as much as all else that a connection needs.
+    libcurl caches certificates for a day and does not verify a resumed TLS session again. It keys both, and its kept
+    connections, by path. When a file changes, `ark` therefore spells its path differently, so that libcurl uses nothing
+    that depends on the old content. Without the cache, reading the system's bundle (8 ms) would cost five times as much
+    as the rest of a connection.
     """
 
     def __init__(self) -> None:
-        #: The stamp of each, and how often it has changed.
+        #: By path: the file's stamp, and how often it has changed.
         self._seen: dict[str, tuple[object, int]] = {}
 
     def spelling(self, path: str) -> str:
-        """How to spell a path now: as before, unless the file has changed."""
+        """The spelling of a path: the same as before, unless the file has changed."""
         stamp = stamp_of(Path(path))
         before, changes = self._seen.get(path, (stamp, 0))
         changes += stamp != before
@@ -48,7 +48,7 @@ class CaFiles:
 
 
 def _spelled(path: str, changes: int) -> str:
-    """Another spelling for each number: its binary digits as `./` and `/`, so that it stays short."""
+    """A different spelling for each number: its binary digits as `./` and `/`, so that it stays short."""
     if not changes:
         return path
     digits = "".join("./" if digit == "1" else "/" for digit in f"{changes:b}")

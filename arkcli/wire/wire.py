@@ -1,6 +1,6 @@
 """Many POSTs at once through libcurl's multi interface. docs/internals.md, section 10.
 
-It signs at the moment of sending, so that no signature is ever kept.
+Requests are signed when they are sent, so no signature is ever stored.
 """
 
 import itertools
@@ -22,20 +22,20 @@ from arkcli.wire.trust import CaFiles
 
 AnyToken = TypeVar("AnyToken")
 
-#: The time between two looks at the connections counts as this many seconds at most. The loop looks ten times a second,
-#: so more than this is a stall.
+#: The time between two looks at the connections counts as at most this many seconds. The loop looks ten times a second,
+#: so a longer time means that the process was stalled.
 _LONGEST_STEP: Final = 0.5
-#: How old a connection may be that takes another request, in seconds. So a name that leads elsewhere is followed within
-#: two minutes, one of them for the look-up, and a connection that idled until a firewall forgot it is seldom used. To
-#: open a destination's connections again once a minute costs next to nothing.
+#: The age up to which a connection is used again, in seconds. A changed name is therefore followed within two minutes
+#: (one of them for the cached look-up), and ark seldom uses an idle connection that a firewall has dropped. Opening
+#: connections again once a minute costs almost nothing.
 _LIFETIME: Final = 60
 _numbers: Final = itertools.count()
-#: All that a connection depends on.
+#: The settings that a connection depends on.
 _way: Final = attrgetter("url", "allow_local", "ca_file")
 
 
 class _Handles(list[Transfer]):
-    """Handles to use again, which are freed with the list: they refer to themselves, so nothing else would for long."""
+    """Idle handles, closed together with the list. They are in reference cycles, so they would be freed late."""
 
     def __del__(self) -> None:
         for transfer in self:
@@ -43,38 +43,38 @@ class _Handles(list[Transfer]):
 
 
 class Endpoint:
-    """A destination made ready for sending: its secret, its requests, and connections' handles to use again."""
+    """A destination prepared for sending: its secret, its requests, and idle libcurl handles."""
 
     def __init__(self, destination: Destination, secret: Secret, before: "Endpoint | None" = None) -> None:
-        """`before` was in force until now: where both lead to the same place, its connections are used on."""
+        """`before` is the endpoint that this one replaces: if both connect alike, its connections are kept."""
         self.destination = destination
         self.secret = secret
         self.requests = Requests(destination, secret)
         if before and _way(before.destination) != _way(destination):
             before = None
         self.idle: _Handles = before.idle if before else _Handles()
-        #: How the file of the certificates it trusts is spelled, and the second in which that was looked at.
+        #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
         self.looked_at = -1
-        # RFC 2606: nobody can own a name in this domain.
+        # Nobody can own a name in this domain (RFC 2606).
         self.alias: str = before.alias if before else f"{next(_numbers)}.invalid"
 
 
-#: An attempt under way: its transfer and where to put that afterwards, its token, and its beginning in the wire's time.
+#: An attempt under way: its transfer, the list that takes the transfer back, its token, and its start (`Wire._time`).
 _UnderWay = tuple[Transfer, list[Transfer], AnyToken, float]
 
 
 class Wire(Generic[AnyToken]):
-    """Any number of POSTs at once, each with a deadline of 10 s. One thread; nothing happens outside `wait`.
+    """Any number of POSTs at once, each with a deadline of 10 s. One thread; all work happens in `wait`.
 
-    The deadline is kept here and not by libcurl, which after a stop (SIGSTOP, a stalled disk, a suspended laptop)
-    reports a time-out before it reads an answer that is there. Of the time between two looks at the connections half a
-    second counts at most, and what can be read at the next look came in time: a stall is nobody's failure.
+    `Wire` enforces the deadline itself. After a stall of the process (SIGSTOP, a slow disk, a suspended laptop) libcurl
+    would report a timeout before reading an answer that has arrived. Here, at most half a second counts between two
+    looks at the connections, and an answer that can be read at the next look is in time: a stall fails no delivery.
     """
 
     def __init__(self, ca_file: str, clock: Clock, connections: int = 256, lifetime: int = _LIFETIME) -> None:
-        """`ca_file` names the CA certificates to trust where a destination names none of its own; `connections` is how
-        many are kept at most, 0 for none, and `lifetime` for how many seconds.
+        """`ca_file` holds the CA certificates to trust for destinations without their own. At most `connections` are
+        kept open (0: none), for at most `lifetime` seconds.
         """
         self._ca_file = ca_file
         self._ca_files = CaFiles()
@@ -87,18 +87,18 @@ class Wire(Generic[AnyToken]):
         self._lookups = Lookups(clock.monotonic)
         self._seen = clock.monotonic()
         self._lost = 0.0
-        #: Every attempt under way, oldest first.
+        #: All attempts under way, oldest first.
         self._under_way: dict[pycurl.Curl, _UnderWay[AnyToken]] = {}
-        #: Those of them that wait for a name, oldest first.
+        #: The transfers among them that wait for a name look-up, oldest first.
         self._nameless: list[Transfer] = []
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are under way."""
+        """The number of attempts under way."""
         return len(self._under_way)
 
     def _time(self) -> float:
-        """Seconds in which this wire was at work: a clock that stands still while it is not."""
+        """A clock, in seconds, that stops while the process is stalled."""
         now = self._clock.monotonic()
         if now - self._seen > _LONGEST_STEP:
             self._lost += now - self._seen - _LONGEST_STEP
@@ -106,7 +106,7 @@ class Wire(Generic[AnyToken]):
         return now - self._lost
 
     def start(self, endpoint: Endpoint, attempts: Iterable[tuple[Delivery, AnyToken]]) -> None:
-        """Begins attempts at one endpoint; `wait` will return each token with what came of it."""
+        """Starts attempts at one endpoint; `wait` will return each token with its answer."""
         at, began, lines = self._clock.now() // 1000, self._time(), endpoint.requests.lines
         if at != endpoint.looked_at:
             self._look(endpoint, at)
@@ -120,8 +120,8 @@ class Wire(Generic[AnyToken]):
                 add_handle(curl)
 
     def _look(self, endpoint: Endpoint, at: int) -> None:
-        """Takes in, once a second, that the CA certificates have changed: connections made for the old ones, and those
-        that are in use, are not used again.
+        """Checks, once a second, whether the CA certificates have changed. If so, existing connections are not used
+        again, not even those that are busy now.
         """
         endpoint.looked_at = at
         ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
@@ -130,9 +130,9 @@ class Wire(Generic[AnyToken]):
             endpoint.idle = _Handles()
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
-        """Whether the addresses of a transfer's host are known; else they are being looked up."""
+        """Whether the addresses of a transfer's host are known. If not, a look-up is under way."""
         if not self._nameless:
-            # A look-up that ended after its attempt did says nothing of this one.
+            # Discard look-ups that ended after their attempts: they must not decide this one.
             self._lookups.finished()
         addresses = self._lookups.addresses(name)
         if addresses is None:
@@ -149,7 +149,7 @@ class Wire(Generic[AnyToken]):
         return transfer
 
     def wait(self, seconds: float) -> list[tuple[AnyToken, Answer]]:
-        """What has come back; when nothing has, waits for it up to `seconds`, or until a signal."""
+        """The answers that have arrived. If there are none, waits for at most `seconds`, or until a signal."""
         done = self._go_on()
         if done or not self._under_way:
             return done
@@ -169,12 +169,12 @@ class Wire(Generic[AnyToken]):
         return self._go_on()
 
     def _go_on(self) -> list[tuple[AnyToken, Answer]]:
-        """Reads and writes what can be, and returns what has ended by it, or by the deadline."""
+        """Reads and writes what it can without waiting; returns the attempts that have ended or timed out."""
         done = self._take_names() if self._nameless else []
         self._multi.perform()
         now = self._time()
         self._collect(done, now)
-        # Only now: what could be read has been. The oldest comes first.
+        # Deadlines last, since every answer that has arrived is read now. The oldest attempt comes first.
         while self._under_way and now - next(iter(self._under_way.values()))[3] >= DEADLINE:
             done.append(self._end(next(iter(self._under_way.values())), now, pycurl.E_OPERATION_TIMEDOUT))
         return done
@@ -182,7 +182,7 @@ class Wire(Generic[AnyToken]):
     def _end(
         self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str = "", found: Found | None = None
     ) -> tuple[AnyToken, Answer]:
-        """Takes off an attempt that libcurl has not ended, or has ended with an error. `found` is what its name was."""
+        """Ends an attempt that libcurl has not finished, or has finished with an error. `found`: its name's look-up."""
         transfer, idle, token, began = attempt
         duration = int((now - began) * 1000)
         del self._under_way[transfer.curl]
@@ -197,7 +197,7 @@ class Wire(Generic[AnyToken]):
         return token, answer
 
     def _take_names(self) -> list[tuple[AnyToken, Answer]]:
-        """Dials what has a name's address now; a name that has none is a failure."""
+        """Starts the transfers whose name has been looked up; fails those whose name has no address."""
         done: list[tuple[AnyToken, Answer]] = []
         by_name = {found.name: found for found in self._lookups.finished()}
         for transfer in list(self._nameless):
@@ -213,7 +213,7 @@ class Wire(Generic[AnyToken]):
         return done
 
     def _collect(self, done: list[tuple[AnyToken, Answer]], now: float) -> None:
-        """Adds what libcurl has ended."""
+        """Adds the transfers that libcurl has finished to `done`."""
         under_way, remove_handle = self._under_way, self._multi.remove_handle
         while True:
             remaining, succeeded, failed = self._multi.info_read()
@@ -234,7 +234,7 @@ class Wire(Generic[AnyToken]):
     def _repeat_or_end(
         self, attempt: _UnderWay[AnyToken], now: float, code: int, message: str, done: list[tuple[AnyToken, Answer]]
     ) -> None:
-        """Sends a request once more, on a new connection, if a kept one was spoilt or has died; else it has failed."""
+        """Repeats a request on a new connection if `is_to_be_repeated`; otherwise ends its attempt."""
         transfer = attempt[0]
         if transfer.is_to_be_repeated(code):
             self._multi.remove_handle(transfer.curl)
@@ -244,7 +244,7 @@ class Wire(Generic[AnyToken]):
         done.append(self._end(attempt, now, code, message))
 
     def abandon(self) -> None:
-        """Drops every attempt under way; nothing will be known of them."""
+        """Drops all attempts under way; their results stay unknown."""
         for curl, (transfer, *_) in self._under_way.items():
             if transfer not in self._nameless:
                 self._multi.remove_handle(curl)
@@ -259,7 +259,7 @@ class Wire(Generic[AnyToken]):
 
 
 def _without_name(found: Found | None, duration: int) -> Answer:
-    """The answer where a name has no address: as was found, or because it took too long."""
+    """The answer if a name has no address, or was not resolved in time (`found` is None)."""
     if found is None:
         return Answer(None, f"the name was not resolved within {DEADLINE:.0f} s", duration, timed_out=True)
     error = shortage.words(found.lacking) if found.lacking else NO_NAME
