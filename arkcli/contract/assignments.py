@@ -73,8 +73,8 @@ def _to_json(value: str) -> str:
 def put(payload: bytes, assignments: Sequence[Assignment]) -> bytes:
     """The payload after the assignments, applied in order. Everything they do not name keeps its spelling.
 
-    Creates missing objects and lists along a path. Raises PayloadError, which names the place, if a value on the path
-    is neither an object nor a list, or if the payload is not a JSON object.
+    Creates missing objects and lists along a path. Raises PayloadError, which names the place, if a path does not fit
+    the values in the payload, or if the payload is not a JSON object.
     """
     check_object(payload)
     text = payload.decode()

@@ -86,7 +86,7 @@ class Intake:
         self.accepted = 0
         self.refused = 0
         self.large = 0
-        #: The last line up to which every line has been accepted or rejected.
+        #: Every line up to this one has been accepted or rejected.
         self.last_line = 0
 
     def accept(self, lines: Lines) -> Iterator[list[Receipt]]:

@@ -56,7 +56,7 @@ class Writer:
         self.is_uncertain = False
 
     def submit(self, drafts: Sequence[Draft], *, aside: bool) -> None:
-        """Begins to accept a batch; call `finish` on the previous one first. With `aside`, the second process accepts it.
+        """Begins to accept a batch; call `finish` for the previous one first. `aside`: in the second process.
 
         Raises Unreadable if the queue cannot be opened.
         """
@@ -162,8 +162,8 @@ def _serve(
 ) -> None:
     status = 1
     try:
-        # An open copy would keep this process from noticing that the leader has ended. The same holds for the streams,
-        # whose other ends would wait for this process.
+        # With these copies left open, neither this process nor those at the other ends of the leader's streams would
+        # notice that the leader has ended.
         theirs.close()
         process.let_go_of_streams()
         process.follow()

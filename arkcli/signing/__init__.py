@@ -1,7 +1,7 @@
 """Signatures: HMAC-SHA256 of a body's raw bytes, as the contract defines them.
 
-A stable surface for use as a library: `from arkcli.signing import sign, verify`. Importing it imports nothing else of
-`ark`, and nothing beyond the standard library.
+A stable library interface: `from arkcli.signing import sign, verify`. It imports only the standard library, and nothing
+else of `ark`.
 """
 
 import hmac
@@ -16,17 +16,17 @@ _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class Concealed:
-    """What must not be seen. It prints as `***` everywhere; `reveal` is the one way to its bytes."""
+    """A value that must not be shown. It prints as `***` everywhere; only `reveal` returns its bytes."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str | bytes) -> None:
-        """Takes text, which stands for its UTF-8 bytes, or bytes."""
-        # Bytes that are no UTF-8 come as surrogate escapes from the environment, and go out as themselves.
+        """Takes bytes, or a string, which means its UTF-8 bytes."""
+        # Bytes that are not UTF-8 come from the environment as surrogate escapes; this restores them.
         self._value = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
 
     def reveal(self) -> bytes:
-        """Its bytes."""
+        """The bytes of the value."""
         return self._value
 
     def __repr__(self) -> str:
@@ -48,18 +48,19 @@ class Secret(Concealed):
     __slots__ = ()
 
     def __init__(self, value: str | bytes) -> None:
-        """Takes the secret as text (its UTF-8 bytes are the key) or bytes. Raises ValueError when empty."""
+        """Takes the secret as a string (its UTF-8 bytes are the key) or as bytes. Raises ValueError if it is empty."""
         super().__init__(value)
         if not self._value:
             raise ValueError("a signing secret cannot be empty")
 
 
 def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:
-    """The signature of a body's exact bytes: lowercase hex, 64 characters (contract, "Requests").
+    """The signature of a body's exact bytes: 64 lowercase hex digits (contract, "Requests").
 
-    `body` may come in pieces, so that a large one need not be in memory. Raises ValueError for an empty secret.
+    `body` may be an iterable of pieces, so that a large body need not be in memory. Raises ValueError for an empty
+    secret.
     """
-    # The key is never a variable here: a traceback that prints variables would show it.
+    # The key is never in a variable here: a traceback that prints variables would show it.
     if isinstance(body, bytes | bytearray | memoryview):
         return hmac.digest(_key(secret), body, "sha256").hex()
     mac = hmac.new(_key(secret), digestmod="sha256")
@@ -76,9 +77,9 @@ def verify(
     """Whether `signature` is the body's signature under any of the secrets, compared in constant time.
 
     `signature` is the header's value or the whole line; upper case and a leading `sha256=` are accepted (contract,
-    "Requests"). A malformed one, or no secret at all, is False and raises nothing. `body` may come in pieces, which are
-    read once, however many secrets there are. Raises ValueError for an empty secret, whatever else is given: to verify
-    against an empty secret is a mistake of configuration that must not look like a bad request.
+    "Requests"). Returns False if it is malformed or if there are no secrets. `body` may be an iterable of pieces, which
+    is read once, however many secrets there are. Always raises ValueError for an empty secret: that is an error in the
+    configuration, and must not look like a bad request.
     """
     several = [secrets] if isinstance(secrets, Secret | str | bytes) else secrets
     macs = [hmac.new(_key(secret), digestmod="sha256") for secret in several]
@@ -88,19 +89,19 @@ def verify(
     for piece in [body] if isinstance(body, bytes | bytearray | memoryview) else body:
         for mac in macs:
             mac.update(piece)
-    # Every one is compared, so that the time does not tell which secret fitted.
+    # Compares all of them, so that the time does not reveal which secret matched.
     matches = [hmac.compare_digest(mac.hexdigest(), claimed) for mac in macs]
     return any(matches)
 
 
 def normalized(signature: str | bytes) -> str | None:
-    """A signature header's value as 64 lowercase hex digits, or None when it cannot be one.
+    """A signature header's value as 64 lowercase hex digits; None if it cannot be a signature.
 
-    Takes the value alone or the whole header line, in any case, with or without `sha256=`.
+    Takes the value or the whole header line, in upper or lower case, with or without `sha256=`.
     """
     if isinstance(signature, bytes):
         signature = signature.decode("latin-1")
-    # Only ASCII may be folded: str.lower() maps some other letters to ASCII ones.
+    # ASCII only: str.lower() maps some other letters to ASCII letters.
     if not signature.isascii():
         return None
     value = signature.strip(" \t\r\n")

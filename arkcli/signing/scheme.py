@@ -1,4 +1,4 @@
-"""Signature schemes: which headers show a receiver that a request is from us. A scheme is one object with a name."""
+"""Signature schemes: the headers that prove to a receiver who sent a request. A scheme is one object with a name."""
 
 import hmac
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 from arkcli.signing import SIGNATURE_HEADER, Secret
 
-#: Makes the values of a scheme's headers for one attempt, in their order, from the delivery's id, the time of the
-#: attempt (seconds since 1970, UTC) and the body's exact bytes.
+#: Makes the values of a scheme's headers for one attempt, in order, from the delivery's id, the time of the attempt
+#: (seconds since 1970, UTC) and the body's exact bytes.
 Sign = Callable[[str, int, bytes], tuple[str, ...]]
 
 
@@ -16,18 +16,18 @@ class Scheme(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The scheme's name."""
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """The names of the headers that it sets, in order."""
+        """The names of the headers it sets, in order."""
 
     def signer(self, secret: Secret) -> Sign:
-        """Signs under a secret; what depends on the secret alone is done once."""
+        """Makes a function that signs with this secret; work that depends only on the secret is done once."""
 
 
 class _Body:
-    """HMAC-SHA256 of the body alone, in hex (contract, "Requests")."""
+    """HMAC-SHA256 of the body only, in hex (contract, "Requests")."""
 
     name: Final = "signalark"
     headers: Final = (SIGNATURE_HEADER,)

@@ -1,4 +1,4 @@
-"""Where a signing secret may stand: in a setting, in the environment, in a file."""
+"""Reads signing secrets: from a setting, the environment or a file."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -9,17 +9,17 @@ from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.system.followed import Followed, stamp_of
 
-#: A signing secret is no longer, in bytes.
+#: The longest signing secret, in bytes.
 _LONGEST: Final = 4096
-#: A file that holds a secret is looked at once in so many seconds at most.
+#: How often to look at a secret file at most, in seconds.
 _LOOK_EVERY: Final = 0.25
 
-#: How the secret in a file is read. Raises UsageError.
+#: Reads the secret in a file. Raises UsageError.
 ReadFile = Callable[[Path], Secret]
 
 
 def reference(setting: Secret) -> str | None:
-    """What a setting that is not itself the secret refers to, as it was written: `env:NAME` or `file:PATH`."""
+    """The setting as written if it is a reference (`env:NAME` or `file:PATH`); None if it is the secret itself."""
     kind, colon, _ = setting.reveal().partition(b":")
     return setting.reveal().decode("utf-8", "replace") if colon and kind in (b"env", b"file") else None
 
@@ -27,7 +27,7 @@ def reference(setting: Secret) -> str | None:
 def resolve_secret(
     setting: Secret, variables: Mapping[str, str], place: str, read_file: ReadFile | None = None
 ) -> Secret:
-    """The secret that a setting means: itself, `env:NAME` or `file:PATH`. Raises UsageError."""
+    """The secret of a setting, which is the secret itself, `env:NAME` or `file:PATH`. Raises UsageError."""
     kind, _, rest = (reference(setting) or "").partition(":")
     if not kind:
         return setting
@@ -50,21 +50,21 @@ def secret_of(
     variables: Mapping[str, str],
     read_file: ReadFile | None = None,
 ) -> Secret:
-    """The secret that signs for the destination of this name: its own, else the workspace's. Raises UsageError."""
+    """The signing secret of the destination with this name: its own, else the workspace's. Raises UsageError."""
     if own is not None:
         return resolve_secret(own, variables, f"the secret of {name}", read_file)
     return workspace_secret(shared, variables, read_file)
 
 
 def workspace_secret(setting: Secret | None, variables: Mapping[str, str], read_file: ReadFile | None = None) -> Secret:
-    """The workspace's signing secret. Raises UsageError where there is none."""
+    """The workspace's signing secret. Raises UsageError, also if there is none."""
     if setting is None:
         raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` creates one")
     return resolve_secret(setting, variables, "the workspace's secret", read_file)
 
 
 def read_secret_file(path: Path) -> Secret:
-    """The secret in a file: its one line. Raises UsageError."""
+    """The secret in a file: its only line. Raises UsageError."""
     try:
         with path.open("rb") as file:
             return read_secret(file, f"the secret file {path}")
@@ -73,10 +73,10 @@ def read_secret_file(path: Path) -> Secret:
 
 
 class SecretFiles:
-    """Secrets in files, for a run that goes on for long: as the files are now, or as they could be read last."""
+    """Secrets in files, for a long run: as the files are now, or as they were when last readable."""
 
     def __init__(self, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
-        """`warn` is told once when a file cannot be read any more."""
+        """`warn` gets one message when a file can no longer be read."""
         self._monotonic = monotonic
         self._warn = warn
         self._files: dict[Path, Followed[Secret]] = {}
@@ -84,29 +84,29 @@ class SecretFiles:
         self._changes = 0
 
     def read(self, path: Path) -> Secret:
-        """The secret in a file, as of the last look. Raises UsageError when it never could be read."""
+        """The secret in a file, as of the last look. Raises UsageError if the file could never be read."""
         self._wanted.add(path)
         if path not in self._files:
-            # What comes through a pipe, as from `<(command)`, can be read once.
+            # A pipe, as from `<(command)`, can be read only once.
             once = cache if path.exists() and not path.is_file() else lambda read: read
             read, stamp = once(partial(read_secret_file, path)), partial(stamp_of, path)
             self._files[path] = Followed(stamp, read, self._monotonic, self._warn, every=_LOOK_EVERY)
         return self._files[path].value
 
     def look(self) -> int:
-        """Looks at the files, at each four times a second at most. Returns a number that differs once a secret does."""
+        """Checks the files, each at most four times a second. Returns a number that changes whenever a secret does."""
         self._changes += sum([found.look() for found in self._files.values()])
         return self._changes
 
     def forget_others(self) -> None:
-        """Looks no more at those that have not been read since this was called last."""
+        """Stops watching files that have not been read since the last call."""
         self._files = {path: found for path, found in self._files.items() if path in self._wanted}
         self._wanted.clear()
 
 
 def read_secret(stream: BinaryIO, place: str) -> Secret:
-    """The secret in a stream: its one line, without spaces, tabs and line ends around it. Raises UsageError."""
-    # Not all white space that Python knows: a key may begin or end with any other byte.
+    """The secret in a stream: its only line, without spaces, tabs and line ends around it. Raises UsageError."""
+    # Only these bytes, not all of Python's white space: a key may begin or end with any other byte.
     line = stream.read(2 * _LONGEST).strip(b" \t\r\n")
     if not line:
         raise UsageError(f"{place} is empty; write the signing secret into it")

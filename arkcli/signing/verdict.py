@@ -1,4 +1,4 @@
-"""What is said about a signature, and why: by `ark listen` and by `ark verify`."""
+"""Verdicts on signatures, with reasons, for `ark listen` and `ark verify`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
@@ -10,7 +10,7 @@ from arkcli.system.clock import Clock
 
 
 class Signature(StrEnum):
-    """How a request's signature was found to be."""
+    """The result of checking a request's signature."""
 
     VALID = "valid"
     MISSING = "missing"
@@ -20,30 +20,30 @@ class Signature(StrEnum):
 
 
 class Verdict(NamedTuple):
-    """Whether a request is from who it says, and why not."""
+    """Whether a request's signature is valid, and why not."""
 
     signature: Signature
     reason: str | None = None
 
     @property
     def valid(self) -> bool:
-        """Whether to believe it."""
+        """Whether the signature is valid."""
         return self.signature is Signature.VALID
 
 
 VALID = Verdict(Signature.VALID)
-#: A larger body takes too long to be looked into while others wait, in bytes.
+#: Larger bodies (in bytes) are not examined: that would take too long while other requests wait.
 _LOOKED_INTO: Final = 16 * 1024
-#: After an explanation there is none for so many seconds, and for so many times as long as it took: a flood of bad
-#: requests must not keep the good ones waiting.
+#: How long to explain nothing after an explanation: this many seconds, and this many times as long as it took. A flood
+#: of bad requests must not delay the good ones.
 _RESTS: Final = 1.0
 _RESTS_TIMES: Final = 20
 
 
 def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: str | None) -> Verdict:
-    """The verdict on a body and the value of its signature header, under any of the secrets.
+    """The verdict on a body and the value of its signature header: any of the secrets may match.
 
-    A body in pieces is read once, and not at all where the signature cannot be one.
+    A body in pieces is read once, or not at all if the signature is malformed.
     """
     if signature is None:
         return Verdict(Signature.MISSING, f"there is no {signing.SIGNATURE_HEADER} header")
@@ -58,7 +58,7 @@ def judge(secrets: Sequence[Secret], body: bytes | Iterable[bytes], signature: s
 
 
 class Explainer:
-    """Says what probably happened to a request whose signature does not fit, now and then."""
+    """Explains invalid signatures, but not so often that other requests have to wait."""
 
     def __init__(self, secrets: Callable[[], Sequence[Secret]], clock: Clock) -> None:
         self._secrets = secrets
@@ -66,7 +66,9 @@ class Explainer:
         self._rests_until = 0.0
 
     def explain(self, verdict: Verdict, body: bytes, signature: str | None) -> str | None:
-        """What happened, in words; None where nothing did, nothing is known, or it is too soon to look again."""
+        """The probable cause, in words. None if the signature is valid or missing, no known cause fits, the body is too
+        large, or it is too soon after the last explanation.
+        """
         now = self._clock.monotonic()
         wrong = verdict.signature in (Signature.MISMATCH, Signature.MALFORMED)
         if not wrong or signature is None or len(body) > _LOOKED_INTO or now < self._rests_until:

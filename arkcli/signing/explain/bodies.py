@@ -1,4 +1,4 @@
-"""What usually goes wrong with a body between the one who signed it and the one who checks it."""
+"""Common mistakes with a body between signing and verification."""
 
 import ast
 import base64
@@ -21,10 +21,10 @@ _RAW: Final = "check the raw bytes, before anything parses them (docs/receivers.
 _BOM: Final = b"\xef\xbb\xbf"
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[^\r\n]*)?\r\n")
 _BUFFER: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"Buffer"')
-#: A string, its end too where it has one: so nothing is looked at twice.
+#: A string, with or without its closing quote. Possessive, so that nothing is scanned twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 
-#: The cause whose text is completed with what differs.
+#: The cause whose text also lists the differences.
 RESPELLED: Final = "json-reserialised"
 
 
@@ -182,7 +182,7 @@ def _from_buffer(body: bytes) -> Iterator[bytes]:
     if _BUFFER.match(body):
         try:
             data = json.loads(body)["data"]
-            # bytes(9) would be nine of them.
+            # bytes(9) would be nine zero bytes.
             found = bytes(data) if isinstance(data, list) else b""
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return
@@ -203,11 +203,11 @@ def _from_repr(body: bytes) -> Iterator[bytes]:
 
 
 def _recoded(body: bytes, reads: str, writes: str) -> Iterator[bytes]:
-    """The body's text, read in each of these charsets and written in each of those, with ? for what they lack."""
+    """The body decoded from each charset in `reads` and encoded in each in `writes`, with ? for missing characters."""
     for read, write in product(reads.split(), writes.split()):
         with suppress(UnicodeError):
             text = body.decode(read)
-            # For a character above U+FFFF .NET writes two ?, all others one.
+            # For a character above U+FFFF, .NET writes two ?; everything else writes one.
             yield from (form.encode(write, "replace") for form in (text, re.sub("[\U00010000-\U0010ffff]", "??", text)))
 
 
@@ -243,7 +243,7 @@ def _encoded_once(body: bytes) -> Iterator[bytes]:
 )
 def _as_latin_1(body: bytes) -> Iterator[bytes]:
     yield from _recoded(body, "utf-8", "latin-1 cp1252")
-    # Node keeps the lower half of each 16 bits.
+    # Node keeps the low byte of each 16-bit unit.
     yield from (wide[::2] for wide in _recoded(body, "utf-8", "utf-16-le"))
 
 
@@ -264,7 +264,7 @@ def _as_utf_16(body: bytes) -> Iterator[bytes]:
 @RULES.rule(
     RESPELLED,
     f"the body was parsed and serialised again, so its bytes differ: {_RAW}",
-    dear=24,
+    cost=24,
 )
 def _respelled(body: bytes) -> Iterator[bytes]:
     yield from respelled(body)
@@ -274,7 +274,7 @@ def _respelled(body: bytes) -> Iterator[bytes]:
     "json-numbers",
     "the body was parsed and serialised again, and a number is written differently (87 and 87.0, 1.5 and 1.50): "
     f"{_RAW}",
-    dear=3,
+    cost=3,
 )
 def _renumbered(body: bytes) -> Iterator[bytes]:
     yield from renumbered(body)
@@ -305,7 +305,7 @@ def _is_cut_off(body: bytes) -> bool:
     "body-not-text",
     "the body contains the replacement character (U+FFFD): unless it was sent that way, it was decoded in the wrong "
     "encoding and bytes are lost; keep it as bytes",
-    faint=True,
+    weak=True,
 )
 def _is_replaced(body: bytes) -> bool:
     return b"\xef\xbf\xbd" in body
@@ -323,7 +323,7 @@ def _is_object_object(body: bytes) -> bool:
     "json-keys-sorted",
     "the keys of the body are in alphabetical order, as `jq -S`, sort_keys and Go's maps write them: if it was "
     f"parsed and serialised again, the signed order is lost, so {_RAW}",
-    faint=True,
+    weak=True,
 )
 def _is_sorted(body: bytes) -> bool:
     tree = parsed(body)
@@ -342,7 +342,7 @@ def _in_order(tree: dict[str, Any]) -> bool:
     "json-laid-out",
     "the body is JSON with white space between its parts, which `ark send` sends only with `--raw`: otherwise it was "
     f"parsed and serialised again, so {_RAW}",
-    faint=True,
+    weak=True,
 )
 def _is_laid_out(body: bytes) -> bool:
     return parsed(body) is not None and not layout_of(body.decode()).startswith("compact ")

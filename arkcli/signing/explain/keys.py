@@ -1,4 +1,4 @@
-"""What usually goes wrong with a secret, and with how it is used."""
+"""Common mistakes with a secret and its use."""
 
 import base64
 import binascii
@@ -144,7 +144,7 @@ def _unexpanded(secret: bytes) -> bool:
 
 
 class Digest(NamedTuple):
-    """A way to make a signature of a key and a body that is not the one that was agreed on."""
+    """A way to make a signature from a key and a body, usually a wrong one."""
 
     cause: str
     says: str
@@ -152,7 +152,7 @@ class Digest(NamedTuple):
 
 
 def sha256(key: bytes, body: bytes) -> bytes:
-    """What was agreed on: HMAC-SHA256 (contract, "Requests")."""
+    """The correct digest: HMAC-SHA256 (contract, "Requests")."""
     return hmac.digest(key, body, "sha256")
 
 
@@ -202,7 +202,7 @@ DIGESTS: Final = (
 
 _HEX: Final = r"[0-9a-f]{64}\b"
 _BASE64: Final = r"[a-z0-9+/]{43}="
-#: Other senders' schemes: the form of the header, and what its HMAC-SHA256 is of.
+#: Other senders' schemes: the name, the header's format, and what its HMAC-SHA256 covers.
 SCHEMES: Final = (
     ("Stripe", rf"\bt=\d+,\s*v\d={_HEX}", "time.body"),
     ("Paddle", rf"\bts=\d+;h1={_HEX}", "time:body"),
@@ -212,12 +212,14 @@ SCHEMES: Final = (
     ("Twitch", rf"\btwitch-eventsub-message-signature:\s*sha256={_HEX}", "idtimebody"),
     ("Shopify", rf"\bx-shopify-hmac-sha256:\s*{_BASE64}", "body"),
 )
-#: Where headers hold what may be signed beside the body.
+#: Where headers contain values that are signed together with the body.
 _PARTS: Final = {"time": r"(?:\bts?=|\btimestamp:\s*)([^\s,;]+)", "id": r"\b(?:webhook|svix|message)-id:\s*([^\s,;]+)"}
 
 
 def schemes(headers: str) -> tuple[list[Digest], list[Look]]:
-    """How the sender of such headers (a value, or lines) signs, and what to tell where that does not fit."""
+    """Recognises another sender's scheme in headers (a value, or lines): how it signs, and what to tell the user if
+    that does not match.
+    """
     name, signs = next(((name, signs) for name, form, signs in SCHEMES if re.search(form, headers, re.I)), ("", ""))
     if not name:
         return [], []

@@ -1,75 +1,75 @@
-"""What a rule is: one thing that usually goes wrong, how it is undone, and what to tell whom it happened to."""
+"""A rule: one common mistake, how to undo it, and what to tell the user."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-#: From what was given to what may have been signed: none, one or several.
+#: Maps the given bytes to what may have been signed: none, one or several values.
 Variants = Callable[[bytes], Iterable[bytes]]
-#: Whether it can be seen in what was given.
+#: Whether the given bytes show the mistake.
 Seen = Callable[[bytes], bool]
 
 
 class Rule(NamedTuple):
-    """One thing that usually goes wrong with a body, a secret or a signature's text.
+    """One common mistake with a body, a secret or the text of a signature.
 
-    `cause` is its name, `says` tells what happened and what to do, `undo` gives what it may have been before; `dear` is
-    how much dearer than hashing a byte it is to make one.
+    `cause`: its name. `says`: what happened and what to do. `undo`: makes the possible originals. `cost`: work per byte
+    to make one, relative to hashing.
     """
 
     cause: str
     says: str
     undo: Variants
-    dear: int = 0
+    cost: int = 0
 
 
 class Look(NamedTuple):
-    """One thing that can be seen but not undone, so that nothing proves it. A `faint` one may well be innocent."""
+    """A mistake that can be seen but not undone, and so not proved. `weak`: shown only beside the general advice."""
 
     cause: str
     says: str
     seen: Seen
-    faint: bool = False
+    weak: bool = False
 
 
 class Try(NamedTuple):
-    """What may have been used for signing, and the rules that lead there, in the order of undoing."""
+    """A value that may have been signed or used as key, and the rules that lead to it, in order."""
 
     value: bytes
     why: tuple[Rule, ...] = ()
 
 
 class Rules(list[Rule]):
-    """The rules for one kind of thing, in the order in which they are tried."""
+    """The rules for one kind of value, in the order in which they are tried."""
 
-    def rule(self, cause: str, says: str, dear: int = 0) -> Callable[[Variants], Variants]:
-        """Makes the function below it a rule: `@RULES.rule("cause", "what to tell")`."""
+    def rule(self, cause: str, says: str, cost: int = 0) -> Callable[[Variants], Variants]:
+        """Decorator that makes a function a rule: `@RULES.rule("cause", "what to tell")`."""
 
         def add(undo: Variants) -> Variants:
-            self.append(Rule(cause, says, undo, dear))
+            self.append(Rule(cause, says, undo, cost))
             return undo
 
         return add
 
 
 class Looks(list[Look]):
-    """What can only be seen of one kind of thing, in the order in which it is looked for."""
+    """The looks for one kind of value, in the order in which they are tried."""
 
-    def look(self, cause: str, says: str, *, faint: bool = False) -> Callable[[Seen], Seen]:
-        """Makes the function below it a look: `@LOOKS.look("cause", "what to tell")`."""
+    def look(self, cause: str, says: str, *, weak: bool = False) -> Callable[[Seen], Seen]:
+        """Decorator that makes a function a look: `@LOOKS.look("cause", "what to tell")`."""
 
         def add(seen: Seen) -> Seen:
-            self.append(Look(cause, says, seen, faint))
+            self.append(Look(cause, says, seen, weak))
             return seen
 
         return add
 
     def that_see(self, value: bytes) -> Iterator[Look]:
-        """Those that see what they look for."""
+        """The looks that see their mistake in `value`."""
         return (look for look in self if look.seen(value))
 
 
 def undone(rules: Iterable[Rule], start: Iterable[Try]) -> Iterator[Try]:
-    """Each of these with one more thing undone, none twice in a row of undoing."""
+    """Each of these with one more rule undone; no rule is applied twice to the same value."""
     for before in start:
         for rule in rules:
             if rule not in before.why:

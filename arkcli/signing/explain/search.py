@@ -1,4 +1,4 @@
-"""The search for what happened: every rule alone, then two together, as far as a fixed amount of work goes."""
+"""Searches for the cause: every rule alone, then two together, within a fixed amount of work."""
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from arkcli.signing.explain.rules import Look, Rule, Try, undone
 from arkcli.signing.explain.signatures import ClaimedDigest
 from arkcli.signing.explain.spellings import differences
 
-#: The largest body that is looked into, in bytes: the largest that is ever sent.
+#: The largest body that is examined, in bytes: the largest that ark ever sends.
 LARGEST: Final = 1024 * 1024
-#: How much work is done at the most, in bytes to hash: about a second.
+#: The limit on work, in bytes to hash: about a second.
 _WORK: Final = 128 * 1024 * 1024
-#: What one try costs beyond its bytes, in bytes.
+#: The fixed cost of one try, in bytes to hash.
 _ONE_TRY: Final = 4096
 
 _AGREED: Final = Digest("", "", keys.sha256)
 
-#: What to say when nothing fits.
+#: The advice if no cause fits.
 NOTHING_FITS: Final = (
     "None of the usual causes matches. Check next: is it the secret this destination is signed with (a destination"
     " may have its own, and after a rotation the old one no longer serves); do the signature and the body belong to"
@@ -31,7 +31,7 @@ NOTHING_FITS: Final = (
 
 
 class Explanation(NamedTuple):
-    """What happened: `cause` is the name of the rule (two are joined by `+`), `text` is for people."""
+    """What happened. `cause`: the names of the rules, joined by `+`. `text`: the explanation for people."""
 
     cause: str
     text: str
@@ -40,11 +40,11 @@ class Explanation(NamedTuple):
 def explain(
     body: bytes, signature: str, secrets: Sequence[Secret], others: Mapping[str, Secret] | None = None
 ) -> Explanation | None:
-    """Why a signature does not belong to a body under any of the secrets. None when nothing that is known fits.
+    """Why a signature does not match a body with any of the secrets; None if no known cause fits.
 
-    `signature` is the header's value or whole lines of headers, as it came. `others` are secrets known from elsewhere,
-    by where they stand (`the store's secret`): should one of them fit, that is named. No secret and no signature is
-    ever in the text. It takes a second at most on a usual machine; a body above LARGEST is not looked into.
+    `signature` is the header's value or whole header lines, as received. `others` are secrets from other places, by the
+    name of the place (`the store's secret`), which the text mentions if such a secret matches. The text never contains
+    a secret or a signature. Takes at most a second on a typical machine. A body above LARGEST is not examined.
     """
     if len(body) > LARGEST:
         said = f"The body has more than {LARGEST:,} bytes: ark never sends such a body, and it was not examined"
@@ -61,7 +61,7 @@ def _search(
         return None
     work = _WORK
     for changed, used, made in _candidates(body, given, theirs):
-        work -= len(changed.value) * sum(rule.dear for rule in changed.why)
+        work -= len(changed.value) * sum(rule.cost for rule in changed.why)
         for key, digest in product(used, made):
             work -= len(changed.value) + _ONE_TRY
             if work < 0:
@@ -85,7 +85,7 @@ def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[
 def _candidates(
     body: bytes, given: Sequence[Try], theirs: Sequence[Digest]
 ) -> Iterator[tuple[Try, Sequence[Try], Sequence[Digest]]]:
-    """What may have been signed, with the keys and digests to try: first one thing gone wrong, then two."""
+    """What may have been signed, with the keys and digests to try: first one mistake, then two."""
     as_it_is = [Try(body)]
     digests = (*theirs, *keys.DIGESTS)
     changed_keys = [found for found in undone(keys.RULES, given) if found.value]
@@ -134,7 +134,7 @@ def _seen(body: bytes, signature: str, secrets: Sequence[Secret], looks: Sequenc
     )
     for look in seen:
         told = _sentence(look.says)
-        return Explanation(look.cause, f"{NOTHING_FITS}.\n{told}" if look.faint else told)
+        return Explanation(look.cause, f"{NOTHING_FITS}.\n{told}" if look.weak else told)
     return None
 
 

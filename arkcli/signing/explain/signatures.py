@@ -1,4 +1,4 @@
-"""What usually goes wrong with the text of a signature."""
+"""Common mistakes with the text of a signature."""
 
 import base64
 import binascii
@@ -13,9 +13,9 @@ RULES: Final = Rules()
 LOOKS: Final = Looks()
 
 _NAME: Final = SIGNATURE_HEADER.lower().encode()
-#: A header's line; `sha256:` and `v1:` are prefixes, and no header's name.
+#: A header line. `sha256:` and `v1:` are prefixes, not header names.
 _HEADER: Final = re.compile(rb"\s*(?!(?i:sha|hmac|v)[\w-]*\d\s*:)([A-Za-z][A-Za-z0-9-]*)\s*:\s*(.*)", re.DOTALL)
-#: A prefix; in front of it may stand others with a value that is shorter than a digest, such as a time.
+#: A prefix. Other fields may precede it, with a value that is shorter than a digest, such as a time.
 _PREFIX: Final = re.compile(rb"(?:\w+=[^=,;\s]{1,19}[,;]\s*)*(?:0x|[A-Za-z][\w.()-]{0,29}[=:, ]\s*)(.+)", re.DOTALL)
 #: The sizes of the digests that are tried, in bytes: SHA-1 to SHA-512.
 _SIZES: Final = frozenset((20, 28, 32, 48, 64))
@@ -23,7 +23,7 @@ _HEX: Final = re.compile(rb"[0-9a-fA-F]+")
 
 
 class ClaimedDigest(NamedTuple):
-    """A digest that a signature's text may stand for, and what was undone to read it."""
+    """A digest that a signature's text may stand for, and the rules that were undone to read it."""
 
     digest: bytes
     why: tuple[Rule, ...]
@@ -93,7 +93,7 @@ _DOUBLE_HEX: Final = Rule(
 
 
 def claims(signature: str) -> list[ClaimedDigest]:
-    """Every digest that the text may stand for, the plainest reading first."""
+    """All digests that the text may stand for, the plainest reading first."""
     given = Try(_value(signature.encode("utf-8", "replace")))
     once = list(undone(RULES, [given]))
     found: dict[bytes, ClaimedDigest] = {}
@@ -105,7 +105,7 @@ def claims(signature: str) -> list[ClaimedDigest]:
 
 
 def _value(text: bytes) -> bytes:
-    """What stands behind the name of the signature's own header, or the whole text."""
+    """The value if the text is a line of the signature's own header, else the whole text."""
     match = _HEADER.fullmatch(text)
     return (match[2] if match and match[1].lower() == _NAME else text).strip()
 

@@ -1,4 +1,4 @@
-"""The same JSON spelled in other ways: what a signed body may have looked like before somebody parsed it."""
+"""Other spellings of the same JSON: how a signed body may have looked before somebody parsed it."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from typing import Any, Final
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]]+|[,:{}\[\]]')
 _NO_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
-#: What recurs into a value must not meet Python's limit.
+#: The deepest nesting that is examined, so that recursion stays within Python's limit.
 _DEEPEST: Final = 100
 _STRING_OR_NUMBER: Final = re.compile(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
-#: The escapes that are not \\uXXXX.
+#: Escapes other than \\uXXXX.
 _SHORT: Final = {**{character: json.dumps(character)[1:-1] for character in '"\\\b\f\n\r\t'}, "/": r"\/"}
-#: Numbers travel through json as strings that begin with this, so that their spelling stays.
+#: json reads and writes numbers as strings that begin with this, so that they keep their spelling.
 _NUMBER: Final = "\ufdd0"
 
 #: The order in which Signal Ark's documentation shows the fields (contract, "Body").
@@ -29,7 +29,7 @@ _PLACE: Final = {key: place for place, key in enumerate(ORDER)}
 
 
 def parsed(body: bytes) -> Any:
-    """The object or list that a body is as JSON; None when it is neither, or nested deeper than anybody nests."""
+    """The body as a JSON object or list; None if it is neither, or is nested more than _DEEPEST levels deep."""
     try:
         text = body.decode()
         found = json.loads(text, parse_float=_marked, parse_int=_marked, parse_constant=_marked)
@@ -45,7 +45,7 @@ def _marked(number: str) -> str:
     return _NUMBER + number
 
 
-# Layouts: how tokens are put together.
+# Layouts: how tokens are joined.
 
 
 def _compact(tokens: list[str]) -> str:
@@ -91,7 +91,9 @@ LAYOUTS: Final[dict[str, Callable[[list[str]], str]]] = {
 
 
 def _escaping(lower: str, upper: str = "\0") -> Callable[[str], str]:
-    """Writes strings as JSON.stringify does, but escapes more characters: in lower or in upper case's hex digits."""
+    """Writes strings as JSON.stringify does, but also escapes characters of `lower` and `upper`, with hex digits in
+    lower and upper case.
+    """
     escaped, in_upper = re.compile(rf'["\\\x00-\x1f\ud800-\udfff{lower}{upper}]'), re.compile(f"[{upper}]")
 
     @lru_cache(4096)
@@ -105,7 +107,7 @@ def _escaping(lower: str, upper: str = "\0") -> Callable[[str], str]:
     return lambda token: f'"{escaped.sub(lambda found: escape(found[0]), json.loads(token))}"'
 
 
-#: By who writes them so, the most likely first.
+#: By the library or language that writes strings so, the most likely first.
 STRINGS: Final[dict[str, Callable[[str], str]]] = {
     "JavaScript": _escaping(""),
     "Python": _escaping("\x7f-\U0010ffff"),
@@ -123,7 +125,7 @@ STRINGS: Final[dict[str, Callable[[str], str]]] = {
 }
 
 
-# Keys: in which order they stand.
+# Keys: their order.
 
 
 def _tokens_of(tree: Any, *, sort: bool) -> list[str]:
@@ -145,31 +147,31 @@ def _orders(text: str, tree: Any) -> Iterator[list[str]]:
 
 
 def respelled(body: bytes) -> Iterator[bytes]:
-    """The JSON object or list in every other spelling that is known, the most likely ones first."""
+    """A JSON object or list in every other known spelling, the most likely first."""
     tree = parsed(body)
     if tree is None:
         return
     text = body.decode()
     used = json.dumps("".join({char for token in _strings_of(text) for char in json.loads(token)}))
-    if len(used) > 60_000:  # No text has 10,000 different characters, and each takes time to spell.
+    if len(used) > 60_000:  # About 10,000 different characters: no real text has as many, and each takes time.
         return
-    # One of those that write alike all that is used here.
+    # Only one of the writers that spell all characters used here in the same way.
     different = {spell(used): spell for spell in STRINGS.values()}.values()
     strings: list[Callable[[str], str]] = [*([str] if "\\" in text else []), *map(cache, different)]
     for lay_out, tokens, spell in product(LAYOUTS.values(), _orders(text, tree), strings):
-        # The unlikely ones are tried in the likeliest layout only.
+        # Tries the unlikely writers only with the most likely layout.
         if lay_out is not _compact and spell in strings[7:]:
             continue
         spelled = [spell(token) if token[0] == '"' else token for token in tokens]
         try:
             yield lay_out(spelled).encode()
         except UnicodeEncodeError:
-            # Half a surrogate pair: it can only be an escape.
+            # Half a surrogate pair can only be written as an escape.
             continue
 
 
 def renumbered(body: bytes) -> Iterator[bytes]:
-    """The same with numbers spelled in other ways, one by one and all together."""
+    """The same JSON with numbers spelled differently, one by one and all together."""
     if parsed(body) is None:
         return
     text = body.decode()
@@ -198,7 +200,7 @@ def _without_exponent(number: str) -> str:
 
 
 def differences(body: bytes, signed: bytes) -> str:
-    """In words, how two spellings of the same JSON differ."""
+    """How two spellings of the same JSON differ, in words."""
     here, there = body.decode(), signed.decode()
     told = []
     if layout_of(here) != layout_of(there):
@@ -217,6 +219,6 @@ def _strings_of(text: str) -> set[str]:
 
 
 def layout_of(text: str) -> str:
-    """In words, how a JSON text is laid out."""
+    """The layout of a JSON text, in words."""
     tokens = _TOKEN.findall(text)
     return next((name for name, lay_out in LAYOUTS.items() if lay_out(tokens) == text.strip()), "laid out by hand")
