@@ -27,7 +27,7 @@ _GIVES_BACK_WITHIN: Final = 1.0
 _IS_DELIVERED: Final = State.DELIVERED
 #: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
-#: How often to remove data that is no longer needed, in seconds.
+#: How often to remove data that nobody needs any more, in seconds.
 _TIDY_EVERY: Final = 3600.0
 
 
@@ -41,7 +41,7 @@ class Tally(msgspec.Struct):
     dead: int = 0
 
     def add(self, states: Sequence[State | None]) -> None:
-        """Counts the states of deliveries after their attempts; None for a delivery that is no longer this claim's."""
+        """Counts the states of deliveries after their attempts; None for a delivery that another process has."""
         delivered = states.count(_IS_DELIVERED)
         self.attempted += len(states)
         self.delivered += delivered

@@ -113,7 +113,7 @@ class Shares:
         self._waiting = [found for found in self._waiting if found not in claimed]
 
     def released(self, destination_id: str, now: float) -> None:
-        """Notes that a destination is no longer held."""
+        """Notes that a destination is not held any more."""
         self._held.pop(destination_id, None)
         self._kept_until.pop(destination_id, None)
         self._going.discard(destination_id)

@@ -1,1 +1,1 @@
-"""`ark listen`: takes webhooks on this machine, checks their signatures, and answers as it is told."""
+"""`ark listen`: receives webhooks on this machine, verifies their signatures, and answers by plan or application."""

@@ -74,7 +74,7 @@ def verify(
     body: bytes | Iterable[bytes],
     signature: str | bytes,
 ) -> bool:
-    """Whether `signature` is the body's signature under any of the secrets, compared in constant time.
+    """Whether `signature` is the body's signature with any of the secrets, compared in constant time.
 
     `signature` is the header's value or the whole line; upper case and a leading `sha256=` are accepted (contract,
     "Requests"). Returns False if it is malformed or if there are no secrets. `body` may be an iterable of pieces, which

@@ -14,7 +14,7 @@ from arkcli.wire import answers, guard, shortage
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 
-#: Seconds for everything together: name look-up, connection, TLS, the request and the answer's headers
+#: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
 #: (contract, "Delivery and retries").
 DEADLINE: Final = 10.0
 #: How much of an answer's body is kept, in bytes.
@@ -37,8 +37,8 @@ _ABORT: Final = pycurl.PREREQFUNC_ABORT
 _REQUEST_SENT: Final[int | None] = getattr(pycurl, "POSTTRANSFER_TIME_T", None)
 #: CURLE_TOO_LARGE, for which pycurl has no name.
 _TOO_LARGE: Final = 100
-#: One message per cause, since a failed name look-up and a refused connection need different remedies. Braces stand for
-#: libcurl's own message.
+#: One message per cause, since a failed name look-up and a refused connection need different remedies. `{}` is replaced
+#: by libcurl's own message.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
     pycurl.E_COULDNT_RESOLVE_HOST: NO_NAME,

@@ -1,1 +1,1 @@
-"""Why a signature does not fit: what usually goes wrong, undone until it fits. Pure, and the standard library only."""
+"""Explains why a signature does not match: undoes common mistakes until it does. Pure; standard library only."""

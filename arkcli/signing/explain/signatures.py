@@ -23,7 +23,7 @@ _HEX: Final = re.compile(rb"[0-9a-fA-F]+")
 
 
 class ClaimedDigest(NamedTuple):
-    """A digest that a signature's text may stand for, and the rules that were undone to read it."""
+    """A digest that a signature's text may mean, and the rules that were undone to read it."""
 
     digest: bytes
     why: tuple[Rule, ...]
@@ -93,7 +93,7 @@ _DOUBLE_HEX: Final = Rule(
 
 
 def claims(signature: str) -> list[ClaimedDigest]:
-    """All digests that the text may stand for, the plainest reading first."""
+    """All digests that the text may mean, the plainest reading first."""
     given = Try(_value(signature.encode("utf-8", "replace")))
     once = list(undone(RULES, [given]))
     found: dict[bytes, ClaimedDigest] = {}
