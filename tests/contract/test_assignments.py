@@ -1,4 +1,4 @@
-"""Setting values in a payload: where a path leads, what VALUE becomes, and that nothing else is touched."""
+"""Setting values in a payload: where a path leads, what VALUE becomes, and that nothing else changes."""
 
 import json
 from typing import Any

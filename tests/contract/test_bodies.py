@@ -1,4 +1,4 @@
-"""Bodies: what is required, what is refused and in which words, and that nothing else is touched."""
+"""Bodies: what is required, what is rejected and with which message, and that nothing else changes."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ LATER = Filling(timestamp="2026-12-24T18:00:00.000Z", batch_id="batch_0002")
 PROMOTED, MATCHED, LEAD = "signal.promoted", "signal.play_matched", "social.lead_promoted"
 
 SIGNAL: dict[str, Any] = {"signal": {"id": "sig_1", "signal_name": "Series B", "source": "funding"}}
-#: The least that each event needs (contract, "Required per event").
+#: The smallest valid payload of each event (contract, "Required per event").
 LEAST: dict[str, dict[str, Any]] = {
     "ping": {},
     PROMOTED: SIGNAL,
@@ -136,13 +136,13 @@ VALID = [
     ),
 ]
 
-#: Where a field nobody knows may stand.
+#: Where unknown fields are allowed.
 UNKNOWN_PLACES = [
     *((event, "$.firmographics") for event in LEAST),
     *((PROMOTED, path) for path in ("$.signal.headcount", "$.account.industry", "$.plays[0].window_days")),
     *((LEAD, path) for path in ("$.engagement.followers", "$.account.industry")),
 ]
-#: Values whose spelling a JSON library would change on the way through.
+#: Values whose spelling a JSON library would change.
 SPELLINGS = [
     *("1.50", "1e400", "-1E-400", "-0", "-0.0", "0.10e+01", "12345678901234567890.10", "1" * 5000),
     *(
@@ -165,7 +165,7 @@ def steps(path: str) -> list[str | int]:
 
 
 def payload_with(event: str, path: str, spelling: str) -> bytes:
-    """The least payload of an event, with a value spelled so at a path."""
+    """The smallest payload of an event, with a value in this spelling at a path."""
     payload = copy.deepcopy(LEAST[event])
     place: Any = payload
     *before, last = steps(path)
@@ -255,7 +255,7 @@ def test_an_unknown_field_passes_untouched_byte_for_byte_wherever_it_stands(spel
 
 @pytest.mark.parametrize("spelling", [r'"so happy \ud83d"', r'"\ud83d and more"', r'"\ude00"'])
 def test_half_a_surrogate_pair_is_refused_in_words(spelling: str) -> None:
-    # JavaScript cuts texts between the halves of a surrogate pair, and writes the half that is left as an escape.
+    # JavaScript may cut a string inside a surrogate pair, and writes the remaining half as an escape.
     with pytest.raises(PayloadError, match="half of a surrogate pair"):
         make_body(PROMOTED, payload_with(PROMOTED, "$.post_content", spelling), FILLING)
 
@@ -325,7 +325,7 @@ def test_an_event_that_stands_elsewhere_or_agrees_passes_byte_for_byte(text: str
 
 
 def test_a_ping_holds_nothing_but_its_event_and_its_time() -> None:
-    # As it comes from the command line: another string of the same letters.
+    # As from the command line: an equal string, but not the same object.
     body = make_body(b"ping".decode(), b"{}", FILLING)
     assert body == b'{"event":"ping","timestamp":"2026-11-23T11:28:48.123Z"}'
 
@@ -449,7 +449,7 @@ payloads = st.dictionaries(known_keys | st.text().filter(lambda key: key != "eve
 
 
 def filled(event: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload behind what is absent of the envelope."""
+    """The payload after the missing fields of the envelope."""
     envelope = {"event": event, "timestamp": FILLING.timestamp, "batchId": FILLING.batch_id}
     if event == "ping":
         del envelope["batchId"]
@@ -506,7 +506,7 @@ def test_refilling_refuses_what_making_a_body_refuses() -> None:
 
 
 def read_plainly(event: str, payload: bytes) -> bytes | str:
-    """A body, or what is wrong with it, without the one reading that is enough for a good payload."""
+    """The body or the error, without the shortcut that decodes a valid payload only once."""
     try:
         body = make_body(event, payload, FILLING, validate=False)
         check_raw_body(event, body)
@@ -522,7 +522,7 @@ def read_quickly(event: str, payload: bytes) -> bytes | str:
         return str(error)
 
 
-#: Pieces that are good, bad and in between, and every one of them at any place of the envelope and below.
+#: Valid, invalid and doubtful pieces; each can appear anywhere in the envelope and below.
 SCRAPS = st.sampled_from(
     [
         *(
@@ -605,7 +605,7 @@ def test_a_bad_value_under_a_key_that_stands_there_twice_is_explained() -> None:
 def test_a_payload_may_be_nested_500_levels_deep_and_not_one_more(opening: bytes) -> None:
     levels = opening.count(b"[") + opening.count(b"{")
     closing = opening.replace(b'"a":', b"")[::-1].translate(bytes.maketrans(b"[{", b"]}"))
-    # The object around it is one more.
+    # The object around it adds one level.
     for deep, is_taken in ((499 // levels * levels, True), (-(-500 // levels) * levels, False)):
         inner = opening * (deep // levels) + b'"]}"' + closing * (deep // levels)
         payload = payload_with(PROMOTED, "$.x", inner.decode())
@@ -630,7 +630,7 @@ def test_what_stands_before_hides_no_nesting() -> None:
 
 
 def test_where_little_of_the_stack_is_left_there_is_a_body_or_a_payload_error() -> None:
-    """As in an application that imports this. What reads JSON may use the same stack, and then gives up earlier."""
+    """As in an application that imports this: the JSON decoder may share its stack, and then stops earlier."""
 
     def further_down(frames: int) -> None:
         if frames:

@@ -1,4 +1,4 @@
-"""The built-in payloads: valid, realistic, and dated by the clock that they are given."""
+"""The built-in payloads: valid, realistic, and with dates from the given clock."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import EVENTS, LARGE_BODY, Account, Engagement, Signal
 from tests.world import START
 
-#: The Play Templates that Signal Ark ships, and their windows in days (contract, "Body").
+#: Signal Ark's Play Templates and their windows in days (contract, "Body").
 TEMPLATES = {
     "Executive Leadership Hire": 14,
     "Funding Event Alert": 7,

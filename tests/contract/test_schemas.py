@@ -1,4 +1,4 @@
-"""The JSON Schemas: sound by the specification's own measure, and of one mind with the checks of `ark send`."""
+"""The JSON Schemas: valid by the specification, and in agreement with the checks of `ark send`."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.world import START
 
 FILLING = Filling(timestamp="2026-11-23T11:28:48.123Z", batch_id="batch_1")
 VALIDATORS = {event: Draft202012Validator(schema(event)) for event in EVENTS}
-#: What JSON Schema cannot say: which days the calendar has.
+#: JSON Schema cannot express which days the calendar has.
 BEYOND_A_SCHEMA = ('"2026-02-30"', '"2026-02-30T11:28:48Z"')
 
 
@@ -32,7 +32,7 @@ def taken(event: str, payload: bytes) -> bool:
 
 
 def conforms(event: str, payload: bytes) -> bool:
-    """Whether the schema takes the whole body: the payload, with its envelope filled in."""
+    """Whether the schema accepts the complete body: the payload with its envelope filled in."""
     return bool(VALIDATORS[event].is_valid(json.loads(make_body(event, payload, FILLING, validate=False))))
 
 
@@ -116,7 +116,7 @@ anything = st.recursive(
 
 
 def objects(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of a type's fields, right and wrong ones, and with others."""
+    """Objects with some of a type's fields, valid or not, and with other fields."""
     right = {
         "source": st.sampled_from(["news", "funding", "rss"]),
         "domain": st.sampled_from(["a.example", "https://a.example", "a.example/", "a b", "bücher.de", ""]),
@@ -134,7 +134,7 @@ def objects(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """The sample of an event, with some of its fields put in anew."""
+    """The sample of an event with some fields replaced."""
     event = draw(st.sampled_from(list(EVENTS)))
     body = json.loads(samples.complete(event, START, "batch_1"))
     for name, value in draw(objects(EVENTS[event])).items():

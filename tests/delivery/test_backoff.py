@@ -1,4 +1,4 @@
-"""Holding back: when the next probe is made at a receiver that is away, and for how long a drain waits for it."""
+"""Backoff: when ark probes an unreachable receiver, and how long a drain waits for it."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.world import START
 
 
 def after(failures: int) -> Outage:
-    """Where a destination stands that was held back, and then met so many failed probes, each as early as allowed."""
+    """The outage after this many failed probes, each made as early as allowed."""
     outage = backoff.held_back(None, "refused", START)
     for _ in range(failures):
         outage = backoff.held_back(outage, "refused", outage.until)
@@ -50,7 +50,7 @@ def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_outage(fa
         (Answer(503, "answered 503, not a 2xx", 4), True),
         (Answer(502, "answered 502, not a 2xx", 4), True),
         (Answer(504, "answered 504, not a 2xx", 999), True),
-        # It took its time: so nothing runs through the gap.
+        # Slow, so deliveries cannot lose many attempts to it in a short time.
         (Answer(504, "answered 504, not a 2xx", 5_000), False),
         (Answer(500, "answered 500, not a 2xx", 4), False),
         (Answer(429, "answered 429, not a 2xx", 4), False),

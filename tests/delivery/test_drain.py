@@ -1,4 +1,4 @@
-"""A drain over a queue whose places are not what they should be."""
+"""A drain on a queue with missing destinations."""
 
 import shutil
 from contextlib import closing
@@ -15,7 +15,7 @@ from tests.wire.test_wire import endpoint
 
 
 def test_a_drain_ends_though_a_place_was_taken_away_under_it(tmp_path: Path) -> None:
-    """By hand: `dest remove` takes a destination out of the store first, so that nobody asks for it any more."""
+    """Removed by hand: `dest remove` removes a destination from the store first, so drains no longer ask for it."""
     clock = SystemClock()
     target = endpoint("http://127.0.0.1:9/")
     told: list[str] = []

@@ -1,4 +1,4 @@
-"""Shares: how many attempts at once a destination earns, and what one that does not answer is left with."""
+"""Shares: how many attempts at once a destination may have, with and without answers."""
 
 import pytest
 from hypothesis import given
@@ -75,7 +75,7 @@ def test_those_that_have_not_answered_leave_a_quarter_to_those_that_have(total: 
         ([REFUSED] * 3, True),
         ([REFUSED, REFUSED, OK, REFUSED, REFUSED], False),
         ([OK, OK, REFUSED, REFUSED, REFUSED], True),
-        # They say nothing of whether anybody is there.
+        # Timeouts do not show that the receiver is unreachable.
         ([SILENT] * 9, False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which destinations a drain claims: its equal part, what nobody else has, and turns where there is no room."""
+"""Which destinations a drain claims: its equal share, what nobody else holds, and turns when there is no room."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ NAMES = [f"d{number}" for number in range(12)]
 
 
 def claim(shares: Shares, now: float, names: list[str] | None = None) -> list[str]:
-    """Claims all that it may, and returns that."""
+    """Claims all that it may, and returns these destinations."""
     ids, most = shares.to_claim(now)
     chosen = [found for found in ids if names is None or found in names][:most]
     shares.tried(ids, chosen, now)
@@ -156,8 +156,8 @@ def test_a_few_are_asked_about_at_a_look_and_no_more_than_there_is_room_for(
         assert shares.to_ask()[: asked - 1] == names[held + 1 : held + asked], "then about the next ones"
 
 
-#: Who is held, where there is room for no more; who waits; who goes. One letter each: s has not answered, a has. The
-#: turn of those in upper case is not over.
+#: Destinations held, with no room for more; those that wait; those to release. One letter each: s is silent, a has
+#: answered; upper case: its turn is not over.
 TURNS = [
     ("ssss", "s", "s"),
     ("sssa", "ss", "ss"),
@@ -218,7 +218,7 @@ def test_where_there_is_no_room_those_that_wait_get_their_turn() -> None:
 
 
 def test_one_that_answers_is_not_let_go_for_those_that_hang() -> None:
-    """Eight may be held, six of them silent; twenty hang, and one answers."""
+    """Eight may be held, at most six of them silent; twenty hang, and one answers."""
     shares = Shares(8)
     names = [f"hanging-{number}" for number in range(20)]
     held: set[str] = {"good"}
@@ -227,7 +227,7 @@ def test_one_that_answers_is_not_let_go_for_those_that_hang() -> None:
     for step in range(1, 300):
         now = step * 0.1
         shares.look([found for found in names if found not in held], 1, {"good"})
-        # Three hang in flight, and cannot go; the others only wait for a place.
+        # Three have attempts in flight and cannot be released; the others only wait for a place.
         for found in shares.to_release(now, {"good", *sorted(held)[:3]}):
             assert found != "good"
             held.discard(found)
@@ -259,7 +259,7 @@ def test_what_was_told_to_go_is_not_counted_again() -> None:
 
 
 def test_each_that_waits_is_asked_about_in_its_turn() -> None:
-    """However many others are held by somebody who does not move."""
+    """However many others are held by a process that does not release them."""
     names = [f"d{number}" for number in range(60)]
     shares = Shares(64)
     shares.look(names, 60)
@@ -285,7 +285,7 @@ def test_nobody_makes_room_while_nobody_waits() -> None:
 def test_drains_that_all_look_hold_all_that_they_can_and_each_destination_has_its_turn(
     count: int, due: int, capacity: int
 ) -> None:
-    """As the real ones do: whoever looks first claims first, and a claim excludes the others."""
+    """As in real drains, the first to look claims first, and a claim excludes the others."""
     drains = [Shares(capacity) for _ in range(count)]
     held: dict[str, int] = {}
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""The server on real sockets: every framing HTTP/1.1 knows, and clients that are slow, stuck, broken or too many."""
+"""The server on real sockets: every framing of HTTP/1.1, and clients that are slow, stuck, broken or too many."""
 
 import contextlib
 import errno
@@ -66,7 +66,7 @@ def test_a_body_of_one_mebibyte_is_taken_and_a_larger_one_refused(
         client.sendall(request(body, *headers))
         if framing == "expect" and status == 200:
             assert until(client, b"\r\n\r\n") == b"HTTP/1.1 100 \r\n\r\n"
-        # One who was promised nothing may send on all the same, and still gets to read the answer.
+        # A client may send its body without a "100 Continue", and can still read the answer.
         client.sendall(framed)
         assert until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 %d " % status)
     last = shared.received[-1]
@@ -122,7 +122,7 @@ def test_64_kibibytes_of_headers_are_taken_and_no_byte_more_however_they_arrive(
     begun = request().removesuffix(b"\r\n")
     head = begun + b"X: " + b"x" * (size - len(begun) - 7) + b"\r\n\r\n"
     assert len(head) == size
-    # Byte by byte is only the end: that is where it is decided.
+    # Only the end goes byte by byte, since that is where the limit is reached.
     cuts = [0, *range(size - 100 if piece == 1 else piece, size, piece), size]
     with shared.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -192,13 +192,13 @@ def test_what_listens_at_one_of_the_addresses_is_in_the_way() -> None:
         port = other.getsockname()[1]
         with pytest.raises(UsageError, match=f"localhost port {port}: another process is listening there"):
             listen_on("localhost", port)
-        # It has let go of what it had.
+        # The sockets made before the error are closed.
         socket.create_server(("127.0.0.1", port)).close()
 
 
 @needs_ipv6
 def test_any_port_is_one_that_is_free_at_every_address() -> None:
-    """In a network of its own, which has twelve local ports: eleven are taken at ::1."""
+    """Runs in its own network namespace with twelve local ports, of which eleven are taken at ::1."""
     code = "\n".join(
         (
             "import socket; from arkcli.httpd.server import listen_on, url_of",
@@ -286,7 +286,7 @@ def test_slow_clients_hold_up_nobody_and_a_connection_above_the_most_is_closed_a
             client.sendall(request(close=True)[10 + number :] + BODY)
             assert everything(client).startswith(b"HTTP/1.1 200 ")
             client.close()
-        # Whoever goes leaves a place.
+        # A closed connection frees a place.
         assert [receiver.post().status_code for _ in range(40)] == [200] * 40
 
 
@@ -320,7 +320,7 @@ def test_a_client_that_takes_no_answer_is_cut_off() -> None:
         client.sendall(request(close=True) + BODY)
         assert until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
         assert client.recv(1) == b""
-        # It has heard the end and does not close: the server does.
+        # The client has got the end of the answer but does not close: the server does.
         with pytest.raises(OSError, match=r"reset|Broken"):
             for _ in range(200):
                 client.sendall(b"x")
@@ -330,7 +330,7 @@ def test_a_client_that_takes_no_answer_is_cut_off() -> None:
 def test_an_idle_connection_is_closed_without_a_word() -> None:
     with running(ServerLimits(idle=0.1)) as receiver:
         assert receiver.say(b"") == b""
-        # On a slow machine it may be closed before anything has been said.
+        # On a slow machine the server may close before the client has sent anything.
         said = b""
         while not said:
             with contextlib.suppress(OSError):

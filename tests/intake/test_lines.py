@@ -1,4 +1,4 @@
-"""The lines of a stream: whole however its bytes come, told at once, and never kept when they are too long."""
+"""The lines of a stream: complete however its bytes arrive, returned at once, and discarded if too long."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from arkcli.intake.lines import Lines
 
 
 class InPieces(io.RawIOBase):
-    """A stream that comes in these pieces."""
+    """A stream that arrives in these pieces."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -55,7 +55,7 @@ def test_an_endless_line_takes_no_memory() -> None:
         yield b"\nshort\n"
 
     piece = b"x" * 65_536
-    lines = Lines(InPieces(endless()), 1 << 20)  # type: ignore[arg-type] # an iterator does
+    lines = Lines(InPieces(endless()), 1 << 20)  # type: ignore[arg-type] # an iterator is enough
     found: list[bytes | None] = []
     while not lines.ended:
         found += lines.read(0).texts

@@ -1,4 +1,4 @@
-"""`ark send --ndjson` as a process, at the end of a real pipe."""
+"""`ark send --ndjson` as a process that reads from a real pipe."""
 
 import contextlib
 import fcntl
@@ -20,10 +20,10 @@ from tests.world import SIGNAL, Request, TestReceiver, World, hang
 
 Receive = Callable[..., TestReceiver]
 ROOT = Path(__file__).parent.parent.parent
-#: Were the events held in memory, that alone would be more than the limit (KiB).
+#: The memory limit (KiB); all events together would exceed it.
 LIMIT = 64 * 1024
 SIZE = 2048
-#: A process's peak counts that of the one it was forked from, so a small one stands in between.
+#: A process's peak includes that of the process it was forked from, so a small process starts it.
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
@@ -36,7 +36,7 @@ ARK = (sys.executable, "-m", "arkcli", "send", "signal.promoted", "--ndjson")
 
 
 class Stream:
-    """`ark send --ndjson` under way."""
+    """A running `ark send --ndjson`."""
 
     def __init__(self, world: World, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -61,7 +61,7 @@ class Stream:
         return found
 
     def end(self) -> tuple[int, list[dict[str, Any]]]:
-        # Not by `communicate`, which does not know of what `receipt` has read ahead.
+        # Not with `communicate`, which would miss what `receipt` has already buffered.
         self.stdin.close()
         rest = [json.loads(line) for line in self.stdout]
         return self.process.wait(60), rest
@@ -118,7 +118,7 @@ def test_told_to_stop_it_stops_reading_and_says_exactly_what_was_accepted(
     for _ in range(3):
         stream.receipt()
     stream.process.send_signal(number)
-    # The pipe is still open: its end is not what ends the process.
+    # The pipe is still open, so the process does not end because of it.
     assert stream.process.wait(60) == 130
     _, (said,) = stream.end()
     assert said["error"] == {
@@ -132,7 +132,7 @@ def test_told_to_stop_it_stops_reading_and_says_exactly_what_was_accepted(
 def test_told_to_stop_before_the_first_line_it_accepted_nothing(opened: Callable[..., Stream]) -> None:
     stream = opened("--strict")
     stream.write(payload(1))
-    # It has begun when it reads: then the handler for the signal is there, too.
+    # Once it reads, its signal handler is installed, too.
     while not _is_empty(stream.stdin.fileno()):
         time.sleep(0.01)
     stream.process.send_signal(signal.SIGINT)
@@ -178,7 +178,7 @@ def test_killed_where_it_writes_it_stops_and_says_what_is_certain(world: World, 
     assert said["error"]["message"].startswith(
         f"the process that writes events was killed by signal 9: accepted {len(receipts):,} events"
     )
-    # The line that it was killed over may be a part of one.
+    # The last line may be incomplete.
     ids = [json.loads(line)["id"] for line in world.event_lines[: len(receipts)]]
     assert [receipt["event_id"] for receipt in receipts] == ids
 
@@ -208,7 +208,7 @@ def test_killed_while_the_log_is_locked_its_streams_end_all_the_same(
     while not _children(stream.process.pid):
         stream.write(block)
     with (world.queue_directory / "events" / "lock").open() as lock:
-        # Whoever writes has to wait from now on.
+        # From now on, writers have to wait.
         fcntl.flock(lock, fcntl.LOCK_EX)
         stream.process.kill()
         stream.process.wait()
@@ -280,7 +280,7 @@ def test_told_twice_to_stop_it_names_the_last_line_that_is_accepted(
     stream.write(payload(1), payload(2))
     stream.stdin.close()
     assert asked.wait(20)
-    # Of two kinds: two of one kind are one until it has been handled (signal(7)).
+    # Different signals: two pending signals of the same kind are merged (signal(7)).
     for number in (signal.SIGINT, signal.SIGTERM):
         stream.process.send_signal(number)
     assert stream.process.wait(20) == 130

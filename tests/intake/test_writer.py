@@ -1,4 +1,4 @@
-"""The process that makes batches durable while the next ones are made: as good as one, whatever happens to it."""
+"""The process that makes batches durable: the result is the same as without it, whatever happens to it."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def committer(session: Session) -> Iterator[Writer]:
 
 @pytest.fixture
 def writer(session: Session, committer: Writer) -> int:
-    """The process that a committer has started, which has accepted `evt_1`."""
+    """The process that the committer has started; it has accepted `evt_1`."""
     before = children()
     committer.submit(drafts(1), aside=True)
     assert committer.finish() is None
@@ -61,7 +61,7 @@ def accepted(session: Session) -> list[tuple[str, bytes]]:
 
 
 def children() -> set[int]:
-    """The processes that this one has started."""
+    """The ids of this process's children."""
     return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
 
 
@@ -112,7 +112,7 @@ def test_no_process_is_started_before_it_is_needed_and_none_is_left(session: Ses
     assert len(children()) == len(before) + 1
     committer.close()
     assert children() == before
-    # What was under way when it was closed is accepted.
+    # The batch under way at `close` is accepted.
     assert len(accepted(session)) == 3
 
 

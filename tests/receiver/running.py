@@ -1,4 +1,4 @@
-"""A receiver that runs beside a test, and clients that speak to it in bytes."""
+"""A receiver that runs during a test, and clients that send it raw bytes."""
 
 import socket
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from arkcli.system.clock import SystemClock
 SECRET = "s3cret"
 BODY = b'{"event":"ping"}'
 
-#: Makes a connection for each request.
+#: Opens a connection for each request.
 _CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
 
 
 class Running:
-    """A receiver, and what came of it."""
+    """A running receiver and what it reported."""
 
     def __init__(self, limits: ServerLimits, answers: str, host: str, **orders: Any) -> None:
         self.received: list[Received] = []
@@ -38,12 +38,12 @@ class Running:
         return socket.create_connection(self._address, timeout=20)
 
     def post(self, body: bytes = BODY, **headers: str) -> httpx.Response:
-        """A signed request on a connection of its own. `delivery` becomes X-SignalArk-Delivery, and so on."""
+        """Sends a signed request on a new connection. `delivery` becomes X-SignalArk-Delivery, and so on."""
         named = {f"X-SignalArk-{name.title()}": value for name, value in headers.items()}
         return _CLIENT.post(self.url, content=body, headers={"X-SignalArk-Signature": sign(SECRET, body), **named})
 
     def say(self, said: bytes) -> bytes:
-        """All that is answered to these bytes, up to the end of the connection."""
+        """Sends these bytes; returns everything up to the end of the connection."""
         with self.connect() as client:
             client.sendall(said)
             return everything(client)
@@ -53,19 +53,19 @@ class Running:
 def running(
     limits: ServerLimits | None = None, answers: str = "200", host: str = "127.0.0.1", **orders: Any
 ) -> Iterator[Running]:
-    """A receiver for the length of a block."""
+    """Runs a receiver for the length of a block."""
     made = Running(limits or ServerLimits(), answers, host, **orders)
     with made.receiver.in_background(made.listeners):
         yield made
 
 
 def everything(client: socket.socket) -> bytes:
-    """What comes until the other side closes."""
+    """Reads until the other side closes."""
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def until(client: socket.socket, end: bytes) -> bytes:
-    """What comes up to these bytes."""
+    """Reads up to and including these bytes."""
     said = b""
     while not said.endswith(end):
         piece = client.recv(1)
@@ -75,7 +75,7 @@ def until(client: socket.socket, end: bytes) -> bytes:
 
 
 def request(body: bytes = BODY, *headers: str, close: bool = False) -> bytes:
-    """A signed request in bytes; without a Content-Length where another header says how long it is."""
+    """A signed request as bytes; without a Content-Length if another header defines the length."""
     length = [] if any("chunked" in header for header in headers) else [f"Content-Length: {len(body)}"]
     signature = f"X-SignalArk-Signature: {sign(SECRET, body)}"
     closing = ["Connection: close"] if close else []
@@ -84,5 +84,5 @@ def request(body: bytes = BODY, *headers: str, close: bool = False) -> bytes:
 
 
 def chunked(*pieces: bytes) -> bytes:
-    """A body in these chunks."""
+    """A chunked body with these chunks."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece) + b"0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Handing on: what goes to the application and back, byte for byte, and what is said when it does not answer."""
+"""Forwarding: what goes to the application and back, byte for byte, and the message if it does not answer."""
 
 import asyncio
 import gzip
@@ -101,7 +101,7 @@ Receive = Callable[..., TestReceiver]
 
 
 def gone() -> str:
-    """A URL at which nobody listens."""
+    """A URL where nothing listens."""
     (listener,) = listen_on("127.0.0.1", 0)
     with listener:
         return url_of(listener)
@@ -109,7 +109,7 @@ def gone() -> str:
 
 @pytest.fixture
 def before(receive: Receive) -> Iterator[Callable[..., tuple[Running, TestReceiver]]]:
-    """Starts a receiver before an application."""
+    """Starts a receiver that forwards to an application."""
     with ExitStack() as stack:
 
         def started(behave: world.Behaviour | int, **orders: Any) -> tuple[Running, TestReceiver]:
@@ -135,7 +135,7 @@ def test_the_request_goes_on_byte_for_byte(before: Before) -> None:
     for line in (b"X-Twice: 1", b"x-twice: 2", b"X-CaSe: \xe9 x", b"Content-Type: application/json"):
         assert line in lines
     names = [line.partition(b":")[0].lower() for line in lines[1:] if line]
-    # Nothing of httpx's own, and nothing about the connection.
+    # No headers that httpx adds, and none that concern the connection.
     assert sorted(names) == sorted(
         [*(b"host", b"content-length", b"content-type", b"x-case", b"x-twice", b"x-twice", b"x-signalark-signature")]
     )
@@ -228,7 +228,7 @@ def test_what_is_not_verified_goes_on_only_when_asked_for(
     ("url", "error"),
     [
         ("http://127.0.0.1:{}", "nothing answers at {origin}; is the application running?"),
-        # Refused at both addresses, or at the one that there is.
+        # Refused at both addresses, or at the only one.
         ("http://localhost:{}", "nothing answers at {origin}; is the application running?"),
         ("http://no-such-host.invalid:8080", "the name in {origin} cannot be resolved"),
         ("http://255.255.255.255:9", "no connection to {origin}: "),
@@ -249,7 +249,7 @@ def authority() -> trustme.CA:
 
 
 def secure(authority: trustme.CA, name: str = "localhost", **settings: Any) -> Handler:
-    """A server over TLS; with `verify_mode` it asks for a client certificate."""
+    """A TLS server; with `verify_mode` it asks for a client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     authority.configure_trust(context)
@@ -314,14 +314,14 @@ def test_an_application_that_breaks_off_is_a_502_that_says_why(
             reply = receiver.post()
     assert reply.status_code == 502
     assert error.format(origin=origin) in reply.text
-    # That helps only where nobody who is trusted has signed it.
+    # The option helps only if the certificate's issuer is not trusted.
     assert ("--forward-ca-file" in reply.text) == (case == "untrusted")
     assert "is the application running?" not in reply.text
     assert "token" not in reply.text
 
 
 def test_the_certificates_to_trust_are_those_of_the_file(authority: trustme.CA, tmp_path: Path) -> None:
-    """An authority, or the application's own certificate: a delivery takes that, too."""
+    """An authority, or the application's own certificate, as for a delivery."""
     own = authority.issue_cert("localhost")
     files = {"ca.pem": authority.cert_pem, "own.pem": own.cert_chain_pems[0]}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

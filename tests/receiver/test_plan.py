@@ -1,4 +1,4 @@
-"""What a plan means, and what is none."""
+"""Valid and invalid plans."""
 
 from itertools import chain, repeat
 

@@ -1,4 +1,4 @@
-"""What is known, shown and kept of a request."""
+"""What ark knows, prints and saves of a request."""
 
 import base64
 import json

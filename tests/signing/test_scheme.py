@@ -1,4 +1,4 @@
-"""What a scheme signs, one body after another under one secret."""
+"""What a scheme signs: several bodies with one secret."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

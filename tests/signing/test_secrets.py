@@ -1,4 +1,4 @@
-"""Where a signing secret may stand: in a setting, in the session, in a file."""
+"""Reading signing secrets: from a setting, the session or a file."""
 
 import os
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_what_stands_around_a_secret_does_not_count_as_its_length(tmp_path: Path
 
 
 class Reading:
-    """Secret files that are followed by a clock that is moved by hand."""
+    """Secret files, watched with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -149,7 +149,7 @@ def test_a_file_that_nobody_reads_any_more_is_not_looked_at(tmp_path: Path) -> N
 
 
 def test_a_pipe_is_read_once_and_never_waited_for(tmp_path: Path) -> None:
-    """As of `--secret-file <(command)`, and of a named pipe, which would wait for somebody to write."""
+    """As with `--secret-file <(command)`, and with a named pipe, which would wait for a writer."""
     ours, theirs = os.pipe()
     os.write(theirs, b"from a command\n")
     os.close(theirs)

@@ -1,4 +1,4 @@
-"""Signatures: the published vectors, what a verifier takes, what it refuses, and a secret that does not show."""
+"""Signatures: the published vectors, what a verifier accepts and rejects, and that a secret is never shown."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ RFC_4231 = [
     ),
 ]
 
-#: What a verifier takes (contract, "Requests"), written a second time and in another way than in the code.
+#: What a verifier accepts (contract, "Requests"), written independently of the code.
 WELL_FORMED = re.compile(
     r"[ \t\r\n]*(?:X-SignalArk-Signature[ \t]*:[ \t]*)?(?:sha256=)?([0-9a-f]{64})[ \t\r\n]*", re.ASCII | re.IGNORECASE
 )
@@ -241,7 +241,7 @@ def test_an_empty_secret_is_an_error_and_never_a_key(use: Callable[[], object]) 
         format(Secret(SECRET)),
         f"{Secret(SECRET)}",
         f"{Secret(SECRET)!r}",
-        "%s" % Secret(SECRET),  # noqa: UP031 - one of the ways in which a log prints it
+        "%s" % Secret(SECRET),  # noqa: UP031 - one way in which a log prints it
     ],
 )
 def test_a_secret_prints_as_asterisks(shown: str) -> None:

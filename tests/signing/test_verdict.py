@@ -1,4 +1,4 @@
-"""What is said of a signature, and what probably happened where it does not fit."""
+"""Verdicts on signatures, and explanations of those that do not match."""
 
 import pytest
 

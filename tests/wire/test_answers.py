@@ -1,4 +1,4 @@
-"""How an attempt ended. tests/hostile has the servers behind what OpenSSL and libcurl report."""
+"""How an attempt ended. The servers that cause these reports of OpenSSL and libcurl are in tests/hostile."""
 
 import pytest
 
@@ -15,14 +15,14 @@ from arkcli.wire.answers import ASKS, failed_handshake, read_status, wrong_certi
         (b"HTTP/1.1 200\r\n\r\n", 200),
         (b"HTTP/1.0 503 No\n\n", 503),
         (b"HTTP/1.1 204 OK\nServer: x\n\r\n", 204),
-        # A trailer, complete or not.
+        # Trailers, complete or not.
         (b"HTTP/1.1 201 OK\r\n\r\nDigest: x\r\n", 201),
         (b"HTTP/1.1 201 OK\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 201),
         # Interim answers.
         (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n", None),
         (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 102 Yes\r\n\r\nHTTP/1.1 404 No\r\nA: b\r\n\r\n", 404),
         (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 404 No\r\n", None),
-        # What libcurl takes for a 200.
+        # libcurl reports 200 for these.
         (b"HTTP/2 500\r\n", 0),
         (b"HTTP/3\r\n\r\n", 0),
         (b"HTTP/1.1 2000 OK\r\n\r\n", 0),
@@ -44,7 +44,7 @@ def test_only_a_status_of_http_1_whose_headers_are_complete_counts(head: bytes, 
         (19, "", "its chain ends in a self-signed certificate"),
         (20, "", "its issuer is not trusted, or the receiver does not send its intermediate certificate"),
         (21, "", "its issuer is not trusted, or the receiver does not send its intermediate certificate"),
-        # Python's.
+        # From Python's ssl.
         (62, "Hostname mismatch, certificate is not valid for 'localhost'.", "it is for another host"),
         (64, "IP address mismatch, certificate is not valid for '127.0.0.1'.", "it is for another host"),
         (

@@ -1,4 +1,4 @@
-"""An endpoint that takes the place of another one: its connections are used on, and nothing of the old one is left."""
+"""An endpoint that replaces another one keeps its connections, and nothing else of the old one remains."""
 
 import gc
 import shutil
@@ -21,7 +21,7 @@ from tests.world import Certificates, answer, receiver
 
 
 def changed(before: Endpoint, **settings: Any) -> Endpoint:
-    """What takes the endpoint's place once its destination or its secret has been changed."""
+    """The endpoint that replaces this one after a change of its destination or its secret."""
     secret = settings.pop("secret", before.secret)
     return Endpoint(msgspec.structs.replace(before.destination, **settings), secret, before)
 
@@ -36,7 +36,7 @@ def post(wire: "Wire[int]", target: Endpoint) -> Answer:
 
 @contextmanager
 def uncollected() -> Iterator[Callable[[], int]]:
-    """Looks for no cycles in a block, as a drain seldom does; gives how many handles there are more than before."""
+    """Switches off garbage collection, which seldom runs in a drain; yields a function that counts new handles."""
 
     def handles() -> int:
         return sum(type(found) is Transfer for found in gc.get_objects())
@@ -78,7 +78,7 @@ def test_a_thousand_urls_one_after_another_leave_no_more_connections_than_are_ke
             target = changed(target, url=f"{server.url}/{number}")
             assert post(wire, target).outcome is Outcome.DELIVERED
         assert handles() == 1
-        # Both ends of each are in this process, and the receiver closes its own a moment later.
+        # This process has both ends of each connection, and the receiver closes its end a moment later.
         ends = time.monotonic() + 10
         while descriptors() - before > 2 * 4 and time.monotonic() < ends:
             time.sleep(0.05)
@@ -137,12 +137,12 @@ def test_connections_are_used_on_where_nothing_has_changed_that_they_depend_on(
 
 
 def test_a_ca_file_that_is_replaced_counts_within_seconds(tmp_path: Path) -> None:
-    """libcurl by itself would take the file for what it was for a day, and each attempt would fail."""
+    """libcurl itself would use the file's old content for a day, and every attempt would fail."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
     old, new = Certificates(tmp_path / "old"), Certificates(tmp_path / "new")
     ca_file = shutil.copy(old.ca_file, tmp_path / "ca.pem")
-    # Without kept connections, so that there is a handshake each time.
+    # Without kept connections, so that every attempt makes a handshake.
     with closing(Wire[int]("", SystemClock(), 0)) as wire:
         with receiver(200, old.wrapping("127.0.0.1")) as server:
             target = endpoint(server.url, ca_file=str(ca_file))

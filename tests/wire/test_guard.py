@@ -1,4 +1,4 @@
-"""Which addresses may be dialled and which URLs may be destinations: IANA's special-purpose registries as one table."""
+"""Which addresses ark connects to, and which URLs may be destinations: IANA's special-purpose registries, tested."""
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -11,7 +11,7 @@ from arkcli.wire.guard import refusal
 
 Address = IPv4Address | IPv6Address
 
-#: Refused always: first and last address, and the public neighbours outside.
+#: Always refused: the first and last address, and the public neighbours outside.
 NEVER = [
     ("this network", "0.0.0.0", "0.255.255.255", "1.0.0.0"),
     ("link-local, metadata", "169.254.0.0", "169.254.255.255", "169.253.255.255 169.255.0.0"),
@@ -69,7 +69,7 @@ NEVER = [
     ("multicast, v6", "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
 ]
 
-#: Opened by --allow-local.
+#: Allowed with --allow-local.
 LOCAL = [
     ("private 10", "10.0.0.0", "10.255.255.255", "9.255.255.255 11.0.0.0"),
     ("shared", "100.64.0.0", "100.127.255.255", "100.63.255.255 100.128.0.0"),
@@ -81,8 +81,8 @@ LOCAL = [
     ("site-local", "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ""),
 ]
 
-#: Every row of IANA's special-purpose address registries (RFC 6890), and whether --allow-local opens it.
-#: None: it embeds an IPv4 address, and that is judged.
+#: Every row of IANA's special-purpose address registries (RFC 6890), and whether --allow-local allows it.
+#: None: it embeds an IPv4 address, which decides.
 IANA = [
     ("0.0.0.0/8", False),
     ("0.0.0.0/32", False),
@@ -139,7 +139,7 @@ IANA = [
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e", "2620:fe::fe"]
 
-#: The ways in which an IPv6 address embeds an IPv4 address, and which is then dialled.
+#: IPv6 addresses that embed an IPv4 address, and the address that a connection reaches.
 EMBEDDINGS: dict[str, Callable[[int], int]] = {
     "mapped": lambda v4: int(IPv6Address("::ffff:0:0")) | v4,
     "compatible": lambda v4: v4,
@@ -171,7 +171,7 @@ native_addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda add
 
 
 def verdicts(address: str) -> tuple[bool, bool]:
-    """Whether an address may be dialled without and with --allow-local."""
+    """Whether ark may connect to an address without and with --allow-local."""
     return refusal(address, allow_local=False) is None, refusal(address, allow_local=True) is None
 
 

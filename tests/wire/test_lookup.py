@@ -1,4 +1,4 @@
-"""Looking names up with the system's resolver. test_names.py in hostile/ has a name server that misbehaves."""
+"""Name look-ups with the system's resolver. For a name server that misbehaves, see hostile/test_names.py."""
 
 import os
 import threading
@@ -23,7 +23,7 @@ def lookups(clock: FakeClock) -> Iterator[Lookups]:
 
 
 def ended(lookups: Lookups) -> list[Found]:
-    """The look-ups that end next."""
+    """Waits for the next look-ups to end, and returns them."""
     for _ in range(100):
         lookups.wait(0.1, [], [], [])
         if done := lookups.finished():
@@ -63,7 +63,7 @@ def test_what_was_found_is_looked_up_again_when_nothing_answered_there_but_once_
     ((_, again, _),) = ended(lookups)
     assert again == found
     assert again is not found, "so that whoever has the old one can tell"
-    # An attempt that began before has found out nothing about it.
+    # An attempt that began before this look-up says nothing about its addresses.
     lookups.doubt("localhost", found)
     clock.advance(58)
     assert lookups.addresses("localhost") is again
@@ -100,7 +100,7 @@ def test_closing_leaves_a_look_up_to_itself(clock: FakeClock) -> None:
     lookups.addresses("localhost")
     lookups.close()
     for thread in set(threading.enumerate()) - before:
-        # Whatever it raised would fail the test.
+        # An exception in the thread would fail the test.
         thread.join(10)
         assert not thread.is_alive()
 

@@ -1,4 +1,4 @@
-"""What has happened on a kept connection, told before it is used again."""
+"""Detecting what happened on a kept connection before it is used again."""
 
 import os
 import socket

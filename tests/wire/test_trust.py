@@ -1,4 +1,4 @@
-"""How a CA file is spelled, so that libcurl takes one that has changed for another."""
+"""Spellings of a CA file's path, so that libcurl reads the file again after a change."""
 
 import os
 from pathlib import Path

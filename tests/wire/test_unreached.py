@@ -1,4 +1,4 @@
-"""Failures that say nothing about the event: nobody was reached, or this machine had too little of something."""
+"""Failures that say nothing about the event: no receiver was reached, or this machine ran out of a resource."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def reset(talk: Talk) -> None:
 
 
 def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
-    """Ends the connection within the TLS handshake."""
+    """Ends the connection during the TLS handshake."""
     talk.connection.recv(1)
     end(talk)
 
@@ -45,13 +45,13 @@ def hello(talk: Talk, end: Callable[[Talk], None]) -> None:
     [
         ("http://127.0.0.1:{}/", "no connection: connection refused", True),
         ("https://no-such-host.invalid/", "the name cannot be resolved", True),
-        # What the guard refuses is not dialled at all.
+        # The guard refuses this address, so there is no connection.
         ("http://169.254.169.254/", "169.254.169.254 is link-local", False),
     ],
     ids=["refused", "no name", "guard"],
 )
 def test_where_no_connection_can_be_made_nobody_was_reached(url: str, error: str, unreached: bool) -> None:
-    # Nobody listens, and nobody else can have the port.
+    # Nothing listens here, and nothing else can use the port.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         (found,) = post(endpoint(url.format(taken.getsockname()[1])))
@@ -116,7 +116,7 @@ def test_a_receiver_that_asks_for_a_client_certificate_was_reached_and_says_so(
     certificates.authority.issue_cert("127.0.0.1").configure_cert(context)
 
     def handle(talk: Talk) -> None:
-        # The request is read, so that no RST keeps what was said from being heard.
+        # Read the request, so that the client gets the answer and not an RST.
         plain = talk.connection.dup()
         try:
             talk.secure(context)
@@ -154,7 +154,7 @@ def test_what_will_not_pass_is_no_shortage(name: str) -> None:
 
 
 def _run(what: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
-    """The lines that a function of this module prints in a process of its own."""
+    """The lines that a function of this module prints in its own process."""
     code = f"import sys; from tests.wire.test_unreached import {what}; {what}(*sys.argv[1:])"
     command = [*before, sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
@@ -162,7 +162,7 @@ def _run(what: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
 
 @contextmanager
 def _free(descriptors: int) -> Iterator[None]:
-    """So many descriptors are free meanwhile, and no more."""
+    """Leaves exactly this many descriptors free for the length of a block."""
     held = []
     try:
         while True:
@@ -179,7 +179,7 @@ def _free(descriptors: int) -> Iterator[None]:
 
 
 def _attempt(target: Endpoint, *descriptors: int) -> Answer:
-    """The last of some attempts over one wire, each with so many descriptors."""
+    """Makes attempts over one wire, each with this many free descriptors; returns the last answer."""
     wire: Wire[int] = Wire("", SystemClock())
     for count in descriptors:
         done: list[tuple[int, Answer]] = []
@@ -203,7 +203,7 @@ def _starved(port: str, ca_file: str) -> None:
 
 
 def test_without_descriptors_no_attempt_is_made_whatever_they_were_for(tmp_path: Path) -> None:
-    """A socket, its copy that pycurl makes, a name look-up, and the file of CA certificates."""
+    """For a socket, pycurl's copy of it, a name look-up, and the file of CA certificates."""
     with hostile(answers(GOOD)) as server:
         said = _run("_starved", str(server.port), Certificates(tmp_path).ca_file)
     assert said[:7] == [DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS, DESCRIPTORS, "None", DESCRIPTORS]
@@ -251,7 +251,7 @@ def test_without_a_thread_no_name_is_looked_up() -> None:
     assert _run("_without_threads") == ["threads"]
 
 
-#: Attempts at each of some URLs, without pytest, whose import takes longer than all of this.
+#: Attempts at several URLs, without pytest, whose import would take longer than the attempts.
 ATTEMPTS = """
 import sys
 from arkcli.system.clock import SystemClock
@@ -276,8 +276,8 @@ NOT_MADE = "False; {0}; this machine is out of {0}".format("network sockets (EAC
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        # The other family's address is dialled, and what is said is of that. Where a destination has none, it has
-        # failed, and others may do.
+        # ark connects to the other family's address and reports that error. A destination with only refused addresses
+        # fails alone.
         (
             [V6],
             {
@@ -288,7 +288,7 @@ NOT_MADE = "False; {0}; this machine is out of {0}".format("network sockets (EAC
         ),
         ([V4], {"localhost": REFUSED, "127.0.0.1": "True; None; no connection can be opened: permission denied"}),
         ([UNIX], {"localhost": REFUSED, "no-such-host.invalid": NO_NAME}),
-        # No destination is to blame.
+        # Not the fault of any destination.
         ([V4, V6], {"localhost": NOT_MADE, "127.0.0.1": NOT_MADE, "no-such-host.invalid": NOT_MADE}),
     ],
     ids=["IPv6", "IPv4", "Unix", "IPv4 and IPv6"],
@@ -314,7 +314,7 @@ def test_a_drain_that_may_open_no_socket_says_so_ends_and_costs_no_attempt(world
 
 
 def _without_ports() -> None:
-    """In a network of its own, which has two local ports and no IPv6."""
+    """Runs in its own network namespace with two local ports and without IPv6."""
     for path, value in (("ipv4/ip_local_port_range", "40000 40001"), ("ipv6/conf/all/disable_ipv6", "1")):
         Path("/proc/sys/net", path).write_text(value)
     with hostile(answers(GOOD)) as server:
@@ -330,7 +330,7 @@ def _without_ports() -> None:
 
 
 def test_without_local_ports_no_attempt_is_made_but_without_a_way_there_one_has_failed() -> None:
-    """Both are EADDRNOTAVAIL."""
+    """Both cases report EADDRNOTAVAIL."""
     apart = ("unshare", "--map-root-user", "--net")
     up = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if shutil.which("unshare") is None or shutil.which("ip") is None:

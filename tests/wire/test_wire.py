@@ -1,4 +1,4 @@
-"""One POST through libcurl: what counts as delivered, and that nothing holds it longer than 10 seconds."""
+"""One POST through libcurl: what counts as delivered, and that it never takes longer than 10 seconds."""
 
 import hashlib
 import hmac
@@ -36,7 +36,7 @@ def endpoint(
 
 
 def post(*endpoints: Endpoint, attempt: int = 1) -> list[Answer]:
-    """Posts to all at once and returns the answers in the order of the endpoints."""
+    """Posts to all endpoints at once; returns the answers in their order."""
     wire: Wire[int] = Wire(certifi.where(), SystemClock())
     found: dict[int, Answer] = {}
     for index, target in enumerate(endpoints):
@@ -145,7 +145,7 @@ def test_an_answers_control_characters_do_not_reach_the_excerpt(receive: Receive
 
 @pytest.mark.parametrize("headers_come", [False, True])
 def test_the_deadline_is_told_as_such_even_when_only_the_body_ran_into_it(headers_come: bool) -> None:
-    """So that a destination that answers and then stalls earns no more places; test_answers.py has the real ones."""
+    """A destination that answers and then stalls must not gain places; test_answers.py has real ones."""
     transfer = Transfer(endpoint("http://127.0.0.1:1/").destination, "", "1.invalid", Sockets())
     if headers_come:
         transfer.head += b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
@@ -313,12 +313,12 @@ def test_descriptors_are_given_back(receive: Receive) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         post(endpoint(server.url), endpoint("http://127.0.0.1:1/"))
-    # The receiver's own connections close a little later, in its threads.
+    # The receiver closes its connections a little later, in its threads.
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 8
 
 
 class Steps(SystemClock):
-    """A clock whose seconds pass as a test says."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -335,7 +335,7 @@ class Steps(SystemClock):
 def test_an_attempt_has_ten_seconds_of_the_time_in_which_anybody_looks(
     receive: Receive, idle: float, stall: float
 ) -> None:
-    """Neither does time before it count, when the wire had nothing to do, nor a stall in the middle."""
+    """Neither idle time before the attempt nor a stall during it counts."""
     clock = Steps()
     wire: Wire[int] = Wire("", clock)
     clock.seconds += idle
@@ -353,5 +353,5 @@ def test_an_attempt_has_ten_seconds_of_the_time_in_which_anybody_looks(
     assert found.error == "no answer within 10 s"
     assert found.timed_out
     assert 9_900 <= found.duration_ms <= 10_600
-    # A stall counts as half a second, which is two looks.
+    # A stall counts as half a second: two looks.
     assert 39 <= looks <= 42

@@ -1,4 +1,4 @@
-"""Bodies and signatures that real tools have spoiled: a mismatch each, and `ark verify --explain` names the cause."""
+"""Bodies and signatures spoiled by real tools: none matches, and `ark verify --explain` names the cause."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.world import START, TestReceiver, World
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 SECRET = "s3cret"
-#: With characters beyond ASCII, a slash and a whole number spelled as a fraction: what tools spell in their own ways.
+#: With characters beyond ASCII, a slash and a whole number written as a fraction, which tools spell differently.
 SENT = samples.sample("signal.play_matched", START).replace(b"Northwind", "Nørthwind".encode())
 
 #: cause, the tools it needs, and the shell command that spoils standard input.
@@ -61,7 +61,7 @@ NODE_HMAC = (
     '.update(fs.readFileSync(0).toString(), {}).digest("hex"))\''
 )
 
-#: cause, the tools it needs, and the shell command that makes a signature of standard input in a way that is not ours.
+#: cause, the tools it needs, and the shell command that signs standard input in a wrong way.
 MISSIGNED = [
     ("signature-base64", "openssl", "openssl dgst -sha256 -hmac $SECRET -binary | openssl base64 -A"),
     ("signature-base64", "base64", "ark sign | tr -d '\\n' | base64 -w 0"),
@@ -97,7 +97,7 @@ MISSIGNED = [
 ]
 
 
-#: Go's maps are written in alphabetical order, with < and > as escapes.
+#: Go writes maps in alphabetical order, with < and > as escapes.
 GO = """package main
 
 import (

@@ -1,4 +1,4 @@
-"""The explanation of a mismatch: a row for every rule, two causes at once, and what is never said."""
+"""Explanations of a mismatch: a row for every rule, two causes at once, and what an explanation never contains."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from arkcli.signing.explain.search import LARGEST, NOTHING_FITS, Explanation, ex
 from tests.world import START
 
 KEY = b"whsec_Zm9vYmFyYmF6"
-#: With characters beyond ASCII, slashes, a fraction and no key order a machine would choose.
+#: With characters beyond ASCII, slashes, a fraction, and keys in an order that no library would choose.
 BODY = '{"event":"ping","z":{"b":1.50,"a":[87,-3e2]},"text":"Zoë <a/b> & 日本","flag":null,"none":{}}'.encode()
 PRETTY = json.dumps(json.loads(BODY), indent=2).encode()
 TREE = json.loads(BODY)
@@ -40,12 +40,12 @@ def cause(body: bytes, signature: str, *secrets: bytes) -> str | None:
     return found and found.cause
 
 
-#: With what one charset has and another lacks.
+#: With characters that exist in one charset but not in another.
 TEXT = '{"event":"ping","text":"Zoë € 日本 🚀"}'
 
-#: What every platform's JSON writes in its own way. Here ␡ is U+007F, and ␤ is U+2028.
+#: Characters that each platform writes differently in JSON. Here ␡ is U+007F, and ␤ is U+2028.
 WRITTEN = "</a> \"&'+=`␡é␤🚀\x1f\n"
-#: Whose JSON it is, and what it makes of that, as its documentation or its source has it.
+#: The platform, and how it writes them according to its documentation or source.
 ESCAPED = {
     "JavaScript": r"""</a> \"&'+=`␡é␤🚀\u001f\n""",
     "Python": r"""</a> \"&'+=`\u007f\u00e9\u2028\ud83d\ude80\u001f\n""",
@@ -62,7 +62,7 @@ ESCAPED = {
     "Jackson (Java) with ESCAPE_NON_ASCII": r"""</a> \"&'+=`␡\u00E9\u2028\uD83D\uDE80\u001F\n""",
 }
 
-#: cause, the body that was signed, the body that came out of it.
+#: cause, the signed body, the body after the mistake.
 CHANGED_BODIES = [
     ("newline-added", BODY, BODY + b"\n"),
     ("newline-added", BODY, BODY + b"\r\n"),
@@ -151,7 +151,7 @@ CHANGED_BODIES = [
     ("json-numbers", b'{"a":-200.0}', b'{"a":-2e2}'),
 ]
 
-#: cause, the key that signed, the secret as it was given.
+#: cause, the key that signed, the secret as given.
 CHANGED_KEYS = [
     ("secret-white-space", KEY, KEY + b"\n"),
     ("secret-white-space", KEY, b" " + KEY + b"\r\n"),
@@ -178,7 +178,7 @@ CHANGED_KEYS = [
     ("secret-encoding", "schlüssel".encode(), "schlüssel".encode("latin-1")),
 ]
 
-#: Header lines as each sender writes them (BODY is signed with KEY), and what is signed.
+#: Header lines as each sender writes them (signed with KEY), and what is signed (%b is BODY).
 SCHEMES = {
     "stripe": ("t=1700000000,v1={hex}", b"1700000000.%b"),
     "paddle": ("Paddle-Signature: ts=1700000000;h1={hex}", b"1700000000:%b"),
@@ -252,7 +252,7 @@ CHANGED_SIGNATURES = [
     ("hashed-first", sign(KEY, hashlib.sha256(BODY).hexdigest().encode())),
 ]
 
-#: cause, body, signature, secret: what nothing can undo, but anybody can see.
+#: cause, body, signature, secret: mistakes that can be seen but not undone.
 SEEN = [
     *((f"looks-like-{name}", BODY, signed_as(name), b"another") for name in SCHEMES),
     ("looks-like-slack", BODY, signed_as("slack").split("\n")[0], KEY),
@@ -413,7 +413,7 @@ def test_a_body_of_the_largest_size_is_looked_into_and_no_larger_one(make: Calla
     [("".join(map(chr, range(0x20, 0x5000))), 1), ("ké<&/\u2028'🚀", 4_000)],
 )
 def test_the_work_does_not_depend_on_which_characters_a_body_has(text: str, count: int) -> None:
-    """It is counted, not timed."""
+    """The work is counted, not timed."""
     body = compact({f"{text}{number}": number for number in range(count)}, ensure_ascii=False)
     calls, before = 0, sys.getprofile()
 
