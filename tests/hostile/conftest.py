@@ -1,4 +1,4 @@
-"""What takes a whole deadline of 10 s is begun at once, so that the rest goes on meanwhile."""
+"""Starts what takes a whole deadline of 10 s first, so that the other tests run in the meantime."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-#: A network and a file system tree of its own, and root in it.
+#: Its own network and mount namespaces, and root in them.
 APART = ("unshare", "--map-root-user", "--net", "--mount")
 
 
 @pytest.fixture(scope="session")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str] | None"]:
-    """Runs tests/hostile/network.py; None where no network of its own can be had."""
+    """Runs tests/hostile/network.py; None if it cannot have its own network namespace."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         yield None
         return

@@ -1,7 +1,7 @@
-"""A network of its own with a name server in it: `unshare -r -n -m python -m tests.hostile.network DIRECTORY`.
+"""A separate network with a name server: `unshare -r -n -m python -m tests.hostile.network DIRECTORY`.
 
-In it `ark` runs as it is, with the system's resolver. "Public" addresses are addresses of the loopback device. Prints
-what each command said, and which address was reached for which host.
+`ark` runs in it unchanged, with the system's resolver. "Public" addresses are addresses of the loopback device. Prints
+what each command printed, and which address was reached for which host.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from tests.wire.test_wire import EVENT, endpoint
 from tests.world import PAYLOAD, FakeClock, World, answer, read_request
 
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::1"
-#: Where names lead that have moved.
+#: The address of names that have moved.
 ELSEWHERE = "93.184.216.35"
 PRIVATE, METADATA = "10.0.0.5", "169.254.169.254"
-#: Nothing listens here, and nothing answers either: it is on no device.
+#: Nothing listens here, and nothing rejects connections, since no device has this address.
 UNREACHABLE = "93.184.216.99"
 NAMES = {
     "public.example": [PUBLIC],
@@ -44,12 +44,12 @@ NAMES = {
     "loopback-first.example": ["127.0.0.1", PUBLIC],
     "loopback-last.example": [UNREACHABLE, "127.0.0.1"],
     "all-local.example": ["127.0.0.1", PRIVATE, "::1", METADATA],
-    # The second time it is asked for, it is loopback.
+    # Resolves to loopback from the second query on.
     "rebinding.example": [PUBLIC],
 }
-#: Names that lead elsewhere while they are in use.
+#: Names whose address changes while they are in use.
 MOVING = ["moved.example", "down.example", "back.example"]
-#: Names that nobody answers for: more than the 20 look-ups that libcurl makes at once.
+#: Names without an answer: more than the 20 look-ups that libcurl makes at once.
 SILENT = [f"silent{number}.example" for number in range(30)]
 #: With --allow-local.
 LOCAL = ("private.example", "metadata.google.internal", "loopback.example")
@@ -114,7 +114,7 @@ def _try(directory: Path) -> dict[str, Any]:
 
 
 def _move(ca_file: str) -> dict[str, Any]:
-    """What came of attempts over one wire, as names moved: the addresses that were reached."""
+    """The addresses that attempts over one wire reached while names moved."""
     clock = FakeClock()
     wire: Wire[int] = Wire(ca_file, clock, lifetime=1)
     targets = {name: endpoint(f"https://{name}/", allow_local=False) for name in MOVING}
@@ -129,7 +129,7 @@ def _move(ca_file: str) -> dict[str, Any]:
         reached.clear()
         return there or [None if found.unreached else found.error for found in done]
 
-    # While connections are kept, and after that; and what was found is good for a minute.
+    # With a kept connection, then without one, then after a minute, when the look-up has expired.
     NAMES["moved.example"] = [PUBLIC]
     said["moved"] = [attempt("moved.example")]
     NAMES["moved.example"] = [ELSEWHERE]
@@ -138,13 +138,13 @@ def _move(ca_file: str) -> dict[str, Any]:
     clock.advance(61)
     time.sleep(1.2)
     said["moved"].append(attempt("moved.example"))
-    # Where nothing answers, it is looked up again at the next attempt.
+    # If nothing answers, the next attempt looks the name up again.
     NAMES["down.example"] = [UNREACHABLE]
     said["down"] = [attempt("down.example")]
     NAMES["down.example"] = [PUBLIC]
     clock.advance(1)
     said["down"].append(attempt("down.example"))
-    # There and back, while an attempt is under way: each dials what was found for it, not what the other was told.
+    # There and back during an attempt: each attempt connects to the address found for it, not to the other's.
     NAMES["back.example"] = [PUBLIC]
     attempt("back.example", 2)
     answering.clear()
@@ -220,7 +220,7 @@ def _talk(connection: socket.socket, context: ssl.SSLContext) -> None:
 
 
 def _answer_names(server: socket.socket) -> None:
-    """RFC 1035, as much of it as a resolver asks."""
+    """RFC 1035, as far as a resolver needs it."""
     while True:
         query, client = server.recvfrom(512)
         labels, at = [], 12

@@ -1,4 +1,4 @@
-"""What strangers answer, as one table: each row with the verdict that the contract gives."""
+"""Answers of hostile servers, as one table: each row with the verdict that the contract requires."""
 
 import gzip
 import ssl
@@ -30,9 +30,9 @@ NEVER_FOLLOWED = "ark does not follow redirects"
 
 
 class Row(NamedTuple):
-    """A server, and what an attempt at it must come to: the status, and what its error begins with.
+    """A server, and the required result of an attempt: its status, and the beginning of its error.
 
-    None for the error: delivered; several: one of them. `slow` tells that only the deadline of 10 s ends the attempt.
+    An error of None means delivered; of several, one must match. `slow`: only the deadline of 10 s ends the attempt.
     """
 
     name: str
@@ -282,7 +282,7 @@ FAST = [
 
 
 def redirects(victim: str) -> list[Row]:
-    """Answers that would lead elsewhere; at `victim` (a URL) nobody must ever arrive."""
+    """Answers that redirect; no request may ever reach `victim` (a URL)."""
     targets = {
         "to-http": victim,
         "to-loopback": victim.replace("127.0.0.1", "localhost"),
@@ -310,7 +310,7 @@ def _context(certificate: trustme.LeafCert, newest: ssl.TLSVersion | None = None
     if newest is not None:
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         with warnings.catch_warnings():
-            # TLS 1.0 is deprecated indeed: that is what is tested.
+            # TLS 1.0 is deprecated; that is the point of this test.
             warnings.simplefilter("ignore", DeprecationWarning)
             context.maximum_version = newest
         context.set_ciphers("ALL:@SECLEVEL=0")
@@ -334,7 +334,7 @@ def _self_signed(now: datetime) -> trustme.LeafCert:
 
 
 def _tls(ours: trustme.CA) -> list[Row]:
-    """Servers over TLS, to be trusted by one who trusts `ours`, or not."""
+    """TLS servers that a client which trusts `ours` must accept, and others that it must not."""
     theirs = trustme.CA()
     now, day = datetime.now(UTC), timedelta(days=1)
     good = ours.issue_cert("127.0.0.1")
@@ -349,7 +349,7 @@ def _tls(ours: trustme.CA) -> list[Row]:
         return Row(name, _speaking(_context(good, newest), answers(GOOD)), None, error, tls=True)
 
     handshake = "the TLS handshake was not done within 10 s"
-    # The first bytes of a record that announces a ServerHello.
+    # The first bytes of a ServerHello's record.
     hello = bytes.fromhex("160303007a020000760303") + bytes(32)
     return [
         Row("tls-good", _speaking(_context(good), answers(GOOD)), 200, None, tls=True),

@@ -1,4 +1,4 @@
-"""Servers that mean harm, on real sockets: each is one function that talks over the bare connection."""
+"""Hostile servers on real sockets: each is one function that talks over the raw connection."""
 
 import socket
 import ssl
@@ -12,7 +12,7 @@ from tests.world import Request, read_request
 
 
 class Talk:
-    """One connection, as its handler sees it. Whatever breaks in it ends the handler."""
+    """One connection, as its handler sees it. An error on it ends the handler."""
 
     def __init__(self, connection: socket.socket, server: "Hostile") -> None:
         self.connection = connection
@@ -20,7 +20,7 @@ class Talk:
         self._reader = connection.makefile("rb")
 
     def read(self) -> Request | None:
-        """The next request; None when there is no more."""
+        """The next request; None if there is none."""
         found = read_request(self._reader)
         if found is not None:
             self.server.requests.append((time.monotonic(), found))
@@ -31,19 +31,19 @@ class Talk:
             self.connection.sendall(piece)
 
     def drip(self, text: bytes, seconds: float) -> None:
-        """Says this byte by byte, with so many seconds between them."""
+        """Sends this byte by byte, with a pause of `seconds` after each."""
         for index in range(len(text)):
             self.connection.sendall(text[index : index + 1])
             if self.server.closing.wait(seconds):
                 return
 
     def repeat(self, text: bytes, seconds: float = 0.0) -> None:
-        """Says this until the other side has had enough."""
+        """Sends this again and again until the other side closes."""
         while not self.server.closing.wait(seconds):
             self.connection.sendall(text)
 
     def hang(self) -> None:
-        """Keeps the connection open and says nothing more."""
+        """Keeps the connection open and sends nothing more."""
         self.server.closing.wait(60)
 
     def reset(self) -> None:
@@ -66,10 +66,10 @@ Handler = Callable[[Talk], None]
 
 
 class Hostile:
-    """A server that runs its handler once per connection."""
+    """A server that calls its handler once per connection."""
 
     def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narrow: bool = False) -> None:
-        """`narrow` has so small a buffer that a large request has not been sent before it is read."""
+        """`narrow` makes the buffer so small that a client cannot send a large request before the server reads it."""
         self.requests: list[tuple[float, Request]] = []
         self.connections = 0
         self.closing = threading.Event()
@@ -85,7 +85,7 @@ class Hostile:
 
     def close(self) -> None:
         self.closing.set()
-        # Else its thread could go on accepting, for whoever gets the descriptor's number next.
+        # Without this its thread could go on accepting on a reused descriptor number.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()
@@ -97,7 +97,7 @@ class Hostile:
             except OSError:
                 return
             self.connections += 1
-            # Each piece leaves when it is said, not when the one before it has been acknowledged.
+            # Each piece leaves at once, not only when the one before it has been acknowledged.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
@@ -114,7 +114,7 @@ class Hostile:
 
 @contextmanager
 def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narrow: bool = False) -> Iterator[Hostile]:
-    """A server for the length of a block."""
+    """Runs a server for the length of a block."""
     made = Hostile(handle, address, port, narrow=narrow)
     try:
         yield made
@@ -123,7 +123,7 @@ def hostile(handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narro
 
 
 def says(*pieces: bytes) -> Handler:
-    """Reads the request, says this, and closes the connection once the other side has."""
+    """Reads the request, sends this, and closes the connection after the other side has."""
 
     def handle(talk: Talk) -> None:
         talk.read()
@@ -134,7 +134,7 @@ def says(*pieces: bytes) -> Handler:
 
 
 def answers(*pieces: bytes) -> Handler:
-    """Answers each request on the connection like this, as a good server does."""
+    """Answers every request on the connection with this, as a well-behaved server does."""
 
     def handle(talk: Talk) -> None:
         while talk.read() is not None:

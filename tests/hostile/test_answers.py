@@ -1,6 +1,6 @@
-"""Whatever strangers answer, each command gives the verdict of the contract in time, and the others do not notice.
+"""Whatever a server answers, each command reaches the contract's verdict in time, and other destinations are unharmed.
 
-Everything is asked at once, so that all of it together takes little more than one deadline of 10 s.
+All attempts run at once, so that they take little more than one deadline of 10 s together.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.world import PAYLOAD, World
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("drain", "send", "ping", "dest add")
-#: How many events the drain has for the one destination that is well, and for the one that hangs up while idle.
+#: How many events the drain has for the healthy destination, and for the one that hangs up while idle.
 MANY = 300
 
 FULL = Row("backlog-full", Talk.hang, None, "no connection within 10 s", slow=True)
@@ -37,7 +37,7 @@ NAMES = [row.name for row in (*SLOW, *FAST, *redirects(""), *TLS, FULL, HEALTHY)
 
 
 class Verdict(NamedTuple):
-    """What a command said of an attempt. `seconds` is how long it took, by its own account or by the clock."""
+    """A command's report of an attempt. `seconds` is how long it took, as reported or as measured."""
 
     outcome: str
     status: int | None
@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Everything asked at once: the table, the verdicts by command and row, and what it cost."""
+    """The results of all attempts: the table, the verdicts by command and row, and the resources used."""
 
     rows: dict[str, Row]
     verdicts: dict[tuple[str, str], Verdict]
@@ -61,7 +61,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def _full() -> Iterator[int]:
-    """A listener whose backlog is full: what comes after gets no answer to its SYN."""
+    """A listener whose backlog is full: further connections get no answer to their SYN."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -83,7 +83,7 @@ def _start(home: Path, *args: str) -> "subprocess.Popen[bytes]":
 
 
 def _watch(process: "subprocess.Popen[bytes]", most: dict[str, int]) -> None:
-    """Notes the most memory and descriptors of a process, until it ends."""
+    """Records a process's peak memory and descriptors until it ends."""
     place = Path(f"/proc/{process.pid}")
     while process.poll() is None:
         try:
@@ -96,7 +96,7 @@ def _watch(process: "subprocess.Popen[bytes]", most: dict[str, int]) -> None:
 
 
 def _set_up(world: World, urls: dict[str, str], ca_file: str) -> None:
-    """Adds them all, as `ark dest add --no-ping` would."""
+    """Adds all destinations, as `ark dest add --no-ping` would."""
     first, *others = urls.items()
     options = ("--allow-local", "--no-ping", "--ca-file", ca_file)
     assert world.ark("dest", "add", first[1], "--name", first[0], *options).status == 0
@@ -109,7 +109,7 @@ def _set_up(world: World, urls: dict[str, str], ca_file: str) -> None:
 
 
 def _accept(world: World) -> None:
-    """Accepts one event for everybody, and many more for the one that is well."""
+    """Accepts one event for all destinations, and many more for the healthy one."""
     session = world.session()
     destinations = session.home.store.read().destinations
     session.home.queue.join(known.id for known in destinations)
@@ -143,7 +143,7 @@ def _verdict(said: dict[str, Any]) -> Verdict:
 
 @pytest.fixture(scope="module")
 def run(
-    apart: "subprocess.Popen[str] | None",  # goes on meanwhile
+    apart: "subprocess.Popen[str] | None",  # runs in the meantime
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Run]:
     place = tmp_path_factory.mktemp("hostile")
@@ -211,7 +211,7 @@ def test_the_verdict_is_the_contracts(run: Run, command: str, name: str) -> None
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_attempt_ends_in_time(run: Run, command: str, name: str) -> None:
     took = run.verdicts[command, name].seconds
-    # 10.1 s where nothing else goes on. What `ark dest add` took is seen from without, all else included.
+    # 10.1 s if nothing else runs. For `ark dest add`, the time of the whole process is measured.
     assert took <= (15 if command == "dest add" else 12)
     assert run.rows[name].slow == (took >= 9.9)
 
@@ -224,7 +224,7 @@ def test_every_row_was_tried(run: Run) -> None:
 def test_a_destination_that_is_well_has_everything_long_before_the_others_have_failed(run: Run) -> None:
     seen = run.servers["healthy"].requests
     at = [moment for moment, request in seen if request.headers["x-signalark-event"] == "signal.promoted"]
-    # The drain's, and the one of `ark send`.
+    # Those of the drain, and the one of `ark send`.
     assert len(at) == MANY + 2
     assert max(at) < run.ended - 5
 

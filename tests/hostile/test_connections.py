@@ -1,4 +1,4 @@
-"""Connections that break at any moment, and what many of them leave behind."""
+"""Connections that break at any moment, and whether many of them leak resources."""
 
 import gc
 import os
@@ -28,7 +28,7 @@ def url(server: Hostile) -> str:
 
 
 def cut(ending: Callable[[Talk], None]) -> Handler:
-    """Says as much of a good answer as the path asks for, and then ends the connection."""
+    """Sends as much of a valid answer as the path says, and then ends the connection."""
 
     def handle(talk: Talk) -> None:
         request = talk.read()
@@ -50,7 +50,7 @@ def test_an_answer_that_breaks_off_counts_from_the_end_of_its_headers_on(ending:
 
 
 def in_turn(server: Hostile, count: int) -> list[Answer]:
-    """So many attempts, one after the other, over the same wire."""
+    """Makes this many attempts, one after the other, over the same wire."""
     wire: Wire[int] = Wire("", SystemClock())
     target = endpoint(url(server))
     done = []
@@ -94,7 +94,7 @@ def _close_when_the_second_comes(talk: Talk) -> None:
 def test_a_kept_connection_that_turns_out_dead_is_no_failure(handle: Handler) -> None:
     with hostile(handle) as server:
         found = in_turn(server, 30)
-        # At least once: what was read on a dying connection is sent again on a fresh one.
+        # At least once: a request read on a dying connection is sent again on a new one.
         assert 30 <= len(server.requests) <= 59
     assert [one.outcome for one in found] == [Outcome.DELIVERED] * 30
     assert max(one.duration_ms for one in found) < 10_000
@@ -105,7 +105,7 @@ def test_a_kept_connection_that_turns_out_dead_is_no_failure(handle: Handler) ->
     [
         (REFUSAL, GOOD, 500),
         (GOOD, REFUSAL, 200),
-        # What servers say to a connection that is idle for too long.
+        # Servers send this on a connection that has been idle for too long.
         (GOOD, b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 200),
     ],
 )
@@ -147,7 +147,7 @@ def _descriptors() -> int:
 
 
 def _settled(before: int) -> int:
-    """How many descriptors there are once the servers' threads have let go of theirs."""
+    """The number of descriptors after the servers' threads have closed theirs."""
     for _ in range(100):
         if _descriptors() <= before:
             break
@@ -156,11 +156,11 @@ def _settled(before: int) -> int:
 
 
 def _round() -> None:
-    """Every fast row once."""
+    """Attempts every fast row once."""
     with ExitStack() as stack:
         rows = (*FAST, *redirects("http://127.0.0.1:1/"))
         post(*(endpoint(url(stack.enter_context(hostile(row.handle)))) for row in rows))
-    # libcurl's handles and their callbacks hold one another; here their number is what counts, not when they go.
+    # libcurl's handles and their callbacks are in reference cycles; this test is not about when they are freed.
     gc.collect()
 
 

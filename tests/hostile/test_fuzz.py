@@ -1,4 +1,4 @@
-"""Whatever bytes come back, there is a legal verdict, and it is not better than the bytes."""
+"""Whatever bytes come back, the verdict is valid, and not better than the bytes allow."""
 
 import re
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ PIECES = [
     *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/2 ", b"ICY ", b"Content-Length: 5\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"ffffffffffffffffff\r\n", b"99999999999999999999"),
 ]
-#: What a 2xx must at least look like: a status line with it at the start of a line, and a blank line behind that.
+#: The least that a 2xx needs: a status line at the start of a line, and a blank line after it.
 LIKE_A_2XX = re.compile(rb"(?m)^HTTP/1\.[01][ \t]+2\d\d(?!\d)[^\n]*\n(.*\n)*?\r?\n")
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A good answer with some of its bytes lost, doubled, changed or put in."""
+    """A valid answer with some bytes removed, doubled, changed or inserted."""
     said = bytearray(draw(st.sampled_from(GOODS)))
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, len(said)))
@@ -48,7 +48,7 @@ wild = st.binary(max_size=300) | st.lists(st.sampled_from(PIECES), max_size=30).
 
 
 class Saying:
-    """A server that says what it is told to, in pieces, and closes."""
+    """A server that sends given bytes in pieces, and closes."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Kept connections that have died meanwhile: a request goes out once more at most, on a new one, in the same 10 s.
+"""Kept connections that have died: a request is repeated at most once, on a new connection, within the same 10 s.
 
 On http and https, with all connections of a destination dead at once, as a firewall or a restarted proxy leaves them.
 """
@@ -18,13 +18,13 @@ from tests.wire.test_wire import EVENT, Steps
 
 __all__ = ["side"]
 KEPT = 8
-#: More than leaves in one piece.
+#: Too large to leave in one piece.
 LARGE = Event("evt_2", "signal.promoted", EVENT.at, b'{"event":"signal.promoted","x":"' + b"x" * 2**22 + b'"}')
 HEAD = GOOD[: GOOD.index(b"\r\n") + 2]
 
 
 class Dying:
-    """A handler that answers until `over` is set; each connection of that time then ends as `end` says."""
+    """A handler that answers until `over` is set; then each connection made so far ends as `end` does it."""
 
     def __init__(self, end: Callable[[Talk], None], then: Handler | None = None) -> None:
         self.over = threading.Event()
@@ -38,7 +38,7 @@ class Dying:
             self._then(talk)
             return
         assert talk.read() is not None
-        # Nobody is answered before all are there, so each has a connection of its own.
+        # No request is answered before all have come, so each has its own connection.
         self._together.wait(5)
         talk.say(GOOD)
         if self._end in QUIET:
@@ -51,7 +51,7 @@ class Dying:
 
 
 def closed(_: Talk) -> None:
-    """As a server does that was restarted, and a proxy after its idle time-out."""
+    """Like a server after a restart, or a proxy after its idle timeout."""
 
 
 def closed_on_use(talk: Talk) -> None:
@@ -77,7 +77,7 @@ ENDS = (*QUIET, closed_on_use, reset_on_use, closed_after_the_request, reset_aft
 
 
 def start(wire: "Wire[int]", target: Endpoint, event: Event, count: int) -> list[Answer]:
-    """So many attempts at once, to their ends."""
+    """Makes this many attempts at once and waits for all of them."""
     wire.start(target, [(Delivery(event, 1), number) for number in range(count)])
     done: list[Answer] = []
     while wire.in_flight:
@@ -86,11 +86,11 @@ def start(wire: "Wire[int]", target: Endpoint, event: Event, count: int) -> list
 
 
 def keep(wire: "Wire[int]", target: Endpoint, server: Hostile, handle: Dying) -> None:
-    """Has a destination keep eight connections, and the server end them as it does."""
+    """Makes a destination keep eight connections, and the server end them."""
     assert {answer.status for answer in start(wire, target, EVENT, KEPT)} == {200}
     assert server.connections == KEPT
     handle.over.set()
-    # Until what is sent on a connection that has ended is there: both ends are on this machine.
+    # Wait until the ends of the connections have arrived; both sides are on this machine.
     time.sleep(0.05)
 
 
@@ -106,7 +106,7 @@ def test_dead_ones_cost_nothing_but_a_new_connection_each(
         keep(wire, target, server, handle)
         answers = start(wire, target, event, at_once)
         assert [(answer.outcome, answer.error) for answer in answers] == [(Outcome.DELIVERED, None)] * at_once
-        # libcurl opens one of its own for a large request, which goes out on the next.
+        # For a large request libcurl itself opens one connection, and the request goes out on the next.
         assert KEPT + at_once <= server.connections <= KEPT + (2 * at_once if event is LARGE else at_once)
         taken = len(server.requests) - KEPT
         repeats = end in (closed_after_the_request, reset_after_the_request)
@@ -133,7 +133,7 @@ def test_a_request_is_not_repeated_once_its_answer_has_begun(side: Side, part: b
     def end(talk: Talk) -> None:
         talk.read()
         talk.say(part)
-        # A reset would throw away what has not been read.
+        # A reset would discard what has not been read.
         time.sleep(0.3)
         if reset:
             talk.reset()
@@ -149,7 +149,7 @@ def test_a_request_is_not_repeated_once_its_answer_has_begun(side: Side, part: b
 
 
 def test_both_tries_together_have_ten_seconds(side: Side) -> None:
-    """Half of them pass on the kept connection, and the rest on the new one, which never answers."""
+    """Half of the time passes on the kept connection, the rest on the new one, which never answers."""
     dies = threading.Event()
 
     def end(talk: Talk) -> None:
@@ -175,7 +175,7 @@ def test_both_tries_together_have_ten_seconds(side: Side) -> None:
             looks += 1
             if looks == 20:
                 dies.set()
-                # Until it has gone out again the clock stands still.
+                # The clock stops until the request has gone out again.
                 until = time.monotonic() + 10
                 while len(server.requests) < KEPT + 2 and time.monotonic() < until:
                     wire.wait(0)
@@ -189,7 +189,7 @@ def test_both_tries_together_have_ten_seconds(side: Side) -> None:
 
 
 def test_a_connection_is_not_kept_for_ever(side: Side) -> None:
-    """So that a name that leads elsewhere is followed there, however busy the connections are."""
+    """A name with a new address is followed, however busy the connections are."""
 
     def handle(talk: Talk) -> None:
         while talk.read() is not None:

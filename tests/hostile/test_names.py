@@ -1,4 +1,4 @@
-"""Names that resolve to what nobody should dial, in a network of its own, with a name server and `ark` as it is."""
+"""Names that resolve to forbidden addresses, in a separate network with a name server and an unchanged `ark`."""
 
 import json
 import subprocess
@@ -85,7 +85,7 @@ def test_a_name_at_which_nothing_answers_is_looked_up_again_for_the_next_attempt
 
 
 def test_what_is_dialled_is_what_was_found_last_whoever_dialled_before(said: Any) -> None:
-    """libcurl keeps the addresses that one handle gave it for all handles of a destination."""
+    """libcurl uses the addresses set on one handle for all handles of a destination."""
     assert sorted(said["moving"]["back"]) == [PUBLIC, ELSEWHERE]
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - characters that look alike are what is tested
-"""Every way to write an address that should not be dialled, tried on `ark` and on HTTP clients of other makes."""
+"""Every way to write a forbidden address, tried on `ark` and on other HTTP clients."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from tests.hostile.servers import Hostile, answers, hostile
 from tests.wire.test_wire import EVENT, endpoint, post
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-#: With the port in place of P. Some of these reach loopback in one client, some in another, and some in none.
+#: P is replaced by the port. Some of these reach loopback in one client, some in another, and some in none.
 SPELLINGS = [
     "127.0.0.1:P",
     "127.0.0.1.:P",
@@ -123,7 +123,7 @@ def _visits(listeners: tuple[Hostile, Hostile]) -> int:
 
 
 def _refused(urls: list[str], listeners: tuple[Hostile, Hostile]) -> list[Answer]:
-    """What `ark` says of each, past every check of the command line; nobody must have been visited."""
+    """The wire's answer to each URL, without the command line's checks; no request may have arrived."""
     before = _visits(listeners)
     found = post(*(endpoint(url, allow_local=False) for url in urls))
     assert _visits(listeners) == before
@@ -235,7 +235,7 @@ WRAPPERS = ["::ffff:{}", "::{}", "64:ff9b::{}", "64:ff9b:1::{}", "2a00:1450::5ef
 
 @st.composite
 def spelled(draw: st.DrawFn) -> str:
-    """A host that stands for a forbidden address: its parts in any base, joined, in digits of any script, embedded."""
+    """A spelling of a forbidden address: its parts in any base, joined, in digits of any script, embedded."""
     address = draw(FORBIDDEN)
     if draw(st.booleans()):
         return f"[{draw(st.sampled_from(WRAPPERS)).format(IPv4Address(address))}]"
@@ -287,7 +287,7 @@ def test_allow_local_opens_loopback_for_one_destination_alone(listeners: tuple[H
 
 
 def test_of_several_addresses_each_is_judged_when_it_is_dialled(listeners: tuple[Hostile, Hostile]) -> None:
-    """libcurl is told the resolver's answer; test_names.py has a resolver, where there is a network for it."""
+    """Here the test sets the resolver's answer; test_names.py uses a real resolver if it can."""
     port = listeners[0].port
     target = endpoint(f"https://mixed.example:{port}/", allow_local=False)
     wire: Wire[int] = Wire("", SystemClock())

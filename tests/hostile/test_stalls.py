@@ -1,6 +1,6 @@
-"""A stall is nobody's failure: an answer that came while this process could not look for it came in time.
+"""A stall fails no delivery: an answer that arrived while this process was stopped is in time.
 
-Each stall is a real one: the process is stopped by a signal for longer than the deadline of an attempt.
+Each stall is real: a signal stops the process for longer than the deadline of an attempt.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.world import PAYLOAD, World
 
 #: Longer than the deadline.
 STALL = 11.0
-#: An exit status, and what was said.
+#: An exit status, and the printed document.
 Ended = tuple[int, dict[str, object]]
 COMMANDS = ("send", "drain", "ping", "dest add")
 
@@ -32,7 +32,7 @@ def _context() -> ssl.SSLContext:
 
 
 def _stalled_over(answer: bytes, stop: Callable[[], None], plain: bool) -> Handler:
-    """Has the sender stopped when its request has come, and answers meanwhile."""
+    """Stops the sender when its request has arrived, and answers while it is stopped."""
 
     def handle(talk: Talk) -> None:
         if not plain:
@@ -47,7 +47,7 @@ def _stalled_over(answer: bytes, stop: Callable[[], None], plain: bool) -> Handl
 
 
 class Stalled:
-    """A command that is stopped in the middle of its attempt, and goes on after the deadline."""
+    """A command that is stopped during its attempt and continues after the deadline."""
 
     def __init__(self, home: Path, command: str, *, plain: bool) -> None:
         self._home = home

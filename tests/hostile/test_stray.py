@@ -1,9 +1,9 @@
-"""An answer belongs to its own request: what else comes on a connection is never taken for it.
+"""An answer belongs to its own request: other bytes on a connection are never taken for it.
 
-What could be taken for the receiver's answer: one that nobody asked for, on a connection that is kept (an earlier
-request answered twice, a server's word to an idle connection); an answer that comes before the request has been sent;
-an answer to an earlier request, late; an interim answer. Each is sent at every moment of the exchange, on both
-protocols, to one destination and to two. There is no proxy in between whose answer it could be.
+These could be taken for the receiver's answer: unrequested bytes on a kept connection (an earlier
+request answered twice, a message to an idle connection); an answer that comes before the request has been sent;
+a late answer to an earlier request; an interim answer. Each is sent at every moment of the exchange, on both
+protocols, to one destination and to two. There is no proxy in between that could have answered.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from tests.wire.test_wire import EVENT, endpoint
 REFUSAL = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 TOO_EARLY = "the server answered before the request had been sent"
 LARGE = Event("evt_2", "signal.promoted", EVENT.at, b'{"event":"signal.promoted","x":"' + b"x" * 2**24 + b'"}')
-#: What a server may say on a connection without being asked.
+#: What a server may send on a connection without a request.
 STRAYS = {
     "a second answer": GOOD,
     "an interim answer and a second one": b"HTTP/1.1 102 Processing\r\n\r\n" + GOOD,
@@ -41,7 +41,7 @@ AUTHORITY = trustme.CA()
 
 
 class Side(NamedTuple):
-    """A protocol: how a server takes to it, and how it is dialled."""
+    """A protocol: how a server starts it, and how a client connects."""
 
     scheme: str
     prepare: Handler
@@ -72,7 +72,7 @@ def side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def one(wire: "Wire[int]", target: Endpoint, event: Event = EVENT, attempt: int = 1) -> Answer:
-    """One attempt, to its end."""
+    """Makes one attempt and waits for it."""
     wire.start(target, [(Delivery(event, attempt), 0)])
     while True:
         for _, answer in wire.wait(0.5):
@@ -94,7 +94,7 @@ def refuse(talk: Talk) -> None:
 
 
 def first(handle: Handler, then: Handler = refuse) -> Handler:
-    """Handles the first connection in one way and all others in another."""
+    """Handles the first connection with `handle` and all others with `then`."""
     numbers = itertools.count()
     return lambda talk: (then if next(numbers) else handle)(talk)  # noqa: PLW0108 - asked at each connection
 
@@ -110,7 +110,7 @@ def test_what_came_on_a_kept_connection_unasked_spoils_it_and_answers_nothing(si
         answered.wait(5)
         talk.say(STRAYS[stray])
         said.set()
-        # Whatever comes next on this connection was sent by mistake.
+        # A further request on this connection would be a mistake.
         if talk.read() is not None:
             talk.say(GOOD)
 
@@ -118,25 +118,25 @@ def test_what_came_on_a_kept_connection_unasked_spoils_it_and_answers_nothing(si
         target = side.endpoint(server)
         assert one(wire, target).status == 200
         answered.set()
-        # The bytes are there when it has been said: both ends are on this machine.
+        # After `say` the bytes have arrived, since both ends are on this machine.
         assert said.wait(5)
         answer = one(wire, target)
         assert (answer.status, answer.error) == (500, "answered 500, not a 2xx")
         assert [request.headers["x-signalark-attempt"] for _, request in server.requests] == ["1", "1"]
         assert server.connections == 2
-        # And the new one is kept.
+        # The new connection is kept.
         assert one(wire, target).status == 500
         assert server.connections == 2
 
 
 @pytest.mark.parametrize(
     ("side", "after_ms"),
-    # Over TLS both are read at once where they come at once, and nobody can look at the second (docs/security.md).
+    # Over TLS, answers that arrive together are read together, and the second cannot be seen (docs/security.md).
     [*(("http", after_ms) for after_ms in (None, 0, 1, 2, 5, 10)), ("https", 5), ("https", 10)],
     indirect=["side"],
 )
 def test_a_second_answer_is_none_to_the_next_request(side: Side, after_ms: float | None) -> None:
-    """Sent in one piece with the first (None), or so much later."""
+    """Sent in one piece with the first answer (None), or this much later."""
 
     def handle(talk: Talk) -> None:
         while (request := talk.read()) is not None:
@@ -187,7 +187,7 @@ def test_a_second_answer_at_any_moment_is_none_to_another_destination(side: Side
 
 
 def test_one_destination_is_never_given_the_connection_of_another(side: Side) -> None:
-    """Whatever they have in common: the origin, the address, and the alias of a host."""
+    """Even if they have the same origin, address and alias of a host."""
 
     def handle(talk: Talk) -> None:
         paths = set()
@@ -196,7 +196,7 @@ def test_one_destination_is_never_given_the_connection_of_another(side: Side) ->
             talk.say(GOOD if len(paths) == 1 else REFUSAL)
 
     with side.server(handle) as server, wired() as wire:
-        # `endpoint` gives all of them one id, too: not even that lets them share.
+        # `endpoint` gives all of them the same id, too: even then they do not share.
         targets = [side.endpoint(server, str(number)) for number in range(5)]
         for _ in range(3):
             assert [one(wire, target).status for target in targets] == [200] * 5
@@ -204,9 +204,9 @@ def test_one_destination_is_never_given_the_connection_of_another(side: Side) ->
 
 
 def test_an_answer_to_a_connection_counts_for_its_first_request_only_where_it_came_behind_it() -> None:
-    """Which of the two it was is a race, so either may be told, but nothing else.
+    """The order is a race, so both results are possible, but no other.
 
-    Over TLS nothing can be told from session tickets there: only the receiver itself can do it.
+    Over TLS such bytes look like session tickets; but only the receiver itself can send them.
     """
 
     def handle(talk: Talk) -> None:
@@ -220,7 +220,7 @@ def test_an_answer_to_a_connection_counts_for_its_first_request_only_where_it_ca
 
 
 def _after(part: bytes, answer: bytes) -> Handler:
-    """Answers as soon as so much of a request has come, and reads the rest a while later."""
+    """Answers as soon as this part of a request has arrived, and reads the rest a little later."""
 
     def handle(talk: Talk) -> None:
         head = b""
@@ -262,7 +262,7 @@ def test_an_interim_answer_is_none(side: Side) -> None:
 
 
 def test_a_late_answer_to_a_request_that_was_given_up_reaches_nobody(side: Side) -> None:
-    """The connection goes with the request."""
+    """The connection is closed together with the request."""
     ended = threading.Event()
 
     def handle(talk: Talk) -> None:

@@ -1,4 +1,4 @@
-"""Whom TLS trusts: what the destination says, and nothing that stands in the environment."""
+"""Which certificates TLS trusts: those of the destination, and none from the environment."""
 
 import os
 import re
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def secure(authority: trustme.CA, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> tuple[Handler, list[bool]]:
-    """A handler that answers over TLS, and notes of each connection whether its session was resumed."""
+    """A handler that answers over TLS, and records for each connection whether its session was resumed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = newest
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -55,13 +55,13 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 
 @pytest.fixture
 def stranger(authority: trustme.CA) -> Iterator[Hostile]:
-    """A server whose certificate nobody has asked to trust."""
+    """A server whose certificate is trusted by no setting."""
     with hostile(secure(authority)[0]) as server:
         yield server
 
 
 def in_turn(*targets: Endpoint) -> list[Answer]:
-    """One attempt after the other over the same wire, which trusts the system's certificates."""
+    """Makes one attempt after the other over the same wire, which trusts the system's certificates."""
     wire: Wire[int] = Wire("/etc/ssl/certs/ca-certificates.crt", SystemClock())
     found = []
     for number, target in enumerate(targets):
@@ -91,12 +91,12 @@ def test_the_trust_of_one_destination_is_not_anothers(
         "the certificate does not verify: its issuer is not trusted, or the receiver does not send its intermediate "
         "certificate, which browsers fetch"
     }
-    # Whoever trusts may resume; nobody else did.
+    # Only the destination that trusts the certificate may resume a session.
     assert not any(resumed[1:4])
 
 
 def test_a_ca_file_replaces_the_systems_authorities_and_is_not_added_to_them(ca_file: str, tmp_path: Path) -> None:
-    """What the system trusts is here what the wire is given."""
+    """The CA file of the wire plays the part of the system's certificates."""
     public = trustme.CA()
     public.cert_pem.write_to_path(str(tmp_path / "system.pem"))
     with hostile(secure(public)[0]) as server:
@@ -121,7 +121,7 @@ def _replace(path: Path, new: Path) -> None:
 
 
 def _repoint(path: Path, new: Path) -> None:
-    """As Kubernetes does it with what it mounts."""
+    """As Kubernetes does with mounted files."""
     path.unlink()
     path.symlink_to(new)
 
@@ -132,7 +132,7 @@ def _repoint(path: Path, new: Path) -> None:
 def test_a_ca_file_that_changes_is_in_force_a_second_later(
     authority: trustme.CA, tmp_path: Path, newest: ssl.TLSVersion, whose: str, change: Callable[[Path, Path], None]
 ) -> None:
-    """Also where a connection is kept, and a session could be resumed."""
+    """Also if a connection is kept and a session could be resumed."""
     right, wrong, ca_file = tmp_path / "right.pem", tmp_path / "wrong.pem", tmp_path / "in-use.pem"
     authority.cert_pem.write_to_path(str(right))
     trustme.CA().cert_pem.write_to_path(str(wrong))
@@ -215,7 +215,7 @@ def test_no_option_turns_verification_off(world: World, command: tuple[str, ...]
 
 @pytest.fixture
 def hashed(authority: trustme.CA, tmp_path: Path) -> Path:
-    """A directory of certificates as OpenSSL looks them up."""
+    """A directory of certificates with the file names that OpenSSL expects."""
     directory = tmp_path / "hashed"
     directory.mkdir()
     pem = directory / "ca.pem"

@@ -1,4 +1,4 @@
-"""Words that would drive a terminal, from wherever they come: in no form of output do they come out again."""
+"""Terminal control characters, from any source: they never appear in any output."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.world import SIGNAL, Request, TestReceiver, World, answer
 
 EVIL: Final = "\x1b]0;owned\x07\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}"
-#: What of it may be left: nothing that a terminal or a reader would take for anything but text.
+#: Characters that must not remain: terminals or readers would not treat them as plain text.
 HARMFUL: Final = set("\x1b\x07\x9b\N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}")
 COMMANDS: Final = (
     ("send", "signal.promoted", "--id", "event-2"),
