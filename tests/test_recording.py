@@ -11,7 +11,7 @@ README = Path(__file__).parent.parent / "README.md"
 URL = "https://hooks.example.com/signalark"
 COLUMNS = 98
 #: What stands for the random part of an id.
-RANDOM = "9f3a61c08e5b7d24"
+RANDOM = {"dst": "9f3a61c08e5b7d24", "evt": "4b0e8d2f7c619a35"}
 
 
 def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
@@ -24,7 +24,7 @@ def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
         real = [{URL: receiver.url, "payload.json": str(payload)}.get(word, word) for word in words]
         text = world.on_a_terminal(*real, *options, columns=COLUMNS, NO_COLOR="1")
         text = text.replace(receiver.url, URL).replace(str(world.store_file), "~/.config/ark/destinations.toml")
-        text = re.sub(r"(dst|evt)_[0-9a-f]{12}[0-9a-f]{16}", rf"\1_01a1ee565e00{RANDOM}", text)
+        text = re.sub(r"(dst|evt)_[0-9a-f]{12}[0-9a-f]{16}", lambda id: f"{id[1]}_01a1ee565e00{RANDOM[id[1]]}", text)
         text = re.sub(r"\b\d+ ms( {2,})?", lambda took: "4 ms" + "  " * bool(took[1]), re.sub("took +", "took  ", text))
         lines = [line.rstrip() for line in text.splitlines() if "--allow-local" not in line]
         shown.append("\n".join([f"$ ark {' '.join(words)}", *lines]))
@@ -34,7 +34,7 @@ def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
     world.clock.advance(10)
     play("queue")
     world.clock.advance(20)
-    shown.append("# 20 seconds later, as cron would")
+    shown.append("# 20 seconds later, run by cron")
     play("drain")
     play("queue")
     return "\n\n".join(shown) + "\n"

@@ -24,10 +24,10 @@ from arkcli.system.streams import Unread
 #: pay for what `ark drain` needs.
 COMMANDS: Final = {
     "dest": "Manage destinations, the URLs that receive every event",
-    "secret": "Show or change the shared signing secret",
+    "secret": "Show or change the signing secret of all destinations",
     "ping": "Send a ping to destinations: one attempt each, never queued",
     "send": "Save an event to the queue and deliver it at once to every destination",
-    "events": "List the event types, and when each is sent",
+    "events": "List the event types, and what triggers each",
     "drain": "Attempt every delivery that is due, the oldest first at each destination",
     "queue": "Inspect and manage the delivery queue",
     "replay": "Send past events again, whether delivered or not",
@@ -195,11 +195,11 @@ def _complete(before: Sequence[str], begun: str, session: Session) -> int:
 def _usage(error: ClickException) -> UsageError:
     """What Click found wrong with a command line, in our words."""
     context = getattr(error, "ctx", None)
-    help_of = f"`{context.command_path if context else 'ark'} --help` shows"
+    help_of = f"`{context.command_path if context else 'ark'} --help`"
     if isinstance(error, NoSuchOption) and context is not None:
         parameters = context.command.get_params(context)
         known = [name if name.startswith("-") else name.upper() for found in parameters for name in found.opts]
         near = option_hint(error.option_name, known)
-        return UsageError(f"there is no option {error.option_name!r}{near}; {help_of} all")
+        return UsageError(f"there is no option {error.option_name!r}{near} {help_of} lists all options")
     message = error.format_message().strip().rstrip(".")
-    return UsageError(f"{message[:1].lower()}{message[1:]}; {help_of} what is possible")
+    return UsageError(f"{message[:1].lower()}{message[1:]}. {help_of} explains the command")

@@ -36,7 +36,8 @@ def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:
     made = failed + sum(slot.delivered for slot in slots)
     unknown = max(len(slots) - known, 0)
     more = "+" if unknown else ""
-    said = f" {made}{more} made, {failed}{more} failed" if failed else f" {made}{more} made"
+    noun = "attempt" if (made, unknown) == (1, 0) else "attempts"
+    said = f" {made}{more} {noun}" + (f", {failed}{more} failed" if failed else "")
     return Painted([*([("?", "dim")] * unknown), *pieces[unknown:], (said, "")])
 
 

@@ -59,7 +59,7 @@ def _set_on_run(context: Any, option: Any, value: bool) -> None:
 def _of_every_command() -> list[TyperOption]:
     """`--json` and `--quiet`, which set `as_json` and `quiet` of the session."""
     told = (
-        (["as_json", "--json"], "Print JSON, for errors too."),
+        (["as_json", "--json"], "Print JSON, errors included."),
         (["quiet", "--quiet", "-q"], "Print problems only."),
     )
     return [
@@ -116,7 +116,7 @@ class Group(_Explained, TyperGroup):
         if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in known:
             path = ctx.command_path
             near = command_hint(path, args[0], known)
-            raise UsageError(f"there is no command '{path} {args[0]}'{near}; `{path} --help` shows all")
+            raise UsageError(f"there is no command '{path} {args[0]}'{near} `{path} --help` lists all commands")
         return super().resolve_command(ctx, args)
 
 

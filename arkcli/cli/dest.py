@@ -89,7 +89,7 @@ def add(
 
 @app.command("list")
 def list_(context: typer.Context) -> Printout:
-    """List all destinations, and how many deliveries wait for each.
+    """List all destinations, and how many deliveries are queued for each.
 
     Example: ark dest list
     """
@@ -109,9 +109,9 @@ def list_(context: typer.Context) -> Printout:
 def show(
     context: typer.Context,
     name: Name,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Also print the secret that signs for it.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Also print its signing secret.")] = False,
 ) -> Printout:
-    """Show one destination: its settings, and what waits for it.
+    """Show one destination: its settings and its queued deliveries.
 
     Example: ark dest show crm
     """
@@ -152,7 +152,7 @@ def set_(
     secret_file: SecretFile = None,
     own_secret: OwnSecret = False,
     workspace_secret: Annotated[
-        bool, typer.Option("--workspace-secret", help="Use the shared signing secret again.")
+        bool, typer.Option("--workspace-secret", help="Use the signing secret of all destinations again.")
     ] = False,
     header: Headers = None,
     ca_file: CaFile = None,
@@ -203,7 +203,7 @@ def resume(context: typer.Context, name: Name) -> Printout:
 
 @app.command()
 def remove(context: typer.Context, name: Name, yes: Yes = False) -> Printout:
-    """Remove a destination, and discard the deliveries that wait for it.
+    """Remove a destination, and discard its queued deliveries.
 
     Example: ark dest remove crm --yes
     """

@@ -22,7 +22,7 @@ Event = Annotated[
 
 @app.callback()
 def summary(context: typer.Context) -> Printout | None:
-    """List the event types, and when each is sent.
+    """List the event types, and what triggers each.
 
     Example: ark events
     """
@@ -37,7 +37,7 @@ def summary(context: typer.Context) -> Printout | None:
 
 @app.command()
 def sample(context: typer.Context, event: Event) -> Printout:
-    """Print a complete, valid payload, dated now, for you to edit.
+    """Print a complete, valid payload with the current time, for you to edit.
 
     Example: ark events sample signal.promoted > payload.json
     """
@@ -49,7 +49,7 @@ def sample(context: typer.Context, event: Event) -> Printout:
 
 @app.command()
 def schema(event: Event) -> Printout:
-    """Print an event type's JSON Schema (2020-12). `ark send` makes the same checks.
+    """Print an event type's JSON Schema (2020-12). `ark send` checks payloads against it.
 
     Example: ark events schema signal.promoted > signal.promoted.schema.json
     """

@@ -95,9 +95,8 @@ def listen(
 ) -> ExitCode:
     """Receive webhooks on this machine, check each signature and answer. With --json, one object per line.
 
-    A request with an invalid signature is answered 401, and a body above 1 MiB 413. The secret comes from --secret
-    (repeat it to accept several), --secret-file or ARK_SECRET; otherwise it is the shared one, which is made if there
-    is none.
+    An invalid signature gets 401; a body above 1 MiB gets 413. The secret comes from --secret (repeat it to accept
+    several), --secret-file or ARK_SECRET; otherwise it is the one in destinations.toml, created if there is none.
 
     Exit status: 0 --count requests came; 1 fewer came within --timeout; 130 interrupted.
 

@@ -98,7 +98,7 @@ def check_event(event: str) -> None:
 
     if event not in EVENTS:
         raise UsageError(
-            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))}; there are {', '.join(EVENTS)}"
+            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))} The events are {', '.join(EVENTS)}"
         )
 
 
@@ -108,7 +108,7 @@ def find_destination(contents: "Contents", name: str) -> "Destination":
     if found is not None:
         return found
     names = [known.name for known in contents.destinations]
-    raise UsageError(f"there is no destination {name!r}{did_you_mean(name, names)}; `ark dest list` shows all")
+    raise UsageError(f"there is no destination {name!r}{did_you_mean(name, names)} `ark dest list` shows all")
 
 
 def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[Destination]":

@@ -41,7 +41,7 @@ EventIds = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[EVENT_ID…]",
-        help="Choose the deliveries of these events: ids, unique beginnings of ids, or `last`.",
+        help="Choose the deliveries of these events: ids, unique prefixes of ids, or `last`.",
         autocompletion=complete_event_id,
     ),
 ]
@@ -116,7 +116,7 @@ def summary(
             "bytes": totals.size,
         },
         [Table(headings, rows)],
-        [*notes, f"{counted(totals.events, 'event')} in the log, {counted(totals.size, 'byte')}"],
+        [*notes, f"{counted(totals.events, 'event')} stored, {counted(totals.size, 'byte')}"],
         broken=reading.broken,
     )
 
@@ -161,7 +161,7 @@ def show(
         str,
         typer.Argument(
             metavar="EVENT_ID",
-            help="The event's id, a unique beginning of it, or `last`.",
+            help="The event's id, a unique prefix of it, or `last`.",
             autocompletion=complete_event_id,
         ),
     ],
@@ -213,7 +213,7 @@ def retry(
     all_dead: AllDead = False,
     dry_run: DryRun = False,
 ) -> Printout:
-    """Make retrying deliveries due now and revive dead ones. The next `ark drain` attempts them.
+    """Make retrying and dead deliveries due now. The next `ark drain` attempts them.
 
     Example: ark queue retry --dead --to crm
     """

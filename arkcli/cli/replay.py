@@ -33,7 +33,7 @@ def replay(
         list[str] | None,
         typer.Argument(
             metavar="[EVENT_ID…]",
-            help="The events to send again: ids, unique beginnings of ids, or `last`.",
+            help="The events to send again: ids, unique prefixes of ids, or `last`.",
             autocompletion=complete_event_id,
         ),
     ] = None,

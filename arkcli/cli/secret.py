@@ -13,14 +13,14 @@ from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
 from arkcli.text import counted
 
-app = App("Show or change the shared signing secret.")
+app = App("Show or change the signing secret of all destinations.")
 
-Reveal = Annotated[bool, typer.Option("--reveal", help="Also print the secret.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret.")]
 
 
 @app.command()
 def show(context: typer.Context, reveal: Reveal = False) -> Printout:
-    """Show where the shared signing secret is kept. With --reveal, also print it.
+    """Show where the signing secret of all destinations is kept. With --reveal, print the secret instead.
 
     Example: ark secret show --reveal
     """
@@ -29,8 +29,8 @@ def show(context: typer.Context, reveal: Reveal = False) -> Printout:
 
 @app.command("set")
 def set_(context: typer.Context, secret_file: SecretFile = None, yes: Yes = False) -> Printout:
-    """Set the shared signing secret, read from standard input or --secret-file. You can also give `env:NAME` or
-    `file:PATH`, the place that holds it. The one before is kept as `previous` in destinations.toml.
+    """Set the signing secret of all destinations, read from standard input or --secret-file. The input may also be
+    `env:NAME` or `file:PATH`, which say where the secret is. The old secret is kept as `previous` in destinations.toml.
 
     Example: ark secret set < secret.txt
     """
@@ -48,8 +48,8 @@ def set_(context: typer.Context, secret_file: SecretFile = None, yes: Yes = Fals
 
 @app.command()
 def rotate(context: typer.Context, reveal: Reveal = False, yes: Yes = False) -> Printout:
-    """Generate a new shared signing secret. It signs waiting deliveries, too, so tell your receivers first. The one
-    before is kept as `previous` in destinations.toml.
+    """Generate a new signing secret for all destinations. Waiting deliveries are signed with it, too: prepare your
+    receivers to accept a second secret first. The old secret is kept as `previous` in destinations.toml.
 
     Example: ark secret rotate --reveal
     """

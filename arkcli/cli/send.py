@@ -95,7 +95,10 @@ def send(
     sample: Annotated[
         bool, typer.Option("--sample", help="Send a realistic built-in payload instead of FILE.")
     ] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Send the payload byte for byte; ark fills in nothing.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Send the payload byte for byte; fill in no `event`, `timestamp` or `batchId`."),
+    ] = False,
     event_id: Annotated[
         str | None, typer.Option("--id", help="Idempotency key: a second send with the same key and body does nothing.")
     ] = None,
@@ -103,7 +106,10 @@ def send(
         bool, typer.Option("--queue", help="Save the event to the queue only; `ark drain` delivers it.")
     ] = False,
     no_validate: Annotated[
-        bool, typer.Option("--no-validate", help="Skip the schema check; `event`, if present, must still match.")
+        bool,
+        typer.Option(
+            "--no-validate", help="Skip the schema check; the payload's `event`, if any, must still be EVENT."
+        ),
     ] = False,
     ndjson: Annotated[
         bool, typer.Option("--ndjson", help="Read one payload per line, and accept each as it comes.")
@@ -116,7 +122,10 @@ def send(
         bool, typer.Option("--curl", help="Print commands that send the event with curl; send and store nothing.")
     ] = False,
     url: Annotated[
-        str | None, typer.Option("--url", help="Make one attempt at this URL, signed with ARK_SECRET; store nothing.")
+        str | None,
+        typer.Option(
+            "--url", help="Make one attempt at this URL, signed with --secret-file or ARK_SECRET; store nothing."
+        ),
     ] = None,
     secret_file: SecretFile = None,
     allow_local: AllowLocal = False,

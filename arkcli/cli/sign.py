@@ -32,7 +32,8 @@ def sign(
 ) -> Printout:
     """Print the signature for a body's exact bytes.
 
-    The secret comes from --secret, --secret-file or ARK_SECRET; otherwise it is the shared one.
+    The secret comes from --secret, --secret-file or ARK_SECRET; otherwise it is the one in
+    destinations.toml.
 
     Example: ark sign --secret-file secret.txt < body.json
     """

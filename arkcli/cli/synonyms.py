@@ -76,32 +76,32 @@ _WORDS: Final = 0.75
 
 
 def command_hint(group: str, word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a command that a group does not have; empty if nothing is near."""
+    """The end of a sentence: `. Did you mean …?` for a command that a group does not have, or `.` if none is near."""
     meant = _COMMANDS.get(group, {}).get(word)
-    return f"; did you mean `{meant}`?" if meant else _hint(_nearest(word, known, _WORDS))
+    return f". Did you mean `{meant}`?" if meant else _hint(_nearest(word, known, _WORDS))
 
 
 def option_hint(option: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for an option that a command does not have; empty if nothing is near.
+    """The same for an option that a command does not have.
 
     `known` are the options of the command, and its arguments in capitals. A synonym that it does not have is not named.
     """
     names = frozenset(known)
     meant = _OPTIONS.get(option, "")
     if meant and meant.split()[0].rstrip(",") in names:
-        return f"; did you mean {meant}?"
+        return f". Did you mean {meant}?"
     long = {name.removeprefix("--"): name for name in names if name.startswith("--")}
     near = _nearest(option.lstrip("-"), long, _WORDS)
     return _hint(near and long[near])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` if a known name is spelled nearly the same, otherwise empty."""
+    """The same for a name: if a known one is spelled nearly the same."""
     return _hint(_nearest(name, known, _NAMES))
 
 
 def _hint(near: str | None) -> str:
-    return f"; did you mean {near!r}?" if near else ""
+    return f". Did you mean {near!r}?" if near else "."
 
 
 def _nearest(word: str, known: Iterable[str], likeness: float) -> str | None:

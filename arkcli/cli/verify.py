@@ -30,16 +30,14 @@ def verify(
     secret_file: SecretFile = None,
     explain: Annotated[
         bool,
-        typer.Option(
-            "--explain", help="If the signature does not match, try the usual causes and name the one that fits."
-        ),
+        typer.Option("--explain", help="If the signature does not match, try the usual causes and name what fits."),
     ] = False,
 ) -> Printout:
     """Check whether a signature matches a body's exact bytes. Prints `valid` and exits 0, or prints the reason and
     exits 1.
 
-    The secret comes from --secret (repeat it to try several), --secret-file or ARK_SECRET; otherwise it is the shared
-    one.
+    The secret comes from --secret (repeat it to try several), --secret-file or ARK_SECRET; otherwise it is the
+    one in destinations.toml.
 
     Example: ark verify --secret-file secret.txt --signature 3a7f… --explain < body.json
     """

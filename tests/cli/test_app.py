@@ -69,7 +69,7 @@ def test_what_was_perhaps_meant_is_suggested(
     world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
     result = world.ark(*words)
     assert (result.status, result.out) == (2, "")
-    assert f"; did you mean {meant!r}?" in result.err
+    assert f". Did you mean {meant!r}?" in result.err
     assert help_of is None or f"`{help_of} --help`" in result.err
 
 

@@ -20,11 +20,11 @@ def slot(delivered: int, failed: int) -> Slot:
 @pytest.mark.parametrize(
     ("slots", "pieces"),
     [
-        ([slot(0, 0)], [("·", "dim"), (" 0 made", "")]),
-        ([slot(8, 0), slot(0, 0)], [("█", "green"), ("·", "dim"), (" 8 made", "")]),
-        ([slot(8, 0), slot(0, 1)], [("█", "green"), ("▁", "red"), (" 9 made, 1 failed", "")]),
-        ([slot(1, 0), slot(3, 1)], [("▂", "green"), ("█", "red"), (" 5 made, 1 failed", "")]),
-        ([slot(1, 0), slot(10_000, 0)], [("▁", "green"), ("█", "green"), (" 10001 made", "")]),
+        ([slot(0, 0)], [("·", "dim"), (" 0 attempts", "")]),
+        ([slot(8, 0), slot(0, 0)], [("█", "green"), ("·", "dim"), (" 8 attempts", "")]),
+        ([slot(8, 0), slot(0, 1)], [("█", "green"), ("▁", "red"), (" 9 attempts, 1 failed", "")]),
+        ([slot(1, 0), slot(3, 1)], [("▂", "green"), ("█", "red"), (" 5 attempts, 1 failed", "")]),
+        ([slot(1, 0), slot(10_000, 0)], [("▁", "green"), ("█", "green"), (" 10001 attempts", "")]),
     ],
 )
 def test_a_bar_is_as_high_as_there_were_attempts(slots: list[Slot], pieces: list[tuple[str, str]]) -> None:
@@ -33,7 +33,7 @@ def test_a_bar_is_as_high_as_there_were_attempts(slots: list[Slot], pieces: list
 
 def test_what_is_not_known_is_not_drawn_as_nothing() -> None:
     pieces = drawn([slot(0, 0), slot(0, 0), slot(1, 0)], known=2).pieces
-    assert list(pieces) == [("?", "dim"), ("·", "dim"), ("█", "green"), (" 1+ made", "")]
+    assert list(pieces) == [("?", "dim"), ("·", "dim"), ("█", "green"), (" 1+ attempts", "")]
 
 
 def test_of_a_long_journal_only_the_end_is_read(world: World, receive: Callable[..., TestReceiver]) -> None:
@@ -57,7 +57,7 @@ def test_a_terminal_shows_the_last_hour(world: World, receive: Callable[..., Tes
     world.clock.advance(1800)
     world.ark("send", "signal.promoted", "--sample")
     shown = world.on_a_terminal("queue", columns=100, NO_COLOR="1")
-    assert "·····█·····█ 2 made, 1 failed" in shown
+    assert "·····█·····█ 2 attempts, 1 failed" in shown
     assert "in 30 s" in shown
     assert "\x1b[31m█" in world.on_a_terminal("queue", columns=100, TERM="xterm")
     assert "█" not in world.ark("queue").out
@@ -71,4 +71,4 @@ def test_on_a_narrow_terminal_nothing_is_cut(world: World, receive: Callable[...
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= columns
     assert "a-name-that-is-long" in re.sub(r"\s", "", shown)
-    assert "1made" in re.sub(r"\s", "", shown)
+    assert "1attempt" in re.sub(r"\s", "", shown)

@@ -329,7 +329,7 @@ def test_an_unknown_name_is_bad_input_and_a_near_one_is_suggested(world: World, 
     world.add(receive(200), "analytics")
     result = world.ark("dest", command, "analitics")
     assert result.status == 2
-    assert "did you mean 'analytics'?" in result.err
+    assert "Did you mean 'analytics'?" in result.err
 
 
 def test_what_an_endpoint_answers_cannot_drive_the_terminal(world: World, receive: Receive) -> None:

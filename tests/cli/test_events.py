@@ -54,4 +54,4 @@ def test_a_schema_judges_the_sample(world: World, event: str) -> None:
 def test_an_unknown_event_is_bad_input_and_the_near_one_is_suggested(world: World, command: str) -> None:
     result = world.ark("events", command, "signal.promotd")
     assert (result.status, result.out) == (2, "")
-    assert "did you mean 'signal.promoted'?" in result.err
+    assert "Did you mean 'signal.promoted'?" in result.err

@@ -143,7 +143,7 @@ def test_drop_asks_and_gives_up_whatever_waits(world: World, receive: Receive) -
 def test_what_is_told_of_one_thing_is_told_in_the_singular(world: World, receive: Receive) -> None:
     world.add(receive(500), "d")
     send(world)
-    assert "1 event in the log, " in world.ark("queue").err
+    assert "1 event stored, " in world.ark("queue").err
     assert "1 event, " in world.ark("doctor").out
     retry, retried = ("queue", "retry", "evt-1"), "due now; `ark drain` attempts it\n"
     assert world.ark(*retry, "--dry-run").out == f"1 delivery would be {retried}"

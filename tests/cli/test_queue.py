@@ -186,7 +186,7 @@ def test_metrics_are_refused_where_none_would_be_written(world: World, tmp_path:
 @pytest.mark.parametrize("command", [("queue", "list"), ("log",), ("log", "-f"), ("replay", "--since", "-1h")])
 def test_an_event_that_does_not_exist_is_refused_wherever_it_is_named(world: World, command: tuple[str, ...]) -> None:
     result = world.ark(*command, "--event", "signal.promted")
-    assert (result.status, "did you mean 'signal.promoted'?" in result.err) == (2, True)
+    assert (result.status, "Did you mean 'signal.promoted'?" in result.err) == (2, True)
 
 
 def test_with_nothing_to_list_it_says_so_beside_the_data(world: World, receive: Receive) -> None:

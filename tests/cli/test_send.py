@@ -134,7 +134,7 @@ def test_an_id_that_could_not_stand_in_a_header_is_bad_input(world: World, recei
         ("signal.promoted", b"[1]", "$: expected a JSON object"),
         ("signal.promoted", b'{"event":"ping"}', '$.event: expected "signal.promoted"'),
         ("signal.play_matched", PAYLOAD, "$.plays: required"),
-        ("signal.promotet", PAYLOAD, "did you mean 'signal.promoted'?"),
+        ("signal.promotet", PAYLOAD, "Did you mean 'signal.promoted'?"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_accepted(

@@ -43,7 +43,7 @@ from tests.world import World
 )
 def test_the_hint_names_what_is_meant(line: str, hint: str | None, world: World) -> None:
     result = world.ark(*line.split())
-    found = re.search(r"; did you mean (.*)\?; ", result.err)
+    found = re.search(r"\. Did you mean (.*)\? `", result.err)
 
     assert result.status == 2
     assert (found and found[1]) == hint
