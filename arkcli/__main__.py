@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Runs the command line of this process, and exits with its status unless that is 0."""
+    """Runs this process's command line. Exits with its status unless that is 0."""
     processes: list[Process] = []
     try:
         status = _run(sys.argv[1:], processes)
     except KeyboardInterrupt:
-        # Ctrl-C while modules were still being imported: nothing has been done yet. 130 is ExitCode.INTERRUPTED.
+        # Ctrl-C during imports: nothing has been done yet. 130 is ExitCode.INTERRUPTED.
         status = 130
     except Exception as error:
         if not isinstance(error, RecursionError | MemoryError) and _has_room():
             raise
         why = "the input is nested too deeply" if isinstance(error, RecursionError) else "not enough memory"
         accepted = processes[-1].accepted if processes else None
-        # Importing takes memory, too. 75 is ExitCode.RETRYING, 1 ExitCode.FAILED.
+        # Import nothing here: that needs memory, too. 75 is ExitCode.RETRYING, 1 is ExitCode.FAILED.
         os.write(2, f"error: {why}{f'; {accepted}' if accepted else ''}\n".encode())
         status = 75 if accepted else 1
     finally:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _has_room() -> bool:
-    """Whether 16 MiB can be had. Where memory is short, most libraries complain of something else."""
+    """Whether 16 MiB can be allocated. When memory is short, most libraries raise some other error."""
     try:
         return bool(bytearray(16 * 1024 * 1024))
     except MemoryError:
@@ -41,13 +41,13 @@ def _has_room() -> bool:
 
 def _run(args: list[str], processes: "list[Process]") -> int:
     if args == ["--version"] and "_ARK_COMPLETE" not in os.environ:
-        # Nothing needs to be parsed for this, so nothing is imported either.
+        # This needs no parser, so avoid the imports.
         from arkcli import __version__
 
         try:
             os.write(1, f"ark {__version__}\n".encode())
         except OSError:
-            # The command line proper meets the same, and knows what to say of it.
+            # The full command line will meet the same error and report it.
             pass
         else:
             return 0

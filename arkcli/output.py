@@ -1,4 +1,4 @@
-"""The only module that draws. Data goes to standard output, everything else to standard error."""
+"""The only module that prints. Data goes to standard output, everything else to standard error."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,18 +29,18 @@ _STYLES: Final = {
     "fail": "bold red",
 }
 
-#: How many rows are aligned with one another on a terminal, where there are too many to hold them all.
+#: Rows aligned together on a terminal; longer lists are drawn in chunks of this size.
 _ROWS_AT_ONCE: Final = 1_000
 
 Item = TypeVar("Item")
 
 
-#: ECMA-48's numbers for them ("select graphic rendition").
+#: Parameters of the escape sequence for each style (ECMA-48, "select graphic rendition").
 _SGR: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
 }  # fmt: skip
 _WIDTH: Final = 80
-#: A column of a table may be folded down to so many characters; where that is not enough, it is no table any more.
+#: Narrowest width of a folded column, in characters. If the table is still too wide, its rows are printed as records.
 _SLIM: Final = 12
 
 
@@ -52,13 +52,13 @@ class Table(NamedTuple):
 
 
 class Painted(NamedTuple):
-    """A cell in several colours: pieces of text, each with the name of its style."""
+    """A cell in several colours: pieces of text, each with its style."""
 
     pieces: Sequence[tuple[str, str]]
 
 
 class Column(NamedTuple):
-    """A column of rows that come one by one. `width` is 0 where the last one may be as wide as it likes."""
+    """A column of streamed rows. `width` is in characters; 0 in the last column means any width."""
 
     heading: str
     width: int = 0
@@ -66,7 +66,7 @@ class Column(NamedTuple):
 
 
 class Output:
-    """Where one command's words go, in the form that was asked for."""
+    """Prints one command's output, as text or as JSON."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Output:
         quiet: bool,
         color: str = "auto",
     ) -> None:
-        """`as_json` prints one JSON object instead of text; `quiet` leaves out text when all went well.
+        """`as_json` prints JSON instead of text; `quiet` omits text unless something went wrong.
 
-        `color` is auto (on a terminal), always or never; NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE say what auto means.
+        `color` is auto (on a terminal), always or never; NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE override auto.
         """
         self._stdout = stdout
         self._stderr = stderr
@@ -92,7 +92,7 @@ class Output:
 
     @property
     def width(self) -> int:
-        """How many columns there are: COLUMNS, else the terminal's, else 80."""
+        """Width in columns: COLUMNS, else the terminal's, else 80."""
         given = self._variables.get("COLUMNS", "")
         if given.isdecimal() and int(given):
             return int(given)
@@ -103,24 +103,24 @@ class Output:
 
     @property
     def on_a_terminal(self) -> bool:
-        """Whether a person reads the text: then it may have pictures."""
+        """Whether text goes to a terminal, where charts may be shown."""
         return self._stdout.isatty() and not self.as_json
 
     @property
     def lost(self) -> OSError | None:
-        """Why standard output takes nothing any more; None as long as it does."""
+        """The error that made standard output unwritable; None while it works."""
         return self._stdout.lost if isinstance(self._stdout, Stream) else None
 
     def heading(self, text: str) -> str:
-        """The text as a heading on standard output."""
+        """The text styled as a heading for standard output."""
         return self.painted(text, "bold")
 
     def painted(self, text: str, style: str) -> str:
-        """The text on standard output, in a style where colours are used."""
+        """The text in a style for standard output; unchanged if colours are off."""
         return self._painted(self._stdout, text, style)
 
     def word(self, text: str) -> str:
-        """The text on standard output, in its colour where it is a word that has one."""
+        """The text in its colour, if it is a status word that has one."""
         return self.painted(text, _STYLES.get(text, ""))
 
     def _painted(self, stream: TextIO, text: str, style: str) -> str:
@@ -136,7 +136,7 @@ class Output:
         return stream.isatty() and self._variables.get("TERM") != "dumb"
 
     def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
-        """What a command found: the document as JSON, or the text. `always` shows the text even when quiet."""
+        """Prints a command's result: the document as JSON, or the text. `always` prints the text even when quiet."""
         if self.as_json:
             self._stdout.write(to_json(document) + "\n")
         elif always or not self.quiet:
@@ -148,7 +148,7 @@ class Output:
         self._stdout.flush()
         is_full = not isinstance(self.lost, BrokenPipeError | None)
         if is_full and not always and text and isinstance(text[0], str) and "\n" not in text[0]:
-            # It may tell what has been done. What is shown in several lines does nothing.
+            # A single line may report a change, so print it to standard error instead. Longer text only shows things.
             self._stderr.write(text[0] + "\n")
 
     def items(
@@ -161,13 +161,13 @@ class Output:
         nothing: str,
         more: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        """However many things a command found, in constant memory: a list under a key as JSON, or a table.
+        """Prints any number of items in constant memory: a list under a key as JSON, or a table.
 
-        `nothing` is what to remark where there are none; `more` tells at the end what else is in the JSON object.
+        `nothing` is the note printed if there are none; `more` is called last for further keys of the JSON object.
 
-        What goes wrong after the first of them stands in the same JSON object, behind the list, and is raised as told.
+        As JSON, an error after the first item is added to the same object, and raised with `told` set.
         """
-        # Behind a failure nobody takes anything.
+        # Stop reading once standard output has failed.
         left = takewhile(lambda _: self.lost is None, found)
         if self.as_json:
             first = list(islice(left, 1))
@@ -189,7 +189,7 @@ class Output:
                 raise error
         else:
             begun = False
-            # Quiet or not, all is read: the exit status tells what went wrong with that.
+            # Read everything even when quiet: errors while reading decide the exit status.
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
                 begun = True
                 if not self.quiet:
@@ -199,12 +199,12 @@ class Output:
         self._stdout.flush()
 
     def rows(self, columns: Sequence[Column]) -> "Rows":
-        """Rows that come one by one."""
+        """Starts a table whose rows are added one by one."""
         drawn = not (self.as_json or self.quiet) and self._stdout.isatty()
         return Rows(self, columns, drawn=drawn)
 
     def lines(self, texts: Iterable[str]) -> None:
-        """Lines of data, JSON or text already, written many at a time; left out when quiet."""
+        """Writes lines of data (JSON or text) in batches. Omits text when quiet."""
         if self.as_json or not self.quiet:
             with self._bar_aside():
                 remaining = iter(texts)
@@ -214,25 +214,25 @@ class Output:
                 self._stdout.flush()
 
     def line(self, text: str) -> None:
-        """A line of a story that is told as it happens; left out when quiet or as JSON."""
+        """Writes one line of progress at once; omitted when quiet or as JSON."""
         if not (self.quiet or self.as_json):
             self._stdout.write(text + "\n")
             self._stdout.flush()
 
     def note(self, text: str) -> None:
-        """A remark on standard error; left out when quiet or as JSON."""
+        """Writes a note to standard error; omitted when quiet or as JSON."""
         if not (self.quiet or self.as_json):
             self._stderr.write(clean(text) + "\n")
             self._stderr.flush()
 
     def warn(self, text: str) -> None:
-        """What the user should know even when quiet, on standard error."""
+        """Writes a warning to standard error, even when quiet."""
         word = self._painted(self._stderr, "warning:", "yellow")
         self._stderr.write(f"{word} {clean(text)}\n")
         self._stderr.flush()
 
     def error(self, error: ArkError) -> None:
-        """An error: one line on standard error, or one JSON object on standard output."""
+        """Writes an error: one line on standard error, or one JSON object on standard output."""
         if self.as_json:
             self._stdout.write(to_json({"error": _error(error)}) + "\n")
             self._stdout.flush()
@@ -243,9 +243,9 @@ class Output:
 
     @contextmanager
     def progress(self, total: int | None) -> Iterator[Callable[[int, str], None]]:
-        """A bar on standard error for the length of a block, where that is a terminal; not when quiet or as JSON.
+        """Shows a progress bar during a block if standard error is a terminal; not when quiet or as JSON.
 
-        Yields a function that is told how much of `total` (None: nobody knows) is done, and in words what.
+        Yields a function that takes how much of `total` (None: unknown) is done, and a description.
         """
         dumb = self._variables.get("TERM") == "dumb"
         if self.quiet or self.as_json or dumb or not self._stderr.isatty():
@@ -266,7 +266,7 @@ class Output:
 
     @contextmanager
     def _bar_aside(self) -> Iterator[None]:
-        """Takes the bar off the terminal while lines are written to the same one."""
+        """Hides the progress bar while lines are written to the same terminal."""
         if self._bar is None or not self._stdout.isatty():
             yield
             return
@@ -295,7 +295,7 @@ class Output:
 
         columns = zip(table.headings, *(map(self._plain, row) for row in table.rows), strict=True)
         least = [_least(heading, cells, self.width // 2) for heading, *cells in columns]
-        # Two spaces stand between columns.
+        # Columns are separated by two spaces.
         if sum(width + 2 for width, _ in least) - 2 > self.width:
             self._records(table)
             return
@@ -307,7 +307,7 @@ class Output:
         self._console(self._stdout).print(drawn)
 
     def _records(self, table: Table) -> None:
-        """A table that is too wide to be one: a line for each cell, a blank one between rows."""
+        """Prints a table that is too wide as records: one line per cell, a blank line between rows."""
         label = max(map(len, table.headings))
         records = (
             [f"{heading.ljust(label)} {self._cell(cell)}" for heading, cell in zip(table.headings, row, strict=True)]
@@ -325,18 +325,18 @@ class Output:
 
 
 class Rows:
-    """Rows that come one by one: under headings and aligned on a terminal, tab-separated when piped."""
+    """A table printed row by row: under headings and aligned on a terminal, tab-separated when piped."""
 
     def __init__(self, output: Output, columns: Sequence[Column], *, drawn: bool) -> None:
-        """`drawn` says whether they are drawn, on a terminal."""
+        """`drawn`: align rows under headings, for a terminal."""
         self._output = output
         self.columns = columns
         self.drawn = drawn
         self._begun = False
 
     def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
-        """One row: the document as JSON, or a cell for each column. `more` is one cell more; on a terminal it stands
-        below the row, on lines of its own. Raises Unread where nobody took the one before.
+        """Prints one row: the document as JSON, or a cell for each column. `more` is an extra cell; on a terminal it
+        is printed below the row. Raises Unread if standard output has failed before.
         """
         if self._output.lost is not None:
             raise Unread
@@ -360,7 +360,7 @@ class Rows:
 
 
 def to_json(document: object) -> str:
-    """One line of JSON. What a terminal could trip over is escaped, as everything beyond ASCII is."""
+    """The document as one line of JSON. Non-ASCII and C0 control characters are escaped."""
     import json
 
     return json.dumps(document, separators=(", ", ": "), allow_nan=False)

@@ -1,1 +1,1 @@
-"""What a user can ask for. Actions take what they need and know no screen."""
+"""The actions behind the commands. They take what they need as arguments and print nothing."""

@@ -1,4 +1,4 @@
-"""What to do about an attempt that failed: a hint for each cause. Pure."""
+"""Hints for failed attempts, one for each cause. Pure functions."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from arkcli.wire import answers
 
-#: What a URL's scheme and an error say, and what helps then. The first that fits counts.
+#: Patterns for a URL's scheme and an error, each with its hint. The first match counts.
 _HINTS: Final = (
     (r"not a URL|a fragment|user name", "Correct the URL: `ark dest set NAME --url URL`"),
     (r" the name ", "Check the spelling of the host, and that this machine can resolve it"),
@@ -39,13 +39,13 @@ _HINTS: Final = (
 
 
 def hint(variables: Mapping[str, str], url: str, error: str) -> str:
-    """What to check where an attempt at a URL failed with an answer's error."""
+    """What to check after an attempt at a URL failed with this error of an answer."""
     helps = next(helps for sign, helps in _HINTS if re.search(sign, f"{url.partition(':')[0].lower()} {error}"))
     return "; ".join(filter(None, (helps, unused_proxy(variables, url, error))))
 
 
 def unused_proxy(variables: Mapping[str, str], url: str, error: str) -> str | None:
-    """Says that `ark` does not use the proxy that the environment's variables name, where that may be why."""
+    """A note that `ark` does not use the proxy set in the environment, if that may be the cause; else None."""
     named = [name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]]
     direct = f"localhost,127.0.0.1,::1,{variables.get('no_proxy') or variables.get('NO_PROXY') or '-'}".split(",")
     ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct)

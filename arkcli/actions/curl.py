@@ -1,4 +1,4 @@
-"""A request as a command line: `ark send --curl`. It holds no secret and no signature; both come when it is run."""
+"""`ark send --curl`: a request as a shell command. It contains no secret and no signature; it signs when it is run."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,17 +8,17 @@ from typing import Final
 from arkcli.signing import SIGNATURE_HEADER
 from arkcli.text import clean
 
-#: As `ark` itself sends: nothing from a ~/.curlrc (-q, which must come first), one deadline for everything, no proxy,
-#: no rewriting of the URL, a failure's exit status.
+#: Options that make curl behave like `ark`: ignore ~/.curlrc (-q, which must come first), one deadline for everything,
+#: no proxy, no rewriting of the URL, and a failing exit status for HTTP errors.
 _LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --noproxy '*' --globoff --path-as-is"
 
 
 def command(name: str, url: str, headers: Mapping[str, str | None], body: bytes, ca_file: str | None) -> str:
-    """A command for sh(1) that posts a body, UTF-8, to a destination with this name.
+    """An sh(1) command that posts a UTF-8 body to a destination with this name.
 
-    It is signed by `ark sign` with the secret in ARK_SECRET, which thus appears in no list of arguments. The value of a
-    header that is None here is taken from a variable, HEADER_ and the header's name (and a number, where two would be
-    the same), and appears in none either.
+    `ark sign` signs it with the secret in ARK_SECRET, so that the secret never appears in the process list. The value
+    of a header that is None here comes from the variable HEADER_ plus the header's name (plus a number where two would
+    be equal), and does not appear there either.
     """
     options = [f"--request POST --url {quote(url)}"]
     options += [] if ca_file is None else [f"--cacert {quote(ca_file)}"]
@@ -48,7 +48,7 @@ def _literal(header: str) -> str:
 
 
 def _variables(headers: Iterable[str]) -> dict[str, str]:
-    """A variable for each header, by header."""
+    """A unique variable name for each header, by header."""
     names: dict[str, str] = {}
     for header in headers:
         plain = name = "HEADER_" + re.sub(r"[^A-Z0-9]", "_", header.upper())

@@ -1,4 +1,4 @@
-"""The whole proof in a few seconds, on this machine alone and in a temporary home."""
+"""`ark demo`: a complete example in a few seconds, on this machine only and in a temporary home."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from arkcli.system.process import Process
 if TYPE_CHECKING:
     from arkcli.receiver.record import Received
 
-#: Told as such: nobody wants to watch 30 seconds pass.
+#: The demo retries after 1, 2, 3 and 4 s, and says so: nobody wants to watch 30 seconds pass.
 SHORTENED: Final = RetrySchedule((1_000, 2_000, 3_000, 4_000))
 _EVENT: Final = "signal.promoted"
 
 
 class Proof(msgspec.Struct):
-    """What happened, for those who ask for JSON."""
+    """What happened in the demo, for `--json`."""
 
     delivered: bool
     attempts: int
@@ -35,7 +35,7 @@ class Proof(msgspec.Struct):
 
 
 def tell(outer: Home, say: Callable[[str], None]) -> Proof:
-    """Plays the proof and says each step as it happens."""
+    """Runs the demo and prints each step with `say`."""
     from arkcli.httpd.server import listen_on, url_of
     from arkcli.receiver import plan
     from arkcli.receiver.receiver import Orders, Receiver
@@ -100,7 +100,7 @@ def _signature(received: "Received") -> str:
 
 
 def _drain(home: Home, received: "list[Received]") -> tuple[bool, int]:
-    """Drains until the event is delivered, or for 8 seconds."""
+    """Drains until the event is delivered, or for 8 s. Returns whether it was delivered, and the last attempt."""
 
     def done() -> bool:
         return received[-1].event == _EVENT and received[-1].status == 200

@@ -1,7 +1,7 @@
-"""What is done to destinations: adding, changing, removing. The store and the queue are kept in step here.
+"""Adds, changes and removes destinations, and keeps the store and the queue consistent.
 
-A destination takes its place in the queue before it enters the store, and leaves the store before its place is removed:
-a crash in between leaves a place that nobody looks at, never a destination that misses events.
+A destination gets its place in the queue before it enters the store, and leaves the store before its place is removed:
+a crash in between leaves an unused place, never a destination that misses events.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(msgspec.Struct, kw_only=True):
-    """What the user says of a destination. None leaves a value as it is, or at its default."""
+    """The settings that the user gave for a destination. None keeps a value, or leaves it at its default."""
 
     name: str | None = None
     url: str | None = None
@@ -43,8 +43,8 @@ class Wanted(msgspec.Struct, kw_only=True):
 def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
     """Adds a destination once it has answered a ping with a 2xx.
 
-    Returns it, the ping's answer, and whether the workspace's signing secret was made for it. Raises UsageError, and
-    DeliveryFailed when the ping failed: then nothing is saved.
+    Returns it, the ping's answer, and whether the shared signing secret was made for it. Raises UsageError, or
+    DeliveryFailed if the ping failed; nothing is saved then.
     """
     contents = home.store.read()
     fresh = contents.workspace.secret is None and wanted.secret is None
@@ -67,7 +67,7 @@ def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer 
 
 
 def unsaved(home: Home, wanted: Wanted) -> Destination:
-    """A fresh destination as it is wanted, which stands nowhere yet. Raises UsageError."""
+    """A new destination with these settings, not yet saved anywhere. Raises UsageError."""
     url, _ = split_userinfo(wanted.url or "")
     parsed = parse_url(url, allow_local=bool(wanted.allow_local))
     now = times.to_text(home.clock.now())
@@ -87,7 +87,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
         known = current.find(destination.id)
         if known is None:
             raise UsageError(f"{destination.name} has just been removed by another command")
-        # Not what was pinged, but what it is by now with what is wanted of it: it may have been paused meanwhile.
+        # Apply the settings to the current destination, not to the one that was pinged: it may have been paused since.
         changed = _with(known, wanted)
         _check_free(current, changed)
         current.replace(changed)
@@ -104,9 +104,9 @@ def set_paused(home: Home, name: str, *, paused: bool) -> None:
 
 
 def remove(home: Home, destination: Destination) -> int:
-    """Removes a destination and discards what waits for it; returns how many deliveries that were. Raises Busy.
+    """Removes a destination, discards its deliveries, and returns how many were discarded.
 
-    Raises Broken where what waits cannot be discarded; the destination is removed all the same.
+    Raises Busy or Broken if the deliveries cannot be discarded; the destination is removed all the same.
     """
     home.joined([destination])
     with home.store.change() as contents:
@@ -138,12 +138,12 @@ def ensure_secret(home: Home) -> bool:
 
 
 def new_secret(home: Home) -> Secret:
-    """A signing secret: 32 random bytes in hex, marked so that scanners for leaked secrets can know it."""
+    """A new signing secret: 32 random bytes in hex, with a prefix by which scanners for leaked secrets can find it."""
     return Secret(f"arksec_{home.randomness(32).hex()}")
 
 
 def ping_event(home: Home) -> Event:
-    """A fresh `ping`, which is never in the queue."""
+    """A new `ping` event. Pings are never queued."""
     now = times.to_text(home.clock.now())
     body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
     return Event(home.new_id("evt"), PING, now, body)
@@ -152,7 +152,7 @@ def ping_event(home: Home) -> Event:
 def ping_all(
     home: Home, endpoints: "Sequence[Endpoint]", stopping: Callable[[], bool] = lambda: False
 ) -> list[tuple[Destination, Answer]]:
-    """One ping to each endpoint until told to stop, and what they answered."""
+    """Sends one ping to each endpoint until told to stop. Returns the answers."""
     with home.sender(stopping) as sender:
         return sender.ping(endpoints, ping_event(home))
 
@@ -171,7 +171,7 @@ def _ping(home: Home, destination: Destination, contents: Contents, what: str, *
 
 
 def _with(destination: Destination, wanted: Wanted) -> Destination:
-    """The destination with what is wanted of it. Raises UsageError."""
+    """The destination with these settings applied. Raises UsageError."""
     if wanted.name is not None and not NAME.fullmatch(wanted.name):
         raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
@@ -197,12 +197,12 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
 
 
 def _address(destination: Destination) -> tuple[object, ...]:
-    """What a ping proves."""
+    """The settings that a ping tests; if they change, the destination must be pinged again."""
     return destination.url, destination.userinfo, destination.allow_local
 
 
 def _place(url: str) -> object:
-    """Where a URL leads, however it is spelled; the URL itself where it leads nowhere."""
+    """The place that a URL leads to, however it is spelled; the URL itself if it is not allowed."""
     try:
         return parse_url(url, allow_local=True).place
     except AddressRefused:
@@ -221,7 +221,7 @@ def _check_free(contents: Contents, destination: Destination) -> None:
 
 
 def _free_name(contents: Contents, name: str) -> str:
-    """The name, with a number behind it where it is taken."""
+    """The name, with a number appended if it is taken."""
     taken = {word for known in contents.destinations for word in (known.name, known.id)}
     endings = ("", *(f"-{number}" for number in range(2, len(taken) + 3)))
     return next(free for ending in endings if (free := name[: LONGEST_NAME - len(ending)] + ending) not in taken)

@@ -1,5 +1,5 @@
-"""Whether this machine can keep what `ark` promises: the store, the queue, the disk, the clock, the way to each
-destination. It changes nothing, and sends nothing.
+"""`ark doctor`: checks the store, the queue, the disk, the clock and the connection to each destination. Changes and
+sends nothing.
 """
 
 import contextlib
@@ -28,30 +28,30 @@ from arkcli.times import describe_duration
 if TYPE_CHECKING:
     from arkcli.wire.probe import Reached
 
-#: A disk with fewer bytes to spare than this takes no more events soon; one with fewer than that, now.
+#: Warn if fewer bytes than _LOW_BYTES are free; fail below _NO_BYTES, where there is no room for more events.
 _LOW_BYTES: Final = 100 * 1024 * 1024
 _NO_BYTES: Final = 8 * 1024 * 1024
-#: A share of the disk below which it is nearly full, unless so many bytes are free all the same.
+#: Warn if less than this share of the disk is free, unless at least _PLENTY bytes are.
 _LOW_SHARE: Final = 0.05
 _PLENTY: Final = 10 * 1024 * 1024 * 1024
-#: How long before its end a certificate should have been renewed, in days.
+#: Warn if a certificate expires within this many days.
 _RENEWED: Final = 14
-#: What is due is attempted within a minute where cron runs drain; after this many milliseconds nobody seems to.
+#: Warn if a delivery has been due for longer than this many milliseconds. If cron runs drain, a minute is the most.
 _OVERDUE: Final = 300_000
-#: How far ahead a time may be and still be no sign of a clock that was set back, in milliseconds.
+#: A record this many milliseconds ahead of the clock does not yet mean that the clock was set back.
 _AHEAD: Final = 5_000
-#: So many files are named one by one.
+#: Name at most this many files; count the rest.
 _FEW: Final = 5
-#: How much of each file's end is read, in bytes.
+#: Bytes read from the end of each file.
 _TAIL: Final = 256 * 1024
-#: This program did not exist before, and is hardly run after.
+#: A clock outside these years is wrong: `ark` did not exist before, and is unlikely to run after.
 _SANE_YEARS: Final = range(2024, 2100)
 
 _CRON: Final = "run it from cron: * * * * * /path/to/ark drain --for 55s --quiet"
 
 
 class Status(StrEnum):
-    """What a check found."""
+    """The outcome of a check."""
 
     PASS = "pass"
     WARN = "warn"
@@ -59,7 +59,7 @@ class Status(StrEnum):
 
 
 class Check(NamedTuple):
-    """A check, what it found, and what to do about it."""
+    """A check, its outcome, and what to do about it."""
 
     name: str
     status: Status
@@ -68,7 +68,7 @@ class Check(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What a disk has: bytes free to this user, bytes in all, files that can still be made (None: no limit)."""
+    """A disk's space: bytes free to this user, total bytes, files that can still be created (None: no limit)."""
 
     free: int
     total: int
@@ -76,7 +76,7 @@ class Space(NamedTuple):
 
 
 def examine(home: Home) -> list[Check]:
-    """Every check, in the order in which to mend what they find."""
+    """Runs every check, in the order in which to fix problems."""
     from arkcli.wire.probe import reach
     from arkcli.wire.trust import ca_bundle
 
@@ -89,7 +89,7 @@ def examine(home: Home) -> list[Check]:
     now = home.clock.now()
     destinations = contents.destinations if contents else []
     newest: list[int] = []
-    if os.path.isdir(home.queue_directory):  # noqa: PTH112 - it raises nothing where nobody may look
+    if os.path.isdir(home.queue_directory):  # noqa: PTH112 - never raises, even without permission
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
@@ -106,7 +106,7 @@ def examine(home: Home) -> list[Check]:
 
 
 def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[int]) -> list[Check]:
-    """What is asked of a queue that can be opened. The times of what happened last are added to `newest`."""
+    """The checks of a queue that can be opened. Adds the times of its newest records to `newest`."""
     queue = home.queue
     events, size = queue.totals
     said = f"{counted(events, 'event')}, {_size(size)}, in {home.queue_directory}"
@@ -127,7 +127,7 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
 
 
 def check_store(home: Home) -> tuple[Check, Contents | None]:
-    """Whether destinations.toml can be read and is valid; and what it says."""
+    """Checks that destinations.toml can be read and is valid. Also returns its contents; None if it is not."""
     path = home.store.path
     try:
         contents = home.store.read()
@@ -143,9 +143,10 @@ def check_store(home: Home) -> tuple[Check, Contents | None]:
 
 
 def check_permissions(config: Path, queue: Path) -> list[Check]:
-    """Whether all files are this user's, or whose the directory is where root asks; and nobody else may touch them."""
+    """Checks that all files belong to this user (for root: the directory's owner), and no one else can touch them."""
     foreign, loose, owners, modes = [], [], {}, {}
-    # What root put beside destinations.toml need only be read. Root may have made the queue in another's directory.
+    # Files that root put beside destinations.toml only have to be readable. Root may have created the queue in a
+    # directory that belongs to another user, so look at the parent, too.
     for directory, places, need in ((config, [config], os.R_OK), (queue, [queue, queue.parent], os.R_OK | os.W_OK)):
         found = [place.stat() for place in places if not os.geteuid() and place.exists()]
         user, group = next(((at.st_uid, at.st_gid) for at in found if at.st_uid), (os.geteuid(), os.getegid()))
@@ -175,7 +176,7 @@ def check_permissions(config: Path, queue: Path) -> list[Check]:
 
 
 def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """A directory and all in it but links; or what keeps this user from looking."""
+    """A directory and everything in it except links; or the path that this user is not allowed to enter."""
     try:
         paths = [directory, *directory.rglob("*")] if directory.stat() else []
     except OSError as error:
@@ -187,7 +188,7 @@ def _all_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def check_space(directory: Path, space: Space) -> Check:
-    """Whether the disk that holds the queue has room for more events."""
+    """Checks that the queue's disk has room for more events."""
     said = f"{_size(space.free)} free of {_size(space.total)} at {directory}"
     hint = "free some space, or lower [queue] keep in destinations.toml so that old events are removed sooner"
     if space.inodes == 0:
@@ -199,7 +200,7 @@ def check_space(directory: Path, space: Space) -> Check:
 
 
 def check_place(directory: Path) -> Check:
-    """Whether a queue that is not there yet can be made."""
+    """Checks that a queue that does not exist yet can be created."""
     nearest = Path(visible(directory)[0])
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return _passed("queue", f"none yet; the first event creates {directory}")
@@ -209,7 +210,7 @@ def check_place(directory: Path) -> Check:
 
 
 def check_damage(queue: Queue) -> Check:
-    """Whether the newest part of each file in the queue can be read."""
+    """Checks that the newest part of each file in the queue can be read."""
     damaged = queue.check_recent(_TAIL).damaged
     if damaged:
         said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
@@ -219,7 +220,7 @@ def check_damage(queue: Queue) -> Check:
 
 
 def check_places(broken: Mapping[str, str]) -> Check:
-    """Whether each destination's part of the queue can be used; `broken` says why not, by name."""
+    """Checks that each destination's part of the queue can be used; `broken` has the reason by name."""
     if broken:
         name, why = next(iter(broken.items()))
         more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
@@ -228,7 +229,7 @@ def check_places(broken: Mapping[str, str]) -> Check:
 
 
 def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:
-    """Who is delivering, by destination, and whether that process gets on with it."""
+    """Reports which process is delivering to each destination, and checks that it is not suspended."""
     stopped = {
         name: holder.process for name, holder in holders.items() if holder.process and is_stopped(holder.process)
     }
@@ -248,14 +249,14 @@ def check_drain(
     drained: Container[str],
     find: Callable[[str], Event | None],
 ) -> Check:
-    """Whether what is due is attempted: nobody does that but `ark drain`.
+    """Checks that due deliveries are attempted, which only `ark drain` does.
 
-    Each destination is judged by what has been due there longest. `drained` are the names of those that a drain is
-    delivering to now; `find` finds an event that is still kept.
+    Each destination is judged by its delivery that has been due longest. `drained` has the names of destinations that a
+    drain is delivering to now; `find` returns an event that is still kept.
     """
 
     def is_in_turn(last: Attempt, due_at: int) -> bool:
-        """Whether an attempt was one that a drain makes, which begins with what has been due longest."""
+        """Whether a drain made this attempt: a drain starts with the delivery that has been due longest."""
         event = None if last.attempt > 1 else find(last.event_id)
         return event is None or times.from_text(event.at) <= due_at
 
@@ -280,7 +281,7 @@ def check_drain(
 
 
 def check_clock(now: int, newest: int | None) -> Check:
-    """Whether the clock is roughly right: retries are timed by it, and certificates judged."""
+    """Checks that the clock is roughly right: retries and certificates depend on it."""
     said = times.to_text(now)
     hint = "set the clock, and keep it synchronised: timedatectl set-ntp true"
     if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
@@ -294,7 +295,7 @@ def check_clock(now: int, newest: int | None) -> Check:
 
 
 def check_secrets(home: Home, contents: Contents) -> list[Check]:
-    """Whether each destination's signing secret can be had."""
+    """Checks that each destination's signing secret is available."""
     checks = []
     for found in contents.destinations:
         try:
@@ -308,7 +309,7 @@ def check_secrets(home: Home, contents: Contents) -> list[Check]:
 
 
 def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
-    """Whether a destination can be reached, and for how long its certificates are valid."""
+    """Checks that a destination can be reached, and how long its certificates remain valid."""
     import ssl
 
     found = reached.destination
@@ -338,7 +339,7 @@ def _named(paths: Sequence[Path]) -> str:
 
 
 def _space_at(directory: Path) -> Space:
-    """The space of the disk that a directory is on, or would be."""
+    """The space of the disk that a directory is on, or would be on."""
     found = os.statvfs(visible(directory)[0])
     inodes = found.f_favail if found.f_files else None
     return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, inodes)
@@ -354,7 +355,7 @@ def _size(count: int) -> str:
 
 
 def _is_stopped(process: int) -> bool:
-    """Whether a process has been stopped by a signal (proc(5): the letter behind the name)."""
+    """Whether a process has been stopped by a signal (proc(5): the state letter after the name)."""
     try:
         return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1] in ("T", "t")
     except OSError:

@@ -1,4 +1,4 @@
-"""One run of `ark drain`: what is put together for it. docs/internals.md, section 9."""
+"""Sets up and runs one `ark drain`. See docs/internals.md, section 9."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from arkcli.system import files
 
 
 class Job(NamedTuple):
-    """What a run is to do: for which destinations, for how long, how much at once."""
+    """What a run does: for which destinations, for how long, and how much at once."""
 
     choose: Callable[[Contents], Sequence[Destination]]
     plan: Plan
@@ -22,7 +22,7 @@ class Job(NamedTuple):
 
 
 def drain(home: Home, job: Job, warn: Callable[[str], None], stopping: Callable[[], bool]) -> Drained:
-    """Attempts what is due, until told to stop. `warn` is told of destinations that cannot be delivered to.
+    """Attempts what is due, until told to stop. `warn` is called for destinations that cannot be delivered to.
 
     Raises UsageError, Unreadable and NotRecorded.
     """
@@ -43,22 +43,22 @@ def drain(home: Home, job: Job, warn: Callable[[str], None], stopping: Callable[
 
 
 def all_of(contents: Contents) -> Sequence[Destination]:
-    """Chooses all destinations there are."""
+    """Chooses all destinations."""
     return contents.destinations
 
 
 def only(destinations: Iterable[Destination]) -> Callable[[Contents], list[Destination]]:
-    """Chooses these destinations, for as long as they are there and whatever they are called by then."""
+    """Chooses these destinations while they exist, even if they are renamed."""
     chosen = {found.id for found in destinations}
     return lambda contents: [found for found in contents.destinations if found.id in chosen]
 
 
 def is_anything_left(home: Home, drained: Drained) -> bool:
-    """Whether something waits, due or not, for a destination of a run."""
+    """Whether a destination of a run has a waiting or retrying delivery, due or not."""
     return any(standing.waiting or any(standing.retrying) for standing in what_waits(home, drained))
 
 
 def what_waits(home: Home, drained: Drained) -> list[Standing]:
-    """What waits for each destination of a run."""
+    """What waits for each destination of a run, in no particular order."""
     ids = [found.id for found in drained.chosen]
     return list(home.queue.standings(ids, home.clock.now()).values())

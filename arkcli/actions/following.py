@@ -1,4 +1,4 @@
-"""The attempts at many destinations, in order of time: those that were made, and those that are being made."""
+"""Past and new attempts at several destinations, in order of time, for `ark log`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
@@ -15,7 +15,7 @@ Named = tuple[Destination, Attempt]
 
 
 class _Followed(msgspec.Struct):
-    """A destination as the store has it by now; `has_begun` says that what its view tells next is news."""
+    """A destination as it is in the store now; with `has_begun`, the next attempts of its view are new ones."""
 
     destination: Destination
     has_begun: bool
@@ -23,7 +23,7 @@ class _Followed(msgspec.Struct):
 
 
 class Following:
-    """The destinations that are chosen, as they are now, and the attempts at them."""
+    """Follows the chosen destinations, as they are now, and the attempts at them."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class Following:
     ) -> None:
         """`choose` picks from the store's contents, which are read again when they have changed.
 
-        `left_out` is told the name of a destination whose part of the queue cannot be read, and why; `warn`, that the
-        store cannot be read.
+        `left_out` is called with the name of a destination whose part of the queue cannot be read, and the reason;
+        `warn` is called if the store cannot be read.
         """
         self._home = home
         self._choose = choose
@@ -51,15 +51,15 @@ class Following:
 
     @property
     def destinations(self) -> list[Destination]:
-        """Those that are followed."""
+        """The destinations that are followed."""
         return [one.destination for one in self._followed.values()]
 
     def past(self) -> Iterator[Named]:
-        """Every attempt that is still told of, up to now. `new` goes on from there."""
+        """All attempts that are still recorded, up to now. `new` continues from there."""
         return self._merged(past=True)
 
     def new(self) -> Iterator[Named]:
-        """The attempts made since, up to now; of a destination that was added meanwhile, all. Read it to its end."""
+        """Attempts made since the last call; all attempts for a destination added since. Read it to its end."""
         self._look()
         return self._merged(past=False)
 
@@ -78,7 +78,7 @@ class Following:
                 yield one.destination, attempt
             self._broken.discard(found)
         except Gone:
-            # Where the store still has it, nobody has sent to it yet; or it is about to leave the store.
+            # If it is still in the store, nothing has been sent to it yet, or it is about to be removed.
             one.view, one.has_begun = None, True
             if found not in self._present:
                 self._followed.pop(found)
@@ -91,7 +91,7 @@ class Following:
                 one.view.close()
 
     def _look(self) -> None:
-        """Takes in how the store is by now. While somebody edits it and it cannot be read, all stays as it was."""
+        """Reads the store if it has changed. If it cannot be read (while it is edited), nothing changes."""
         stamp = self._home.store.stamp()
         if stamp is None or stamp == self._stamp:
             return

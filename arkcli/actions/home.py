@@ -1,4 +1,4 @@
-"""What belongs to one user on this machine, opened when it is first asked for: the store, the queue, the way out.
+"""One user's store, queue and network access, each opened when first used.
 
 The only module that knows which engine keeps the queue.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Home:
-    """The store, the queue and the wire of one user. Nothing is opened or made before it is needed."""
+    """The store, the queue and the wire of one user. Nothing is opened or created before it is needed."""
 
     def __init__(
         self,
@@ -37,28 +37,28 @@ class Home:
         warn: Callable[[str], None],
         retries: "RetrySchedule | None" = None,
     ) -> None:
-        """`randomness` returns that number of random bytes; without `retries` the documented schedule holds.
+        """`randomness` returns that number of random bytes; `retries` defaults to the documented schedule.
 
-        `warn` is told of destinations whose deliveries are gone.
+        `warn` is called for destinations whose deliveries are gone.
         """
         self.variables = variables
         self.clock = clock
         self.randomness = randomness
         self._warn = warn
         self._retries = retries
-        #: The names of destinations whose deliveries are gone, as was found out in this run.
+        #: Names of destinations whose deliveries this run found to be gone.
         self.losses: list[str] = []
 
     @cached_property
     def schedule(self) -> "RetrySchedule":
-        """When a failed delivery is tried again."""
+        """When failed deliveries are retried."""
         from arkcli.model import DOCUMENTED
 
         return self._retries or DOCUMENTED
 
     @cached_property
     def store(self) -> "Store":
-        """The destinations and the secret."""
+        """The store: destinations and the shared signing secret."""
         from arkcli.store.store import Store
         from arkcli.system.paths import config_directory
 
@@ -66,19 +66,19 @@ class Home:
 
     @cached_property
     def queue(self) -> "Queue":
-        """The queue, opened; made where there is none. Raises Unreadable."""
+        """The queue, created if there is none. Raises Unreadable."""
         return self.open_queue()
 
     def open_queue(self) -> "Queue":
-        """The queue, opened once more: a process that was forked needs one of its own, since locks are inherited."""
+        """Opens the queue once more: a forked process needs its own, since locks are inherited."""
         from arkcli.queue.local.queue import LocalQueue
 
         return LocalQueue(self.queue_directory, self.schedule)
 
     def joined(self, destinations: "Iterable[Destination]", *, to_read: bool = False) -> "list[Destination]":
-        """Destinations that have their place in the queue. Ask here for those that you ask the queue about.
+        """Gives destinations their places in the queue and returns them. Call this before asking the queue about them.
 
-        What there is to tell of some is told as a warning. See `engine.Queue.join`.
+        Warns about destinations whose deliveries are gone. See `engine.Queue.join`.
         """
         found = list(destinations)
         told = self.queue.join((destination.id for destination in found), to_read=to_read) if found else {}
@@ -96,7 +96,7 @@ class Home:
         return state_directory(self.variables) / "queue"
 
     def nameless_file(self) -> BinaryIO:
-        """A file on the queue's disk, for what is too large for memory. It is gone when it is closed."""
+        """An unnamed temporary file on the queue's disk, for data too large for memory. Closing it deletes it."""
         from arkcli.system import files
         from arkcli.system.paths import state_directory
 
@@ -105,7 +105,7 @@ class Home:
         return files.nameless(directory)
 
     def wire(self, connections: int = 256) -> "Wire[Token]":
-        """A way out to the network; `connections` is the most that it keeps."""
+        """Opens network access; it keeps at most `connections` connections."""
         from arkcli.wire.trust import ca_bundle
         from arkcli.wire.wire import Wire
 
@@ -115,7 +115,7 @@ class Home:
     def sender(
         self, stopping: Callable[[], bool], limits: "Limits | None" = None, connections: int = 256
     ) -> "Iterator[Sender]":
-        """What makes first attempts, for a block, until told to stop; see `wire` for `connections`."""
+        """Provides a Sender, which makes first attempts, for a block; it stops when `stopping` returns True."""
         from arkcli.delivery.places import Limits
         from arkcli.delivery.send import Sender
 
@@ -126,19 +126,19 @@ class Home:
             wire.close()
 
     def new_id(self, prefix: str) -> str:
-        """A fresh id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
+        """A new id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
         (digits,) = self.new_digits(1)
         return f"{prefix}_{digits}"
 
     def new_digits(self, count: int) -> list[str]:
-        """The fresh part of `count` new ids: 28 hex digits for each."""
+        """The digits of `count` new ids: 28 hex digits each."""
         now, random = f"{self.clock.now():012x}", self.randomness(8 * count).hex()
         return [now + random[begin : begin + 16] for begin in range(0, 16 * count, 16)]
 
     def secret_of(
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
     ) -> Secret:
-        """The secret that signs for a destination. Raises UsageError."""
+        """The secret that signs for a destination. Raises UsageError if it is not available."""
         shared = contents.workspace.secret
         return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
 
@@ -147,7 +147,7 @@ class Home:
         return workspace_secret(contents.workspace.secret, self.variables, read_file)
 
     def known_secrets(self) -> dict[str, Secret]:
-        """Every secret in the environment and the store, by where it is. What cannot be read is left out."""
+        """Every secret in the environment and the store, by its source. Secrets that cannot be read are left out."""
         known: dict[str, Secret] = {}
         if given := self.variables.get("ARK_SECRET"):
             known["the secret in ARK_SECRET"] = Secret(given)
@@ -165,7 +165,7 @@ class Home:
         return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations made ready for sending. Raises UsageError where one's secret cannot be had."""
+        """Destinations with their secrets, ready for sending. Raises UsageError if a secret is not available."""
         from arkcli.wire.wire import Endpoint
 
         return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]

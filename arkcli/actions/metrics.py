@@ -33,7 +33,7 @@ def write(path: Path, text: bytes) -> None:
     if path.is_dir():
         raise UsageError(f"{path} cannot be written: it is a directory; give a file in it")
     if path.exists() and not path.is_file():
-        # Replacing it by a file of the same name would break whoever needs the device.
+        # Replacing a device such as /dev/null with a file would break other programs.
         raise UsageError(f"{path} cannot be replaced: it is a device or a pipe; give a regular file")
     try:
         files.replace(path, text, durable=False, mode=files.PUBLIC_MODE)

@@ -1,4 +1,4 @@
-"""What an operator does about deliveries: retrying now, dropping, replaying."""
+"""Operations on deliveries: retry now, drop, replay."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from arkcli.queue.patience import patiently
 
 
 def retry(home: Home, selection: Selection, *, dry: bool) -> int:
-    """Makes what is retrying due now, and revives what is dead; returns how many deliveries. Raises NotAccepted."""
+    """Makes retrying deliveries due now and revives dead ones; returns how many. Raises NotAccepted."""
     return home.queue.retry(selection, home.clock.now(), dry=dry)
 
 
 def drop(home: Home, destinations: Sequence[Destination], selection: Selection, *, dry: bool) -> int:
-    """Discards deliveries, waiting, retrying or dead; returns how many. Raises Busy while another process delivers."""
+    """Discards waiting, retrying or dead deliveries; returns how many. Raises Busy while another process delivers."""
     dropped = 0
     for destination in destinations:
         part = Selection(destination_ids=(destination.id,), event_ids=selection.event_ids, dead=selection.dead)
@@ -31,5 +31,5 @@ def drop(home: Home, destinations: Sequence[Destination], selection: Selection, 
 
 
 def replay(home: Home, chosen: Replay, *, dry: bool) -> int:
-    """Sends old events again, delivered or not; returns how many events. Raises UsageError and NotAccepted."""
+    """Queues past events again, delivered or not; returns how many events. Raises UsageError and NotAccepted."""
     return home.queue.replay(chosen, home.clock.now(), dry=dry)

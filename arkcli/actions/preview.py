@@ -1,4 +1,4 @@
-"""The requests that an event would make, to be looked at: `ark send --dry-run` and `--curl`. Nothing is sent."""
+"""`ark send --dry-run` and `--curl`: the requests that an event would make. Nothing is sent."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ _MASK = "***"
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """One request. Values of headers that the user set are masked: any of them may be a secret."""
+    """One request. Values of headers that the user set are masked, since any of them may be a secret."""
 
     destination: str
     method: str
@@ -48,12 +48,12 @@ def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Pre
 
 
 def commands(event: Event, destinations: Iterable[Destination]) -> list[tuple[Destination, str]]:
-    """For every destination a command that makes the first attempt with curl."""
+    """For every destination, a command that makes the first attempt with curl."""
     return [(destination, _command(event, destination)) for destination in destinations]
 
 
 def _command(event: Event, destination: Destination) -> str:
-    # The command signs for itself when it is run.
+    # Leave out the signature: the command makes it when it is run.
     told = request.attempt_headers(Delivery(event, 1), destination)
     own = _set_by_user(destination)
     shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}

@@ -1,6 +1,6 @@
-"""What there is to see in the queue: an overview, the deliveries that are not done, and one event's story.
+"""Reads the queue: an overview, the unfinished deliveries, and one event's history.
 
-Nothing is changed, except that a new destination gets its place. The values are frozen; a face renders them.
+Changes nothing, except that a new destination gets its place in the queue. The values are frozen; callers render them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,26 +22,26 @@ Named = tuple[Destination, Pending]
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """A destination, and what waits for it: None where that cannot be read."""
+    """A destination and what waits for it; None if that cannot be read."""
 
     destination: Destination
     standing: Standing | None
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """What waits for destinations. `broken` says by name why a destination's part of the queue cannot be read."""
+    """What waits for destinations. `broken`: by name, why a destination's part of the queue cannot be read."""
 
     places: Sequence[Place]
     broken: Mapping[str, str]
 
     @property
     def readable(self) -> list[tuple[Destination, Standing]]:
-        """Those of which it is known what waits for them."""
+        """The destinations whose part of the queue could be read, and what waits for them."""
         return [(place.destination, place.standing) for place in self.places if place.standing is not None]
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """Where an event stands at one destination, and its attempts there, oldest first."""
+    """An event's state at one destination, and its attempts there, oldest first."""
 
     destination: Destination
     state: State
@@ -49,7 +49,7 @@ class Delivered(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """One event, and what became of it at each destination that it is for. `broken` is as in an overview."""
+    """One event and its delivery to each of its destinations. `broken` is as in an Overview."""
 
     event: Event
     deliveries: Sequence[Delivered]
@@ -57,34 +57,34 @@ class Story(msgspec.Struct, frozen=True):
 
 
 class Reading:
-    """What the queue tells of destinations, each for itself: one's trouble hides nothing of the others.
+    """Reads the queue destination by destination, so that a failure at one does not hide the others.
 
-    One that was removed a moment ago is passed over; one whose part cannot be read is left out, and is in `broken`.
+    A destination that has just been removed is skipped; one whose part cannot be read is left out and is in `broken`.
     """
 
     def __init__(self, home: Home, destinations: Iterable[Destination], *, join: bool = True) -> None:
-        """Gives each of them its place in the queue; without `join` one that has none yet is passed over."""
+        """Gives each destination its place in the queue; without `join`, one that has none yet is skipped."""
         self.destinations = home.joined(destinations, to_read=True) if join else list(destinations)
         self._home = home
         self._reasons: dict[str, str] = {}
 
     @property
     def broken(self) -> dict[str, str]:
-        """Those that could not be used so far, by name, and why, in words."""
+        """Destinations that could not be read so far: the reason by name."""
         reasons = {**self._home.queue.broken, **self._reasons} if self.destinations else {}
         return {known.name: reasons[known.id] for known in self.destinations if known.id in reasons}
 
     def overview(self) -> Overview:
-        """What waits for each of them."""
+        """What waits for each destination."""
         ids = [known.id for known in self.destinations]
         found = self._home.queue.standings(ids, self._home.clock.now()) if ids else {}
         broken = self.broken
-        # One that was removed a moment ago has no standing, and is not broken.
+        # A destination that has just been removed has no standing and is not broken.
         present = (known for known in self.destinations if known.id in found or known.name in broken)
         return Overview([Place(known, found.get(known.id)) for known in present], broken)
 
     def deliveries(self, chosen: Selection | None = None) -> Iterator[Named]:
-        """Every delivery that is not done, or those chosen, destination by destination."""
+        """All unfinished deliveries, or the chosen ones, destination by destination."""
         now = self._home.clock.now()
         for destination in self.destinations:
             for found in self._read(destination, lambda view: view.deliveries(chosen, now)):
@@ -97,7 +97,7 @@ class Reading:
                 yield destination, found
 
     def missing(self, selection: Selection, states: Iterable[State]) -> list[str]:
-        """The ids among those selected of which no delivery is in one of these states, in order."""
+        """The selected event ids that have no delivery in any of these states, sorted."""
         left, wanted = set(selection.event_ids), frozenset(states)
         named = Selection(destination_ids=(), event_ids=selection.event_ids)
         for _, found in self.deliveries(named) if left else ():
@@ -144,25 +144,25 @@ class Reading:
         for destination in self.destinations:
             both = self._read(destination, lambda view: [(view.history(event.id), view.is_waiting(event))])
             for (state, attempts), is_waiting in both:
-                # A damaged line of the journal may tell of attempts that count as never made.
+                # After a damaged journal line, an event may have recorded attempts and still count as waiting.
                 now = State.WAITING if is_waiting else state
                 if now is not None:
                     yield Delivered(destination, now, attempts)
 
     @property
     def totals(self) -> Totals:
-        """How much is in the log, for whomever."""
+        """The size of the event log, for all destinations together."""
         return self._home.queue.totals
 
     def recent(self, destination: Destination, size: int) -> tuple[Sequence[Attempt], bool] | None:
-        """A destination's newest attempts, about `size` bytes of them, oldest first, and whether these are all.
+        """A destination's newest attempts, from about the last `size` bytes, oldest first, and whether these are all.
 
-        None where they cannot be read.
+        None if they cannot be read.
         """
         return next(self._read(destination, lambda view: [view.recent(size)]), None)
 
     def _read(self, destination: Destination, ask: Callable[[View], Iterable[Item]]) -> Iterator[Item]:
-        """What is found in its deliveries, as far as they can be read."""
+        """Yields what `ask` finds in a destination's view; notes in `broken` if it cannot be read."""
         try:
             with closing(self._home.queue.view(destination.id)) as view:
                 yield from ask(view)

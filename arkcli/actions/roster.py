@@ -1,4 +1,4 @@
-"""The destinations of a run that goes on for long: as they are now, not as they were when it began."""
+"""The destinations of a long run, with their current settings rather than those at its start."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """The destinations to deliver to: those that are chosen and not paused, by the settings that are in force now.
+    """The destinations to deliver to: chosen and not paused, with their current settings.
 
-    While the settings cannot be read (an editor empties the file before it writes it), those of before are in force.
+    While the settings cannot be read (an editor empties a file before it writes it), the previous ones apply.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Roster:
         choose: Callable[[Contents], Sequence[Destination]],
         warn: Callable[[str], None],
     ) -> None:
-        """`choose` picks destinations from the store; `warn` is told of those that cannot be delivered to, and of what
-        cannot be read any more. Raises Unreadable where the store cannot be read now, and what `choose` raises.
+        """`choose` picks destinations from the store; `warn` is called for destinations that cannot be delivered to
+        and for files that can no longer be read. Raises Unreadable, and what `choose` raises.
         """
         self._home = home
         self._choose = choose
@@ -43,7 +43,7 @@ class Roster:
         self._take_in()
 
     def read(self) -> "list[Endpoint]":
-        """The endpoints as they are now; an endpoint is the same object for as long as it is the same."""
+        """The current endpoints. An endpoint stays the same object until its settings or secret change."""
         before, self._changes = self._changes, self._files.look()
         if self._store.look() or self._changes != before:
             self._take_in()
@@ -51,23 +51,23 @@ class Roster:
 
     @property
     def chosen(self) -> list[Destination]:
-        """Those that were chosen and are not paused, whether or not they can be delivered to."""
+        """Destinations that are chosen and not paused, including those that are left out."""
         return self._store.value[1]
 
     @property
     def left_out(self) -> list[str]:
-        """The names of those that could not be delivered to, for want of their secret or a URL."""
+        """Names of destinations left out because they have no usable secret or URL, sorted."""
         return sorted(self._unusable.values())
 
     def tidy(self) -> None:
-        """Removes from the queue what nobody needs and what is older than the store says to keep."""
+        """Removes from the queue what is not needed any more and is older than [queue] keep."""
         try:
             contents = self._home.store.read_again()
         except Unreadable:
-            # `read` tells of it. Who needs what is not known now.
+            # `read` warns about this. Until the store can be read, it is unknown what is still needed.
             return
         if not contents.destinations:
-            # Where the store was lost before this run began, everything waits for those that it is to name again.
+            # The store may have been lost. Keep everything for the destinations that a restored store will name.
             return
         keep = round(times.parse_duration(contents.queue.keep) * 1000)
         everybody = [found.id for found in self._home.joined(contents.destinations)]
@@ -90,7 +90,7 @@ class Roster:
                 if known is None or known.destination != found:
                     parse_url(found.url, allow_local=found.allow_local)
             except UsageError as error:
-                # One destination without a usable secret or URL must not hold up the others; its events wait.
+                # A destination without a usable secret or URL must not hold up the others. Its events wait.
                 self._unusable[found.id] = found.name
                 if found.id not in left_out:
                     self._warn(f"{found.name} is left out: {error}")

@@ -1,4 +1,4 @@
-"""Making an event from a payload, accepting it into the queue, and delivering it at once."""
+"""Makes an event from a payload, accepts it into the queue, and delivers it at once."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ Tell = Callable[[Event], object]
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What is to be sent: an event's name and payload (None: its sample), and to whom (None: everybody).
+    """What to send: an event's name, its payload (None: the sample) and its destinations (None: all).
 
     `source` is the file that the payload is from, which errors name. `settings` are put into the payload first. `raw`
     sends the payload byte for byte.
@@ -43,7 +43,7 @@ class Order(msgspec.Struct, kw_only=True):
 
 
 class Repeated(Exception):
-    """The event of this id and body has been accepted before."""
+    """An event with this id and body has been accepted before."""
 
     def __init__(self, event: Event) -> None:
         super().__init__(event.id)
@@ -61,7 +61,7 @@ def draft(home: Home, order: Order) -> Draft:
 
 
 def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
-    """The event that a payload makes at a time (ISO 8601), with digits that make its ids fresh. Raises PayloadError."""
+    """The event for a payload accepted at a time (ISO 8601). `digits` make its ids unique. Raises PayloadError."""
     return Draft(
         id=order.event_id or f"evt_{digits}",
         name=order.event,
@@ -83,20 +83,20 @@ def _shaped(order: Order, payload: bytes) -> bytes:
 
 
 def _payload(order: Order, at: int) -> bytes:
-    """The payload of an order that is accepted at a time (milliseconds, UTC), which dates a sample."""
+    """An order's payload; if it is a sample, dated with the time of acceptance (milliseconds, UTC)."""
     return samples.sample(order.event, at) if order.payload is None else order.payload
 
 
 def send(home: Home, order: Order, contents: Contents, process: Process, tell: Tell = repr, *, now: bool) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
-    Tells of it between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
+    Calls `tell` between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
     """
     drafted = draft(home, order)
     home.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
     active = [destination for destination in receivers if not destination.paused] if now else []
-    # A secret that cannot be had is told before anything is accepted.
+    # Report an unavailable secret before anything is accepted.
     endpoints = home.endpoints(active, contents) if active else []
     process.accepted = f"{drafted.id} may have been accepted; `ark queue show {drafted.id}` shows whether"
     try:
@@ -112,7 +112,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
         return Sending(event, _in_order(receivers, []))
     descriptors = files.free_descriptors()
     limits = Limits().within(descriptors)
-    # More than can be under way before they have answered are left to others until then.
+    # Do not claim more destinations than can be in flight while none has answered; leave the rest to other processes.
     capacity = min(limits.claims(descriptors), limits.silent)
     with home.sender(process.stopping, limits, limits.connections(descriptors)) as sender:
         sending = sender.send(home.queue, endpoints, event, capacity)
@@ -120,7 +120,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
 
 
 def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool]) -> tuple[Event, Answer]:
-    """One attempt at one endpoint; nothing is stored, and nothing is repeated. Raises PayloadError and Interrupted."""
+    """Makes one attempt at one endpoint. Nothing is stored or retried. Raises PayloadError and Interrupted."""
     event = unsaved(home, order)
     with home.sender(stopping) as sender:
         for _, answer in sender.ping([endpoint], event):
@@ -129,7 +129,7 @@ def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable
 
 
 def unsaved(home: Home, order: Order) -> Event:
-    """The event as it would be accepted, which stands nowhere. Raises PayloadError."""
+    """The event as it would be accepted, without saving it. Raises PayloadError."""
     drafted = draft(home, order)
     return Event(drafted.id, drafted.name, drafted.at, drafted.body, drafted.to)
 

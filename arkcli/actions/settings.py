@@ -1,4 +1,4 @@
-"""Every setting there is, its value in this run, and where that comes from."""
+"""Every setting, its value in this run, and the source of the value."""
 
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ class Setting(NamedTuple):
 
 
 def every(home: Home, color: str) -> list[Setting]:
-    """All of them; a secret is masked, and `color` is auto unless an option says when. Raises Unreadable."""
+    """All settings, with secrets masked. `color` is the value of --color; auto if not given. Raises Unreadable."""
     from arkcli.wire.trust import ca_bundle
 
     contents, variables = home.store.read(), home.variables
@@ -49,7 +49,7 @@ def every(home: Home, color: str) -> list[Setting]:
 
 
 def _signing(home: Home) -> list[Setting]:
-    """What `ark sign` and `ark verify` use instead, where it is set."""
+    """The secret that `ark sign` and `ark verify` use instead, if ARK_SECRET is set."""
     given = home.variables.get("ARK_SECRET")
     return [Setting("secret of sign and verify", str(Secret(given)), "environment ARK_SECRET")] if given else []
 

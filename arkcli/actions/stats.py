@@ -1,4 +1,4 @@
-"""What attempts add up to: how many, how fast, how often they failed. Pure, and in constant memory."""
+"""Statistics over attempts: counts, rates and durations. Pure functions, in constant memory."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from typing import Final
 
 from arkcli.model import Attempt, Outcome
 
-#: Longer than this no attempt takes (contract: 10 s), whatever a damaged line says. Milliseconds.
+#: Longest duration counted, in milliseconds. Attempts take at most 10 s (contract); a damaged line may say more.
 _LONGEST: Final = 60_000
 
 
 class Summary:
-    """The sum of any number of attempts. Durations are counted by the millisecond, so percentiles are exact."""
+    """Statistics of any number of attempts. Durations are counted per millisecond, so percentiles are exact."""
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -21,7 +21,7 @@ class Summary:
         self._durations: Counter[int] = Counter()
 
     def add(self, attempt: Attempt) -> None:
-        """Takes in one attempt."""
+        """Adds one attempt."""
         self.attempts += 1
         self.delivered += attempt.outcome == Outcome.DELIVERED
         self.first = attempt.at if self.first is None else min(self.first, attempt.at)
@@ -30,23 +30,23 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """The number of failed attempts."""
         return self.attempts - self.delivered
 
     @property
     def delivered_share(self) -> float | None:
-        """The share that was delivered, 0 to 1; None of nothing."""
+        """The share of attempts that delivered, 0 to 1; None without attempts."""
         return self.delivered / self.attempts if self.attempts else None
 
     @property
     def per_minute(self) -> float | None:
-        """Attempts a minute between the first and the last; None where these are one moment."""
+        """Attempts per minute between the first and the last; None if both were at the same time."""
         if self.first is None or self.last is None or self.first == self.last:
             return None
         return (self.attempts - 1) * 60_000 / (self.last - self.first)
 
     def percentile(self, share: float) -> int | None:
-        """The duration in milliseconds that this share of attempts did not exceed (nearest rank); None of nothing."""
+        """The duration (ms) that this share of attempts did not exceed (nearest rank); None without attempts."""
         left = share * self.attempts
         for duration, count in sorted(self._durations.items()):
             left -= count
@@ -56,7 +56,7 @@ class Summary:
 
 
 class Slot:
-    """What was attempted in one part of an hour."""
+    """The attempts of one period."""
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -64,7 +64,7 @@ class Slot:
 
 
 def slots(attempts: Iterable[Attempt], now: int, count: int, length: int) -> list[Slot]:
-    """The attempts of the last `count` times `length` milliseconds before `now`, oldest part first."""
+    """The attempts before `now` in `count` periods of `length` milliseconds, oldest first."""
     found = [Slot() for _ in range(count)]
     for attempt in attempts:
         back = (now - attempt.at) // length

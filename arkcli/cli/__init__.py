@@ -1,1 +1,1 @@
-"""The roof: one module per command group."""
+"""The command line: one module per command or command group."""

@@ -1,4 +1,4 @@
-"""The root of the command line: finds the command, runs it, and turns what it raises into words and an exit status."""
+"""The root of the command line: finds a command, runs it, and turns errors into messages and exit statuses."""
 
 import importlib
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinish
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Unread
 
-#: Each command, and what it is for. Its module has its name, and is imported when it is called: `ark verify` must not
-#: pay for what `ark drain` needs.
+#: Each command and its purpose. A command's module has the command's name and is imported only when the command runs:
+#: `ark verify` must not wait for the imports of `ark drain`.
 COMMANDS: Final = {
     "dest": "Manage destinations, the URLs that receive every event",
     "secret": "Show or change the signing secret of all destinations",
@@ -63,7 +63,7 @@ class Color(StrEnum):
 
 
 class _Commands(Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group that imports its commands on demand."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
         return list(COMMANDS)
@@ -72,7 +72,7 @@ class _Commands(Group):
         return list(COMMANDS.items())
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """The commands that begin like this; for these none is imported."""
+        """Completes a command's name without importing any command."""
         from typer._click.shell_completion import CompletionItem
 
         if incomplete.startswith("-"):
@@ -136,7 +136,7 @@ def run(args: Sequence[str], session: Session) -> int:
         except (typer.Abort, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
     except ArkError as error:
-        # It may be of the command line itself.
+        # The command line may not have been parsed, so look for --json in the words.
         session.as_json, session.quiet = "--json" in options, False
         status = _tell(session, error)
     session.stdout.flush()
@@ -152,7 +152,7 @@ def _status(args: Sequence[str], session: Session) -> ExitCode:
 
 
 def _tell(session: Session, error: ArkError) -> ExitCode:
-    """Says what went wrong, as JSON if that is asked for and can be written, else in words; returns the exit status."""
+    """Reports an error and returns its exit status. Reports as JSON if requested and writable, else as text."""
     if session.process.accepted and not isinstance(error, NotAccepted | Interrupted):
         error = Unfinished(f"{session.process.accepted}, but {error}")
     output = session.output()
@@ -165,9 +165,9 @@ def _tell(session: Session, error: ArkError) -> ExitCode:
 
 
 def _unless_lost(session: Session, status: ExitCode) -> ExitCode:
-    """The exit status. Where standard output did not take everything, says so, and what is accepted nevertheless.
+    """The final exit status. If standard output failed, reports that, and what was accepted nevertheless.
 
-    A reader that has gone away has read what it wanted: then the status stays, and there is nothing else to say.
+    A closed pipe keeps the status, and is reported only if something was accepted: the reader has read enough.
     """
     session.as_json = session.quiet = False
     output = session.output()
@@ -184,7 +184,7 @@ def _unless_lost(session: Session, status: ExitCode) -> ExitCode:
 
 
 def _complete(before: Sequence[str], begun: str, session: Session) -> int:
-    """Tells a shell how the word that has been begun may go on."""
+    """Prints the completions of a word for a shell, one per line with a tab and a description."""
     from arkcli.cli.completion import candidates
 
     for value, purpose in candidates(typer.main.get_command(app), session, before, begun):
@@ -193,7 +193,7 @@ def _complete(before: Sequence[str], begun: str, session: Session) -> int:
 
 
 def _usage(error: ClickException) -> UsageError:
-    """What Click found wrong with a command line, in our words."""
+    """Click's error, reworded as a UsageError."""
     context = getattr(error, "ctx", None)
     help_of = f"`{context.command_path if context else 'ark'} --help`"
     if isinstance(error, NoSuchOption) and context is not None:

@@ -1,4 +1,4 @@
-"""A destination's last hour as a picture of one line."""
+"""A one-line chart of a destination's last hour."""
 
 from typing import Final
 
@@ -9,15 +9,15 @@ from arkcli.output import Painted
 
 _SLOTS: Final = 12
 _LENGTH: Final = 5 * 60_000
-#: How much of a journal's end is read for it, in bytes: about a thousand attempts.
+#: Bytes read from the end of a journal for a chart: about a thousand attempts.
 _TAIL: Final = 256 * 1024
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def last_hour(reading: Reading, destination: Destination, now: int) -> Painted | None:
-    """Twelve bars of five minutes each, as high as there were attempts, red where one failed; and the counts.
+    """Twelve bars of five minutes each, then the counts. A bar's height is the number of attempts; red: one failed.
 
-    Where there were more than are read, `?` stands for what is not known, and `+` behind the counts. None where the
+    If the hour has more attempts than are read, `?` replaces unknown bars, and `+` follows the counts. None if the
     attempts cannot be read.
     """
     found = reading.recent(destination, _TAIL)
@@ -29,7 +29,7 @@ def last_hour(reading: Reading, destination: Destination, now: int) -> Painted |
 
 
 def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:
-    """The picture of these parts of an hour, of which the last so many are known."""
+    """The chart of these slots, of which the last `known` are known."""
     highest = max(slot.delivered + slot.failed for slot in slots)
     pieces = [_bar(slot, highest) for slot in slots]
     failed = sum(slot.failed for slot in slots)

@@ -1,4 +1,4 @@
-"""What every command and group of commands is made of: its help, wrong words, and what all of them take."""
+"""Base classes of all commands and groups: help, unknown commands, and the options that every command has."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -13,25 +13,25 @@ from arkcli.errors import Interrupted, UsageError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SETTINGS: Final = {"help_option_names": ["--help", "-h"]}
-#: What every command takes. Before a command's name these mean the same as behind it.
+#: Options of every command. They may be given before the command's name, too.
 EVERYWHERE: Final = frozenset(("--json", "--quiet", "-q"))
 _WITH_A_VALUE: Final = frozenset(("--color",))
 
 
 class _Explained:
-    """A command whose `--help` is `help_text`, on the standard output of the session."""
+    """A command whose `--help` prints `help_text` on the session's standard output."""
 
     _help_option: Any = None
 
     def get_help(self, context: Any) -> str:
-        """The help text, as wide as the terminal."""
+        """The help text, wrapped to the terminal's width."""
         from arkcli.cli.help import help_text, page_of
 
         output = context.find_root().obj.output()
         return help_text(page_of(context), output.width, output.heading)
 
     def get_help_option(self, context: Any) -> Any:
-        """Typer's own option, with where it writes to replaced."""
+        """Typer's own option, but it prints to the session's standard output."""
         option = super().get_help_option(context)  # type: ignore[misc] # a mixin of Click's commands
         if option is not None:
             option.callback = _show_help
@@ -46,7 +46,7 @@ def _show_help(context: Any, _option: Any, value: bool) -> None:
 
 
 def _shown(context: Any, returned: Any) -> Any:
-    """Shows a printout that a command returned, and returns the exit status; anything else as it is."""
+    """Prints a returned Printout and returns its exit status; returns anything else unchanged."""
     from arkcli.cli.printout import Printout, show
 
     return show(context.find_root().obj.output(), returned) if isinstance(returned, Printout) else returned
@@ -57,7 +57,7 @@ def _set_on_run(context: Any, option: Any, value: bool) -> None:
 
 
 def _of_every_command() -> list[TyperOption]:
-    """`--json` and `--quiet`, which set `as_json` and `quiet` of the session."""
+    """`--json` and `--quiet`, which set the session's `as_json` and `quiet`."""
     told = (
         (["as_json", "--json"], "Print JSON, errors included."),
         (["quiet", "--quiet", "-q"], "Print problems only."),
@@ -72,11 +72,11 @@ class Command(_Explained, TyperCommand):
     """A command."""
 
     def __init__(self, *args: Any, params: Sequence[Any] = (), **options: Any) -> None:
-        """Click's, with what every command takes."""
+        """Click's, with the options of every command added."""
         super().__init__(*args, params=[*params, *_of_every_command()], **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Click's, but Ctrl-C raises Interrupted, so that it is told like any other error."""
+        """Click's, but Ctrl-C raises Interrupted, so that it is reported like any other error."""
         try:
             return _shown(ctx, super().invoke(ctx))
         except KeyboardInterrupt:
@@ -87,20 +87,20 @@ class Group(_Explained, TyperGroup):
     """A command that has commands of its own."""
 
     def __init__(self, *args: Any, params: Sequence[Any] = (), **options: Any) -> None:
-        """Click's; a group that does something without a command takes what every command does."""
+        """Click's; a group that runs without a command also gets the options of every command."""
         own = _of_every_command() if options.get("invoke_without_command") else []
         super().__init__(*args, params=[*params, *own], **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Click's, and shows what the group itself has found."""
+        """Click's, and prints the group's own Printout."""
         return _shown(ctx, super().invoke(ctx))
 
     def purposes(self, context: Any) -> list[tuple[str, str]]:
-        """Each of its commands with what it is for, in one line."""
+        """Each command's name and one-line purpose."""
         return [(name, purpose_of(self.get_command(context, name))) for name in self.list_commands(context)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Click's, but what every command takes may also stand before the command's name."""
+        """Click's, but the options of every command may come before the command's name, too."""
         args = _carried(list(args))
         knows = {name for parameter in self.params for name in parameter.opts}
         if ctx.resilient_parsing:
@@ -111,7 +111,7 @@ class Group(_Explained, TyperGroup):
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Click's, but a word that is no command raises UsageError with the one that was perhaps meant."""
+        """Click's, but an unknown command raises UsageError with the nearest known one."""
         known = self.list_commands(ctx)
         if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in known:
             path = ctx.command_path
@@ -121,7 +121,7 @@ class Group(_Explained, TyperGroup):
 
 
 def _carried(args: list[str]) -> list[str]:
-    """The words with `--json`, `--quiet` and `-q` moved from before a command's name to behind it."""
+    """The arguments with `--json`, `--quiet` and `-q` moved behind the command's name."""
     before: list[str] = []
     carried: list[str] = []
     left = iter(args)
@@ -138,17 +138,17 @@ def _carried(args: list[str]) -> list[str]:
 
 
 def purpose_of(command: Any) -> str:
-    """What a command is for, in one line: the first sentence of its help."""
+    """A command's one-line purpose: the first sentence of its help."""
     from arkcli.cli.help import words_of
 
     return words_of(command).split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
 
 
 class App(typer.Typer):
-    """A group's or a command's module as Typer sees it, with the classes above."""
+    """Typer's application object for one module, using the classes above."""
 
     def __init__(self, help: str | None = None, *, cls: type[Group] = Group, alone: bool = False) -> None:
-        """`help` is a group's purpose. `alone`: it does something without a command, too; its callback has the help."""
+        """`help` is a group's purpose. `alone`: the group also runs without a command; its callback has the help."""
         super().__init__(
             cls=cls,
             help=Default(None) if alone else help,

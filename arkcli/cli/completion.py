@@ -1,4 +1,4 @@
-"""`ark completion`, and what the scripts that it prints are told."""
+"""`ark completion`, and the completions for the scripts that it prints."""
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -16,7 +16,7 @@ app = App()
 
 
 class Shell(StrEnum):
-    """The shells there is a script for."""
+    """Supported shells."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -24,7 +24,7 @@ class Shell(StrEnum):
     POWERSHELL = "powershell"
 
 
-#: The files in completions/. They ask `ark` itself, by `candidates`.
+#: The files in completions/. They run `ark` itself, which answers with `candidates`.
 _SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.fish", Shell.POWERSHELL: "ark.ps1"}
 
 
@@ -40,7 +40,7 @@ def completion(
 
     package = files("arkcli")
     kept = package / "completions"
-    # In a checkout they are beside the package, not in it.
+    # In a checkout the scripts are beside the package, not in it.
     text = (
         ((kept if kept.is_dir() else package / ".." / "completions") / _SCRIPTS[shell]).read_text("utf-8").rstrip("\n")
     )
@@ -48,9 +48,9 @@ def completion(
 
 
 def candidates(root: Any, session: "Session", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
-    """How a word that has been begun may go on, behind other words: each with a text for people.
+    """Completions of the word `begun`, typed after the words `before`: (value, description).
 
-    An empty one means the name of a file. `root` is Click's command for `ark`.
+    An empty value means: complete a file name. `root` is Click's command for `ark`.
     """
     from typer._click.exceptions import ClickException
     from typer._click.shell_completion import _resolve_context, _resolve_incomplete
@@ -63,7 +63,7 @@ def candidates(root: Any, session: "Session", before: Sequence[str], begun: str)
         asked, begun = _resolve_incomplete(context, words, begun)
         found = asked.shell_complete(context, begun)
     except (ClickException, ArkError, OSError):
-        # Whoever presses Tab has not finished: an error would only deface the line.
+        # The line is unfinished, so an error would only get in the user's way.
         return
     if getattr(getattr(asked, "type", None), "name", "") in ("path", "file"):
         yield "", ""

@@ -1,4 +1,4 @@
-"""`ark config`: where the files are, and every setting with where it comes from."""
+"""`ark config`: the paths of ark's files, and every setting with its source."""
 
 import typer
 

@@ -131,7 +131,7 @@ def show(
         ("secret", secret),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
-    # A label is no state, so it has no colour of one.
+    # As a Painted, a label such as "paused" is not coloured as a state.
     table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
     return Printout({"destination": document}, [table], broken=broken)
 
@@ -234,7 +234,7 @@ def _said(session: Session, changed: Destination, verb: str, notes: Sequence[str
 
 
 def _standing(session: Session, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
-    """What waits for one destination, and else why that cannot be read."""
+    """What waits for one destination, or (None, the reason by name) if that cannot be read."""
     overview = Reading(session.home, [found]).overview()
     return next((place.standing for place in overview.places), None), overview.broken
 
@@ -272,7 +272,7 @@ def _json(found: Destination) -> dict[str, Any]:
 
 
 def _counts(standing: "Standing | None") -> dict[str, Any]:
-    """What waits for a destination, in JSON; null where that cannot be read."""
+    """What waits for a destination, as JSON keys; null if that cannot be read."""
     if standing is None:
         return dict.fromkeys(("waiting", "retrying", "dead", "last"))
     last = standing.last
@@ -285,7 +285,7 @@ def _counts(standing: "Standing | None") -> dict[str, Any]:
 
 
 def _cells(standing: "Standing | None") -> tuple[object, ...]:
-    """The same in a table."""
+    """What waits for a destination, as table cells; None if that cannot be read."""
     if standing is None:
         return (None,) * 4
     last = standing.last

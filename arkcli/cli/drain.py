@@ -107,7 +107,7 @@ def drain(
 
 
 def _next(session: Session, drained: Drained) -> Iterator[str]:
-    """What falls due next, where nothing is due now."""
+    """A note about the next retry, for a run that found nothing due."""
     waiting = draining.what_waits(session.home, drained)
     due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
     if due:
@@ -117,7 +117,7 @@ def _next(session: Session, drained: Drained) -> Iterator[str]:
 
 
 def _is_interrupted(session: Session, *, watch: bool) -> bool:
-    # Being told to stop is how a watching drain ends; Ctrl-C is an interruption everywhere.
+    # SIGTERM and SIGHUP are the normal end of a watching drain; Ctrl-C is always an interruption.
     is_end = watch and session.process.stop_signal in (signal.SIGTERM, signal.SIGHUP)
     return session.process.stopping() and not is_end
 

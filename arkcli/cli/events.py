@@ -1,4 +1,4 @@
-"""`ark events`: what there is to send, a payload to start from, and its JSON Schema."""
+"""`ark events`: the event types, and a sample payload and the JSON Schema of each."""
 
 import json
 from typing import Annotated

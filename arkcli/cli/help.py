@@ -1,4 +1,4 @@
-"""What there is to say about a command, and how that is set as plain text: quickly, and at any width."""
+"""A command's help as data, and as plain text of any width. Does not use Rich, which is slow to import."""
 
 import inspect
 import textwrap
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 _EXAMPLE: Final = "Example: "
-#: Where options stand that belong together; all others stand under Options.
+#: Options with a section of their own; all others are listed under Options.
 _TOGETHER: Final = {
     "Filters": (
         *("--to", "--event", "--outcome", "--status", "--state", "--since", "--until", "--failed"),
@@ -17,7 +17,7 @@ _TOGETHER: Final = {
     "Limits": ("--concurrency", "--per-destination"),
     "Output": ("--json", "--quiet", "--color", "--version", "--help"),
 }
-#: What an option takes, where its type does not say it.
+#: The placeholder for an option's value, if its type does not suggest one.
 _TAKES: Final = {
     **dict.fromkeys(("--to", "--name"), "NAME"),
     **dict.fromkeys(("--since", "--until", "--at"), "TIME"),
@@ -31,21 +31,21 @@ _TAKES: Final = {
     "--plan": "ANSWERS",
 }
 _SECTION_OF: Final = {name: section for section, names in _TOGETHER.items() for name in names}
-#: Below this width an option's text stands under its name, not beside it.
+#: Below this width, in columns, an option's text is printed under its name, not beside it.
 _NARROW: Final = 60
 _WIDEST: Final = 100
 _ORDER: Final = ("Commands", "Arguments", "Options", *_TOGETHER)
 
 
 class Row(NamedTuple):
-    """An argument, an option or a command, and what it is for."""
+    """An argument, an option or a command, and its purpose."""
 
     names: str
     purpose: str
 
 
 class Page(NamedTuple):
-    """All there is to say about a command."""
+    """The help of one command."""
 
     path: str
     usage: str
@@ -55,7 +55,7 @@ class Page(NamedTuple):
 
 
 def words_of(command: Any) -> str:
-    """A command's help. Where Python leaves docstrings out (`-OO`), it is read from the source."""
+    """A command's help. If Python strips docstrings (`-OO`), it is read from the source."""
     if not command.help:
         import ast
 
@@ -65,7 +65,7 @@ def words_of(command: Any) -> str:
 
 
 def page_of(context: Any) -> Page:
-    """What the help and the manual say of a context's command. `context` is Click's."""
+    """The help of a command, for `--help` and the manual page. `context` is Click's."""
     command = context.command
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context))).replace("{", "").replace("}", "")
     paragraphs = [part.replace("\n", " ") for part in words_of(command).split("\n\n")]
@@ -82,7 +82,7 @@ def page_of(context: Any) -> Page:
 
 
 def help_text(page: Page, width: int, heading: Callable[[str], str]) -> str:
-    """The page as text, no line wider than so many columns. `heading` may colour a heading."""
+    """The page as text, wrapped to `width` columns (20 to 100). `heading` may colour a heading."""
     width = min(max(width, 20), _WIDEST)
     lines = [*_folded(f"Usage: {page.usage}", width, "", " " * 7), ""]
     for paragraph in page.paragraphs:

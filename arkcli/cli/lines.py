@@ -1,4 +1,4 @@
-"""One event a line, for `ark send --ndjson`."""
+"""`ark send --ndjson`: one event per line."""
 
 import contextlib
 import os
@@ -36,13 +36,13 @@ def send_lines(
     strict: bool,
     queue: bool,
 ) -> ExitCode:
-    """Accepts an event for every good line, then delivers unless they are only to be queued.
+    """Accepts an event for every valid line, then delivers them unless `queue` is set.
 
-    The exit status is that of a send; 2 when a line was bad.
+    The exit status is that of a send; 2 if a line was refused.
     """
     home = session.home
     if not queue:
-        # A secret that cannot be had is told before anything is accepted, as for a single event.
+        # Report an unavailable secret before anything is accepted, as for a single event.
         home.endpoints([found for found in receivers if not found.paused], contents)
     session.process.stop_on_signals()
     home.joined(receivers)
@@ -74,7 +74,7 @@ def send_lines(
 
 
 def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
-    """Copies a stream whose lines are all good. Raises UsageError when one is not."""
+    """Copies a stream if all its lines are valid. Raises UsageError if one is not."""
     lines = Lines(stream, LONGEST_LINE, copy)
     with _progress(output, stream) as progress:
         for receipts in intake.refusals(lines):
@@ -103,7 +103,7 @@ def _refused(intake: Intake) -> str:
 def _show(output: Output, receipts: Sequence[Receipt]) -> None:
     output.lines(map(_to_json if output.as_json else _to_text, receipts))
     if output.lost is not None or (output.quiet and not output.as_json):
-        # Quiet is for success.
+        # --quiet still prints problems.
         for receipt in receipts:
             if receipt.error is not None:
                 output.warn(f"line {receipt.line}: {receipt.error}")
@@ -112,7 +112,7 @@ def _show(output: Output, receipts: Sequence[Receipt]) -> None:
 def _to_json(receipt: Receipt) -> str:
     if receipt.error is not None:
         return to_json({"line": receipt.line, "error": receipt.error})
-    # An id has nothing in it that JSON would escape, and there may be millions.
+    # Built by hand for speed: there may be millions, and an id needs no escaping.
     return f'{{"line": {receipt.line}, "event_id": "{receipt.event_id}"}}'
 
 
@@ -146,12 +146,12 @@ def _opened(session: Session, file: Path | None) -> Iterator[BinaryIO]:
 
 
 def _progress(output: Output, stream: BinaryIO) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
-    # Whoever types the lines sees how far they are, and would not see what they type.
+    # No bar if the lines are typed at a terminal: it would hide what the user types.
     return contextlib.nullcontext(lambda _done, _words: None) if stream.isatty() else output.progress(_size(stream))
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """How many bytes of a file are left to read; None for a stream that has no end yet."""
+    """Bytes left to read in a file; None if the stream is not a file."""
     try:
         found = os.fstat(stream.fileno())
         return found.st_size - stream.tell() if stat.S_ISREG(found.st_mode) else None

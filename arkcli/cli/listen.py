@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 app = App()
 
-#: How often it is looked whether a secret has changed, in seconds.
+#: Interval between checks for a changed secret, in seconds.
 _LOOK_EVERY = 0.25
 
 _COLUMNS = (
@@ -128,7 +128,7 @@ def listen(
         if others:
             output.note(f"listening on {', '.join(others)}, too")
         if rows.drawn:
-            # An unspecified address can be listened on, and not dialled.
+            # 0.0.0.0 and :: can be listened on but not connected to.
             url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             output.note(f"send events here with `ark dest add {url} --allow-local`; stop with Ctrl-C")
         if reaches_others(listeners):
@@ -150,7 +150,7 @@ def _follow_secrets(
     warn: Callable[[str], None],
     note: Callable[[str], None],
 ) -> "Callable[[], list[Secret]]":
-    """Gives the secrets as they are when it is asked. Raises what `find_secrets` does, here alone.
+    """Returns a function that returns the current secrets. Raises what `find_secrets` raises; that function does not.
 
     Makes the shared secret if there is none to use.
     """
@@ -226,10 +226,10 @@ def _kept(path: Path) -> files.LineFile:
 
 
 def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Report":
-    """What is done with each request: it is kept first, then shown."""
+    """Returns a function that saves each request, then prints it."""
     from arkcli.receiver import record
 
-    # What is saved is worth going on for, though nobody takes what is shown.
+    # With --save, continue even if standard output is closed.
     going_on = () if kept is None else (Unread,)
 
     def report(received: "Received") -> None:

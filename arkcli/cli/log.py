@@ -83,7 +83,7 @@ def log(
     output = output_of(context)
     contents = session.home.store.read()
     if to:
-        # A name that nobody has is an error now; later, somebody may come to have it.
+        # An unknown name is an error now; with --follow, a destination may get it later.
         choose_destinations(contents, to)
     broken: dict[str, str] = {}
 
@@ -125,7 +125,7 @@ def columns(width: int, longest: int) -> list[Column]:
 
 
 def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
-    """Those with these names, as far as there are any; all of them without names."""
+    """The destinations with these names that exist; all destinations if no names are given."""
     named = (contents.find(name) for name in names or ())
     return [found for found in named if found is not None] if names else contents.destinations
 

@@ -1,4 +1,4 @@
-"""What commands have in common: their options, and how they find what the options name."""
+"""Shared options, and functions that look up or parse their values."""
 
 import re
 from pathlib import Path
@@ -41,30 +41,30 @@ PerDestination = Annotated[
 ]
 
 
-#: How much of the event log is read for ids to complete, in bytes.
+#: Bytes read from the end of the event log to complete ids.
 _LATEST = 128 * 1024
 
 
 def session_of(context: typer.Context) -> Session:
-    """The run that a command belongs to."""
+    """The session of a command."""
     found = context.find_root().obj
     assert isinstance(found, Session)
     return found
 
 
 def output_of(context: typer.Context) -> "Output":
-    """Where this command's words go, in the form that the user asked for."""
+    """The output of a command, in the form that the user chose."""
     return session_of(context).output()
 
 
 def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Names of destinations that begin like this, with their URLs, for the shell."""
+    """Shell completion: names of destinations, with their URLs."""
     found = session_of(context).home.store.read().destinations
     return [(known.name, known.url) for known in found if known.name.startswith(incomplete)]
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """What stands on the command line: options by their long names, arguments in capitals."""
+    """What the user gave on the command line: options by their long names, arguments in capitals."""
     given = (
         parameter
         for parameter in context.command.params
@@ -77,14 +77,14 @@ def given_options(context: typer.Context) -> set[str]:
 
 
 def complete_event(incomplete: str) -> list[str]:
-    """Names of events that begin like this, for the shell."""
+    """Shell completion: event types."""
     from arkcli.contract.events import EVENTS
 
     return [event for event in EVENTS if event.startswith(incomplete)]
 
 
 def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Ids of the latest events that begin like this, newest first, for the shell."""
+    """Shell completion: ids of the latest events, newest first."""
     session = session_of(context)
     if not session.home.queue_directory.is_dir():
         return []
@@ -93,7 +93,7 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
 
 
 def check_event(event: str) -> None:
-    """Sees that there is such an event. Raises UsageError, with the name that was perhaps meant."""
+    """Raises UsageError, with the nearest known type, if there is no such event type."""
     from arkcli.contract.events import EVENTS
 
     if event not in EVENTS:
@@ -103,7 +103,7 @@ def check_event(event: str) -> None:
 
 
 def find_destination(contents: "Contents", name: str) -> "Destination":
-    """The destination with a name or id. Raises UsageError, with the name that was perhaps meant."""
+    """The destination with a name or id. Raises UsageError, with the nearest known name."""
     found = contents.find(name)
     if found is not None:
         return found
@@ -112,7 +112,7 @@ def find_destination(contents: "Contents", name: str) -> "Destination":
 
 
 def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[Destination]":
-    """Those with these names, each once; all of them without names. Raises UsageError."""
+    """The destinations with these names, each once; all destinations if no names are given. Raises UsageError."""
     if not contents.destinations:
         raise UsageError("there is no destination yet; add one with `ark dest add URL`")
     if not names:
@@ -148,7 +148,7 @@ def find_secrets(
 
 
 def ask(session: Session, question: str) -> None:
-    """Asks on the terminal; without one, says that --yes is needed. Raises Interrupted when the answer is no."""
+    """Asks for confirmation. Raises Interrupted if the answer is no; UsageError if standard input is not a terminal."""
     if not session.stdin.isatty():
         raise UsageError(f"{question} Confirm with --yes")
     session.stderr.write(f"{question} [y/N]: ")

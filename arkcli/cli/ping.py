@@ -34,7 +34,7 @@ def ping(
 
 
 def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
-    """Pings, and reports each answer; the exit status is 1 when one failed."""
+    """Pings the named destinations (default: all) and reports each answer; exit status 1 if one failed."""
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)

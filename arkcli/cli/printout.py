@@ -1,4 +1,4 @@
-"""What a command prints at its end, and its exit status: the only place where either is decided on."""
+"""A command's final output and exit status; both are decided here only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ from arkcli.output import Output, Table
 
 
 class Printout(NamedTuple):
-    """A document for `--json`, and the same for people.
+    """A document for `--json`, and the same as text.
 
-    `notes` and `warnings` go to standard error, in this order behind the rest. `broken` says of destinations that had
-    to be left out why: they are named, and then the exit status is 1 at least. Text is shown even when quiet where
-    `always` is set or the exit status is not 0.
+    `notes`, then `warnings`, are printed to standard error after the rest. `broken` has, by name, the reason why a
+    destination was left out; each is warned about, and an exit status of 0 becomes 1. When quiet, text is still printed
+    if `always` is set or the exit status is not 0.
     """
 
     document: Mapping[str, Any]
@@ -25,7 +25,7 @@ class Printout(NamedTuple):
 
 
 def show(output: Output, printout: Printout) -> ExitCode:
-    """Prints it, and returns the exit status."""
+    """Prints a printout and returns the exit status."""
     failed = printout.status is not ExitCode.DONE
     document = {**printout.document, **broken_json(printout.broken)}
     output.result(document, *printout.text, always=printout.always or failed)
@@ -38,13 +38,13 @@ def show(output: Output, printout: Printout) -> ExitCode:
 
 
 def broken_json(broken: Mapping[str, str]) -> dict[str, Any]:
-    """What a document has besides where parts of the queue cannot be used; given by destination, with the reason."""
+    """The key `broken` of a document, from reasons by destination; no key if nothing is broken."""
     found = [{"name": name, "reason": reason} for name, reason in broken.items()]
     return {"broken": found} if found else {}
 
 
 def left_out(output: Output, broken: Mapping[str, str]) -> ExitCode:
-    """Names the destinations that a command had to leave out, and returns the exit status that says so."""
+    """Warns about each destination that a command left out; returns exit status 1 if there is one, else 0."""
     for name, reason in broken.items():
         output.warn(f"{name} is left out: {reason}")
     return ExitCode.FAILED if broken else ExitCode.DONE

@@ -1,4 +1,4 @@
-"""`ark queue`: what waits, and what an operator does about it."""
+"""`ark queue`: inspect and manage the delivery queue."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -122,7 +122,7 @@ def summary(
 
 
 class _NotDone(StrEnum):
-    """The states of a delivery that is not done."""
+    """States of an unfinished delivery."""
 
     WAITING = State.WAITING
     RETRYING = State.RETRYING
@@ -294,9 +294,9 @@ def check(
 
 
 def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], nothing: str) -> ExitCode:
-    """Prints deliveries that are not done, however many, as they are read; returns the exit status.
+    """Prints unfinished deliveries as they are read, in constant memory; returns the exit status.
 
-    `nothing` is what to remark where there are none.
+    `nothing` is the note printed if there are none.
     """
     output.items(
         "deliveries",

@@ -1,9 +1,9 @@
-"""`ark sign` and `ark verify` at their plainest, without Typer, whose import takes several times as long as they do.
+"""A fast path for simple `ark sign` and `ark verify`, without Typer, whose import takes several times as long.
 
-Only what needs no parser: the options below, each once and with its value behind it, and a body of reasonable size.
-And only success: everything else, from --help to a signature that does not fit, is left to the commands themselves, to
-which standard input is given back as if nobody had read it. So nothing is said here that they do not say;
-tests/cli/test_quick.py holds both against each other.
+It handles only command lines that need no parser: the options below, each once with its value as the next word, and a
+body of at most 1 MiB. And it handles only success: everything else, from --help to a wrong signature, is left to the
+commands themselves, which then read standard input as if it had not been read. So the fast path never prints anything
+that the commands would not print; tests/cli/test_quick.py compares the two.
 """
 
 import os
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from arkcli.cli.session import Session
 
 _SECRETS: Final = {"--secret": "secret", "--secret-file": "secret_file"}
-#: The options of each command that are understood here, and the parameters they set.
+#: The options of each command that the fast path handles, and the parameters they set.
 OPTIONS: Final = {"sign": _SECRETS, "verify": {**_SECRETS, "--signature": "signature", "-s": "signature"}}
 _LARGEST: Final = 1024 * 1024
 
 
 def run(args: Sequence[str], session: "Session") -> bool:
-    """Runs a command line if it is one of these and comes out well; else False, and nothing has happened."""
+    """Runs a command line and returns True; returns False, with nothing done, if the full command must run."""
     given = parse(args)
     if given is None or any(name.startswith("_ARK_COMPLETE") for name in session.variables):
         return False
@@ -43,7 +43,7 @@ def run(args: Sequence[str], session: "Session") -> bool:
 
 
 def parse(args: Sequence[str]) -> dict[str, str] | None:
-    """What a command line sets, by parameter; None where that takes a parser."""
+    """The values of a command line, by parameter; None if it needs the parser."""
     options = OPTIONS.get(args[0]) if args else None
     if options is None:
         return None
@@ -58,7 +58,7 @@ def parse(args: Sequence[str]) -> dict[str, str] | None:
 
 
 def _secret(given: dict[str, str], session: "Session") -> Secret | None:
-    """The one secret that was named; None when there are more, or none, or it cannot be had."""
+    """The one secret that was given; None if there are several, none, or it cannot be read."""
     texts = [given["secret"]] if "secret" in given else []
     if "secret_file" in given:
         from pathlib import Path
@@ -75,14 +75,14 @@ def _secret(given: dict[str, str], session: "Session") -> Secret | None:
 
 
 def _body(file: str, session: "Session") -> bytes | None:
-    """A body that is not too large; None when it is, or cannot be read twice. Standard input is then as it was."""
+    """The body; None if it is too large or cannot be read twice. Standard input is then restored."""
     if file != "-":
         return _contents(file)
     stdin = session.stdin
     try:
         body = stdin.read(_LARGEST + 1)
     except (OSError, KeyboardInterrupt) as error:
-        # Whoever reads next meets the same, and knows what to say of it.
+        # The full command will meet the same error and report it.
         session.stdin = cast("BinaryIO", _Again(b"", _raising(error)))
         return None
     session.stdin = cast("BinaryIO", _Again(body, stdin.read))
@@ -91,8 +91,8 @@ def _body(file: str, session: "Session") -> bytes | None:
 
 def _contents(file: str) -> bytes | None:
     try:
-        # A pipe, say, gives its bytes only once.
-        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - pathlib takes a tenth of the time of all this
+        # A pipe, for example, can be read only once.
+        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - pathlib would take 10 % of the time
             return None
         with open(file, "rb") as opened:  # noqa: PTH123 - the same
             body = opened.read(_LARGEST + 1)
@@ -109,7 +109,7 @@ def _raising(error: BaseException) -> Callable[[int], bytes]:
 
 
 class _Again:
-    """A stream of which the beginning has been read."""
+    """A stream that repeats what has been read from it already, then continues."""
 
     def __init__(self, begun: bytes, rest: Callable[[int], bytes]) -> None:
         self._begun = begun

@@ -1,4 +1,4 @@
-"""An answer, an attempt and a delivery as every command shows them: in JSON, and in the cells of a table."""
+"""Answers, attempts and deliveries as all commands show them: as JSON and as table cells."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def made_secret_note(place: "Path") -> str:
-    """Says that the shared signing secret was made, and where it is."""
+    """A note that the shared signing secret was made, and where it is."""
     return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
 
 
 def outage_json(found: "Outage | None") -> dict[str, Any] | None:
-    """A receiver's outage in JSON."""
+    """A receiver's outage as JSON."""
     if found is None:
         return None
     return {"since": when(found.since), "until": when(found.until), "error": found.error}
 
 
 def outage_note(name: str, found: "Outage") -> str:
-    """A receiver's outage in words."""
+    """A receiver's outage as a note."""
     return f"{name} is held back: unreachable since {times.to_text(found.since)} ({found.error})"
 
 
 def answer_json(found: "Answer | Attempt") -> dict[str, Any]:
-    """What came of a POST, in JSON."""
+    """The outcome of a POST as JSON."""
     return {
         "outcome": found.outcome,
         "status": found.status,
@@ -42,7 +42,7 @@ def answer_json(found: "Answer | Attempt") -> dict[str, Any]:
 
 
 def attempt_json(made: "Attempt") -> dict[str, Any]:
-    """An attempt that was made, in JSON; of which event is left to say."""
+    """An attempt as JSON, without its event."""
     return {"attempt": made.attempt, "at": times.to_text(made.at), **answer_json(made), "excerpt": made.excerpt}
 
 
@@ -54,7 +54,7 @@ def delivery_json(
     next_attempt_at: int | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """What became of an event at a destination, in JSON. `error` says why no attempt was made."""
+    """The state of an event's delivery to a destination, as JSON. `error` says why no attempt was made."""
     return {
         "destination": destination,
         "outcome": outcome,
@@ -76,10 +76,10 @@ def answer_cell(made: "Answer | Attempt") -> str | int | None:
 
 
 def took_cell(made: "Answer | Attempt | None") -> str | None:
-    """How long an attempt took, in a table."""
+    """An attempt's duration as a table cell."""
     return f"{made.duration_ms} ms" if made else None
 
 
 def when(at: int | None) -> str | None:
-    """A time (milliseconds, UTC) in ISO 8601; None for none."""
+    """A time (milliseconds, UTC) as ISO 8601; None stays None."""
     return None if at is None else times.to_text(at)

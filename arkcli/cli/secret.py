@@ -1,4 +1,4 @@
-"""`ark secret`: the workspace's signing secret."""
+"""`ark secret`: the shared signing secret."""
 
 from typing import Annotated
 

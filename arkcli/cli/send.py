@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 app = App()
 _EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-#: What `ark ping` does not take, either.
+#: Arguments and options that `ark ping` does not have.
 _NOT_FOR_PING: Final = frozenset(("FILE", "--set", "--sample", "--raw", "--id", "--queue", "--ndjson"))
-#: What does not go together, and why.
+#: Options that exclude each other, and why.
 _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("--ndjson", ("--id",), "every line gets an id of its own"),
     ("--ndjson", ("--raw", "--sample"), "a line is a payload, and is made compact"),
@@ -60,7 +60,7 @@ _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("--url", ("--to", "--queue"), "--url is one attempt to one address, and stores nothing"),
     ("--dry-run", ("--curl",), "choose which of them to print"),
 )
-#: What makes sense only with another option.
+#: Options that need another one.
 _WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("--ndjson", ("--strict",)),
     ("--url", ("--secret-file", "--allow-local", "--header", "--ca-file")),
@@ -180,7 +180,7 @@ def send(
 
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
-    """Raises UsageError for what cannot be, and for options that do not go together."""
+    """Raises UsageError for an unknown event, an invalid id, or options that exclude each other."""
     check_event(event)
     if event_id is not None and not _EVENT_ID.fullmatch(event_id):
         raise UsageError("--id takes up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
@@ -225,7 +225,7 @@ def _send_event(
     *,
     queue: bool,
 ) -> Printout:
-    """Accepts an event, and delivers it at once unless it is only to be queued."""
+    """Accepts an event, and delivers it at once unless `queue` is set."""
     session.process.stop_on_signals()
 
     def tell(accepted: Event) -> None:
@@ -260,7 +260,7 @@ def _send_event(
 
 
 def _send_once(session: Session, order: Order, endpoint: "Endpoint") -> Printout:
-    """Makes one attempt, stores nothing, and tells what came of it; the exit status is 1 when it failed."""
+    """Makes one attempt, stores nothing, and reports the outcome; exit status 1 if it failed."""
     session.process.stop_on_signals()
     event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
@@ -271,7 +271,7 @@ def _send_once(session: Session, order: Order, endpoint: "Endpoint") -> Printout
 
 
 def _show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]") -> Printout:
-    """The requests that sending would make at once."""
+    """The requests that `ark send` would make at once."""
     from arkcli.actions import preview
 
     event = actions.unsaved(session.home, order)
@@ -290,7 +290,7 @@ def _show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint
 
 
 def _show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:
-    """A command for every destination that sends the event with curl."""
+    """For every destination, a command that sends the event with curl."""
     from arkcli.actions import preview
 
     event = actions.unsaved(session.home, order)

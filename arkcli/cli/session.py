@@ -1,4 +1,4 @@
-"""One run of a command line: its standard streams, the form of what it prints, and the home it works on."""
+"""One run of a command line: its standard streams, its output format, and the home it works on."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Where a command's words come from and go. Standard streams, variables and randomness enter here alone."""
+    """The surroundings of a command. Standard streams, environment variables and randomness enter `ark` only here."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class Session:
         randomness: Callable[[int], bytes] = os.urandom,
         retries: "RetrySchedule | None" = None,
     ) -> None:
-        """`randomness` returns that number of random bytes; without `retries` the documented schedule holds.
+        """`randomness` returns that number of random bytes; `retries` defaults to the documented schedule.
 
-        `as_json`, `quiet` and `color` (auto, always or never) may be set afterwards: the form of what is printed.
+        `as_json`, `quiet` and `color` (auto, always or never) may be set afterwards; they decide the output format.
         """
         self.variables = variables
         self.stdin = stdin
@@ -47,20 +47,20 @@ class Session:
 
     @classmethod
     def of_this_process(cls) -> "Session":
-        """The real one, in a process that is made fit for it."""
+        """The session of the real process, which it prepares first."""
         prepare()
         return cls(os.environ, _stdin(), Stream(1, sys.stdout), Stream(2, sys.stderr))
 
     @cached_property
     def home(self) -> "Home":
-        """The store, the queue and the way out."""
+        """The store, the queue and the network access."""
         from arkcli.actions.home import Home
         from arkcli.system.clock import SystemClock
 
         return Home(self.variables, self._clock or SystemClock(), self._randomness, self._warn, self._retries)
 
     def output(self) -> "Output":
-        """Where a command's words go, in the form that the user asked for."""
+        """A command's output, in the form that the user chose."""
         from arkcli.output import Output
 
         return Output(
@@ -72,4 +72,4 @@ class Session:
 
 
 def _stdin() -> BinaryIO:
-    return sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: PTH123 - lives as long
+    return sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: PTH123 - stays open until the process ends

@@ -44,7 +44,7 @@ def sign(
 
 
 def read_pieces(file: Path | None, stdin: BinaryIO) -> Iterator[bytes]:
-    """A file's bytes, or standard input's, piece by piece. Raises UsageError."""
+    """Yields the bytes of a file, or of standard input, in pieces of at most 1 MiB. Raises UsageError."""
     if file is None or str(file) == "-":
         yield from iter(lambda: stdin.read(_PIECE), b"")
         return

@@ -1,4 +1,4 @@
-"""The exit statuses of commands that deliver; README says what each means. Pure."""
+"""Exit statuses of the commands that deliver; the README explains each. Pure functions."""
 
 from arkcli.delivery.drain import Drained
 from arkcli.delivery.send import Sending
@@ -7,19 +7,19 @@ from arkcli.model import State
 
 
 def of_sending(sending: Sending, paused: set[str], *, queued: bool, interrupted: bool) -> ExitCode:
-    """The status of `send` for one event. `paused` are the names of destinations that are not to be delivered to."""
+    """The status of `send` for one event. `paused` are the names of paused destinations, which do not count."""
     states = {sent.state for sent in sending.deliveries if sent.destination not in paused}
     is_broken = any(sent.is_broken for sent in sending.deliveries)
     if interrupted:
         return ExitCode.INTERRUPTED
     if not is_broken and (queued or states <= {State.DELIVERED}):
         return ExitCode.DONE
-    # The event is accepted. 1 would say that it is not, so a broken destination counts as one left to retry.
+    # The event is accepted, and 1 would say that it is not, so a broken destination counts as one to retry.
     return ExitCode.FAILED if State.DEAD in states else ExitCode.RETRYING
 
 
 def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> ExitCode:
-    """The status of `send --ndjson`. `drained` is None where nothing was delivered; `refused` counts bad lines."""
+    """The status of `send --ndjson`. `drained` is None if nothing was to be delivered; `refused` counts bad lines."""
     if interrupted:
         return ExitCode.INTERRUPTED
     if refused:
@@ -33,9 +33,9 @@ def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> Ex
 
 
 def of_drain(drained: Drained, *, lost: bool, left: bool, interrupted: bool) -> ExitCode:
-    """The status of `drain`. `lost` says that a destination's deliveries are gone.
+    """The status of `drain`. `lost`: a destination's deliveries are gone.
 
-    `left` says that something waits, due or not, and that this is to be told (--strict).
+    `left`: with --strict, a delivery is still waiting or retrying, due or not.
     """
     if interrupted:
         return ExitCode.INTERRUPTED

@@ -59,7 +59,7 @@ def verify(
 
 
 def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
-    """The pieces, of which as much is held as the explanation can take, and one byte, so that more can be told."""
+    """Yields the pieces and keeps up to LARGEST bytes in `held`, plus one that shows that the body is larger."""
     from arkcli.signing.explain.search import LARGEST
 
     for piece in pieces:
@@ -73,7 +73,7 @@ def _explained(
     from arkcli.signing.explain.search import NOTHING_FITS
     from arkcli.signing.explain.search import explain as explain_mismatch
 
-    # A signature that cannot be one left the body unread.
+    # A malformed signature is rejected before the body is read, so read it now.
     for _ in _holding(rest, held):
         pass
     found = explain_mismatch(bytes(held), signature, secrets, session.home.known_secrets())
