@@ -1,5 +1,5 @@
-"""Benchmarks: ratios against named peers, measured side by side in one run. Never timed tests.
+"""Benchmarks: ratios to named peers, measured side by side in one run. They are not tests.
 
-`python -m bench.all` prints one table of all; `python -m bench.startup` and its neighbours print one figure each.
-`bench/setup.sh` installs the tools they compare with.
+`python -m bench.all` runs all of them and prints one table; `python -m bench.startup`, for example, runs one.
+`bench/setup.sh` installs the tools that they compare `ark` with.
 """

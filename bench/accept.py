@@ -1,6 +1,6 @@
-"""Accepting: 100,000 events of 2 KB made, validated and durable, against writing the same bytes with as many syncs.
+"""Accepting 100,000 events of 2 KB (made, validated, durable), against writing the same bytes with as many syncs.
 
-Once from standard input, as a whole process with its start, and once by calling the package's functions.
+Measured twice: as a whole process that reads standard input, and by calling the package's functions.
 """
 
 import os
@@ -14,12 +14,12 @@ from bench.measure import Contestant, Goal, Options, Result
 
 COUNT: Final = 100_000
 _GOALS: Final = (Goal(at_least=80_000, of_value=True),)
-#: In memory, a tenth of the events are as good as all.
+#: For the in-process run a tenth of the events is enough.
 _FLAT: Final = (Goal(at_most=1.2),)
 
 
 def results(options: Options) -> list[Result]:
-    """Events a second, and the peak memory against that of a tenth of them; with --full also of a million."""
+    """Events per second, and peak memory against that of a tenth of the events; with --full also for a million."""
     counts = [COUNT // 10, COUNT, *([10 * COUNT] if options.full else [])]
     with workplace() as directory:
         block = _one_batch()
@@ -48,7 +48,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _stream(path: Path, count: int) -> Path:
-    """So many payloads, one a line."""
+    """A file with `count` payloads, one per line."""
     with workplace() as directory, Home(directory).session() as session, path.open("wb") as file:
         lines = b"".join(payload(session, number) + b"\n" for number in range(BATCH))
         for _ in range(count // BATCH):
@@ -94,7 +94,7 @@ def _write(name: str, path: Path, block: bytes) -> Contestant:
 
 
 def _one_batch() -> bytes:
-    """The bytes that the event log has after one batch."""
+    """The contents of the event log after one batch."""
     with workplace() as directory:
         home = Home(directory)
         home.accept(BATCH)

@@ -1,6 +1,6 @@
-"""What is not for everybody: commands beside events sent `--to` one of 30 destinations, retried, revived or dead.
+"""Commands while many events are addressed with `--to` to one of 30 destinations: sent, retried, revived or dead.
 
-That one is paused, so that nothing is due. Each command is compared with itself where a thousand of them are there.
+That destination is paused, so that nothing is due. The peer of each command is itself with a thousand such events.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ _COMMANDS: Final[dict[str, Command]] = {
 
 
 def results(options: Options) -> list[Result]:
-    """Milliseconds of the whole process and its peak memory."""
+    """Milliseconds of the whole process, and its peak memory."""
     counts = (*_COUNTS, _MANY) if options.full else _COUNTS
     rows = []
     for what, make in _MADE.items():
@@ -71,7 +71,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _compare(options: Options, directory: Path, counts: Sequence[int], what: str, make: Making) -> list[Result]:
-    # Each round drops one, and the smallest takes part twice.
+    # Each round drops one event, and the smallest number takes part twice.
     most = 2 * options.rounds + 2
     homes = {count: _home(directory / str(count), count, make, most) for count in counts}
     rows = []
@@ -81,7 +81,7 @@ def _compare(options: Options, directory: Path, counts: Sequence[int], what: str
         for count in counts[1:]:
             peer, samples, again = (found[f"{one}, ms"] for one in (counts[0], count, "again"))
             said = f"{name}, {count:,} {what}"
-            # What was revived is due, and is looked at one by one as it would be delivered one by one.
+            # Revived deliveries are due, and ark examines each one as it would deliver each one.
             goals = () if make is _revived else _FLAT
             rows.append(Result(said, "ms", samples, f"{counts[0]:,}", peer, again, goals))
         said = f"{name}, {counts[-1]:,} {what}, peak memory"

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, in one table."""
+"""Runs all benchmarks in turn and prints one table."""
 
 from bench import (
     accept,

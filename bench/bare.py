@@ -1,6 +1,7 @@
-"""A bare loop over libcurl's multi interface: `python -m bench.bare URL BODIES [CA_FILE]`, one body a line.
+"""A bare loop over libcurl's multi interface: `python -m bench.bare URL BODIES [CA_FILE]`, one body per line.
 
-Nothing is signed, read, recorded or guarded: what the library alone can do from Python. Prints bodies per second.
+It shows what the library alone can do from Python: it signs, reads, records and guards nothing. Prints bodies per
+second.
 """
 
 import sys
@@ -14,7 +15,7 @@ IN_FLIGHT: Final = 64
 
 
 def post(url: str, bodies: list[bytes], ca_file: str | None) -> None:
-    """Posts every body once. Raises RuntimeError unless each is answered with a 200."""
+    """Posts every body once. Raises RuntimeError unless all are answered with 200."""
     multi = pycurl.CurlMulti()
     idle = [_handle(url, ca_file) for _ in range(IN_FLIGHT)]
     answered = 0

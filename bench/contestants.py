@@ -1,4 +1,6 @@
-"""Those that post bodies: wrk, `ark drain`, and a bare loop over libcurl. Each makes one run and tells its rate."""
+"""The contestants that post bodies: wrk, `ark drain`, and a bare loop over libcurl. Each makes one run; rates are per
+second.
+"""
 
 import json
 import subprocess
@@ -14,13 +16,13 @@ from bench.wrk import Wrk
 
 
 def wrk(name: str, directory: Path, url: str, seconds: int = 2) -> Contestant:
-    """Posts with wrk for so many seconds, over 64 connections."""
+    """Posts with wrk over 64 connections for this many seconds."""
     peer = Wrk(directory, bodies(1)[0])
     return lambda: {name: peer.rate(url, seconds)}
 
 
 def drain(name: str, home: Home, count: int, *options: str) -> Contestant:
-    """Drains what was due when the home was saved: the rate by the run's own clock and as a process, and the memory."""
+    """Drains what was due when the home was saved. Rates: by the run's own clock and of the whole process; memory."""
 
     def contestant() -> Mapping[str, float]:
         home.rewind()
@@ -35,8 +37,8 @@ def drain(name: str, home: Home, count: int, *options: str) -> Contestant:
 
 
 def together(name: str, home: Home, count: int, drains: int) -> Contestant:
-    """Drains what was due with `drains` drains at once: the rate from the first start to the last end, and the smallest
-    part that one of them made.
+    """Drains what was due with this many drains at once: the rate from the first start to the last end, and the
+    smallest share of the work that one of them did.
     """
 
     def contestant() -> Mapping[str, float]:
@@ -55,7 +57,7 @@ def together(name: str, home: Home, count: int, drains: int) -> Contestant:
 
 
 def bare(name: str, directory: Path, url: str, count: int, *ca_file: str) -> Contestant:
-    """Posts so many bodies with a loop over libcurl that does nothing else."""
+    """Posts `count` bodies with a bare loop over libcurl."""
     path = directory / "bodies"
     path.write_bytes(b"".join(body + b"\n" for body in bodies(count)))
     command = [sys.executable, "-m", "bench.bare", url, str(path), *ca_file]

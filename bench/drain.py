@@ -1,6 +1,6 @@
-"""Draining: `ark drain` of 20,000 due deliveries of 2 KB to one nginx, against wrk posting the same body.
+"""`ark drain` of 20,000 due deliveries of 2 KB to one nginx, against wrk posting the same body.
 
-Beside it a bare loop over libcurl, which neither signs nor records: the ceiling of the library that `ark` uses.
+For comparison, a bare loop over libcurl, which neither signs nor records: the limit of the library that `ark` uses.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ _PART: Final = (Goal(at_least=0.35, of_value=True),)
 
 
 def results(options: Options) -> list[Result]:
-    """Deliveries a second, by the run's own clock and as a whole process, and the memory at its peak."""
+    """Deliveries per second, by the run's own clock and of the whole process, and peak memory."""
     with workplace() as directory, nginx(directory / "nginx") as server:
         home = Home(directory)
         url = f"{server.url}/hook"
@@ -52,7 +52,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _several(options: Options, directory: Path, url: str) -> list[Result]:
-    """The same work for several destinations, by one drain and by two at once."""
+    """The same work spread over several destinations, by one drain and by two at once."""
     home = Home(directory)
     for number in range(_DESTINATIONS):
         home.add(f"nginx-{number}", f"{url}/{number}")
@@ -68,7 +68,7 @@ def _several(options: Options, directory: Path, url: str) -> list[Result]:
 
 
 def _many(directory: Path, url: str) -> list[Result]:
-    """One run over a million, for its memory."""
+    """One run over a million deliveries, for its memory."""
     home = Home(directory)
     home.add("nginx", url)
     home.accept(_MANY)

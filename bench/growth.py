@@ -1,7 +1,7 @@
-"""Growth: what `send`, `drain`, `queue` and `queue check` cost as more waits, and the exponent with which it grows.
+"""How the cost of `send`, `drain`, `queue` and `queue check` grows with the number of waiting deliveries.
 
-One destination has all but a few deliveries waiting for a retry in half an hour; another, which answers, has none.
-An exponent of 0 is a cost that does not grow, one of 1 a cost that doubles when what waits doubles.
+At one destination all but a few deliveries wait for a retry in half an hour; another one, which answers, has none.
+The cost is a power of that number. Exponent 0: it does not grow. Exponent 1: it doubles when the number doubles.
 """
 
 import statistics
@@ -18,7 +18,7 @@ from bench.servers import nginx
 _WAITING: Final = (1_000, 10_000, 100_000)
 _MANY: Final = 1_000_000
 _DUE: Final = 1_000
-#: 1,000 times as much waiting may cost 1.4 times as much.
+#: With 1,000 times as many deliveries waiting, the cost may be 1.4 times as high.
 _FLAT: Final = (Goal(at_most=0.05, of_value=True),)
 _MEMORY: Final = (Goal(at_most=64, of_value=True),)
 
@@ -40,7 +40,7 @@ _COMMANDS: Final[Mapping[str, tuple[Command, tuple[Goal, ...]]]] = {
 
 
 def results(options: Options) -> list[Result]:
-    """Milliseconds and peak memory of each command, and the exponents of both."""
+    """Milliseconds and peak memory of each command, and the growth exponents of both."""
     counts = (*_WAITING, _MANY) if options.full else _WAITING
     rows = []
     with workplace() as directory, nginx(directory / "nginx") as server:
@@ -71,7 +71,7 @@ def _rows(
 
 
 def _exponent(samples: Mapping[int, Samples]) -> float:
-    """The slope of a straight line through the smallest of each, both axes logarithmic: noise only ever adds."""
+    """The slope of a line fitted to the minimum of each size, on logarithmic axes. Minima, because noise only adds."""
     sizes = [log(count) for count in samples]
     return statistics.linear_regression(sizes, [log(min(found)) for found in samples.values()]).slope
 

@@ -32,13 +32,13 @@ _SENTENCE: Final = " The round was led by existing investors."
 
 @contextlib.contextmanager
 def workplace() -> Iterator[Path]:
-    """A temporary directory for everything that a benchmark makes."""
+    """A temporary directory for a benchmark's files."""
     with tempfile.TemporaryDirectory(prefix="ark-bench-") as name:
         yield Path(name)
 
 
 class Home:
-    """One configuration and one queue of their own."""
+    """A configuration and a queue for one benchmark."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -52,7 +52,7 @@ class Home:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
-        """`ark`'s own functions over this home, for the length of a block."""
+        """A session of `ark` on this home, for a block, to call the package's functions with."""
         made = Session(self.variables, io.BytesIO(), io.StringIO(), io.StringIO())
         try:
             yield made
@@ -73,7 +73,7 @@ class Home:
                 destinations.set_paused(session.home, found, paused=paused)
 
     def accept(self, count: int, to: str | None = None) -> None:
-        """Accepts so many events of 2 KB for every destination, or for the one with an id."""
+        """Accepts `count` events of 2 KB for all destinations, or for the one with this id."""
         numbers = iter(range(count))
         with self.session() as session:
             payloads = (payload(session, number) for number in numbers)
@@ -83,9 +83,9 @@ class Home:
                 )
 
     def fail(self, destination_id: str, attempts: int = 3) -> None:
-        """Lets so many attempts of every waiting delivery have failed, the last just now, each at its time.
+        """Records this many failed attempts for every waiting delivery, at the scheduled times, the last one just now.
 
-        After three it is half an hour to the next; after five they are dead.
+        After three, the next attempt is due in half an hour; after five, the delivery is dead.
         """
         failed = Answer(503, "answered 503, not a 2xx", 12)
         with self.session() as session:
@@ -98,31 +98,31 @@ class Home:
             claim.release()
 
     def retry(self, destination_id: str, ids: frozenset[str] = frozenset()) -> None:
-        """Lets deliveries be sent again that are dead, or are those of certain events."""
+        """Makes dead deliveries, or those of certain events, due now."""
         with self.session() as session:
             selection = Selection(destination_ids=(destination_id,), event_ids=ids, dead=not ids)
             session.home.queue.retry(selection, session.home.clock.now())
 
     def undone(self, destination_id: str, most: int) -> list[str]:
-        """The ids of some events whose deliveries are not done."""
+        """The ids of some events with unfinished deliveries."""
         with self.session() as session, contextlib.closing(session.home.queue.view(destination_id)) as view:
             return [found.event.id for found in itertools.islice(view.deliveries(), most)]
 
     def save(self) -> None:
-        """Remembers where every destination stands."""
+        """Saves the state of every destination."""
         shutil.copytree(self._destinations, self.directory / "saved")
 
     def rewind(self) -> None:
-        """Puts every destination back to where it stood at `save`: the same events are due again."""
+        """Restores the state that `save` saved: the same events are due again."""
         shutil.rmtree(self._destinations)
         shutil.copytree(self.directory / "saved", self._destinations)
 
     def ark(self, *arguments: str) -> Finished:
-        """One run of `ark`."""
+        """Runs `ark` once."""
         return measure.run([ARK, *arguments], self.variables)
 
     def drain(self, count: int, *options: str) -> tuple[Finished, float]:
-        """One `ark drain` that must deliver so many; what it cost, and the seconds it reports itself."""
+        """Runs `ark drain`, which must deliver `count`. Returns its cost, and the seconds that it reports itself."""
         finished = self.ark("drain", "--json", *options)
         report: dict[str, Any] = json.loads(finished.output)
         if report["delivered"] != count or report["attempted"] != count:
@@ -131,17 +131,17 @@ class Home:
 
 
 def payload(session: Session, number: int) -> bytes:
-    """A realistic payload whose body will have 2 KB; no two are the same."""
+    """A realistic, unique payload whose body will have 2 KB."""
     return _payload(session, number, _missing())
 
 
 def draft(session: Session, found: bytes) -> Draft:
-    """The event that a payload makes, validated."""
+    """The validated event for a payload."""
     return send.draft(session.home, Order(event=EVENT, payload=found))
 
 
 def bodies(count: int) -> list[bytes]:
-    """The bodies of so many such events, as they are sent."""
+    """The bodies of `count` such events, as they are sent."""
     session = _nowhere()
     return [draft(session, payload(session, number)).body for number in range(count)]
 

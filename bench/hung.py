@@ -1,6 +1,6 @@
-"""Silent destinations: of a hundred some never answer; how long until all the others have everything.
+"""Silent destinations: some of a hundred never answer. How long until all others have received everything?
 
-The peer is the same run with the silent ones paused, as if those were not there.
+The peer is the same run with the silent destinations paused.
 """
 
 import subprocess
@@ -70,7 +70,7 @@ def _contestant(
 
 
 def _last_of(server: Nginx, count: int) -> float:
-    """When so many requests had come in: seconds since 1970."""
+    """When request number `count` was answered, in seconds since 1970."""
     until = time.monotonic() + LONGEST
     while len(moments := server.moments) < count:
         if time.monotonic() > until:
@@ -80,7 +80,7 @@ def _last_of(server: Nginx, count: int) -> float:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Asks for a clean stop, and then for one that does not wait for what is in flight."""
+    """Sends a signal for a clean stop, then a second one, which does not wait for attempts in flight."""
     for _ in range(2):
         process.terminate()
         time.sleep(0.05)

@@ -1,6 +1,6 @@
-"""Nothing due: `ark drain` while many deliveries wait, against the same with an empty queue, in time and memory.
+"""Nothing due: time and memory of `ark drain` while many deliveries wait, against an empty queue.
 
-They wait in a retry lane, due in half an hour, or for a destination that is paused.
+They wait for a retry in half an hour, or for a paused destination.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _ROUNDS: Final = 11
 
 
 def results(options: Options) -> list[Result]:
-    """Milliseconds of the whole process and its peak memory, for each number that waits."""
+    """Milliseconds of the whole process and its peak memory, for each number of waiting deliveries."""
     counts = (*_WAITING, _MANY) if options.full else _WAITING
     return [*_compare(options, counts, "to retry", paused=False), *_compare(options, counts, "paused", paused=True)]
 

@@ -1,4 +1,4 @@
-"""Latency: `ark drain` to a destination that answers after 50 ms, 64 at once, against wrk over 64 connections."""
+"""Latency: `ark drain`, 64 in flight, to a destination that answers after 50 ms, against wrk over 64 connections."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from bench.home import Home, workplace
 from bench.measure import Goal, Options, Result
 from bench.servers import slow
 
-#: About eight seconds at the most that 64 at once and 50 ms allow, which is 1,280 a second.
+#: About eight seconds of work: 64 in flight at 50 ms each allow at most 1,280 per second.
 COUNT: Final = 10_240
 _SECONDS: Final = 0.05
 _WRK_SECONDS: Final = 4
@@ -16,7 +16,7 @@ _GOALS: Final = (Goal(at_least=0.95),)
 
 
 def results(options: Options) -> list[Result]:
-    """Deliveries a second, by the run's own clock and as a whole process."""
+    """Deliveries per second, by the run's own clock and of the whole process."""
     with workplace() as directory, slow(_SECONDS) as server:
         home = Home(directory)
         url = f"{server}/hook"

@@ -1,4 +1,4 @@
-"""`ark listen`: requests a second that are verified, printed and answered, against the standard library's server."""
+"""`ark listen`: requests verified, printed and answered per second, against the standard library's server."""
 
 import contextlib
 import re
@@ -16,10 +16,10 @@ from bench.wrk import Wrk
 
 _SECRET: Final = "a secret of the benchmark"
 _SECONDS: Final = 2
-#: What a busy sender sends, ten times over.
+#: Ten times the rate of a busy sender.
 _GOALS: Final = (Goal(at_least=1000, of_value=True),)
 
-#: Reads a body, answers 200, and does nothing else.
+#: A server that reads the body, answers 200, and does nothing else.
 _PEER: Final = """
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ server.serve_forever()
 
 
 def results(options: Options) -> list[Result]:
-    """Answers a second with a line printed for each, and with each saved, body and all."""
+    """Answers per second: with a line printed for each request, and with each request saved, too."""
     with workplace() as directory:
         body = bodies(1)[0]
         headers = {
@@ -73,7 +73,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _posted(name: str, wrk: Wrk, directory: Path, command: Sequence[str]) -> Contestant:
-    """Starts a server, posts to it with wrk, and ends it."""
+    """Starts a server, posts to it with wrk, and stops it."""
 
     def contestant() -> dict[str, float]:
         with (directory / f"{name}.out").open("w+b") as said, _started(command, said) as url:
@@ -84,7 +84,7 @@ def _posted(name: str, wrk: Wrk, directory: Path, command: Sequence[str]) -> Con
 
 @contextlib.contextmanager
 def _started(command: Sequence[str], said: IO[bytes]) -> Iterator[str]:
-    """A server that says first where it listens. What it says goes on into a file, as a shell's `>` would have it."""
+    """Starts a server that first prints its URL. All its output goes to a file, as with a shell's `>`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=measure.environment(), stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     found = re.search(r"http://[\w.:]+", process.stdout.readline().decode())

@@ -1,4 +1,4 @@
-"""Measuring: commands as whole processes, alternating rounds, and one table of ratios with the noise beside them."""
+"""Measures whole processes in alternating rounds, and prints one table of ratios and their noise."""
 
 import argparse
 import os
@@ -17,14 +17,14 @@ from bench.peers import Absent
 
 #: The `ark` of the interpreter that runs the benchmarks.
 ARK: Final = str(Path(sysconfig.get_path("scripts")) / "ark")
-#: No single command may take longer, in seconds.
+#: Timeout of a single command, in seconds.
 LONGEST: Final = 300.0
 
 _SPAWN: Final = str(Path(__file__).with_name("spawn.py"))
 
 
 class Finished(NamedTuple):
-    """What a command cost, and what it printed."""
+    """The time and peak memory of a command, and its output."""
 
     seconds: float
     mebibytes: float
@@ -32,9 +32,9 @@ class Finished(NamedTuple):
 
 
 def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdin: Path | None = None) -> Finished:
-    """Runs a command to its end, alone in its process. `variables` are added to the environment.
+    """Runs a command to its end in a process of its own. `variables` are added to the environment.
 
-    Raises RuntimeError when it fails.
+    Raises RuntimeError if it fails.
     """
     path = shutil.which(command[0])
     if path is None:
@@ -58,41 +58,41 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdi
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of this process without what configures `ark`, and with these variables."""
+    """This process's environment without the variables that configure `ark`, and with these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARK_", "PYTHON"))}
     return kept | dict(variables or {})
 
 
 class Samples(tuple[float, ...]):
-    """One measure, once a round."""
+    """One measured value per round."""
 
     __slots__ = ()
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median."""
         return statistics.median(self)
 
     def over(self, other: "Samples") -> "Samples":
-        """The ratio in each round: what slows a whole round down drops out."""
+        """The ratio of each round, which cancels whatever slows a whole round down."""
         return Samples(mine / theirs for mine, theirs in zip(self, other, strict=True))
 
 
-#: Runs something once and returns what was measured, by name.
+#: Runs something once and returns the measured values by name.
 Contestant = Callable[[], Mapping[str, float]]
 
 
 class Found(dict[str, Samples]):
-    """What was measured, by name; nothing for a contestant that is absent."""
+    """The measured samples by name; empty for a contestant that is absent."""
 
     def __missing__(self, name: str) -> Samples:
         return Samples()
 
 
 def alternate(rounds: int, contestants: Sequence[Contestant]) -> Found:
-    """Runs the contestants in turn, round after round, every other round backwards; a first round does not count.
+    """Runs the contestants in turn, every other round in reverse order. An extra first round does not count.
 
-    One that is absent is named on standard error and left out.
+    A contestant that is absent is named on standard error and left out.
     """
     measured: dict[str, list[float]] = {}
     present = list(contestants)
@@ -111,7 +111,7 @@ def alternate(rounds: int, contestants: Sequence[Contestant]) -> Found:
 
 
 class Goal(NamedTuple):
-    """A figure to reach: of the value itself or of its ratio to the peer's."""
+    """A target for a value, or for its ratio to the peer's value."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -122,7 +122,7 @@ class Goal(NamedTuple):
         return f"{sign} {bound:,g}{'' if self.of_value else ' x'}"
 
     def is_met(self, result: "Result") -> bool:
-        """Whether the median reaches it."""
+        """Whether the median reaches the goal."""
         found = result.samples if self.of_value else result.ratio
         if not found:
             return False
@@ -132,7 +132,7 @@ class Goal(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One row: what was measured, its peer, and the peer once more (the noise of the machine)."""
+    """One row: the measured value, the peer's, and the peer's measured again (the noise of the machine)."""
 
     what: str
     unit: str
@@ -144,17 +144,17 @@ class Result(NamedTuple):
 
     @property
     def ratio(self) -> Samples:
-        """The ratio to the peer, a round at a time; empty without a peer."""
+        """The ratio to the peer in each round; empty without a peer."""
         return self.samples.over(self.peer_samples) if self.samples and self.peer_samples else Samples()
 
     @property
     def noise(self) -> Samples:
-        """The ratio of the peer to itself."""
+        """The ratio of the peer's second measurement to its first."""
         return self.again.over(self.peer_samples) if self.again and self.peer_samples else Samples()
 
 
 class Options(NamedTuple):
-    """What the command line asks of a benchmark."""
+    """A benchmark's command-line options."""
 
     rounds: int
     full: bool
@@ -164,7 +164,7 @@ Benchmark = Callable[[Options], list[Result]]
 
 
 def main(*benchmarks: Benchmark) -> None:
-    """Runs benchmarks and prints one table of what they found."""
+    """Runs benchmarks and prints one table of their results."""
     parser = argparse.ArgumentParser(description=_title(sys.modules["__main__"].__doc__))
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count; 5 unless given")
     parser.add_argument("--full", action="store_true", help="go up to 1,000,000 waiting deliveries: needs 10 GB")

@@ -1,4 +1,4 @@
-"""dramatiq on Redis: `python peer_dramatiq.py URL BODIES PORT`. Prints what it did as JSON, a second."""
+"""dramatiq on Redis: `python peer_dramatiq.py URL BODIES PORT`. Prints its rates per second as JSON."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ _THREADS = 16
 
 
 def main() -> None:
-    """Enqueues a message for each body, then lets a worker work them off."""
+    """Enqueues a message for each body, then lets a worker process them."""
     url, path, port = sys.argv[1:]
     logging.disable(logging.WARNING)
     bodies = Path(path).read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""httpx, 64 at once: `python peer_httpx.py URL BODIES`, one body a line. Prints what it did as JSON, a second."""
+"""httpx, 64 at once: `python peer_httpx.py URL BODIES`, one body per line. Prints its rate per second as JSON."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import httpx
 
 
 async def main() -> None:
-    """Posts every body once; nothing is signed or kept."""
+    """Posts every body once. Nothing is signed or stored."""
     url, path = sys.argv[1:]
     bodies = Path(path).read_bytes().splitlines()
     left = iter(bodies)

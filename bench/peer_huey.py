@@ -1,4 +1,4 @@
-"""huey on SQLite: `python peer_huey.py URL BODIES DIRECTORY synced|as-shipped`. Prints rates as JSON, a second."""
+"""huey on SQLite: `python peer_huey.py URL BODIES DIRECTORY synced|as-shipped`. Prints its rates per second as JSON."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ _THREADS = 16
 
 
 def main() -> None:
-    """Enqueues a task for each body, then lets a consumer work them off."""
+    """Enqueues a task for each body, then lets a consumer process them."""
     url, path, directory, synced = sys.argv[1:]
     logging.disable(logging.INFO)
     bodies = Path(path).read_text("utf-8").splitlines()

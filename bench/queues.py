@@ -1,7 +1,7 @@
-"""Other ways to post much, and other queues: curl, httpx, huey on SQLite, dramatiq on Redis. `ark drain` beside them.
+"""Other clients and queues against `ark drain`: curl, httpx, huey on SQLite, dramatiq on Redis.
 
-Enqueuing is one event at a time, as a program does it whose events come one by one. Only `ark` and those called synced
-have an event on stable storage when they say so.
+Events are enqueued one at a time, as in a program whose events come one by one. Only `ark` and the peers called synced
+have an event on stable storage when enqueuing returns.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from bench.measure import Contestant, Options, Result
 from bench.servers import nginx, redis
 
 COUNT: Final = 3_000
-#: httpx would take half a minute for as many.
+#: Fewer for httpx, which would take half a minute.
 _FEW: Final = 500
 _IN_FLIGHT: Final = 64
 _HERE: Final = Path(__file__).parent
 
 
 def results(options: Options) -> list[Result]:
-    """Deliveries a second, and events a second that are enqueued; `ark` against each peer."""
+    """Deliveries and enqueued events per second, of `ark` against each peer."""
     with workplace() as directory, nginx(directory / "nginx") as server:
         url = f"{server.url}/hook"
         home = Home(directory)
@@ -75,7 +75,7 @@ def _accept() -> dict[str, float]:
 
 
 def _curl(directory: Path, url: str) -> Contestant:
-    """One process of curl that posts them all."""
+    """One curl process that posts all bodies."""
     one = directory / "one-body.json"
     one.write_bytes(bodies(1)[0])
     settings = {"url": url, "data-binary": f"@{one}", "header": "Content-Type: application/json", "output": "/dev/null"}

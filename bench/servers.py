@@ -1,4 +1,4 @@
-"""Servers on loopback: nginx with a configuration of its own, one that is slow, one that is silent, and a Redis."""
+"""Servers on loopback: nginx with its own configuration, a slow one, a silent one, and Redis."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from bench.peers import program
 
 HOST: Final = "127.0.0.1"
 
-#: One worker, so that it and one client have a core each where there are two; connections are kept for ever.
+#: One worker, so that server and client have a core each on two cores. Connections are kept open for the whole run.
 _CONFIGURATION: Final = Template("""
 daemon off;
 worker_processes 1;
@@ -33,7 +33,7 @@ http {
     client_body_buffer_size 64k;
     keepalive_requests 1000000000;
     keepalive_timeout 300s;
-    # A line for each connection costs next to nothing and tells of every handshake.
+    # A line for each connection costs next to nothing and records every handshake.
     map $$connection_requests $$is_first { 1 1; default 0; }
     log_format connection "$$ssl_protocol $$ssl_session_reused";
     access_log $directory/connections.log connection if=$$is_first;
@@ -51,19 +51,19 @@ http {
 
 
 class Nginx(NamedTuple):
-    """An nginx that answers every request with an empty 200. Paths below `/logged/` are written down."""
+    """An nginx that answers every request with an empty 200. Requests below `/logged/` are logged."""
 
     directory: Path
     url: str
 
     @property
     def ca_file(self) -> Path:
-        """The CA certificate that its own was signed with."""
+        """The CA certificate that signed the server's certificate."""
         return self.directory / "ca.pem"
 
     @property
     def connections(self) -> list[str]:
-        """A line for each connection since `forget`: the TLS protocol, and `r` where its session was resumed."""
+        """A line for each connection since `forget`: the TLS protocol, and `r` if its session was resumed."""
         return (self.directory / "connections.log").read_text("utf-8").splitlines()
 
     @property
@@ -72,14 +72,14 @@ class Nginx(NamedTuple):
         return list(map(float, (self.directory / "moments.log").read_text("utf-8").splitlines()))
 
     def forget(self) -> None:
-        """Empties both logs, to which nginx only ever appends."""
+        """Empties both logs. Safe while nginx runs, since it only appends."""
         for name in ("connections.log", "moments.log"):
             (self.directory / name).write_bytes(b"")
 
 
 @contextlib.contextmanager
 def nginx(directory: Path, *, tls: bool = False) -> Iterator[Nginx]:
-    """Runs nginx in a directory that it makes, for the length of a block."""
+    """Runs nginx during a block, in a directory that this creates."""
     directory.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
@@ -89,7 +89,7 @@ def nginx(directory: Path, *, tls: bool = False) -> Iterator[Nginx]:
     configuration.write_text(
         _CONFIGURATION.substitute(directory=directory, host=HOST, port=port, ssl="ssl" if tls else ""), "utf-8"
     )
-    # Without -e it would first complain that it cannot write to /var/log.
+    # Without -e, nginx first complains that it cannot write to /var/log.
     command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
     with (directory / "output.log").open("wb") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
@@ -103,7 +103,7 @@ def nginx(directory: Path, *, tls: bool = False) -> Iterator[Nginx]:
 
 @contextlib.contextmanager
 def redis(directory: Path, *, durable: bool) -> Iterator[int]:
-    """Runs Redis in a directory that it makes; its port. `durable` syncs every write, else it is as shipped."""
+    """Runs Redis in a directory that this creates; yields its port. `durable` syncs every write; else as shipped."""
     command = [program("redis-server"), "--bind", HOST, "--dir", str(directory)]
     if durable:
         command += ["--appendonly", "yes", "--appendfsync", "always"]
@@ -121,7 +121,7 @@ def redis(directory: Path, *, durable: bool) -> Iterator[int]:
 
 @contextlib.contextmanager
 def slow(seconds: float) -> Iterator[str]:
-    """A server that answers each request so many seconds after it came in; its URL, for the length of a block."""
+    """Runs a server that answers each request after this many seconds; yields its URL."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(loop.create_server(lambda: _Slow(loop, seconds), HOST, 0, backlog=512))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -137,7 +137,7 @@ def slow(seconds: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def silent() -> Iterator[str]:
-    """A server that never answers: the kernel takes connections and requests, and nobody ever reads them."""
+    """A server that never answers: the kernel accepts connections and requests, and nothing reads them."""
     with socket.create_server((HOST, 0), backlog=1024) as listener:
         yield f"http://{HOST}:{listener.getsockname()[1]}"
 
@@ -165,13 +165,13 @@ class _Slow(asyncio.Protocol):
 
 
 def _free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def _wait_for(name: str, port: int, process: subprocess.Popen[bytes], directory: Path) -> None:
-    """Returns once somebody listens. Raises RuntimeError with `output.log` when the process ends instead."""
+    """Waits until the port is listened on. Raises RuntimeError with `output.log` if the process ends first."""
     until = time.monotonic() + 10
     while True:
         try:

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs the programs that the benchmarks compare `ark` with, where they are missing (Debian and its relatives).
+# Installs missing programs that the benchmarks compare `ark` with (Debian and its derivatives).
 #
-# Not needed for the rest: Python packages go into bench/.peers by themselves, and so do nginx and Redis, out of wheels,
-# where the system has none. What cannot be had is named as absent in the table.
+# Everything else is installed automatically into bench/.peers: Python packages, and wheels of nginx and Redis if the
+# system has none. The table lists peers that cannot be installed as absent.
 set -eu
 
 missing=

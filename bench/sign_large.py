@@ -1,4 +1,4 @@
-"""Signing much: `ark sign` of 1 GiB on standard input, against `openssl dgst -sha256 -hmac`."""
+"""`ark sign` of 1 GiB on standard input, against `openssl dgst -sha256 -hmac`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _FLAT: Final = (Goal(at_most=1.1),)
 
 
 def results(options: Options) -> list[Result]:
-    """Seconds, and the peak memory against that of signing 16 MiB."""
+    """Seconds, and peak memory against that of signing 16 MiB."""
     openssl = peers.program("openssl")
     peer = [openssl, "dgst", "-sha256", "-hmac", _KEY]
     ark = [ARK, "sign", "--secret", _KEY]
@@ -41,7 +41,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _zeros(path: Path, size: int) -> Path:
-    """A file with a hole in place of bytes: it reads like any other and takes no room."""
+    """A sparse file: it reads as zeros and takes no disk space."""
     with path.open("wb") as file:
         file.truncate(size)
     return path

@@ -1,6 +1,6 @@
 """Runs one command and reports its exit status, wall time and peak memory: `python spawn.py FD COMMAND…`.
 
-A small process of its own, because Linux counts the memory of whoever spawns into the peak of what is spawned.
+It runs as a small process, because Linux counts the parent's memory in the peak of a spawned process.
 """
 
 import os

@@ -1,6 +1,7 @@
 """Start-up: `ark --version`, `ark sign`, `ark verify` and a press of Tab as whole processes, against `python -c pass`.
 
-`ark` is the console script that the installer wrote: older pips let it import `re`, half a `python -c pass` by itself.
+`ark` is the console script that the installer wrote. Scripts by older pips import `re`, which alone costs half of a
+`python -c pass`.
 """
 
 import sys
@@ -14,7 +15,7 @@ from bench.home import bodies, workplace
 from bench.measure import ARK, Contestant, Goal, Options, Result
 
 GOALS: Final = (Goal(at_most=7.0),)
-#: People feel 150 ms, and `python -c pass` takes 11.
+#: People notice 150 ms, and `python -c pass` takes 11 ms.
 _TAB_GOALS: Final = (Goal(at_most=13.5),)
 _TAB: Final = "ark queue show <Tab>"
 _SECRET: Final = "a secret of the benchmark"
@@ -33,7 +34,7 @@ def results(options: Options) -> list[Result]:
             "ark --version": [ARK, "--version"],
             "ark sign": [ARK, "sign", *secret],
             "ark verify": [ARK, "verify", *secret, "--signature", signature],
-            # An option that needs the parser, as every other command does.
+            # This option needs the parser, as every other command does.
             "ark verify --json": [ARK, "verify", "--json", *secret, "--signature", signature],
             _TAB: [ARK, "queue", "show"],
             "python -c pass": [sys.executable, "-c", "pass"],

@@ -1,6 +1,6 @@
-"""TLS: the drain of `bench.drain` over https, against wrk over https and against the same drain over plain http.
+"""The drain of `bench.drain` over https, against wrk over https and against the same drain over plain http.
 
-And how many handshakes it makes.
+Also counts its TLS handshakes.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from bench.servers import Nginx, nginx
 _IN_FLIGHT: Final = 64
 _GOALS: Final = (Goal(at_least=0.12),)
 _OF_PLAIN: Final = (Goal(at_least=0.7),)
-#: One handshake per connection, and no more connections than attempts at once.
+#: One handshake per connection, and no more connections than attempts in flight.
 _HANDSHAKES: Final = (Goal(at_most=_IN_FLIGHT, of_value=True),)
 
 
 def results(options: Options) -> list[Result]:
-    """Deliveries a second, by the run's own clock and as a whole process; connections, each of which is a handshake."""
+    """Deliveries per second, by the run's own clock and of the whole process; connections, each with one handshake."""
     with (
         workplace() as directory,
         nginx(directory / "nginx", tls=True) as server,
@@ -59,7 +59,7 @@ def results(options: Options) -> list[Result]:
 
 
 def _counted(name: str, server: Nginx, contestant: Contestant) -> Contestant:
-    """The contestant, and how many connections it made."""
+    """Adds the number of connections to a contestant's result."""
 
     def counted() -> Mapping[str, float]:
         server.forget()
