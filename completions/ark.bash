@@ -2,7 +2,7 @@
 _ark() {
     local word value help prefix joined='' words=()
     COMPREPLY=()
-    # bash splits words at = and : as well; what was typed as one word is put together again.
+    # bash also splits words at = and :, so join the parts of each typed word again.
     for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
         if ((${#words[@]})) && [[ $word == [=:] || -n $joined ]]; then
             words[${#words[@]} - 1]+=$word

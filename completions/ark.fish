@@ -1,5 +1,5 @@
 # fish completion for ark: ark completion fish > ~/.config/fish/completions/ark.fish
-# Whatever else is called ark, such as KDE's archiver, is not this one.
+# Remove completions for other programs named ark, such as KDE's archiver.
 complete -c ark -e
 function __ark_complete
     set -l current (commandline -ct)
