@@ -8,7 +8,7 @@ from arkcli.system.clock import SystemClock
 
 
 class MovedClock(SystemClock):
-    """The machine's clock, so many seconds ahead."""
+    """The machine's clock, moved ahead by a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._milliseconds = round(seconds * 1000)

@@ -1,4 +1,6 @@
-"""Doing something as another user, in a child. It may not be able to read this Python, so all is imported before."""
+"""Runs a function as another user, in a child process. That user may be unable to read this Python, so everything is
+imported before.
+"""
 
 import importlib
 import os
@@ -19,14 +21,14 @@ import arkcli
 
 Value = TypeVar("Value")
 
-#: Nobody's on this machine.
+#: A user id that nobody has on this machine.
 USER = 54321
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def as_user(user: int, run: Callable[[], Value], *, group: int | None = None, groups: Sequence[int] = ()) -> Value:
-    """What a function returns when that user calls it."""
+    """Returns what a function returns when that user calls it."""
     for found in pkgutil.walk_packages(arkcli.__path__, "arkcli."):
         importlib.import_module(found.name)
     for name in ("platformdirs.unix", "tempfile", "shlex", "pwd"):
@@ -43,7 +45,7 @@ def as_user(user: int, run: Callable[[], Value], *, group: int | None = None, gr
 
 
 def in_child(run: Callable[[], Value]) -> Value:
-    """What a function returns in a child process."""
+    """Returns what a function returns in a child process."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -66,7 +68,7 @@ def in_child(run: Callable[[], Value]) -> Value:
 
 @contextmanager
 def open_home() -> Iterator[Path]:
-    """A directory that every user can get to."""
+    """A directory that every user can enter."""
     home = Path(tempfile.mkdtemp(prefix="ark test "))
     home.chmod(0o755)
     try:
@@ -76,6 +78,6 @@ def open_home() -> Iterator[Path]:
 
 
 def give(path: Path, user: int = USER, group: int | None = None) -> None:
-    """Gives a directory and all in it to a user."""
+    """Makes a user the owner of a directory and everything in it."""
     for found in (path, *path.rglob("*")):
         os.chown(found, user, user if group is None else group, follow_symlinks=False)

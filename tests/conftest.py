@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures for all tests."""
 
 import os
 import random
@@ -14,22 +14,22 @@ from tests.faults.table import CELLS
 from tests.world import Behaviour, TestReceiver, World
 from tests.world import receiver as open_receiver
 
-# The gate judges a change, not the day: there the examples are the same each time. Everywhere else chance picks them.
+# The gate must judge the change, not chance, so its examples are the same each time. Elsewhere they are random.
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.register_profile("here", deadline=None)
-# A mutant that was found out is dead: its counterexample need not be made short (.ci/mutants).
+# A failing test is enough to detect a mutant: do not shrink the counterexample (.ci/mutants).
 settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 settings.load_profile("gate" if os.environ.get("CI") else "here")
 
 
-# What is ignored when a process begins may stay ignored: the tests may run under nohup, or behind a script's `&`.
+# Signals ignored at a process's start may stay ignored: the tests may run under nohup, or behind a script's `&`.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-faults", action="store_true", help="Cause every fault there is, not a sample of them.")
-    # Whatever else runs tests for this process inherits it: all of them draw the same sample.
+    # Worker processes inherit this, so that all of them draw the same sample.
     os.environ.setdefault("FAULTS_SEED", "0" if os.environ.get("CI") else str(random.randrange(10**6)))
 
 

@@ -1,7 +1,7 @@
-"""Targets for atheris, which finds its inputs by watching which code they reach: `python -m tests.fuzzing NAME`.
+"""Targets for atheris, a coverage-guided fuzzer: `python -m tests.fuzzing NAME`.
 
-What a target lets through are the errors that wild bytes deserve; everything else is a finding. Options of libFuzzer
-may follow the name, such as `-max_total_time=60` (seconds).
+A target ignores the errors that invalid input must cause; every other error is a finding. Options of libFuzzer may
+follow the name, such as `-max_total_time=60` (seconds).
 """
 
 import sys
@@ -36,7 +36,7 @@ def payload(data: bytes) -> None:
 
 
 def queue_line(data: bytes) -> None:
-    """The seal is put on, so that what stands behind it is reached."""
+    """Adds a valid checksum, so that the fuzzer reaches the code behind the check."""
     for line in (data, lines.seal(data)[:-1]):
         for read in (lines.decode_journal, lines.decode_dead, lines.event_counts):
             with suppress(Damaged):

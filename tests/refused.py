@@ -1,4 +1,4 @@
-"""Programs to which the kernel refuses sockets, as systemd's RestrictAddressFamilies has it do (seccomp)."""
+"""Runs programs to which the kernel refuses sockets (seccomp), as systemd's RestrictAddressFamilies= does."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-#: The numbers of socket(2) and socketpair(2).
+#: System call numbers of socket(2) and socketpair(2).
 _CALLS = {"x86_64": (41, 53), "aarch64": (198, 199)}
 _NO_FILTER = 99
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
@@ -21,7 +21,7 @@ _NO_NEW_PRIVILEGES, _SET_SECCOMP = 38, 22
 def without_sockets(
     families: Sequence[socket.AddressFamily], error: int, *command: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command that gets an error number for each socket of these families."""
+    """Runs a command for which creating a socket of these families fails with this error number."""
     listed = ",".join(str(int(family)) for family in families)
     done = subprocess.run(
         [sys.executable, __file__, listed, str(error), *command],
@@ -37,7 +37,7 @@ def without_sockets(
 
 
 def _refuse(families: list[int], error: int) -> bool:
-    """Sets the filter for this process and all that it becomes (seccomp(2), and BPF as in linux/filter.h)."""
+    """Sets the filter for this process and everything that it executes (seccomp(2); BPF as in linux/filter.h)."""
     if platform.machine() not in _CALLS:
         return False
     one, pair = _CALLS[platform.machine()]
@@ -52,7 +52,7 @@ def _refuse(families: list[int], error: int) -> bool:
     def end(verdict: int) -> bytes:
         return struct.pack("HBBI", 0x06, 0, 0, verdict)
 
-    # The number of the call, then its first argument.
+    # Check the number of the call, then its first argument.
     rows = [load(0), when(one, 1, 0), when(pair, 0, count + 1), load(16)]
     rows += [when(family, count - index, 0) for index, family in enumerate(families)]
     rows += [end(_ALLOW), end(_REFUSE | error)]

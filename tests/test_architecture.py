@@ -1,6 +1,6 @@
-"""The house: who alone may touch what, and how large and how well named things are.
+"""The architecture: which module may use what, and how large and how well named things are.
 
-Who may import whom is for import-linter to hold: pyproject.toml has the layers, from the roof down.
+import-linter checks which package may import which; pyproject.toml has the layers, from the top down.
 """
 
 import ast
@@ -16,7 +16,7 @@ import arkcli
 
 ROOT = Path(arkcli.__file__).parent
 
-#: What is imported in one place only, so that it can be replaced or delayed there.
+#: Modules that are imported in one place only, so that they can be replaced or delayed there.
 ONLY_IN = [
     ("rich", "output"),
     ("pycurl", "wire"),
@@ -38,13 +38,13 @@ ONLY_IN = [
     ("uuid", "system"),
 ]
 
-#: The clock, randomness, standard streams, variables and signals: doors to the world outside, all of them in one wall.
+#: Access to the clock, randomness, standard streams, environment variables and signals: allowed in one place only.
 DOORS = re.compile(
     r"(sys\.(stdin|stdout|stderr|__std\w+__)|os\.(environb?|getenvb?|putenv|urandom|getrandom)"
     r"|(datetime\.)?(datetime|date)\.(now|utcnow|today)|signal\.signal)\b"
 )
 
-#: What changes files, whatever it is called on.
+#: Names of functions and methods that change files.
 CHANGES = frozenset(
     (
         *("write_bytes", "write_text", "touch", "mkdir", "rmdir", "rename", "unlink", "chmod", "symlink_to"),
@@ -69,12 +69,12 @@ def part_of(module: str) -> str:
 
 
 def offenders(of: Callable[[str], set[str]]) -> dict[str, set[str]]:
-    """The modules that break a rule, and with what."""
+    """The modules that break a rule, and what breaks it."""
     return {module: found for module in MODULES if (found := of(module))}
 
 
 def imports_of(module: str) -> Iterator[str]:
-    """Every module that a module imports, at whatever place in it."""
+    """Every module that a module imports, at any place in it."""
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -86,7 +86,7 @@ def imports_of(module: str) -> Iterator[str]:
 
 
 def chains_of(module: str) -> Iterator[str]:
-    """Every dotted name in a module, at its longest, with what its parts were imported as undone."""
+    """Every dotted name in a module, as long as possible, with import aliases resolved."""
     renamed = {
         alias.asname or alias.name: f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(TREES[module])
@@ -189,7 +189,7 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def public_of(module: str) -> Iterator[tuple[str, Documented]]:
-    """A module, its public classes and functions, and the public methods of those classes."""
+    """A module, its public classes and functions, and those classes' public methods."""
     yield module, TREES[module]
     for node in TREES[module].body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):

@@ -1,4 +1,4 @@
-"""What docs/operating.md says of a backup: journals first, then the event log, and nothing accepted is lost."""
+"""The backup in docs/operating.md: journals first, then the event log, loses no accepted event."""
 
 import shutil
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def test_a_copy_made_amid_deliveries_loses_nothing(
     copy = World(tmp_path / "copy")
     shutil.copytree(world.home / "config", copy.home / "config")
     shutil.copytree(world.queue_directory / "destinations", copy.queue_directory / "destinations")
-    # Between the two halves of the copy, deliveries go on.
+    # Deliveries continue between the two halves of the copy.
     world.ark("send", "signal.promoted", "--id", "meanwhile", stdin=PAYLOAD)
     world.clock.advance(60)
     assert world.ark("drain").status == 0

@@ -1,7 +1,6 @@
-"""Secrets, followed: every command runs with known ones, and they turn up nowhere but where they belong.
+"""Every command runs with known secrets, which must not appear anywhere but where they belong.
 
-Looked through are both streams and every file below the home. A secret may come in another spelling, too: base64, hex,
-or as it stands in a URL.
+The tests search both streams and every file below the home, also for a secret in base64, in hex or percent-encoded.
 """
 
 import base64
@@ -26,7 +25,7 @@ VARIABLE: Final = "canary-variable-08e1f2"
 SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE)
 WRONG: Final = "0" * 64
 
-#: URLs that hold the password, and are none.
+#: Invalid URLs that contain the password.
 MISTYPED: Final = (
     f"me:{PASSWORD}@hooks.example.com",
     f"https:/me:{PASSWORD}@hooks.example.com",
@@ -37,7 +36,7 @@ MISTYPED: Final = (
     f"http://hooks.example.com/#{PASSWORD}",
     f"https://me:{PASSWORD} @hooks.example.com",
 )
-#: Every command, as it succeeds and as it fails. URL is a receiver's address, with a user name and a password.
+#: Every command, succeeding and failing. URL is a receiver's address, with a user name and a password.
 RUNS: Final = (
     ("secret", "set"),
     ("secret", "show"),
@@ -115,7 +114,7 @@ def spellings(secret: str) -> Iterator[bytes]:
     yield raw
     yield raw.hex().encode()
     yield urllib.parse.quote(secret, safe="").encode()
-    # Where base64 begins amid something longer, three alignments are possible.
+    # In base64 of something longer, the secret can have three alignments.
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw)
         yield encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4]
@@ -126,7 +125,7 @@ def leaked(content: bytes) -> set[str]:
 
 
 class Run:
-    """One home, in which every command runs in turn."""
+    """A home in which all commands run in turn."""
 
     def __init__(self, home: Path) -> None:
         self.home = home

@@ -1,4 +1,4 @@
-"""Every command that the documents show works as it is shown."""
+"""Every command shown in the documents works as shown."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def commands(document: Path) -> list[str]:
 
 
 def surroundings(world: World, home: Path) -> dict[str, str]:
-    """The variables of a shell in which what is written for users can be tried."""
+    """Environment variables of a shell in which the documents' commands can be run."""
     return {
         **os.environ,
         **world.variables,
@@ -45,7 +45,7 @@ def test_every_command_shown_works(
     (tmp_path / "payloads.ndjson").write_bytes(PAYLOAD + b"\n" + PAYLOAD + b"\n")
     environment = surroundings(world, tmp_path) | {"URL": receive(200).url}
     if document.name == "operating.md":
-        # It speaks of a house in which people live.
+        # operating.md assumes that a destination exists.
         world.add(receive(200), "crm")
     for command in commands(document):
         if command.startswith("ark listen"):
@@ -59,7 +59,7 @@ def test_every_command_shown_works(
 
 
 def listens(command: str, directory: Path, environment: dict[str, str]) -> bool:
-    """Whether a receiver says where it listens, and ends when it is told to."""
+    """Whether a receiver prints its URL, and stops on SIGTERM."""
     with subprocess.Popen(
         ["bash", "-euc", f"exec {command}"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:

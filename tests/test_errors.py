@@ -1,4 +1,4 @@
-"""The error tree and the exit codes: what scripts rely on."""
+"""The error classes and exit statuses, which scripts rely on."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from arkcli import errors
 from arkcli.errors import ArkError, ExitCode
 
-#: The class, its word in JSON, and the exit status.
+#: The class, its code in JSON, and the exit status.
 ERRORS = [
     (errors.ArkError, "failed", 1),
     (errors.UsageError, "usage", 2),

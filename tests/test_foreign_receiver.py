@@ -1,4 +1,4 @@
-"""A receiver that we did not write checks our signature: Debian's package `webhook`."""
+"""Debian's package `webhook`, a receiver that we did not write, checks our signature."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.world import PAYLOAD, World
 
 @pytest.fixture(scope="module")
 def webhook() -> str:
-    """The program, installed where that is possible."""
+    """The program, installed if possible."""
     if found := shutil.which("webhook"):
         return found
     if shutil.which("apt-get") is None:
@@ -35,7 +35,7 @@ def webhook() -> str:
 
 @contextmanager
 def running(webhook: str, directory: Path, secret: str) -> Iterator[str]:
-    """webhook with one hook that runs only for a right signature; gives its URL."""
+    """Runs webhook with one hook, which requires a valid signature; yields its URL."""
     hook = {
         "id": "signalark",
         "execute-command": "/bin/true",

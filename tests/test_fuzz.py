@@ -1,6 +1,6 @@
-"""Wild bytes wherever `ark` reads: a legal exit status and words, never a traceback, never a hang.
+"""Random bytes wherever `ark` reads: a documented exit status and a message, never a traceback, never a hang.
 
-`World.ark` runs a command in this process and lets pass what `ark` itself does not catch: a traceback fails the test.
+`World.ark` runs a command in this process and does not catch what `ark` does not catch, so a traceback fails the test.
 """
 
 import shutil
@@ -39,7 +39,7 @@ CHANGING: Final = (
 
 
 class Damage:
-    """One way in which a file may be spoiled."""
+    """One way to damage a file."""
 
     def __init__(self, at: int, cut: int, put: bytes) -> None:
         self.at, self.cut, self.put = at, cut, put
@@ -74,7 +74,7 @@ damage = st.builds(
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a life behind it: events delivered, retrying, dead, and sent again."""
+    """A home with a history: events delivered, retrying, dead, and replayed."""
     world = World(tmp_path_factory.mktemp("good"))
     with receiver(500) as failing, receiver(200) as taking:
         world.add(failing, "crm", "--own-secret", "--header", "Authorization: Bearer x")

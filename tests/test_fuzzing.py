@@ -1,4 +1,4 @@
-"""A short run of each of the fuzzer's targets, where atheris is installed: `pip install '.[fuzz]'`."""
+"""A short run of each fuzzing target, if atheris is installed: `pip install '.[fuzz]'`."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
-"""Settings that are changed while `ark drain` is at work: real processes, which never idle.
+"""Settings that change while `ark drain` is running: real processes that are always busy.
 
-An attempt that begins half a second after a change is made as it says. Seconds are of this process's clock.
+An attempt that starts half a second after a change uses the new settings. Times are seconds of this process's clock.
 """
 
 import json
@@ -19,19 +19,19 @@ from tests.test_processes import start as ark_process
 from tests.world import Request, TestReceiver, World, answer
 
 Receive = Callable[..., TestReceiver]
-#: What is in force half a second after a command returned, with as much again for a machine that has other work.
+#: Changes apply half a second after a command returned; allow twice that on a busy machine.
 IN_FORCE = 1.0
 
 
 class Seen(NamedTuple):
-    """A request, and when it came."""
+    """A request and its time of arrival."""
 
     at: float
     request: Request
 
 
 class Busy:
-    """A destination with work for many seconds, and a drain that is at it."""
+    """A destination with work for many seconds, and a drain that is delivering to it."""
 
     def __init__(self, world: World, receive: Receive, *options: str, secret: bytes = b"old secret") -> None:
         self.world = world
@@ -56,13 +56,13 @@ class Busy:
             time.sleep(0.01)
 
     def afterwards(self, count: int = 100) -> list[Request]:
-        """Requests that came when what has just been changed was in force."""
+        """Requests that arrived after a change that was just made must have taken effect."""
         since = time.monotonic() + IN_FORCE
         self.until(lambda: sum(seen.at > since for seen in self.seen) >= count)
         return [seen.request for seen in self.seen if seen.at > since]
 
     def end(self) -> str:
-        """Has the drain stop; returns what it said on standard error."""
+        """Stops the drain; returns its standard error."""
         self.drain.send_signal(signal.SIGTERM)
         return finish(self.drain)[2]
 
@@ -74,7 +74,7 @@ def test_a_rotated_secret_signs_from_then_on_and_everything_arrives_once(world: 
     status, _, err = finish(busy.drain)
     assert (status, err) == (0, "")
     assert arrived(busy.server) == dict.fromkeys(busy.ids, 1)
-    # Its connections served on: eight at once, and a few for those that were closed in between.
+    # Connections were reused: eight at once, and a few more for those that were closed in between.
     assert busy.server.connections <= 16
 
 
@@ -100,7 +100,7 @@ def test_one_that_is_paused_or_removed_is_sent_nothing_more(
     world: World, receive: Receive, command: tuple[str, ...]
 ) -> None:
     busy = Busy(world, receive, "--watch")
-    # A process of its own: it waits for the drain to let go.
+    # In a separate process, because it waits for the drain to release the destination.
     assert finish(ark_process(world, "dest", *command))[0] == 0
     time.sleep(IN_FORCE)
     before = len(busy.seen)
@@ -127,7 +127,7 @@ def test_a_secret_in_a_file_signs_from_then_on(world: World, receive: Receive) -
     assert busy.seen[0].request.signature == sign("old secret", busy.seen[0].request.body)
     file.write_text("new secret")
     assert {request.signature == sign("new secret", request.body) for request in busy.afterwards()} == {True}
-    # As of a rotation that has gone wrong: what was known goes on.
+    # As in a rotation that went wrong: ark continues with the secret that it knows.
     file.unlink()
     assert {request.signature == sign("new secret", request.body) for request in busy.afterwards()} == {True}
     err = busy.end()

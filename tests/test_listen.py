@@ -1,4 +1,4 @@
-"""`ark listen` as a process: real sockets, real signals, and applications of other people's make behind it."""
+"""`ark listen` as a process: real sockets, real signals, and third-party applications behind it."""
 
 import base64
 import json
@@ -31,10 +31,10 @@ BODY = b'{"event":"ping"}'
 
 
 class Listening:
-    """An `ark listen` that listens."""
+    """A running `ark listen`."""
 
     def __init__(self, world: World, *args: str, stdout: int = subprocess.PIPE, own_secret: bool = True) -> None:
-        """Without a secret of its own it takes the store's."""
+        """Without a secret given here, it uses the store's."""
         own_secret = own_secret and not any(arg.startswith("--secret") for arg in args)
         given = ("--secret", SECRET) if own_secret else ()
         self.process = subprocess.Popen(
@@ -52,13 +52,13 @@ class Listening:
         self.url = json.loads(self.first)["listening"] if "--json" in args else self.first.split()[-1]
 
     def post(self, body: bytes = BODY, signature: str | None = None, **headers: str) -> httpx.Response:
-        """A signed request; `delivery` becomes X-SignalArk-Delivery, and so on."""
+        """Posts a signed request; `delivery` becomes X-SignalArk-Delivery, and so on."""
         named = {f"X-SignalArk-{name.title()}": value for name, value in headers.items()}
         named["X-SignalArk-Signature"] = sign(SECRET, body) if signature is None else signature
         return httpx.post(self.url, content=body, headers=named, trust_env=False)
 
     def finish(self, number: int | None = None) -> tuple[int, list[str], str]:
-        """What it ends with, after a signal: its exit status, the lines after the first, and what it says beside."""
+        """Sends a signal; returns the exit status, the lines after the first, and standard error."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=30)
@@ -67,7 +67,7 @@ class Listening:
 
 @pytest.fixture
 def listen(world: World) -> Iterator[Callable[..., Listening]]:
-    """Starts receivers that are ended with the test."""
+    """Starts receivers that are stopped when the test ends."""
     begun: list[Listening] = []
 
     def start(*args: str, **options: Any) -> Listening:
@@ -84,7 +84,7 @@ Listen = Callable[..., Listening]
 
 
 def test_five_attempts_of_a_drain_are_answered_as_planned(world: World, listen: Listen) -> None:
-    """Costs 10 s: that is how long a sender waits for an answer."""
+    """Takes 10 s, the time that a sender waits for an answer."""
     world.ark("secret", "set", stdin=SECRET.encode())
     receiver = listen("--plan", "503x2,timeout,reset,200", "--json", "--count", "5")
     added = world.ark("dest", "add", f"{receiver.url}/hook", "--allow-local", "--no-ping", "--name", "d")
@@ -228,7 +228,7 @@ def test_told_to_stop_while_it_says_nothing_it_stops(listen: Listen) -> None:
     receiver = listen("--plan", "timeout", "--count", "1")
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(receiver.url, content=BODY, headers={"X-SignalArk-Signature": sign(SECRET, BODY)}, timeout=0.3)
-    # The sender has given up, so the one that was wanted has been answered as told.
+    # The sender has timed out, so the one expected request has been answered as planned.
     assert receiver.finish()[0] == 0
 
 
@@ -374,7 +374,7 @@ def test_any_of_several_secrets_will_do_and_the_store_has_one_too(world: World, 
 
 
 def taken(receiver: Listening, secret: str) -> bool:
-    """Whether it takes what is signed with a secret."""
+    """Whether it accepts a request signed with this secret."""
     return receiver.post(signature=sign(secret, BODY)).status_code == 200
 
 
@@ -396,7 +396,7 @@ def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
         file.write_text("new")
     time.sleep(0.6)
     assert (taken(receiver, "old"), taken(receiver, "new")) == (False, True)
-    # Nothing but where it is kept is broken: it goes on with what it knows, and says so once.
+    # Only the file is broken: the receiver continues with the secret that it knows, and warns once.
     (world.store_file if where == "store" else file).write_text("")
     time.sleep(0.6)
     assert [taken(receiver, "new") for _ in range(3)] == [True] * 3
@@ -407,7 +407,7 @@ def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
 
 
 def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:
-    """As of `ark listen --secret-file <(pass show webhook)`."""
+    """As in `ark listen --secret-file <(pass show webhook)`."""
     command = 'exec "$0" -m arkcli listen --port 0 --json --secret-file <(echo piped)'
     with subprocess.Popen(
         ["bash", "-c", command, sys.executable],
@@ -449,7 +449,7 @@ def test_the_first_line_names_one_address_and_the_others_are_noted(listen: Liste
 
 
 def test_the_command_that_it_offers_works_though_it_listens_everywhere(world: World) -> None:
-    """An unspecified address is never dialled."""
+    """`ark` never connects to an unspecified address."""
     for host, dialled in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]")):
         shown = world.on_a_terminal(
             *("listen", "--secret", SECRET, "--host", host, "--port", "0"), "--timeout", "1ms", columns=100
@@ -464,7 +464,7 @@ def test_another_host_is_warned_of(listen: Listen) -> None:
 
 @contextmanager
 def application(*command: str, **variables: str) -> Iterator[str]:
-    """Runs an application that prints its port; gives the URL of its webhook."""
+    """Runs an application that prints its port; yields the URL of its webhook."""
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, **variables}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -479,13 +479,13 @@ def application(*command: str, **variables: str) -> Iterator[str]:
 
 
 def send_through(world: World, listen: Listen, url: str, maker: str) -> None:
-    """Has `ark send` deliver through `ark listen` to an application that checks the signature itself."""
+    """Runs `ark send` through `ark listen` to an application that checks the signature itself."""
     world.ark("secret", "set", stdin=SECRET.encode())
     receiver = listen("--forward-to", url, "--json", "--forward-unverified")
     assert world.ark("dest", "add", receiver.url, "--allow-local", "--name", "d").status == 0
     sent = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
     assert sent.json["deliveries"][0]["status"] == 202
-    # Whatever the bytes are: the application sees those that were signed, and its own answer comes back.
+    # The application receives exactly the bytes that were signed, and the sender gets its answer.
     for body in (b'{"a": "\xff\x00\r\n"}', b"x" * (1024 * 1024)):
         taken = receiver.post(body)
         assert (taken.status_code, taken.headers["X-Taken-By"], taken.json()) == (202, maker, {"taken": len(body)})
@@ -502,7 +502,7 @@ def test_a_flask_application_behind_it_verifies_what_it_gets(world: World, liste
 
 @pytest.fixture(scope="module")
 def express(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory of node's modules that holds Express, installed where that is possible."""
+    """The directory of node's modules that contains Express, installed if possible."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not installed")

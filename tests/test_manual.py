@@ -1,4 +1,4 @@
-"""The manual page is current, and `man` has nothing to say against it."""
+"""The manual page is current, and `man` accepts it without a warning."""
 
 import re
 import runpy
@@ -22,7 +22,7 @@ def test_it_can_be_read(command: list[str]) -> None:
         pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run([*command, str(MAN / "ark.1")], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    # Overstruck letters are bold ones.
+    # man prints bold letters by overstriking.
     text = re.sub(".\x08", "", done.stdout)
     for word in ("ark dest add", "--per-destination", "EXIT STATUS", "ARK_STATE_DIR"):
         assert word in text

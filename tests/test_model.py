@@ -1,4 +1,4 @@
-"""The words: what counts as delivered, and when a failed delivery is tried again."""
+"""The domain types: what counts as delivered, and when a failed delivery is retried."""
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from arkcli.model import (
 from tests.world import START
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
-#: Which attempt failed, and how long after that the next one is due (contract, "Delivery and retries").
+#: The attempt that failed, and the time from then until the next one is due (contract, "Delivery and retries").
 DELAYS = [(1, 30 * SECOND), (2, 5 * MINUTE), (3, 30 * MINUTE), (4, 2 * HOUR)]
 
 

@@ -1,7 +1,8 @@
-"""A box that is operated for years, command by command and in any order, against a plain dictionary of what must wait.
+"""Years of operation, command by command in any order, compared with a plain dictionary of the deliveries that must
+wait.
 
-The commands are run as a user types them, with real receivers behind them. Segments are tiny, the clock steps by
-seconds, hours and years and also back, the disk is full at times, and processes are killed.
+Commands run as a user types them, with real receivers. Segments are tiny, the clock moves by seconds, hours and years,
+also backwards, the disk is sometimes full, and processes are killed.
 """
 
 import errno
@@ -30,14 +31,14 @@ SECOND, HOUR, YEAR = 1.0, 3_600.0, 366 * 86_400.0
 KEPT: Final = 7 * 86_400_000
 
 names = st.sampled_from(NAMES)
-#: Which of the steps that change a file goes wrong.
+#: The step, among those that change a file, that fails.
 steps = st.integers(0, 30)
 
 
 class Pending:
-    """A delivery that is not done, as the dictionary has it: attempts made, and when the last one failed.
+    """An unfinished delivery in the dictionary: attempts made, and when the last one failed.
 
-    One that was asked to be sent again at a time takes the place of another, unless that one's turn comes first.
+    A delivery replayed at a time replaces another one, unless that one is attempted first.
     """
 
     def __init__(self, attempts: int = 0, failed_at: int = 0, instead: "Pending | None" = None, at: int = 0) -> None:
@@ -56,19 +57,19 @@ class Pending:
         return now >= self.failed_at + DOCUMENTED.delays[self.attempts - 1] or self.failed_at > now
 
     def first(self, now: int) -> "Pending":
-        """Which of the two is attempted: the one that has been due longer."""
+        """The one of the two that is attempted: the one that has been due longer."""
         old = self.instead
         if old is None or not 0 < old.attempts < 5 or not old.is_due(now):
             return self
         return old if old.failed_at + DOCUMENTED.delays[old.attempts - 1] < self.at else self
 
     def attempted(self, status: int, now: int) -> "Pending | None":
-        """What one more attempt leaves; None when it delivers."""
+        """The delivery after one more attempt; None if that delivers."""
         return None if status == 200 else Pending(self.attempts + 1, now)
 
 
 class SmallSegments(home.Home):
-    """A home whose queue begins a new segment every few lines."""
+    """A home whose queue starts a new segment every few lines."""
 
     def open_queue(self) -> Queue:
         directory = Path(self.variables["ARK_STATE_DIR"])
@@ -76,7 +77,7 @@ class SmallSegments(home.Home):
 
 
 class Home(World):
-    """A home with such a queue."""
+    """A World whose home has such a queue."""
 
     def session(self, stdin: bytes = b"") -> Session:
         made = super().session(stdin)
@@ -85,7 +86,7 @@ class Home(World):
 
 
 class TheBox(RuleBasedStateMachine):
-    """What may happen to a box."""
+    """The events in a machine's life."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,10 +94,10 @@ class TheBox(RuleBasedStateMachine):
         self.world = Home(self.home)
         self.statuses = dict.fromkeys(NAMES, 200)
         self.receiver = TestReceiver(self.behave)
-        #: What waits: by destination, then by event id.
+        #: Unfinished deliveries, by destination, then by event id.
         self.pending: dict[str, dict[str, Pending]] = {}
         self.paused: set[str] = set()
-        #: Every event, and when it was accepted.
+        #: Every event's time of acceptance.
         self.events: dict[str, int] = {}
         self.read = 0
         self.sound = True
@@ -124,7 +125,7 @@ class TheBox(RuleBasedStateMachine):
         return self.world.clock.milliseconds
 
     def arrived(self) -> Counter[tuple[str, str, int]]:
-        """What has come in since it was last asked: destination, event, attempt."""
+        """Requests received since the last call: destination, event, attempt."""
         new, self.read = self.receiver.requests[self.read :], len(self.receiver.requests)
         return Counter((self.name_of(one), one.delivery.partition(".")[0], one.attempt) for one in new)
 
@@ -209,7 +210,7 @@ class TheBox(RuleBasedStateMachine):
             if name not in self.paused and to in (None, name) and one.is_due(self.now)
         )
 
-    # --- what operators do
+    # --- operators
 
     def choose(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.events)))
@@ -252,15 +253,15 @@ class TheBox(RuleBasedStateMachine):
         before = self.listed()
         result = self.ark("replay", event, "--json")
         if result.status == 2:
-            # It is kept for seven days, and for as long as somebody needs it.
+            # An event is kept for seven days, and while a destination still needs it.
             assert self.now - self.events[event] > KEPT or min(self.events.values()) > self.now, result
             return
-        # Where it waits anyway it is not sent twice; an event for some is sent again to those.
+        # Where it is still waiting it is not sent twice; an event for some destinations is sent again only to those.
         for name in {name for name, one, _, _ in self.listed() - before if one == event}:
             assert self.pending[name].get(event, Pending(1)).attempts
             self.pending[name][event] = Pending(instead=self.pending[name].get(event), at=self.now)
 
-    # --- what the world does
+    # --- the outside world
 
     @rule(seconds=st.sampled_from([SECOND, 30 * SECOND, 300 * SECOND, HOUR, 2 * HOUR, YEAR]))
     def time_passes(self, seconds: float) -> None:
@@ -288,7 +289,7 @@ class TheBox(RuleBasedStateMachine):
         self.anything_due_may_have_been_attempted()
 
     def anything_due_may_have_been_attempted(self) -> None:
-        """Each once at most, and what was written down is one of the two: nothing, or the outcome."""
+        """Each due delivery was attempted at most once, and either nothing or the outcome was recorded."""
         due = self.due()
         arrived = self.arrived()
         assert arrived <= due
@@ -325,7 +326,7 @@ class TheBox(RuleBasedStateMachine):
             if listed.get(name) != ("waiting", 0):
                 self.attempt(name, event)
 
-    # --- what must always be so
+    # --- invariants
 
     def listed(self) -> Counter[tuple[str, str, str, int]]:
         found: list[dict[str, Any]] = self.ark("queue", "list", "--json").json["deliveries"]
@@ -370,7 +371,7 @@ class TheBox(RuleBasedStateMachine):
             shutil.rmtree(self.home)
 
     def finish(self) -> None:
-        """In the end everything has arrived, is dead, or was dropped."""
+        """In the end every delivery has arrived, is dead, or was dropped."""
         for name in list(self.paused):
             self.pause_or_resume(name, "resume")
         for _ in range(6):

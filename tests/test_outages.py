@@ -1,4 +1,4 @@
-"""Receivers that go away and come back, and what one destination's trouble is to the others: whole commands."""
+"""Whole commands with receivers that go down and come back; one destination's failure must not affect the others."""
 
 import errno
 import itertools
@@ -24,13 +24,13 @@ Receive = Callable[..., TestReceiver]
 
 
 def closed_port() -> str:
-    """A URL where nobody listens."""
+    """A URL that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
 class Gateway:
-    """What a receiver behind a gateway answers: 503 at once while it is away."""
+    """A receiver behind a gateway, which answers 503 at once while the receiver is down."""
 
     def __init__(self) -> None:
         self.is_unreachable = True
@@ -56,7 +56,7 @@ def test_a_restart_of_half_a_second_costs_a_backlog_nothing(world: World, receiv
     back.start()
     status, out, err = finish(drain)
     assert status == 0, err
-    # What was under way as it went, and one probe: those are due later.
+    # Due later: the attempts in flight when it went down, and one probe.
     assert json.loads(out)["retrying"] <= 8 + 1
     assert len(ids) - json.loads(out)["delivered"] == json.loads(out)["retrying"]
     assert json.loads(out)["held_back"] == []
@@ -68,7 +68,7 @@ def test_while_it_is_away_only_probes_are_made_and_ever_less_often(world: World,
     accept(world, 300)
     _, out, _err = finish(start(world, "drain", "--for", "4s", "--json"))
     probes = gateway.asked[-3:]
-    # Two at once at first, and one more that is begun as they come back; then after 0.5, 1 and 2 s.
+    # At first two at once, and one more that starts when they return; then after 0.5, 1 and 2 s.
     assert 6 <= len(gateway.asked) <= 8, gateway.asked
     assert [round(later - sooner) for sooner, later in itertools.pairwise(probes)] == [1, 2]
     (held,) = json.loads(out)["held_back"]
@@ -85,7 +85,7 @@ def test_the_next_run_begins_with_one_probe_and_goes_on_when_that_is_answered(wo
     assert standing(world)["held_back"] is not None
     world.clock.advance(60)
     assert world.ark("drain").status == 0
-    # It has been away for longer than a drain waits for.
+    # It has been down for longer than a drain waits.
     assert len(gateway.asked) == asked + 1
     gateway.is_unreachable = False
     world.clock.advance(60)
@@ -170,7 +170,7 @@ def test_a_send_makes_no_more_at_once_than_a_destination_may_have(world: World, 
     ids = accept(world, 30)
     assert finish(first)[0] == 0
     assert server.most_at_once <= 8
-    # It is done when its own event is: the rest is left to others.
+    # A send ends when its own event is delivered, and leaves the rest to other processes.
     assert len(server.requests) < 30
     ark(world, "drain")
     assert set(ids) <= set(arrived(server))
@@ -239,7 +239,7 @@ def test_what_waits_for_a_broken_one_is_delivered_when_it_is_whole_again(world: 
     assert arrived(server) == dict.fromkeys(ids, 1)
 
 
-# --- what this machine is short of
+# --- shortages on this machine
 
 
 def test_on_a_full_disk_no_attempt_is_made_and_nothing_is_lost(world: World, receive: Receive) -> None:
@@ -302,7 +302,7 @@ def test_a_drain_with_too_few_descriptors_for_its_attempts_fails_nobody(world: W
     assert json.loads(drain.stdout)["delivered"] == 160
 
 
-#: Runs a drain in a process that, once it has begun, opens files of its own: what was free then is not any more.
+#: Runs a drain in a process that opens files of its own after the drain has counted the free descriptors.
 CROWDED = """
 import os, resource, sys
 from arkcli.actions import drain as draining
@@ -348,7 +348,7 @@ def test_where_not_even_one_attempt_can_be_made_the_run_ends_and_says_why(world:
     server = receive(200)
     world.add(server, "d")
     ids = accept(world, 3)
-    # It may open files, so that it gets as far as the attempt, but no socket: somebody took the last descriptor.
+    # It can open files, and so gets as far as the attempt, but no socket, as if the last descriptor had been taken.
     refused = [socket.AF_INET, socket.AF_INET6]
     drain = without_sockets(
         refused, errno.EMFILE, sys.executable, "-m", "tests.ark_at", "0", "drain", **world.variables

@@ -1,4 +1,4 @@
-"""What a command says: JSON for scripts, tabs for pipes, a table for people, and nothing that drives a terminal."""
+"""A command's output: JSON for scripts, tabs for pipes, tables for people, and nothing that can control a terminal."""
 
 import io
 import json
@@ -26,7 +26,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 
 class Said:
-    """An output onto streams that are no terminals, and what it said."""
+    """An Output on streams that are not terminals, and what it wrote."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._out, self._err = io.StringIO(), io.StringIO()
@@ -42,18 +42,18 @@ class Said:
 
 
 def drawn(table: Table, variables: Mapping[str, str]) -> str:
-    """A table as a terminal of 60 columns gets it."""
+    """A table as drawn on a terminal of 60 columns."""
     return on_terminal(variables, lambda output: output.result({}, table))
 
 
 def on_terminal(variables: Mapping[str, str], say: Callable[[Output], None]) -> str:
-    """What an output says to a terminal of 60 columns."""
+    """What an Output writes to a terminal of 60 columns."""
     ours, theirs = pty.openpty()
     try:
         with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
             variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
             say(Output(terminal, terminal, variables, as_json=False, quiet=False))
-            # Reading from a terminal waits for something to read: there is always this.
+            # Reading from a terminal blocks until there is something to read: this end marker.
             terminal.write("\x04")
             terminal.flush()
             text = b""
@@ -283,7 +283,7 @@ def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
 
 
 def told_on_a_terminal(*, out_too: bool, as_json: bool = False, quiet: bool = False) -> tuple[str, str]:
-    """What a terminal gets as standard error while something long is done, and what a pipe gets as standard output."""
+    """Standard error on a terminal during a long operation, and standard output in a pipe."""
     ours, theirs = pty.openpty()
     try:
         with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
@@ -351,7 +351,7 @@ def test_what_goes_wrong_amid_a_list_stands_in_the_same_json_object(
     with pytest.raises(told if before else type(raised)) as caught:
         said.output.items("numbers", found(), lambda number: {"n": number}, ("n",), lambda number: (number,), "none")
     if before == 0:
-        # Nothing has been said yet, so the error is all there is.
+        # Nothing has been written yet, so the error is the only output.
         assert said.out == ""
         return
     assert isinstance(caught.value, ArkError)

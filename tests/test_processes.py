@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def start(world: World, *args: str, at: float = 0.0, stdin: Any = subprocess.DEVNULL) -> "subprocess.Popen[str]":
-    """Starts `ark` as a process of its own, its clock so many seconds ahead."""
+    """Starts `ark` in a separate process whose clock is ahead by a number of seconds."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.ark_at", str(at), *args],
         cwd=ROOT,
@@ -50,7 +50,7 @@ def ark(world: World, *args: str, at: float = 0.0) -> Any:
 
 
 def accept(world: World, count: int) -> list[str]:
-    """Accepts so many events, as `ark send --queue` would; returns their ids."""
+    """Accepts `count` events, as `ark send --queue` would; returns their ids."""
     session = world.session()
     session.home.queue.join(found.id for found in session.home.store.read().destinations)
     drafts = [send.draft(session.home, Order(event="signal.promoted", payload=PAYLOAD)) for _ in range(count)]
@@ -60,12 +60,12 @@ def accept(world: World, count: int) -> list[str]:
 
 
 def arrived(server: TestReceiver) -> Counter[str]:
-    """How often each event arrived."""
+    """How many times each event arrived."""
     return Counter(request.delivery.partition(".")[0] for request in server.requests)
 
 
 def after(seconds: float, server: Callable[[], TestReceiver]) -> Callable[[Request], bytes]:
-    """The behaviour of a receiver that takes its time."""
+    """The behaviour of a receiver that waits before it answers."""
 
     def behave(_: Request) -> bytes:
         server().closing.wait(seconds)
@@ -75,7 +75,7 @@ def after(seconds: float, server: Callable[[], TestReceiver]) -> Callable[[Reque
 
 
 def announcing(event: threading.Event) -> Callable[[Request], bytes]:
-    """The behaviour of a receiver that says when it was asked."""
+    """The behaviour of a receiver that sets an event when a request comes."""
 
     def behave(_: Request) -> bytes:
         event.set()
@@ -272,7 +272,7 @@ def test_a_log_that_is_followed_ends_when_it_is_told_to(world: World, receive: R
 
 def test_a_log_that_is_followed_ends_amid_its_first_listing(world: World, receive: Receive) -> None:
     world.add(receive(200), "d")
-    # More than a pipe holds: the listing waits for its reader.
+    # More than fits into a pipe, so the listing blocks until it is read.
     accept(world, 1_000)
     ark(world, "drain")
     log = start(world, "log", "-f", "--json")
@@ -304,7 +304,7 @@ def test_a_log_that_is_followed_goes_on_while_destinations_come_and_go(world: Wo
     assert log.stdout is not None
 
     def follows(event_id: str, *names: str) -> None:
-        """Sends an event, and sees that the log shows its attempts at these destinations."""
+        """Sends an event, and checks that the log shows its attempts at these destinations."""
         world.ark("send", "signal.promoted", "--id", event_id, stdin=PAYLOAD)
         assert log.stdout is not None
         shown = [json.loads(log.stdout.readline()) for _ in names]
@@ -334,7 +334,7 @@ def test_a_log_that_is_followed_shows_many_attempts_as_soon_as_they_are_made(wor
     ark(world, "drain")
     log.stdout.readline()
     log.send_signal(signal.SIGSTOP)
-    # Were it to read one block each time that it looks, so many would take it more than four seconds.
+    # If it read one block per poll, this many attempts would take more than four seconds.
     accept(world, 10_000)
     ark(world, "drain")
     read = threading.Thread(target=lambda: [log.stdout.readline() for _ in range(10_000) if log.stdout])
@@ -377,7 +377,7 @@ def test_told_twice_to_stop_a_send_says_first_what_it_accepted(world: World, rec
     assert heard.wait(20)
     told = 0
     while sending.poll() is None:
-        # Two that come before one has been handled are one (signal(7)): then there is a third.
+        # Two signals that come before the first is handled count as one (signal(7)), so send more.
         sending.send_signal(signal.SIGINT)
         told += 1
         with suppress(subprocess.TimeoutExpired):
@@ -410,7 +410,7 @@ def test_told_to_stop_a_quiet_send_says_what_it_accepted(world: World, receive: 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_after_all_is_done_does_not_change_the_exit_status(world: World, number: int) -> None:
     world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
-    # Python takes this apart when it has given signals their defaults back.
+    # Python destroys this object after it has restored the default signal handlers.
     late = f"type('', (), dict(__del__=lambda _, kill=os.kill, me=os.getpid(): kill(me, {number})))()"
     code = f"import os, sys; sys.late = {late}; from arkcli.__main__ import main; main()"
     command = ["send", "signal.promoted", "--sample", "--queue", "--quiet"]
@@ -449,17 +449,17 @@ def test_what_is_in_flight_when_the_terminal_goes_away_is_recorded(
     world.add(server, "d")
     if command[0] == "drain":
         accept(world, 1)
-    # The first process of a session on a terminal of its own is what the kernel tells of its end.
+    # When a terminal closes, the kernel sends SIGHUP to the first process of its session.
     process, terminal = pty.fork()
     if process == 0:
         os.execve(sys.executable, [sys.executable, "-m", "arkcli", *command], {**os.environ, **world.variables})
     assert heard.wait(20)
     os.close(terminal)
-    # A shell tells its jobs, too.
+    # A shell sends SIGHUP to its jobs, too.
     os.kill(process, signal.SIGHUP)
     gone.set()
     _, ended = os.waitpid(process, 0)
-    # A drain has done its work then, but has nobody to tell of it.
+    # A drain has done its work by then, but its output is lost.
     assert os.waitstatus_to_exitcode(ended) == (74 if command[0] == "drain" else 130)
     server.behave = lambda _: answer(200)
     assert ark(world, "drain")["attempted"] == 0
@@ -625,7 +625,7 @@ def test_retries_and_replays_asked_for_while_a_drain_runs_fork_nothing(world: Wo
         assert not server.closing.wait(0.1)
     drain.send_signal(signal.SIGTERM)
     finish(drain)
-    # A replay of what has been delivered meanwhile sends it again, as it should; nothing else does.
+    # Only a replay may send an event twice, if the event was delivered before the replay.
     assert ark(world, "drain", at=99999.0)["attempted"] == 0
     counts = arrived(server)
     assert all(2 <= counts[event] <= 4 for event in ids)

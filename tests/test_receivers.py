@@ -1,4 +1,4 @@
-"""The programs of docs/receivers.md, taken out of it and run as they stand there."""
+"""The programs in docs/receivers.md, extracted and run unchanged."""
 
 import json
 import os
@@ -28,7 +28,7 @@ BODY = '{"text":"Zoë"}\r\n'.encode() + b"\x00\xff"
 SECRET, BEFORE = "s3cret", "the one before"
 RIGHT = sign(SECRET, BODY)
 
-#: The tool that a language needs, what builds the program, and what runs it.
+#: For each language: the required tool, the command that builds the program, and the command that runs it.
 LANGUAGES: dict[str, tuple[str, list[str], list[str]]] = {
     "verify.py": (sys.executable, [], [sys.executable, "verify.py"]),
     "verify.js": ("node", [], ["node", "verify.js"]),
@@ -37,7 +37,7 @@ LANGUAGES: dict[str, tuple[str, list[str], list[str]]] = {
     "Verify.java": ("javac", ["javac", "Verify.java"], ["java", "-XX:TieredStopAtLevel=1", "Verify"]),
 }
 
-#: body, signature, variables, and whether it is valid.
+#: Body, signature, variables, and whether the signature is valid.
 CASES = [
     (BODY, RIGHT, {"ARK_SECRET": SECRET}, True),
     (BODY, RIGHT.upper(), {"ARK_SECRET": SECRET}, True),
@@ -82,7 +82,7 @@ def test_the_program_of_a_language_verifies(program: str, tmp_path: Path) -> Non
 
 @contextmanager
 def running(command: list[str], program: str, directory: Path) -> Iterator[str]:
-    """A receiver of the page as a process of its own; gives its URL."""
+    """Runs a receiver of the page as a process; yields its URL."""
     for name in (program, f"verify{Path(program).suffix}"):
         (directory / name).write_text(PROGRAMS[name])
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -110,7 +110,7 @@ def post(url: str, body: bytes, signature: str, delivery: str) -> int:
 
 
 def check_receiver(url: str, world: World, events_done: Callable[[], list[str]]) -> None:
-    """A real sender's events are taken once each, and nothing else is."""
+    """Checks that a real sender's events are accepted once each, and nothing else is."""
 
     def done_with(count: int) -> list[str]:
         while len(found := events_done()) < count:
@@ -123,7 +123,7 @@ def check_receiver(url: str, world: World, events_done: Callable[[], list[str]])
     assert world.ark("dest", "add", url, "--allow-local").status == 0
     assert world.ark("send", "signal.promoted", "--sample").status == 0
     small = samples.complete("signal.play_matched", clock.now(), "batch_1")
-    # The largest that is ever sent.
+    # The largest body that is ever sent.
     body = small[:-1] + b',"padding":"%b"}' % (b"x" * (MAX_BODY - len(small) - len(',"padding":""')))
     assert len(body) == MAX_BODY
     for signature in (sign("wrong", body), "", sign(SECRET, body + b"\n")):

@@ -1,4 +1,4 @@
-"""The recording in README.md is what `ark` really shows: the session is played against a real receiver."""
+"""The recording in README.md is ark's real output: the session is run against a real receiver."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ RANDOM = {"dst": "9f3a61c08e5b7d24", "evt": "4b0e8d2f7c619a35"}
 
 
 def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
-    """The session, with what differs from run to run replaced."""
+    """The session's output, with everything that varies between runs replaced."""
     payload = directory / "payload.json"
     payload.write_bytes(PAYLOAD)
     shown: list[str] = []

@@ -1,4 +1,4 @@
-"""The main job, end to end: events go out, failures come back on the promised schedule, nothing is lost."""
+"""End to end: events are sent, failures are retried on the documented schedule, nothing is lost."""
 
 from collections.abc import Callable
 

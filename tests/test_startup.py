@@ -1,4 +1,4 @@
-"""What a command does not import, it does not wait for: checked in fresh processes."""
+"""Commands do not import modules that they do not need; checked in new processes."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from arkcli import __version__
 from arkcli.signing import sign
 
 SECRET, BODY = "s3cret", b'{"event":"ping"}'
-#: Expensive, and of no use to a signature.
+#: Modules that are slow to import and not needed to sign or verify.
 HEAVY = {
     *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
     *("tomllib", "tomli_w", "tomlkit", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
@@ -39,7 +39,7 @@ print("status", 0, *sys.modules, file=sys.stderr)
 
 
 def started(code: str, *args: str, **variables: str) -> tuple[str, set[str]]:
-    """What a fresh process says on standard output, and the modules that it has imported by its end."""
+    """A new process's standard output, and the modules that it has imported by its end."""
     command = [sys.executable, "-c", code, *args]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
     process = subprocess.run(command, input=BODY, env=inherited | variables, capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The units that docs/operating.md offers are ones that systemd takes."""
+"""systemd accepts the units in docs/operating.md."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     for unit in UNITS.iterdir():
-        # It looks whether the program is there.
+        # systemd-analyze checks that the program exists.
         text = unit.read_text().replace("/usr/local/bin/ark", f"{Path(sys.executable).parent}/ark")
         (tmp_path / unit.name).write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]

@@ -1,4 +1,4 @@
-"""Words for people; and text from outside, made harmless: nothing in it drives a terminal, and all else of it stays."""
+"""Text for people, and text from outside: cleaned so that it cannot control a terminal, and otherwise unchanged."""
 
 import unicodedata
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arkcli.text import clean, clean_lines, counted, process_ending
 
-#: The planes beyond these two hold ideographs, tags and private use alone.
+#: The other planes contain only ideographs, tags and private-use characters.
 EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
 OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

@@ -1,4 +1,4 @@
-"""Times and durations as text, there and back."""
+"""Times and durations, formatted and parsed."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arkcli import times
 
-#: 9999-12-31T23:59:59.999Z, the last time that can be written.
+#: 9999-12-31T23:59:59.999Z, the latest time that can be formatted.
 LAST = 253_402_300_799_999
 MOMENT = 1_795_433_328_123
 

@@ -1,15 +1,14 @@
-"""An upgrade loses nothing: a store and a queue that version 0.1.0 wrote are read as they are, and are delivered.
+"""An upgrade loses nothing: a store and a queue written by version 0.1.0 are read as they are, and delivered.
 
 tests/fixtures/home-0.1.0 was written by the commands of commit d8aa743, with small segments, so that there are several.
-What is in it, the ids of the events say. Two lines were then damaged by hand: the event line of `damaged-event`, and at
-billing the journal line of the first failure of `damaged-journal-line`. The second failure is built upon that line, and
+The ids of its events say what they are. Two lines were then damaged by hand: the event line of `damaged-event`, and,
+at billing, the journal line of the first failure of `damaged-journal-line`. The second failure builds on that line, and
 the snapshot at the head of the next segment had counted it.
 
-expected.json is what that version says of it, command by command. None of it depends on the clock: it was the same at
-the fixture's end and ten days on, so nothing is left out of the comparison. One thing was wrong and is put right there:
-`ark queue show` told the state that the last attempt had left, also of what waits again. The files that
-`ark queue check` names are written there as seen from the home. The commands are the whole interface here; no class of
-the queue is used, so the code behind them may change.
+expected.json is the output of that version, command by command. None of it depends on the clock: it was the same at
+the fixture's end and ten days later, so the whole output is compared. One mistake is corrected there: for a delivery
+that waits again, `ark queue show` printed the state after its last attempt. The files that `ark queue check` names are
+relative to the home. The tests use only commands and no class of the queue, so the code behind them may change.
 """
 
 import base64
@@ -28,18 +27,18 @@ from tests.world import PAYLOAD, Request, Result, TestReceiver, World
 
 FIXTURE: Final = Path(__file__).parent / "fixtures" / "home-0.1.0"
 EXPECTED: Final[list[dict[str, Any]]] = json.loads((FIXTURE / "expected.json").read_text("utf-8"))
-#: The fixture begins where the tests' clock does, and ends three and a half hours later: after a day all is due.
+#: The fixture begins when the tests' clock does, and ends three and a half hours later; after a day everything is due.
 LATER: Final = 86_400
 SECRET: Final = "arksec_" + "ab" * 32
 SECRET_OF_BILLING: Final = "arksec_" + "cd" * 32
-#: By destination, event id and attempt.
+#: Counts by destination, event id and attempt.
 Deliveries = Counter[tuple[str, str, int]]
 Receive = Callable[..., TestReceiver]
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> World:
-    """A home as version 0.1.0 left it. Git keeps no modes, so they are put right."""
+    """A home as version 0.1.0 left it. Git does not store all modes, so this restores them."""
     home = tmp_path / "home"
     for part in ("config", "state"):
         shutil.copytree(FIXTURE / part, home / part)
@@ -51,7 +50,7 @@ def old(tmp_path: Path) -> World:
 
 
 def said(world: World, *command: str) -> Any:
-    """What a command says in JSON; `ark log` says one object a line."""
+    """A command's JSON output; `ark log` prints one object per line."""
     result = world.ark(*command)
     return read(world, command, result)
 
@@ -63,19 +62,19 @@ def read(world: World, command: tuple[str, ...], result: Result) -> Any:
 
 
 def expected(*command: str) -> Any:
-    """What version 0.1.0 said to a command."""
+    """The output of version 0.1.0 for a command."""
     (found,) = (one["says"] for one in EXPECTED if one["command"] == list(command))
     return found
 
 
 def pending(*states: str) -> Iterator[dict[str, Any]]:
-    """The deliveries that were not done when version 0.1.0 looked last."""
+    """The unfinished deliveries according to version 0.1.0, in these states."""
     deliveries = expected("queue", "list", "--json")["deliveries"]
     return (found for found in deliveries if found["state"] in states)
 
 
 def following(found: dict[str, Any]) -> tuple[str, str, int]:
-    """The next attempt of a delivery that waits or is retrying."""
+    """The next attempt of a waiting or retrying delivery."""
     return found["destination"], found["event_id"], found["attempt"] + 1
 
 
@@ -85,20 +84,20 @@ def ids() -> dict[str, str]:
 
 
 def contents(world: World) -> dict[Path, bytes]:
-    """Every file of a home but its locks."""
+    """Every file of a home except its locks."""
     found = (path for path in world.home.rglob("*") if path.is_file() and not path.name.endswith("lock"))
     return {path: path.read_bytes() for path in found}
 
 
 def lead_to(world: World, receiver: TestReceiver) -> None:
-    """Leads every destination to a receiver, each by a path of its own."""
+    """Points every destination to a receiver, each with its own path."""
     for name in ids():
         url = f"http://127.0.0.1:{receiver.port}/{name}"
         assert world.ark("dest", "set", name, "--url", url, "--no-ping", "--allow-local").status == 0
 
 
 def received(receiver: TestReceiver) -> Deliveries:
-    """What a receiver was sent since this was last asked."""
+    """What a receiver was sent since the last call."""
     names = {found: name for name, found in ids().items()}
     found: Deliveries = Counter()
     for request in receiver.requests:
@@ -112,7 +111,7 @@ def received(receiver: TestReceiver) -> Deliveries:
 
 
 def check(name: str, event_id: str, request: Request) -> None:
-    """Sees that a request carries the body that was accepted, and is signed with the destination's secret."""
+    """Checks that a request has the accepted body and is signed with the destination's secret."""
     assert request.body.decode() == expected("queue", "show", event_id, "--json")["event"]["body"]
     secret = SECRET_OF_BILLING if name == "billing" else SECRET
     assert request.signature == hmac.digest(secret.encode(), request.body, hashlib.sha256).hex()
@@ -154,7 +153,7 @@ def test_what_waited_or_was_retrying_is_delivered_exactly_once_and_nothing_else(
     assert old.ark("drain", "--json").json["dead"] == 0
     assert received(receiver) == Counter(following(found) for found in left if found["destination"] != "archive")
 
-    # It was paused, and what waits for it has waited on.
+    # It was paused, so its deliveries still wait.
     assert old.ark("dest", "resume", "archive").status == 0
     assert old.ark("drain", "--json").json["dead"] == 0
     assert received(receiver) == Counter(following(found) for found in left if found["destination"] == "archive")
@@ -170,7 +169,7 @@ def test_what_waited_or_was_retrying_is_delivered_exactly_once_and_nothing_else(
 def test_a_user_name_and_password_of_the_old_store_go_along(old: World, receive: Receive) -> None:
     receiver = receive(200)
     store = old.store_file.read_text("utf-8")
-    # In the file, since a new URL would come with a user name and a password of its own, or without.
+    # Edit the file, because `ark dest set --url` would replace or remove the user name and password.
     old.store_file.write_text(
         store.replace('"https://archive.example.com/in"', f'"{receiver.url}"\nallow_local = true'), "utf-8"
     )

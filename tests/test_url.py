@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - characters that look alike are what is tested
-"""Which URLs can be destinations, and what they are made of."""
+"""Which URLs can be destinations, and how they are parsed."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the tests stand on: a clock that is moved by hand, a home of its own, and real receivers on real sockets."""
+"""Test helpers: a clock that is moved by hand, a separate home, and real receivers on real sockets."""
 
 import io
 import json
@@ -27,9 +27,9 @@ START = 1_795_000_000_000
 
 
 class FakeClock:
-    """A clock that stands still until it is moved. Sleeping moves it.
+    """A clock that moves only by hand and by sleeping.
 
-    Only the deadlines of attempts go by real time as well: what waits for a real socket waits for real.
+    Only `monotonic` also advances in real time: it times attempts, which wait for real sockets.
     """
 
     def __init__(self, now: int = START) -> None:
@@ -52,7 +52,7 @@ class FakeClock:
 
 
 class Result(NamedTuple):
-    """What one run of `ark` said, and its exit status."""
+    """The output of one run of `ark`, and its exit status."""
 
     status: int
     out: str
@@ -64,7 +64,7 @@ class Result(NamedTuple):
 
 
 class World:
-    """A home with `ark` in it. Each call of `ark` is one run; the clock is shared."""
+    """A home for `ark`. Each call of `ark` is one run; all runs share the clock."""
 
     def __init__(self, home: Path, retries: RetrySchedule = model.DOCUMENTED) -> None:
         self.home = home
@@ -92,7 +92,7 @@ class World:
         return Result(status, session.stdout.getvalue(), session.stderr.getvalue())
 
     def on_a_terminal(self, *args: str, columns: int, **variables: str) -> str:
-        """What one run of `ark` shows on a terminal, of both streams."""
+        """Both streams of one run of `ark` on a terminal."""
         ours, theirs = pty.openpty()
         try:
             with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
@@ -100,7 +100,7 @@ class World:
                 session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
                 session.stdout = session.stderr = terminal
                 run(args, session)
-                # Reading from a terminal waits for something to read: there is always this.
+                # Reading from a terminal blocks until there is something to read: this end marker.
                 terminal.write("\x04")
                 terminal.flush()
                 text = b""
@@ -117,7 +117,7 @@ class World:
 
     @contextmanager
     def held(self, name: str, purpose: str = "drain") -> Iterator[Claim]:
-        """Holds a destination as another process would."""
+        """Claims a destination, as another process would."""
         destination = self.session().home.store.read().find(name)
         assert destination is not None
         other = LocalQueue(self.queue_directory, self.retries)
@@ -144,7 +144,7 @@ class World:
 
 
 class Request(NamedTuple):
-    """One request as its bytes came in."""
+    """One request as received."""
 
     line: str
     headers: dict[str, str]
@@ -174,10 +174,10 @@ Behaviour = Callable[[Request], bytes | Iterator[bytes] | None]
 
 
 class TestReceiver:
-    """A server on a real socket. `behave` gives the bytes to answer with, as one piece or as several.
+    """A server on a real socket. `behave` returns the bytes to answer with, in one piece or in several.
 
-    After several, sent one by one, the connection is closed. None: close without a word.
-    Raise `Hang` in it to say nothing (more) until the receiver is closed.
+    Several pieces are sent one by one, and then the connection is closed. None: close without an answer.
+    If it raises `Hang`, nothing (more) is sent until the receiver is closed.
     """
 
     __test__ = False
@@ -208,8 +208,8 @@ class TestReceiver:
         return f"{self._scheme}://127.0.0.1:{self.port}/hook"
 
     def settle(self) -> None:
-        """Returns when all that was sent by those who have gone has been read."""
-        # Connections are accepted in order: once this one was, all before it were.
+        """Waits until everything that ended processes have sent has been read."""
+        # Connections are accepted in order: once this one is accepted, all earlier ones are.
         before = self.connections
         socket.create_connection(("127.0.0.1", self.port)).close()
         while self.connections == before:
@@ -220,7 +220,7 @@ class TestReceiver:
 
     def close(self) -> None:
         self.closing.set()
-        # Else the thread could go on accepting, for whoever gets the descriptor's number next.
+        # Otherwise the thread could keep accepting on another socket that gets the same descriptor number.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
@@ -263,7 +263,7 @@ class TestReceiver:
 
 
 class Certificates:
-    """Certificates of an authority of our own, for a receiver over TLS."""
+    """Certificates from our own authority, for a receiver over TLS."""
 
     def __init__(self, directory: Path) -> None:
         self.authority = trustme.CA()
@@ -290,7 +290,7 @@ class Certificates:
 
 
 class Hang(Exception):
-    """Raised by a behaviour to answer nothing."""
+    """Raised by a behaviour that does not answer."""
 
 
 def hang(_: Request) -> bytes:
@@ -299,12 +299,12 @@ def hang(_: Request) -> bytes:
 
 
 def then_close(*pieces: bytes) -> Behaviour:
-    """The behaviour of a receiver that says this and closes the connection."""
+    """The behaviour of a receiver that sends these bytes and closes the connection."""
     return lambda _: iter(pieces)
 
 
 def then_hang(*pieces: bytes) -> Behaviour:
-    """The behaviour of a receiver that says this, and then nothing more."""
+    """The behaviour of a receiver that sends these bytes, and then nothing more."""
 
     def behave(_: Request) -> Iterator[bytes]:
         yield from pieces
@@ -314,7 +314,7 @@ def then_hang(*pieces: bytes) -> Behaviour:
 
 
 def drip(receiver: "Callable[[], TestReceiver]", text: bytes, seconds: float) -> Behaviour:
-    """The behaviour of a receiver that says this byte by byte, with so many seconds between them."""
+    """The behaviour of a receiver that sends byte by byte, with this many seconds in between."""
 
     def behave(_: Request) -> Iterator[bytes]:
         for index in range(len(text)):
@@ -326,7 +326,7 @@ def drip(receiver: "Callable[[], TestReceiver]", text: bytes, seconds: float) ->
 
 
 def in_turn(*statuses: int) -> Behaviour:
-    """Answers with these statuses one after the other, the last one for ever."""
+    """Answers with these statuses in turn, and repeats the last one."""
     left = list(statuses)
     mutex = threading.Lock()
 
@@ -338,7 +338,7 @@ def in_turn(*statuses: int) -> Behaviour:
 
 
 def read_request(reader: io.BufferedIOBase | io.RawIOBase) -> Request | None:
-    """The next request on a connection; None when there is no more."""
+    """The next request on a connection; None if there are no more."""
     line = reader.readline()
     if not line:
         return None
@@ -356,7 +356,7 @@ def read_request(reader: io.BufferedIOBase | io.RawIOBase) -> Request | None:
 def receiver(
     behave: Behaviour | int = 200, wrap: Callable[[socket.socket], socket.socket] | None = None
 ) -> Iterator[TestReceiver]:
-    """A receiver for the length of a block."""
+    """A receiver that runs during a block."""
     made = TestReceiver(behave, wrap)
     try:
         yield made

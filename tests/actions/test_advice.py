@@ -1,11 +1,11 @@
-"""What to do about an attempt that failed. tests/cli/test_dest.py has the servers behind it."""
+"""Hints for failed attempts. tests/cli/test_dest.py tests them with real servers."""
 
 import pytest
 
 from arkcli.actions import advice
 
 HTTPS, HTTP = "https://hooks.example.com/x", "http://127.0.0.1:3000/x"
-#: What somebody wrote into destinations.toml.
+#: URLs written into destinations.toml by hand.
 NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
 
 

@@ -1,4 +1,4 @@
-"""What is checked, what counts as well, and what is said when it is not."""
+"""`ark doctor`: what is checked, what passes, and the messages if it does not."""
 
 import os
 import re
@@ -81,20 +81,20 @@ def destination(name: str, *, paused: bool = False) -> Destination:
 @pytest.mark.parametrize(
     ("due", "last", "accepted", "paused", "drained", "status"),
     [
-        # Due for how many minutes, the last attempt how long ago, its event accepted how long ago.
+        # In minutes: time since due, since the last attempt, and since its event was accepted.
         (None, None, None, False, False, Status.PASS),
         (-1, None, None, False, False, Status.PASS),
         (4, None, None, False, False, Status.PASS),
         (6, None, None, False, False, Status.WARN),
         (60, 30, 90, False, False, Status.WARN),
-        # A backlog that somebody works off, oldest first.
+        # A drain is working through a backlog, oldest first.
         (60, 1, 61, False, False, Status.PASS),
         (60, 1, 60, False, False, Status.PASS),
         (60, 1, None, False, False, Status.PASS),
-        # Others were sent meanwhile, and nobody attempts what is due.
+        # Newer events were sent, but due deliveries are not attempted.
         (60, 1, 1, False, False, Status.WARN),
         (60, 1, 59, False, False, Status.WARN),
-        # A drain has it now, perhaps for the first time since long.
+        # A drain is delivering to it now, perhaps for the first time in a long while.
         (60, None, None, False, True, Status.PASS),
         (60, 30, 30, False, True, Status.PASS),
         (60, 1, 1, False, True, Status.PASS),
@@ -144,7 +144,7 @@ def test_what_is_due_is_overdue_though_others_are_sent(world: World, receive: Ca
     world.ark("send", "signal.promoted", "--sample", "--queue")
     world.clock.advance(3_600)
     with world.held("crm", "send"):
-        # Another process has it, but only for an event of its own.
+        # Another process holds the destination, but only for its own event.
         assert examined(world)["drain"]["status"] == "warn"
     with world.held("crm", "drain"):
         assert examined(world)["drain"]["status"] == "pass"

@@ -1,4 +1,4 @@
-"""Any number of `ark drain` share the work: real processes, stopped and killed."""
+"""Several `ark drain` at once: real processes, stopped and killed."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def slow(_: Request) -> bytes:
 
 
 def repeated(servers: list[TestReceiver]) -> int:
-    """How many requests repeat a delivery's attempt that came before."""
+    """The number of requests that repeat an attempt that was received before."""
     made = [(request.delivery, request.attempt) for server in servers for request in server.requests]
     return len(made) - len(set(made))
 
@@ -61,7 +61,7 @@ def test_two_drains_started_together_each_make_their_part_and_none_twice(world: 
     running, deadline = world.queue_directory / "drains", time.monotonic() + 30
 
     def wait_for_both(request: Request) -> bytes:
-        # On a busy machine one may start a second before the other: nobody answers before both are there.
+        # On a busy machine one drain may start a second before the other: do not answer until both are running.
         while not both.is_set() and len(list(running.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         both.set()
@@ -108,12 +108,12 @@ def test_what_a_killed_drain_left_is_done_by_the_other(world: World, receive: Re
     assert json.loads(out)["attempted"] > 600
     for server in servers:
         assert arrived(server).keys() == set(ids), "nothing is lost"
-    # What the killed one had in flight was sent again: eight at each of its destinations, two or perhaps all four.
+    # The killed drain's attempts in flight are repeated: eight at each of its destinations, of which it had 2 to 4.
     assert repeated(servers) <= 32
 
 
 def test_a_destination_that_no_other_drain_may_have_is_not_left_lying(world: World, receive: Receive) -> None:
-    """A drain with --to counts as one that shares, and takes no part of the rest."""
+    """A drain with --to counts as a sharer, but does not take its share of the other destinations."""
     held, released = threading.Event(), threading.Event()
 
     def wait(_: Request) -> bytes:
@@ -176,7 +176,7 @@ def test_a_signal_lets_what_is_in_flight_finish(world: World, receive: Receive, 
     for _ in range(2):
         assert arrivals.acquire(timeout=30)
     process.send_signal(signal.SIGTERM)
-    # Nothing can be seen of a signal having been taken in; until it has been, more is attempted, one by one.
+    # The test cannot see when the process has handled the signal; until then it makes further attempts, one by one.
     threading.Timer(0.5, released.set).start()
     status, out, err = finish(process)
     assert (status, err) == (0 if options else 130, "")

@@ -1,4 +1,4 @@
-"""Following attempts while destinations come and go, and while somebody edits the store."""
+"""Following attempts while destinations are added and removed, and while the store is edited."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,7 +14,7 @@ Receive = Callable[..., TestReceiver]
 
 
 class Follower:
-    """Follows the destinations with these names, or all, and keeps what was said beside the attempts."""
+    """Follows the destinations with these names, or all, and keeps the warnings."""
 
     def __init__(self, world: World, *names: str) -> None:
         self.names = names
@@ -38,7 +38,7 @@ class Follower:
 
 @pytest.fixture
 def shown(world: World, receive: Receive) -> Iterator[World]:
-    """Two destinations that take everything."""
+    """Two destinations that accept everything."""
     for name in ("a", "b"):
         world.add(receive(200), name)
     send(world, "first")
@@ -108,7 +108,7 @@ def test_one_that_gets_another_name_is_followed_under_it_and_one_that_gets_the_n
     shown.ark("dest", "set", "b", "--name", "c")
     shown.ark("dest", "set", "a", "--name", "b")
     send(shown, "second")
-    # What was made before it had the name is no news.
+    # Attempts from before it had the name are not new.
     assert follower.new() == [("c", "second")]
     send(shown, "third")
     assert sorted(follower.new()) == [("b", "third"), ("c", "third")]

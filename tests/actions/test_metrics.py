@@ -1,4 +1,4 @@
-"""Metrics, read by a parser of another make."""
+"""Metrics, read by an independent parser."""
 
 from collections.abc import Callable
 from pathlib import Path

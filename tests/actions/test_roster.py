@@ -1,4 +1,4 @@
-"""The settings in force: what a run that goes on for long takes in, when, and what counts while they cannot be read."""
+"""Settings during a long run: which changes it picks up, when, and which apply while the files cannot be read."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ TOLD = "Until it can be read, ark uses what it read last"
 
 
 class Run:
-    """A run's roster, and what it warned of. The clock is moved by hand."""
+    """A run's roster and its warnings. The clock is moved by hand."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -29,14 +29,14 @@ class Run:
         self.begin()
 
     def begin(self, names: tuple[str, ...] = ()) -> Roster:
-        """Begins anew, with those of these names."""
+        """Starts a new roster, of the destinations with these names, or of all."""
         chosen = [found for found in self.home.store.read().destinations if found.name in names]
         choose = drain.only(chosen) if names else drain.all_of
         self.roster = Roster(self.home, choose, self.warnings.append)
         return self.roster
 
     def later(self, seconds: float = 0.3) -> dict[str, str]:
-        """The secrets by destination after a while in which it was asked ten times a second."""
+        """The secrets by destination after this time, during which the roster was read ten times a second."""
         for _ in range(round(seconds * 10)):
             self.world.clock.advance(0.1)
             endpoints = self.roster.read()
@@ -51,7 +51,7 @@ class Run:
 
 @pytest.fixture
 def run(world: World) -> Iterator[Run]:
-    """Two destinations: `a` with the workspace's secret, `b` with one of its own."""
+    """Two destinations: `a` with the shared secret, `b` with its own."""
     with world.session().home.store.change() as contents:
         contents.workspace.secret = Secret("shared")
         for name, secret in (("a", None), ("b", Secret("own"))):
@@ -120,7 +120,7 @@ def test_a_change_is_in_force_within_half_a_second_though_others_follow_all_the_
 
 
 def in_place(store: Path, text: str) -> None:
-    """Writes as an editor does that empties the file first."""
+    """Writes a file as some editors do: empties it first."""
     with store.open("r+", encoding="utf-8") as file:
         file.truncate()
         file.write(text)
@@ -160,7 +160,7 @@ def test_a_store_that_cannot_be_read_is_taken_for_what_it_was_and_told_of_once(
 
 
 def test_a_store_is_not_read_while_it_is_being_written(run: Run) -> None:
-    """What is there so far may be right by its syntax, and say something else."""
+    """A half-written file may be valid TOML with another meaning."""
     text = run.world.store_file.read_text()
     half = 'version = 1\n[[destinations]]\nid = "dst_a"\nname = "a"\nurl = "https://a.example/"\nadded_at = ""\n'
     run.later()
@@ -179,7 +179,7 @@ def test_a_store_that_is_broken_when_the_run_begins_ends_it(run: Run) -> None:
 
 
 def test_a_new_destination_that_can_have_no_place_in_the_queue_stops_none_of_the_others(run: Run) -> None:
-    # As a disk without a free inode refuses it.
+    # Fails as on a disk without a free inode.
     (run.world.queue_directory / "destinations" / "dst_c").write_bytes(b"")
     with run.home.store.change() as contents:
         contents.destinations.append(Destination(id="dst_c", name="c", url="https://c.example/", added_at=""))
@@ -256,7 +256,7 @@ def test_one_that_is_left_out_and_then_removed_is_left_out_no_more(run: Run) -> 
 
 
 def old_events(run: Run) -> Callable[[], int]:
-    """Events that were delivered a day ago, some in segments of their own; gives how many are left."""
+    """Events that were delivered a day ago, some in their own segments; returns a function that counts those left."""
     queue = LocalQueue(run.world.queue_directory, run.world.retries, 1_000)
     run.home.queue.close()
     run.home.queue = queue

@@ -1,4 +1,4 @@
-"""What attempts add up to."""
+"""Statistics over attempts."""
 
 import math
 from fractions import Fraction

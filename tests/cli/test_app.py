@@ -1,4 +1,4 @@
-"""The root: help, unknown words, and errors in JSON wherever they come from."""
+"""The root command: help, unknown commands and options, and errors in JSON from every source."""
 
 import os
 import re

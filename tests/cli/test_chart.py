@@ -1,4 +1,4 @@
-"""The last hour as a picture, on a terminal only."""
+"""The chart of the last hour, shown on terminals only."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Completion: the scripts that are kept are those that are printed, and they work in real shells."""
+"""Completion: `ark completion` prints the scripts in completions/, and they work in real shells."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.world import World
 KEPT = {"bash": "ark.bash", "zsh": "_ark", "fish": "ark.fish", "powershell": "ark.ps1"}
 DIRECTORY = Path(__file__).parent.parent.parent / "completions"
 
-#: What has been typed, and a word that must be offered then; None: the files in the directory are.
+#: A typed line, and a word that must then be offered; None: the files in the directory.
 LINES = [
     ("ark dr", "drain"),
     ("ark dest sh", "show"),
@@ -49,7 +49,7 @@ def home(world: World, tmp_path: Path) -> World:
 
 
 def offered(world: World, shell: str, script: str, directory: Path) -> str:
-    """What a shell prints that has run a script."""
+    """What a shell prints when it runs a script."""
     found = shutil.which(shell)
     if found is None:
         pytest.skip(f"{shell} is not installed")
@@ -91,11 +91,11 @@ def test_bash_completes(home: World, tmp_path: Path) -> None:
     script = BASH.format(script=DIRECTORY / "ark.bash") + "\n".join(f"tried '{line}'" for line, _ in LINES)
     found = [line.split("\t") for line in offered(home, "bash", script, tmp_path).splitlines()]
     for (line, expected), words in zip(LINES, found, strict=True):
-        # Of order:2, bash replaces only what stands behind the colon.
+        # In order:2, bash replaces only the part after the colon.
         assert {"order:2": "2", None: "files"}.get(expected, expected) in words, line
 
 
-#: Completes a line in a zsh of its own, with what would be offered printed by a `compadd` in its place.
+#: Completes a line in an inner zsh, where a replaced `compadd` prints what would be offered.
 ZSH_INSIDE = """
 autoload -Uz compinit && compinit -u -d {dump}
 source {script}

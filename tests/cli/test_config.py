@@ -1,4 +1,4 @@
-"""`ark config`: where things are, and where settings come from."""
+"""`ark config`: paths of files, and sources of settings."""
 
 import pytest
 

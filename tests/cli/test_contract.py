@@ -1,7 +1,7 @@
-"""What scripts may rely on: for every command, what it prints where, with which exit status, in text and in JSON.
+"""What scripts may rely on: for every command, its output on both streams and its exit status, as text and as JSON.
 
-docs/json.md is the table of the keys; this test holds every command to it. A new command needs a row in SUCCESSES, one
-in FAILURES, and one in the document.
+docs/json.md lists the JSON keys; these tests check every command against it. A new command needs a row in SUCCESSES,
+one in FAILURES, and one in the document.
 """
 
 import json
@@ -22,25 +22,25 @@ from tests.world import PAYLOAD, Result, World, receiver
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
 SIGNATURE = "0" * 64
 
-#: A server: the tests in tests/receiver hold it to what it prints, while it runs.
+#: Servers print while they run; the tests in tests/receiver check their output.
 SERVERS = {"listen"}
 COMMANDS = {
     path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)
 } - SERVERS
 GROUPS = {path.removeprefix("ark").strip() for path, (_, command) in PAGES.items() if isinstance(command, Group)}
-#: A group that does something alone is a command as well.
+#: Groups that are also commands.
 ALONE = {"queue", "events"}
 
 
 class Row(NamedTuple):
-    """One run: the command, what stands behind it, its standard input, its exit status, and the error's code."""
+    """One run: the command, its arguments, its standard input, its exit status, and the error's code."""
 
     command: str
     args: str = ""
     stdin: bytes = b""
     status: int = 0
     code: str | None = None
-    #: What it prints even when quiet: that is what it was asked for.
+    #: Whether it prints its text even when quiet, because the text is what the user asked for.
     data: bool = False
 
     @property
@@ -122,15 +122,15 @@ FAILURES = [
     Row("completion", "tcsh", status=2, code="usage"),
 ]
 
-#: What prints a document of its own kind, a payload or a schema, and some of what is in it.
+#: Commands that print another kind of document (a payload or a schema), and some of its keys.
 FREE = {"events sample": {"event", "timestamp", "signal.id"}, "events schema": {"$schema", "type"}}
 
-#: Commands that print one object a line.
+#: Commands that print one object per line.
 STREAMS = {"log"}
 
 
 class Stage(NamedTuple):
-    """A home in which everything has happened that a command can tell of."""
+    """A home in which everything that a command can show has happened."""
 
     world: World
     stands: dict[str, str]
@@ -141,7 +141,7 @@ class Stage(NamedTuple):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The home that every test has a copy of: an event that is dead, and one that is retried."""
+    """The home that every test copies: it has one dead event and one that is retried."""
     world = World(tmp_path_factory.mktemp("built") / "home")
     with receiver(200) as crm, receiver(503) as lake, receiver(200) as other, receiver(500) as refusing:
         world.add(crm, "crm")
@@ -167,7 +167,7 @@ def name_of(row: Row) -> str:
 
 
 def keys(found: Any, path: str = "") -> Iterator[str]:
-    """Every place in a document: `destinations[].name`."""
+    """Every key in a document, as a path such as `destinations[].name`."""
     if isinstance(found, dict) and found:
         for key, value in found.items():
             yield from keys(value, f"{path}.{key}" if path else key)
@@ -179,7 +179,7 @@ def keys(found: Any, path: str = "") -> Iterator[str]:
 
 
 def shortened(key: str, found: set[str]) -> str:
-    """The place above a key at which there is nothing, null or an empty list, else the key."""
+    """The path above a key where the document has null or an empty list, else the key."""
     return next((place for place in found if key.startswith((f"{place}.", f"{place}[]"))), key)
 
 
@@ -205,7 +205,7 @@ def listed(cell: str) -> set[str]:
 
 
 def parsed(row: Row, out: str) -> list[Any]:
-    """The documents that were printed, each on a line of its own."""
+    """The documents that were printed, one per line."""
     lines = out.splitlines()
     assert out.endswith("\n")
     assert len(lines) == 1 or (row.command in STREAMS and row.code is None)

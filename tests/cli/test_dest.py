@@ -1,4 +1,4 @@
-"""`ark dest`: a destination is saved when its endpoint has answered a ping, and never otherwise."""
+"""`ark dest`: a destination is saved only if its receiver has answered a ping."""
 
 import base64
 import json

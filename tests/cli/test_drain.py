@@ -1,4 +1,4 @@
-"""`ark drain`: what it attempts, what it says, and what its exit status means."""
+"""`ark drain`: what it attempts, what it prints, and its exit statuses."""
 
 from collections.abc import Callable
 

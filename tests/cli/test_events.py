@@ -1,4 +1,4 @@
-"""`ark events`: the types, a payload to start from, and the schema."""
+"""`ark events`: the event types, sample payloads and schemas."""
 
 import json
 from collections.abc import Callable

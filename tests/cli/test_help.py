@@ -1,4 +1,4 @@
-"""Help: every command explains itself, at any width, and its examples work."""
+"""Help: every command has one, it fits any width, and its examples work."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ from tests.world import PAYLOAD, TestReceiver, World
 
 
 def pages() -> Iterator[tuple[Page, Any]]:
-    """Every command there is, groups and the root included."""
+    """Every command, including groups and the root."""
     yield from _pages(typer.main.get_command(app), "ark", None)
 
 
@@ -82,7 +82,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
     (tmp_path / "body.json").write_bytes(PAYLOAD)
     (tmp_path / "secret.txt").write_text("s3cret\n")
     (tmp_path / ".local/share/bash-completion/completions").mkdir(parents=True)
-    # What an example leaves to the reader.
+    # Parts of an example that the reader has to fill in.
     for stands, means in {
         "https://hooks.example.com/signalark": f"{receiver.url} --allow-local",
         "evt_…": "evt_1",

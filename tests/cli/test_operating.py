@@ -1,4 +1,4 @@
-"""What an operator asks of the queue, and does about it: list, show, retry, drop, check, replay, log."""
+"""An operator's commands on the queue: list, show, retry, drop, check, replay, log."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def send(world: World, *options: str, event_id: str = "evt-1") -> None:
 
 
 def die(world: World) -> None:
-    """Lets what is retrying fail until it is dead."""
+    """Lets retrying deliveries fail until they are dead."""
     for delay in (30, 300, 1800, 7200):
         world.clock.advance(delay)
         world.ark("drain")

@@ -1,4 +1,4 @@
-"""Commands that ask about several destinations, when one's part of the queue is broken, or it is removed just then."""
+"""Commands on several destinations, when one's part of the queue is broken or one is removed at that moment."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from tests.world import PAYLOAD, Result, TestReceiver, World
 
 Receive = Callable[..., TestReceiver]
 
-#: Each command, and how to find in what it prints of whom it tells, or of how many.
+#: Each command, and a function that finds in its output the destinations that it covers, or their number.
 COMMANDS: Final[dict[str, Callable[[Any], object]]] = {
     "queue": lambda said: {one["name"] for one in said["destinations"]},
     "queue list": lambda said: {one["destination"] for one in said["deliveries"]},
@@ -53,7 +53,7 @@ BREAKS: Final = [break_by_a_directory, break_by_a_link, break_by_a_file]
 
 @pytest.fixture
 def broad(world: World, receive: Receive) -> World:
-    """Three destinations, each with one delivery that is dead and one that is retrying."""
+    """Three destinations, each with one dead and one retrying delivery."""
     for name in ("a", "b", "c"):
         world.add(receive(500), name)
     world.ark("send", "signal.promoted", "--id", "early", stdin=PAYLOAD)
@@ -100,7 +100,7 @@ def test_in_text_it_is_named_as_well_and_quiet_does_not_hide_it(broad: World, co
 
 
 class Removing(World):
-    """A home in which another process removes b once a command has found out which destinations there are."""
+    """A home in which another process removes b after a command has read the list of destinations."""
 
     def session(self, stdin: bytes = b"") -> Session:
         session = super().session(stdin)
@@ -125,7 +125,7 @@ def test_one_that_is_removed_just_then_is_passed_over(broad: World, command: str
     said = said_by(result, command)
     assert (result.status, result.err) == (0, "")
     others = COMMANDS[command](said)
-    # Of one without attempts the sums are told all the same: they are none.
+    # `log --stats` also lists a destination without attempts.
     assert others in ({"a", "c"}, 2) or (command == "log --stats" and others == {"a", "b", "c"})
     assert "broken" not in said
 

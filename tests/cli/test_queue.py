@@ -1,4 +1,4 @@
-"""`ark queue`: what waits, and for how long."""
+"""`ark queue`: what is waiting, and for how long."""
 
 from collections.abc import Callable
 from pathlib import Path

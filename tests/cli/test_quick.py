@@ -1,4 +1,4 @@
-"""The quick way of `ark sign` and `ark verify`: it does what the commands do, or nothing at all."""
+"""The fast path of `ark sign` and `ark verify`: it does exactly what the commands do, or nothing."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def said(world: Session, status: int) -> Said:
 
 
 def both(args: Sequence[str], stdin: bytes, variables: dict[str, str]) -> tuple[bool, Said, Said]:
-    """Whether the quick way did it; what `ark` says with it, and what the commands say by themselves."""
+    """Whether the fast path handled it; the output of `ark` with it, and the output of the full command."""
     one, other = session(stdin, variables), session(stdin, variables)
     done = quick.run(args, one)
     if not done:

@@ -1,6 +1,6 @@
-"""A queue and a store that cannot be written to: what only reads works as ever and changes nothing, the rest says why.
+"""A read-only queue and store: commands that only read work as usual and change nothing; the others say why they fail.
 
-`ark` runs in processes of another user, among mounts of their own.
+`ark` runs in processes of another user, with separate mounts.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from tests.world import receiver
 
 ADD = "dest add --allow-local --no-ping http://127.0.0.1:9/"
 SEND = "send signal.promoted --sample --queue --id"
-#: What makes a home one that can only be read; and what is then said of the one part that is named.
+#: Scripts that make a home read-only, and the message that names the part that cannot be written.
 KINDS = {
     "a read-only mount": (
         'mount --bind "$home" "$home"; mount -o remount,ro,bind "$home"',
@@ -83,7 +83,7 @@ def top(runner: Runner) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def original(runner: Runner, top: Path) -> Path:
-    """What waits, is to be retried and was attempted at a, and nothing at b, which the queue does not know yet."""
+    """A home with waiting, retrying and attempted deliveries at a; b has none, and the queue does not know it yet."""
     home = top / "original"
     ark(runner, home, f"{ADD}a --name a", f"{SEND} one")
     assert runner.ark(home, "drain", 0, "").status == 0
@@ -106,7 +106,7 @@ def copy(runner: Runner, original: Path, name: str) -> Path:
 
 
 def tree(runner: Runner, home: Path) -> str:
-    # Among the server's mounts, which are not ours.
+    # Run it in the server's mount namespace, which differs from ours.
     found = home.with_name(f"{home.name}.tree")
     runner.shell('cd "$home"; find . -printf "%p %m %U %s %T@\\n" | sort > "$found"', home=home, found=found)
     return found.read_text("utf-8")
@@ -166,7 +166,7 @@ def test_a_place_that_is_not_in_the_copy_begins_where_it_would_or_is_named(runne
         runner.shell('rm -r "$home"/state/queue/destinations/*', home=one)
     runner.shell('chmod -R a-w "$home"', home=home)
     assert ark(runner, home, *READERS[:2])[1].out == ark(runner, twin, *READERS[:2])[1].out
-    # As it is once more than a first few attempts were made.
+    # The same with a queue that has had more than its first few attempts.
     runner.shell('rm "$home/state/queue/joined"', home=twin)
     ark(runner, twin, "queue")
     runner.shell('rm -r "$home"/state/queue/destinations/*; chmod -R a-w "$home"', home=twin)

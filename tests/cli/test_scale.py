@@ -1,4 +1,4 @@
-"""Much that waits: every question about it is answered in memory that does not grow with it."""
+"""Many waiting deliveries: every command about them runs in constant memory."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from arkcli.queue.engine import Selection
 from arkcli.signing import Secret
 from tests.world import START, World, receiver
 
-#: Were the bodies held in memory, that alone would be more than the limit.
+#: Enough events that their bodies alone would exceed the limit if they were held in memory.
 EVENTS = 40_000
 REVIVED = 200
 BODY = b'{"event":"signal.promoted","text":"%b"}' % (b"x" * 1_700)
 LIMIT = 64 * 1024
-#: A process's peak counts that of the one it was forked from, so a small one stands in between.
+#: A process's peak memory includes that of the process that forked it, so a small one is put in between.
 MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
@@ -36,7 +36,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A home where half of the events wait for their first attempt, and half for their second."""
+    """A home in which half of the events wait for their first attempt, and half for their second."""
     world = World(tmp_path_factory.mktemp("scale"))
     with receiver() as one:
         world.add(one, "crm")
@@ -53,7 +53,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A home where all events were sent to one of two destinations and are dead; some of them have been revived."""
+    """A home in which all events were sent to one of two destinations and are dead; some have been revived."""
     world = World(tmp_path_factory.mktemp("dead"))
     with receiver() as one, receiver() as two:
         world.add(one, "crm")
@@ -95,7 +95,7 @@ FOUND: dict[str, Callable[[str], bool]] = {
     "list-text": lambda out: out.count("\n") == EVENTS,
     "list-retrying": lambda out: len(json.loads(out)["deliveries"]) == EVENTS // 2,
     "dry-run": lambda out: len(json.loads(out)["deliveries"]) == EVENTS,
-    # One journal line more is the snapshot that it begins with.
+    # Plus one journal line: the snapshot at its beginning.
     "check": lambda out: json.loads(out)["lines"] >= EVENTS + EVENTS // 2,
     "log": lambda out: out.count("\n") == EVENTS // 2,
     "show": lambda out: json.loads(out)["deliveries"][0]["state"] == "waiting",
@@ -123,7 +123,7 @@ DEAD_COMMANDS: dict[str, tuple[list[str], Callable[[str], bool]]] = {
     "retry": (["queue", "retry", "evt_000001", "--dry-run", "--json"], lambda out: json.loads(out)["retried"] == 1),
     "retry-all": (
         ["queue", "retry", "--all-dead", "--dry-run", "--json"],
-        # One was dropped, just now.
+        # The test before may have dropped one.
         lambda out: json.loads(out)["retried"] >= EVENTS - REVIVED - 1,
     ),
     "idle": (["drain", "--to", "other", "--json"], lambda out: json.loads(out)["attempted"] == 0),
@@ -150,7 +150,7 @@ def assert_little(world: World, tmp_path: Path, command: list[str], is_right: Ca
 
 
 def fill(world: World, *names: str) -> None:
-    """Puts destinations with these names into the store."""
+    """Adds destinations with these names to the store."""
     with world.session().home.store.change() as current:
         current.workspace.secret = Secret("secret")
         current.destinations = [

@@ -1,4 +1,4 @@
-"""`ark send` and `ark ping`: what is accepted, to whom it goes, and what the exit status says."""
+"""`ark send` and `ark ping`: what they accept, where they send it, and their exit statuses."""
 
 import json
 import os

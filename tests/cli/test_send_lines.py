@@ -1,4 +1,4 @@
-"""`ark send --ndjson`: receipts, bad lines, all or none, and what is delivered."""
+"""`ark send --ndjson`: receipts, bad lines, --strict, and deliveries."""
 
 import errno
 import io
@@ -32,7 +32,7 @@ def receipts(result: Result) -> list[dict[str, Any]]:
 
 
 def accepted(world: World) -> list[tuple[str, int]]:
-    """Ids and numbers of the events in the log, in order."""
+    """Ids and numbers of the events in the event log, in order."""
     found = map(json.loads, world.event_lines)
     return [(line["id"], line["body"].get("number")) for line in found]
 
@@ -316,7 +316,7 @@ def test_an_answer_other_than_2xx_is_retried_as_for_a_single_send(world: World, 
 def test_a_stream_that_cannot_be_copied_for_strict_is_not_accepted(world: World, server: TestReceiver) -> None:
     session = world.session(stream(3))
     with Path("/dev/full").open("r+b", buffering=0) as full:
-        session.home.nameless_file = lambda: full  # type: ignore[method-assign] # a disk that is full
+        session.home.nameless_file = lambda: full  # type: ignore[method-assign] # a full disk
         status = run([*SEND, "--strict"], session)
     assert status == 1
     assert isinstance(session.stderr, io.StringIO)

@@ -1,4 +1,4 @@
-"""Shaping what `ark send` sends, looking at it before it is sent, and sending it to one address only."""
+"""`ark send`: changing the payload, showing the request without sending it, and sending to a single URL."""
 
 import json
 import os

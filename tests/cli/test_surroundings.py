@@ -1,4 +1,4 @@
-"""Whatever surrounds a run, closed streams and odd bytes included: no traceback, and a status that tells the truth."""
+"""Unusual surroundings, such as closed streams and odd bytes: no traceback, and a correct exit status."""
 
 import io
 import os
@@ -17,7 +17,7 @@ ODD = os.fsdecode(b"odd\xff")
 
 
 def shell(world: World, home: Path, command: str, **variables: str | None) -> subprocess.CompletedProcess[bytes]:
-    # Where output is buffered, some of it is written only at the end.
+    # Let output be buffered, so that some of it is written only at the end.
     buffered = {key: value for key, value in surroundings(world, home).items() if key != "PYTHONUNBUFFERED"}
     environment = {**buffered, **{key: value for key, value in variables.items() if value is not None}}
     for key, value in variables.items():
@@ -169,7 +169,7 @@ main()
     ("limit", "shortage", "said"),
     [
         ("1 << 20", "bytes(1 << 30)", b"not enough memory"),
-        # What is short of memory may well complain of something else.
+        # Code that runs out of memory may raise some other error.
         ("1 << 20", "__import__('nowhere')", b"not enough memory"),
         ("-1", "(f := lambda: f())()", b"the input is nested too deeply"),
     ],
@@ -207,7 +207,7 @@ def test_any_text_can_be_printed_in_any_locale(world: World, tmp_path: Path, var
 
 
 def test_a_closed_stream_is_not_taken_by_a_file(world: World, tmp_path: Path) -> None:
-    """Else what is printed would land in the event log, which had been given the number of standard output."""
+    """Otherwise output would go into the event log, which would have got the number of standard output."""
     world.ark("dest", "add", "https://crm.example/", "--name", "crm", "--no-ping")
     shell(world, tmp_path, "ark send signal.promoted --sample --queue <&- >&- 2>&-")
     (line,) = world.event_lines
@@ -224,7 +224,7 @@ def test_a_directory_that_cannot_be_written_is_named(world: World, tmp_path: Pat
 
 
 class Interrupting(io.BytesIO):
-    """A standard input at which the user presses Ctrl-C."""
+    """A standard input on which reading is interrupted by Ctrl-C."""
 
     def read(self, _size: int | None = -1) -> bytes:
         raise KeyboardInterrupt

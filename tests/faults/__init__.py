@@ -1,5 +1,5 @@
-"""The whole product under faults: parts of the store and the queue, crossed with faults and commands.
+"""The whole product under faults: every part of the store and the queue, with every fault, for every command.
 
-`table` has the parts, the faults and the commands, `known` what still fails, `story` tells what happened before,
-`cell` runs one crossing and judges it, and `runner` runs `ark`.
+`table` has the parts, faults and commands; `known` what still fails; `story` prepares the homes; `cell` runs and judges
+one combination; `runner` runs `ark`.
 """

@@ -1,7 +1,7 @@
-"""One cell of the table: a part, a fault, a command. It is run in a home of its own, and judged.
+"""One cell of the table: a part, a fault and a command, run in its own home and judged.
 
-Either all goes on, or what cannot go on is named, with an exit status that is not 0. What has nothing to do with the
-fault goes on. Whatever was said to be accepted is delivered, or shown as not done, or its loss is named.
+Either everything works, or what does not is named, with an exit status other than 0. Everything unrelated to the fault
+works. Every accepted event is delivered, or shown as not done, or its loss is named.
 """
 
 import json
@@ -14,16 +14,16 @@ from tests.faults.runner import Ran
 from tests.faults.story import CONCERNED, FAILING, HEALTHY, LATER, LINES, NAMES, NOW, Pair, Story
 from tests.faults.table import COMMANDS, FAULTS, PARTS, WHOLES
 
-#: What a command can be counted on for: a destination (None: no single one), and what is done or shown there.
+#: An expected result of a command: a destination (None: not a single one), and what is done or shown for it.
 Fact = tuple[str | None, object]
-#: What is said under these keys of JSON is a complaint, and so are the words beside it.
+#: JSON keys whose values are complaints, as are the strings beside them.
 _COMPLAINTS = ("error", "problem", "broken", "left_out", "hint", "reason")
-#: One in so many cells runs its command as a program begun from nothing.
+#: One cell in this many starts a new Python for its command.
 _REAL = 12
 
 
 class Cell:
-    """One crossing. `problems` is what was found wrong, and `told` what was run and said, in order."""
+    """One combination. `problems`: what was wrong; `told`: the commands and their output, in order."""
 
     def __init__(self, story: Story, part: str, fault: str, command: str) -> None:
         self._story, self._runner, self._arrived = story, story.runner, story.arrived
@@ -31,7 +31,7 @@ class Cell:
         self._real = crc32(f"{part}/{fault}/{command}".encode()) % _REAL == 0
         self._top, self._home = story.directory / "cell", story.directory / "cell/home"
         copied = {"older": story.old, "newer": story.new}.get(fault, story.now)
-        #: What anybody can know of. What another copy tells of beyond that has arrived all the same.
+        #: All that `ark` can know. Deliveries that only another copy records count as arrived, too.
         self._past = copied if part in WHOLES else story.now
         self._promised = set(self._past.promised)
         self._arrived.clear()
@@ -41,7 +41,7 @@ class Cell:
         self.told: list[str] = []
 
     def play(self) -> None:
-        """Runs and judges all of it."""
+        """Runs and judges the cell."""
         self._runner.shell('mkdir "$top"; cp -a "$now" "$top/home"', top=self._top, now=self._story.now.home)
         self._path = self._find(self._home)
         try:
@@ -54,12 +54,12 @@ class Cell:
             self._runner.shell('umount -l "$part" || true; rm -rf "$top"', part=self._path, top=self._top)
 
     def _find(self, home: Path) -> Path:
-        """The part in a home; where it would be, in one that has none."""
+        """The part's path in a home, even if the part does not exist there."""
         pattern = self._pattern.format(id=self._story.ids[CONCERNED])
         return next(home.glob(pattern), home / pattern)
 
     def _change(self, script: str) -> None:
-        """Breaks the part, or cures it."""
+        """Breaks or restores the part."""
         older, newer = self._find(self._story.old.home), self._find(self._story.new.home)
         self._runner.shell(script, part=self._path, older=older, newer=newer, aside=self._top / "aside")
 
@@ -75,20 +75,20 @@ class Cell:
         return ran
 
     def _judge_command(self) -> None:
-        """Compares what the command does with what it does where nothing is wrong."""
+        """Compares what the command does with what it does without a fault."""
         lines, status, does = COMMANDS[self._name]
         for line in lines[:-1]:
             self._is_repaired = self._is_named(self._run(line, NOW))
         wanted, arrived = self._wanted(does), set(self._arrived)
         ran = self._run(lines[-1], NOW, real=self._real)
         missing = wanted - self._done(ran, arrived)
-        # Whether something is retried or dead is up to the receiver that never works.
+        # Status 1 or 75 depends on the receiver that never works: its deliveries are dead or retried.
         if missing or (ran.status != status and {ran.status, status} != {1, 75}):
             self._expect(self._is_told(ran), f"{lines[-1]}: exit {ran.status}, and what broke is not named", missing)
         self._expect_rest(lines[-1], missing)
 
     def _judge_afterwards(self) -> None:
-        """What was promised is delivered, or shown, or its loss is named; and delivered when a fault was cured."""
+        """Promised deliveries are delivered, or shown, or their loss is named; after a cure they are delivered."""
         self._run("send signal.promoted --sample", NOW + 60)
         drained, late = self._run("drain", LATER), self._due()
         listed, check, doctor = (self._run(line, LATER) for line in ("queue list", "queue check", "doctor"))
@@ -97,9 +97,9 @@ class Cell:
         told = self._is_told(drained)
         self._expect(told or late <= lost, "drain afterwards: does not deliver, what broke is not named", late - lost)
         if self._is_repaired:
-            # What was set aside had been named then.
+            # The repair has already named what it set aside.
             lost = set()
-        # `queue check` cannot know what the store would have said.
+        # `queue check` does not know what was in the store.
         for ran in (check if self._pattern.startswith("state") else listed, doctor):
             told = self._is_told(ran, {event for _, event in lost})
             self._expect(told or not lost, f"{ran.line} afterwards: what is lost is not named", lost)
@@ -115,21 +115,21 @@ class Cell:
             self.problems.append(f"{problem}: {', '.join(words[:3])}{more}")
 
     def _expect_rest(self, when: str, missing: Set[Any]) -> None:
-        """Nothing is missing of the other destinations where one's own part broke."""
+        """If one destination's part broke, nothing is missing at the others."""
         rest = {fact for fact in missing if fact[0] != CONCERNED} if "{id}" in self._pattern else set()
         self._expect(not rest, f"{when}: the rest does not go on", rest)
 
     def _owed(self) -> set[Pair]:
-        """What was promised, has not arrived, and was not dropped."""
+        """Deliveries that were promised, have not arrived, and were not dropped."""
         dropped = {(name, self._story.retried) for name in NAMES} if self._name == "queue-drop" else set()
         return self._promised - self._arrived - dropped
 
     def _due(self) -> set[Pair]:
-        """What a drain delivers where nothing is wrong."""
+        """What a drain delivers without a fault."""
         return {(name, event) for name, event in self._owed() if name in HEALTHY and event not in self._story.dead}
 
     def _wanted(self, does: str) -> set[Fact]:
-        """What a command does, or tells, where nothing is wrong."""
+        """What a command does or prints without a fault."""
         owed, events = self._owed(), [f"event {index}" for index in range(2 if self._name == "send-ndjson" else 1)]
         wanted: dict[str, set[Fact]] = {
             "accepts": {(None, event) for event in events},
@@ -145,7 +145,7 @@ class Cell:
         return {fact for word in does.split() for fact in wanted[word]}
 
     def _done(self, ran: Ran, arrived: set[Pair]) -> set[Fact]:
-        """What a command did, given what had arrived before it, and told."""
+        """What a command did and printed; `arrived` is what had arrived before it."""
         done: set[Fact] = {*(self._arrived - arrived)}
         for index, event in enumerate(ran.accepted()):
             done |= {(name, f"event {index}") for name in NAMES if (name, event) in self._arrived}
@@ -168,13 +168,13 @@ class Cell:
         return ran.status != 0 and self._is_named(ran, events)
 
     def _is_named(self, ran: Ran, events: Set[str] = frozenset()) -> bool:
-        """Whether a command complains of the part by its path, or of a destination or an event that it concerns."""
+        """Whether a command's complaints name the part's path, or a destination or an event that it concerns."""
         names = {str(self._path), str(self._path.relative_to(self._home)).removeprefix("state/queue/"), *events}
         if "queue" in self._pattern:
             concerned = (CONCERNED,) if "{id}" in self._pattern else NAMES
             names |= {*concerned, *(self._story.ids[name] for name in concerned)}
         names |= {self._story.retried} if self._story.retried in ran.line else set()
-        # Of two parts that do not fit together, or are on one disk, either may be named.
+        # If two parts do not match, or share a disk, either may be named.
         also = {"older": "state/queue/events/", "newer": "state/queue/events/", "full": "state/queue"}
         if self._fault in also:
             names.add(str(self._home / also[self._fault]))
@@ -183,7 +183,7 @@ class Cell:
 
 
 def _complaints(found: Any) -> Iterator[str]:
-    """What is complained of anywhere in JSON. A check that passed and an HTTP status are no complaints."""
+    """All complaints in a JSON document. A passed check and an HTTP status are not complaints."""
     if isinstance(found, list):
         for one in found:
             yield from _complaints(one)

@@ -1,4 +1,4 @@
-"""Faults that are known, and to be mended: delete a row when its cells are right."""
+"""Known failures that should be fixed. Delete a row when its cells pass."""
 
 _READERS = "dest-list queue queue-list queue-repair"
 _FULL = "`the disk is full` does not say where"
@@ -6,7 +6,7 @@ _LESS = "what the log has lost is missing without a word, exit 0; queue check an
 _GONE = "what a place has lost is missing with a warning at most, exit 0; queue check and doctor name it"
 _LETTERS = "nothing compares the dead letters with the journal"
 _FORGOTTEN = "attempts that a journal has lost are missing without a word, exit 0"
-#: Parts, faults and commands (all of them: `*`) that fail when they come together, and why.
+#: Combinations of part, fault and command (`*`: all) that fail, and why.
 KNOWN = [
     ("config store", "taken-away", "*", "a store that vanished is taken for one that never was"),
     ("state queue", "taken-away", "*", "a queue that vanished is taken for one that never was"),
@@ -23,7 +23,7 @@ KNOWN = [
 
 
 def reason_for(part: str, fault: str, command: str) -> str | None:
-    """Why a cell is known to fail; None for one that must not."""
+    """Why a cell is known to fail; None if it must pass."""
     for *row, reason in KNOWN:
         if all(at == "*" or word in at.split() for word, at in zip((part, fault, command), row, strict=True)):
             return reason

@@ -1,7 +1,7 @@
-"""Runs `ark` many times, each in a process of its own, for a tenth of what starting Python costs.
+"""Runs `ark` many times, each in a separate process, for a tenth of the cost of starting Python.
 
-A server that has imported everything forks for each run. Where root runs the tests, somebody else runs `ark`, and the
-server has mounts of its own, which end with it.
+A server that has imported everything forks for each run. If root runs the tests, `ark` runs as another user, and the
+server has its own mounts, which end with it.
 """
 
 import ctypes
@@ -24,15 +24,15 @@ from arkcli.cli.session import Session
 from tests.ark_at import MovedClock
 
 _ROOT = Path(__file__).parents[2]
-#: Whoever runs `ark` where root runs the tests: modes and owners mean nothing to root.
+#: The user id for `ark` if root runs the tests: root ignores modes and owners.
 _SOMEBODY = 54_321
-#: Seconds after which a command is taken to hang.
+#: Seconds after which a command counts as hanging.
 _PATIENCE = 10
 _NEW_MOUNTS = 0x20000
 
 
 class Ran(NamedTuple):
-    """What one run said, and its exit status: None for one that hung."""
+    """The output of one run, and its exit status; None if it hung."""
 
     line: str
     status: int | None
@@ -41,14 +41,14 @@ class Ran(NamedTuple):
 
     @property
     def documents(self) -> list[Any]:
-        """What it printed as JSON, line by line; nothing where that is not JSON."""
+        """Its standard output as JSON, line by line; empty if that is not JSON."""
         try:
             return [json.loads(line) for line in self.out.splitlines()]
         except ValueError:
             return []
 
     def accepted(self) -> list[str]:
-        """The ids of the events that a send said it had accepted."""
+        """The ids of the events that a send reported as accepted."""
         return re.findall(r'id": "(evt_\w+)"', self.out) if self.line.startswith("send") else []
 
     def __str__(self) -> str:
@@ -56,21 +56,21 @@ class Ran(NamedTuple):
 
 
 class Runner:
-    """The server's other end."""
+    """The client of the server."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.faults.runner"]
         self._server = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        #: Whether the server may mount, and who runs `ark`: None where that is whoever runs the tests.
+        #: Whether the server may mount, and the user id that runs `ark` (None: the same as the tests).
         self.mounts, self.user = self._answer()
 
     def ark(self, home: Path, line: str, at: float, stdin: str, *, real: bool = False) -> Ran:
-        """Runs a command line, its clock so many seconds ahead; `real` begins a program from nothing for it."""
+        """Runs a command line with its clock `at` seconds ahead; `real` starts a new Python for it."""
         order = {"home": str(home), "args": [*line.split(), "--json"], "at": at, "stdin": stdin, "real": real}
         return Ran(line, *self._answer(order))
 
     def shell(self, script: str, **variables: object) -> None:
-        """Runs a script among the server's mounts, as whoever runs the tests."""
+        """Runs a script with the server's mounts, as the user who runs the tests."""
         known = {"user": self.user or os.geteuid()} | variables
         said = self._answer({"script": script, "variables": {name: str(value) for name, value in known.items()}})
         assert said is None, said
@@ -86,7 +86,7 @@ class Runner:
 
 
 def serve() -> None:
-    """Does what is asked for, until nobody can ask any more."""
+    """Answers orders until standard input ends."""
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for found in pkgutil.walk_packages(arkcli.__path__, "arkcli."):
@@ -100,7 +100,7 @@ def serve() -> None:
 
 
 def _shell(script: str, variables: dict[str, str]) -> str | None:
-    """What a script said, if it failed."""
+    """Runs a script; returns its output if it failed, else None."""
     command = ["sh", "-ec", f"exec < /dev/null 2>&1; {script}"]
     done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False)
     return done.stdout or "it failed" if done.returncode else None
@@ -141,16 +141,16 @@ def _be_ark(order: dict[str, Any], user: int | None) -> None:
 
 
 def _has_own_mounts() -> bool:
-    """Gives this process mounts of its own, among which others can read this Python, where that is allowed."""
+    """If allowed, gives this process its own mounts, in which other users can read this Python."""
     if ctypes.CDLL(None).unshare(_NEW_MOUNTS) or _shell("mount --make-rprivate /", {}):
         return False
-    # What is closed is covered by a directory that leads to nothing but what is needed.
+    # Cover each closed directory with a new one that contains only what is needed.
     script = """for name in $names; do mkdir "$kept/$name"; mount --bind "$top/$name" "$kept/$name"; done
         mount -t tmpfs -o mode=755 tmpfs "$top"
         for name in $names; do mkdir "$top/$name"; mount --move "$kept/$name" "$top/$name"; rmdir "$kept/$name"; done
         rmdir "$kept" """
     while closed := _closed():
-        # Never to be removed with what is in it: that may be the real thing.
+        # Never remove this with its contents: they may be the real directories.
         kept = tempfile.mkdtemp()
         top, names = closed[0]
         if _shell(script, {"names": names, "kept": kept, "top": top}):
@@ -159,7 +159,7 @@ def _has_own_mounts() -> bool:
 
 
 def _closed() -> list[tuple[str, str]]:
-    """The directories that keep others from what is needed, the outermost first, and the names in them that are it."""
+    """Directories that other users cannot enter but need to, outermost first, and the needed names in each."""
     python, home = Path(sys.executable), Path(tempfile.gettempdir(), "home")
     needed = (python, python.resolve(), Path(os.__file__).resolve(), _ROOT / "tests", home)
     parents = sorted({parent for path in needed for parent in path.parents if not parent.stat().st_mode & 0o001})

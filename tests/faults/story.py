@@ -1,7 +1,7 @@
-"""What happened before the fault: a home with every kind of file in it, and every kind of delivery.
+"""The history before the fault: a home with every kind of file and every kind of delivery.
 
-There are three receivers that work and one that never does. The home is kept as it was at three moments, so that a
-part of it can be restored from an older or from a newer copy.
+Three receivers work and one never does. Copies of the home from three moments are kept, so that a part of it can be
+restored from an older or a newer copy.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from tests.faults.runner import Ran, Runner
 from tests.world import PAYLOAD, Request, answer, receiver
 
 HEALTHY = ("anna", "berta", "clara")
-#: Clara had trouble for a while: she has dead deliveries, retries, and every kind of file. Hers are those that break.
+#: Clara failed for a while, so she has dead deliveries, retries and every kind of file. Her files are those that break.
 CONCERNED, FAILING = "clara", "dora"
 NAMES = (*HEALTHY, FAILING)
 LINES = (PAYLOAD.decode() + "\n") * 2
-#: When cells begin, in seconds after the story's beginning, and when every retry has become due.
+#: When cells start, and when every retry is due, in seconds after the story's beginning.
 NOW, LATER = 10_200.0, 30_000.0
 
 #: A destination's name and an event's id.
@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 
 
 class Moment(NamedTuple):
-    """A home as it was, which deliveries had been promised by then, and which had arrived."""
+    """A copy of the home, and the deliveries promised and arrived by then."""
 
     home: Path
     promised: frozenset[Pair]
@@ -35,10 +35,10 @@ class Moment(NamedTuple):
 
 
 class Story:
-    """The three moments, the ids that matter, and the receivers: what was answered with 200 has `arrived`."""
+    """The three moments, the important ids, and the receivers; deliveries answered with 200 are in `arrived`."""
 
     def __init__(self, runner: Runner, directory: Path, stack: ExitStack) -> None:
-        """Tells all of it, in a directory."""
+        """Plays the whole history in a directory."""
         self.runner, self.directory = runner, directory
         self.arrived: set[Pair] = set()
         self._promised: set[Pair] = set()
@@ -73,7 +73,7 @@ class Story:
         self._send("--sample --to berta --queue", at=9720, to=("berta",))
         self._send("--ndjson --queue", at=9730)
         self._ark(f"queue retry {self.dead[0]} --to {FAILING}", at=9740)
-        # Of an outage that is over: a real one takes as long as a receiver must be away.
+        # A leftover of a past outage, written by hand because a real outage takes too long.
         place = places / self.ids[CONCERNED]
         write_outage(place, Outage(since=1, until=2, probes=0, error="refused"))
         runner.shell('chown "$user" "$note"', note=place / "outage.json")
@@ -99,13 +99,13 @@ class Story:
         return ran
 
     def _send(self, options: str, at: float, exits: int = 0, to: tuple[str, ...] = NAMES) -> str:
-        """Returns the id of the first event that was accepted."""
+        """Sends, and returns the id of the first accepted event."""
         accepted = self._ark(f"send signal.promoted {options}", at, exits).accepted()
         self._promised |= {(name, event) for event in accepted for name in to}
         return accepted[0]
 
     def _revive(self, event: str, at: float) -> None:
-        """Has Clara's delivery attempted after all, which gives her a new checkpoint, and whatever else is due."""
+        """Attempts Clara's delivery, which gives her a new checkpoint, and everything else that is due."""
         self._ark(f"queue retry {event} --to {CONCERNED}", at)
         self._ark("drain", at)
 

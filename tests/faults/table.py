@@ -1,9 +1,9 @@
-"""The table that is crossed: parts of the store and the queue, faults, and commands."""
+"""The table of all combinations: parts of the store and the queue, faults, and commands."""
 
 from itertools import product
 
 _PLACE, _SEGMENT = "state/queue/destinations/{id}", "[0-9]" * 20 + ".jsonl"
-#: Parts of a home: where they are (`{id}` is Clara's), and whether they are files, locks or directories.
+#: Parts of a home: their paths (`{id}` is Clara's), and whether they are files, locks or directories.
 PARTS = {
     "config": ("config", "directory"),
     "store": ("config/destinations.toml", "file"),
@@ -30,18 +30,19 @@ PARTS = {
     "damaged": ("state/queue/damaged", "directory"),
     "damaged-lines": ("state/queue/damaged/*.jsonl", "file"),
 }
-#: Where another copy is another past: what was promised by then is all that anybody can know of.
+#: Parts whose older or newer copy replaces the whole history: `ark` can only know what had been promised by then.
 WHOLES = ("state", "queue")
 _AWAY = 'mv "$part" "$aside"; '
 _OURS = '; chown -h "$user" "$part"'
 _SIZE = '$(wc -c < "$part")'
-#: A disk of its own, with not a page and not an inode to spare.
+#: Puts the part on its own disk, without a free page or inode.
 _FULL = """cp -a "$part" "$aside"
 pages=$(find "$part" -type f -printf '%s\\n' | awk '{n += int(($1 + 4095) / 4096)} END {print n ? n : 1}')
 mount -t tmpfs -o "size=$((pages * 4096)),nr_inodes=$(find "$part" | wc -l)" tmpfs "$part"
 chown "$user" "$part"; chmod 700 "$part"; cp -a "$aside/." "$part" """
-#: To which kinds of part what is done, and what takes only that back: scripts, which know the $part, the same as it was
-#: before and after ($older, $newer), a free name ($aside) and whoever runs `ark` ($user).
+#: Faults: the kinds of part that they apply to, the script that breaks a part, and the script that undoes only that, if
+#: there is one. Scripts get the $part, its older and newer copies ($older, $newer), a free name ($aside) and the user
+#: who runs `ark` ($user).
 FAULTS = {
     "nothing": ("", "", ""),
     "flipped": (
@@ -64,7 +65,7 @@ FAULTS = {
     "full": ("directory", _FULL, 'mount -o remount,size=64m,nr_inodes=10000 "$part"'),
 }
 _SEND = "send signal.promoted"
-#: What is run, the exit status where nothing is wrong, and what it is to do or to tell (`cell` knows these words).
+#: Commands: what is run, the exit status without a fault, and the expected results (words that `cell` knows).
 COMMANDS = {
     "send": ((f"{_SEND} --sample",), 75, "accepts delivers"),
     "send-ndjson": ((f"{_SEND} --ndjson",), 75, "accepts delivers"),

@@ -1,4 +1,4 @@
-"""Every cell of the table, or a sample of them: `--all-faults` plays all. A cell is `part/fault/command`."""
+"""Runs a sample of the table's cells, or all of them with `--all-faults`. A cell is `part/fault/command`."""
 
 import os
 import random

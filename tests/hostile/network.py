@@ -51,7 +51,7 @@ NAMES = {
 MOVING = ["moved.example", "down.example", "back.example"]
 #: Names without an answer: more than the 20 look-ups that libcurl makes at once.
 SILENT = [f"silent{number}.example" for number in range(30)]
-#: With --allow-local.
+#: Destinations with --allow-local.
 LOCAL = ("private.example", "metadata.google.internal", "loopback.example")
 MANY = 50
 

@@ -47,7 +47,7 @@ class Talk:
         self.server.closing.wait(60)
 
     def reset(self) -> None:
-        """Ends the connection with an RST instead of a FIN."""
+        """Closes the connection with an RST instead of a FIN."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -56,7 +56,7 @@ class Talk:
         self.connection.close()
 
     def secure(self, context: ssl.SSLContext) -> None:
-        """Speaks TLS from here on."""
+        """Starts TLS on the connection."""
         self._reader.close()
         self.connection = context.wrap_socket(self.connection, server_side=True)
         self._reader = self.connection.makefile("rb")
@@ -106,7 +106,7 @@ class Hostile:
         try:
             self._handle(talk)
         except (OSError, ValueError):
-            # The other side hung up, or spoke TLS to a server that does not.
+            # The other side closed the connection, or used TLS with a server that does not.
             pass
         finally:
             talk.close()

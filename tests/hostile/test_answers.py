@@ -52,7 +52,7 @@ class Run(NamedTuple):
     verdicts: dict[tuple[str, str], Verdict]
     servers: dict[str, Hostile]
     victim: Hostile
-    #: When the drain began and ended (monotonic), and the most memory (bytes) and descriptors that it held.
+    #: Start and end of the drain (monotonic), and its peak memory (bytes) and descriptors.
     began: float
     ended: float
     memory: int

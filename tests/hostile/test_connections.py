@@ -165,7 +165,7 @@ def _round() -> None:
 
 
 def _rounds() -> None:
-    """Prints descriptors and memory before and after many rounds, and ends."""
+    """Prints descriptors and memory before and after many rounds."""
     _round()
     before = _descriptors()
     for _ in range(6):

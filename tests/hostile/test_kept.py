@@ -1,6 +1,6 @@
 """Kept connections that have died: a request is repeated at most once, on a new connection, within the same 10 s.
 
-On http and https, with all connections of a destination dead at once, as a firewall or a restarted proxy leaves them.
+Tested on http and https, with all connections of a destination dead at once, as after a restart of a proxy or firewall.
 """
 
 import threading

@@ -113,7 +113,7 @@ SPELLINGS = [
 
 @pytest.fixture(scope="module")
 def listeners() -> Iterator[tuple[Hostile, Hostile]]:
-    """One at 127.0.0.1 and one at ::1 with the same port."""
+    """Listeners on 127.0.0.1 and on ::1 with the same port."""
     with hostile(answers(GOOD)) as four, hostile(answers(GOOD), "::1", four.port) as six:
         yield four, six
 
@@ -214,7 +214,7 @@ def test_what_leads_another_client_to_loopback_does_not_lead_ark_there(
         assert found.error
 
 
-#: Addresses of this machine, its network and its cloud.
+#: Addresses of this machine, its local network and its cloud provider.
 FORBIDDEN = st.one_of(
     *(
         st.integers(int(IPv4Address(first)), int(IPv4Address(last)))

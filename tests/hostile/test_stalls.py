@@ -90,7 +90,7 @@ class Stalled:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Ended]:
-    """Every command on both protocols, all at once."""
+    """Runs every command on both protocols, all at once."""
     home = tmp_path_factory.mktemp("stalls")
     made = {
         (command, plain): Stalled(home / f"{command}-{plain}", command, plain=plain)

@@ -96,12 +96,12 @@ def refuse(talk: Talk) -> None:
 def first(handle: Handler, then: Handler = refuse) -> Handler:
     """Handles the first connection with `handle` and all others with `then`."""
     numbers = itertools.count()
-    return lambda talk: (then if next(numbers) else handle)(talk)  # noqa: PLW0108 - asked at each connection
+    return lambda talk: (then if next(numbers) else handle)(talk)  # noqa: PLW0108 - evaluated for each connection
 
 
 @pytest.mark.parametrize("stray", STRAYS, ids=str)
 def test_what_came_on_a_kept_connection_unasked_spoils_it_and_answers_nothing(side: Side, stray: str) -> None:
-    """The delivery goes out at once on a new connection, and no attempt is lost."""
+    """The delivery is sent at once on a new connection, and does not cost an attempt."""
     answered, said = threading.Event(), threading.Event()
 
     def handle(talk: Talk) -> None:
@@ -160,7 +160,7 @@ def test_a_second_answer_is_none_to_the_next_request(side: Side, after_ms: float
 
 @pytest.mark.parametrize("after_ms", [0, 0.1, 0.5, 1, 2, 5, 10])
 def test_a_second_answer_at_any_moment_is_none_to_another_destination(side: Side, after_ms: float) -> None:
-    """`evil` answers 200 twice. `good`, on the same origin, answers 500: nothing is ever delivered to it."""
+    """`evil` answers 200 twice. `good`, on the same origin, answers 500, so nothing may count as delivered to it."""
 
     def handle(talk: Talk) -> None:
         while (request := talk.read()) is not None:
