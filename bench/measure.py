@@ -58,7 +58,7 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdi
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without the variables that configure `ark`, and with these variables."""
+    """The process environment without the variables that configure `ark` or Python, plus these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARK_", "PYTHON"))}
     return kept | dict(variables or {})
 

@@ -29,7 +29,7 @@ class _Sample(NamedTuple):
 
 
 def write(path: Path, text: bytes) -> None:
-    """Replaces a file with metrics, in one step. Raises UsageError where it cannot be written."""
+    """Replaces a file with metrics, in one step. Raises UsageError if it cannot be written."""
     if path.is_dir():
         raise UsageError(f"{path} cannot be written: it is a directory; give a file in it")
     if path.exists() and not path.is_file():

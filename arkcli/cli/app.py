@@ -10,7 +10,7 @@ from typer._click.exceptions import (
     ClickException,
     NoArgsIsHelpError,
     NoSuchOption,
-)  # typer is capped below 0.29, and exports no name for it
+)  # private, because typer exports no name for it; typer is capped below 0.29
 
 from arkcli import __version__
 from arkcli.cli.command import App, Group

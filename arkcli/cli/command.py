@@ -84,7 +84,7 @@ class Command(_Explained, TyperCommand):
 
 
 class Group(_Explained, TyperGroup):
-    """A command that has commands of its own."""
+    """A command with subcommands."""
 
     def __init__(self, *args: Any, params: Sequence[Any] = (), **options: Any) -> None:
         """Click's; a group that runs without a command also gets the options of every command."""
