@@ -1,1 +1,1 @@
-"""The queue: what every engine can do is in `engine`; each engine is a folder beside it."""
+"""The queue: `engine` defines the interface; each engine is a folder beside it."""

@@ -1,11 +1,11 @@
-"""What a queue can do, whatever it is made of: the seam between the engines and everything else.
+"""The interface of a queue: what every engine does for the rest of ark.
 
-A queue is one log of events and, for each destination, a place in that log and a record of what happened. An engine is
-a folder beside this file; `local` is one. Only the module that opens a queue knows which engine it is.
-docs/internals.md has the guide to writing another one; it has to pass tests/queue/test_engine.py.
+A queue is one log of events and, for each destination, a place: its progress through that log and a record of what
+happened. An engine is a folder beside this file; `local` is one. Only the module that opens a queue knows which engine
+it is. docs/internals.md says how to write another engine; it has to pass tests/queue/test_engine.py.
 
-Times are milliseconds since 1970, UTC. `now` is the caller's wall clock: the local engine, whose clock that is, decides
-by it what is due. An engine with a clock of its own, such as a database, does not look at it.
+Times are milliseconds since 1970, UTC. `now` is the caller's wall clock. The local engine decides by it what is due;
+an engine with its own clock, such as a database, ignores it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ import msgspec
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
 
-#: What came of an attempt.
+#: A delivery that was attempted, and the answer.
 Result = tuple[Delivery, Answer]
 
 
 class Holder(NamedTuple):
-    """Who has claimed a destination: the process id, None when it is not known, and what it does."""
+    """The process that has claimed a destination: its id (None if unknown) and its purpose."""
 
     process: int | None
     purpose: str
@@ -31,9 +31,9 @@ class Holder(NamedTuple):
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """A receiver that is unreachable: since when, until when no attempt is made, and how the last one failed.
+    """A receiver is unreachable. No attempt is made before `until`; `error` says how the last one failed.
 
-    Times are milliseconds, UTC. `probes` counts the failed attempts made since.
+    Times are milliseconds, UTC. `probes` counts the failed attempts after the one that began the outage.
     """
 
     since: int
@@ -43,9 +43,9 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(NamedTuple):
-    """What waits for a destination. `retrying` counts what waits for each attempt after the first.
+    """What is pending at a destination. `retrying` counts the deliveries that wait for attempt 2, 3, and so on.
 
-    `outage` is set while attempts are held back.
+    Times are milliseconds, UTC. `outage` is set while attempts are held back.
     """
 
     waiting: int
@@ -58,12 +58,12 @@ class Standing(NamedTuple):
 
     @property
     def undone(self) -> int:
-        """How many deliveries are not done, the dead ones included."""
+        """The number of unfinished deliveries, including dead ones."""
         return self.waiting + sum(self.retrying) + self.dead
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that is not done: waiting, retrying or dead. `attempt` is the last one made, 0 for none."""
+    """An unfinished delivery: waiting, retrying or dead. `attempt` is the last one made, 0 if there was none."""
 
     event: Event
     state: State
@@ -74,22 +74,22 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries to these destinations: those of certain events, and every dead one with `dead`."""
+    """Selects deliveries to these destinations: those of these events and, with `dead`, all dead ones."""
 
     destination_ids: tuple[str, ...]
     event_ids: frozenset[str] = frozenset()
     dead: bool = False
 
     def holds(self, pending: Pending) -> bool:
-        """Whether a delivery is among them."""
+        """Whether a delivery is selected. Ignores the destination."""
         return pending.event.id in self.event_ids or (self.dead and pending.state is State.DEAD)
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """Which old events to send again to these destinations: certain ones, or those accepted within a time.
+    """Selects old events to send again to these destinations: by id, or by when they were accepted.
 
-    `everybody` says that no destination was named: then an event goes only to those that it was for. With `failed` it
-    goes only where its delivery is retrying or dead.
+    `everybody` says that the user named no destination: then an event goes only to the destinations it was for. With
+    `failed` it goes only where its delivery is retrying or dead.
     """
 
     destination_ids: tuple[str, ...]
@@ -102,14 +102,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(NamedTuple):
-    """How many events are in the log, one that was sent again once only, and how many bytes all of it takes."""
+    """The number of events in the log, where a resent event counts once, and the log's size in bytes."""
 
     events: int
     size: int
 
 
 class Damage(NamedTuple):
-    """A damaged record: the file or table it is in, its number from 1 there, and what is wrong with it."""
+    """A damaged record: its file or table, its number there (from 1), and the problem."""
 
     file: str
     line: int
@@ -117,7 +117,7 @@ class Damage(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What a check found. `set_aside` says where copies of what is damaged are; None when it was left as it is."""
+    """The result of a check. `set_aside` says where the damaged records were copied; None if nothing was changed."""
 
     lines: int
     damaged: list[Damage]
@@ -125,29 +125,29 @@ class Checked(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of a queue's content, as every engine can give and take it, in this order.
+    """One piece of a queue's content, which every engine can dump and restore. They come in this order.
 
-    First each event, under an id of its own; then for each destination its place (no event), and behind it each
-    delivery that is retrying or dead, or waits though its event is done with (it is sent again); then what is still
-    told there, oldest first: attempts, and that a delivery was dropped.
+    First each event, under its own id. Then for each destination its place (no event), each delivery that is retrying
+    or dead, or that waits because a finished event is sent again, and its history, oldest first: attempts and dropped
+    deliveries.
     """
 
     event: Event | None = None
     destination_id: str | None = None
-    #: For a destination's place: all events before this number (from 0, in the order of this dump) are done with, and
-    #: so are those with the numbers `ahead`.
+    #: For a destination's place: it has finished all events before this number (from 0, in the order of this dump), and
+    #: the events with the numbers in `ahead`.
     passed: int | None = None
     ahead: tuple[int, ...] = ()
-    #: For a delivery: where it stands, the last attempt made, when that failed, and what came of it.
+    #: For a delivery: its state and last attempt, and when that failed. `attempt` is for the history.
     pending: Pending | None = None
     failed_at: int | None = None
     attempt: Attempt | None = None
-    #: The id of an event whose delivery was discarded, at `failed_at`. Only the history tells of it.
+    #: For the history: the id of an event whose delivery was discarded, at `failed_at`.
     dropped: str | None = None
 
 
 class Claim(Protocol):
-    """The sole right to deliver to one destination, until it is released."""
+    """The exclusive right to deliver to one destination, until it is released."""
 
     @property
     def destination_id(self) -> str:
@@ -155,64 +155,64 @@ class Claim(Protocol):
 
     @property
     def outage(self) -> Outage | None:
-        """The receiver's outage, as whichever process held the destination last has stored it."""
+        """The receiver's outage, as the last process that claimed the destination stored it."""
 
     def note(self, outage: Outage | None) -> None:
-        """Stores the receiver's outage for whichever process holds the destination next; None ends it."""
+        """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
-        """The next deliveries that are due, those first that have been due longest; `most` at most.
+        """Takes up to `most` due deliveries, longest due first.
 
-        What others accept meanwhile is found once the queue has looked. Raises Broken, and NotRecorded where nobody's
-        outcomes could be written down.
+        Finds what other processes accept only after `Queue.look`. Raises Broken, and NotRecorded if no outcome, of this
+        or another destination, could be recorded.
         """
 
     def take_behind(self, most: int) -> Sequence[Delivery]:
-        """The first attempts of events that were accepted after the one that `claim_first` was given; `most` at most.
+        """Takes up to `most` first attempts at events accepted after the one passed to `claim_first`.
 
-        None where the claim was made by `claim_due`.
+        There are none if `claim_due` made the claim.
         """
 
     def next_due_at(self) -> int | None:
-        """When the next delivery falls due; None when nothing waits."""
+        """When the next delivery is due; None if nothing waits."""
 
     def release(self) -> None:
-        """Gives the right back. The engine remembers whether anything is left that is due."""
+        """Ends the claim. The engine remembers whether anything due is left."""
 
 
 class View(Protocol):
-    """The deliveries of one destination, read while others deliver. Close it after use.
+    """The deliveries of one destination, read while other processes deliver. Close it after use.
 
-    Its methods raise Gone where the destination has been removed meanwhile, and Broken where its part of the queue
-    cannot be read. With `now`, what a wrong clock dated after it is told to be due now, as it is.
+    Its methods raise Gone if the destination has been removed, and Broken if its part of the queue cannot be read.
+    With `now`, whatever a wrong clock dated later than `now` is due now, and is reported so.
     """
 
     def standing(self, now: int | None = None) -> Standing:
-        """The counts, and what is due next."""
+        """The counts, and when the next attempt is due."""
 
     def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[Pending]:
-        """Every delivery that is not done, or those chosen, whatever destinations that names.
+        """All unfinished deliveries, or the selected ones. The destinations in the selection are ignored.
 
-        All of them come in order: what is retrying, longest first, then what waits, then what is dead. A few that are
-        chosen cost little, however many others there are.
+        All of them come in order: retrying (longest first), waiting, dead. Selecting a few is cheap among any number of
+        others.
         """
 
     def is_waiting(self, event: Event) -> bool:
         """Whether an event's first attempt is still to be made."""
 
     def attempts(self) -> Iterator[Attempt]:
-        """Every attempt that is still told of, oldest first, up to now. `new_attempts` goes on from there."""
+        """All attempts still in the history, oldest first, up to now. `new_attempts` continues from there."""
 
     def new_attempts(self) -> Iterator[Attempt]:
-        """The attempts made since `attempts` was called, or since this was read last, up to now. Read it to its end."""
+        """The attempts made since the last call of `attempts` or `new_attempts`. Read the iterator to its end."""
 
     def recent(self, size: int) -> tuple[Sequence[Attempt], bool]:
-        """The newest attempts, about `size` bytes of them, oldest first, and whether these are all."""
+        """The newest attempts, about `size` bytes, oldest first, and whether these are all."""
 
     def history(self, event_id: str) -> tuple[State | None, Sequence[Attempt]]:
-        """Where an event stands here, and its attempts, oldest first. None: nothing is told of it.
+        """An event's state here and its attempts, oldest first. State None: the history does not contain the event.
 
-        One that was sent again by hand is waiting until its first attempt is made anew, with all those before.
+        An event resent by hand is waiting, and keeps its earlier attempts, until its first attempt is made again.
         """
 
     def close(self) -> None:
@@ -220,10 +220,10 @@ class View(Protocol):
 
 
 class Recorded(NamedTuple):
-    """What became of one claim's part of a record: where each delivery stands now, or why nothing was written down.
+    """What `record` did for one claim: the new state of each delivery, or why nothing was recorded.
 
-    None for a delivery that somebody else has meanwhile. A Broken error is this destination's alone; after NotRecorded
-    the outcomes of others cannot be written down either.
+    The state is None for a delivery that another process has by now. A Broken error concerns this destination only;
+    after NotRecorded the outcomes of others cannot be recorded either.
     """
 
     states: Sequence[State | None]
@@ -231,117 +231,120 @@ class Recorded(NamedTuple):
 
 
 class Queue(Protocol):
-    """A queue, shared by any number of processes. What writes raises Unreadable where this one can only read."""
+    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read."""
 
     @property
     def unwritable(self) -> str | None:
-        """Why this process can only read the queue, in words; None where it can write."""
+        """Why this process can only read the queue, as text for the user; None if it can write."""
 
     def join(self, ids: Iterable[str], *, to_read: bool = False) -> Mapping[str, str]:
-        """Makes sure that each destination has its place; a new one starts behind the last event.
+        """Makes sure that each destination has its place; a new one starts after the last event.
 
-        Returns, in words, what is to be told of those that had one which is gone. Raises NotAccepted where there is no
-        room for it. Where nothing can be written, whoever comes `to_read` is told that nothing waits for a new one.
+        Returns a message for each destination whose place was lost. Raises NotAccepted if there is no room. With
+        `to_read`, a queue that cannot be written is no error: nothing waits for a new destination.
         """
 
     def leave(self, destination_id: str) -> int:
-        """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
+        """Removes a destination and its pending deliveries; returns how many those were. Raises Held."""
 
     def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> Sequence[Event]:
         """Makes events durable, all or none, and returns them in order. Raises NotAccepted.
 
-        With `unique`, a draft whose id has been accepted before is not written: its event is returned instead.
+        With `unique`, a draft whose id has been accepted before is not written; the existing event is returned.
         """
 
     def drains(self) -> int:
-        """How many drains share this queue now. The first call makes this process one of them, until `close`."""
+        """The number of drains that share this queue now. The first call adds this process, until `close`."""
 
     def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
-        """Those of the destinations that may have something due, also where another process has claimed them.
+        """Reads what others have accepted; returns the destinations that may have something due, claimed or not.
 
-        It may name too many, but never too few for long. It takes in what others have accepted.
+        It may return too many, but never too few for long.
         """
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
-        """Claims destinations, in this order, that nobody else has and for which something is due: `most` at most.
+        """Claims up to `most` destinations, in this order, that are not claimed and have something due.
 
-        `purpose` is what others are told of it. Raises NotRecorded where nobody's outcomes could be written down.
+        Others are shown the `purpose`. Raises NotRecorded if no destination's outcomes could be recorded.
         """
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:
-        """Claims destinations for the first attempt at an event that was just accepted: `most` at most.
+        """Claims up to `most` destinations for the first attempt at an event that was just accepted.
 
-        Leaves out those that another process has, or whose attempt has been made. Raises NotRecorded.
+        Skips those that another process has claimed or attempted. Raises NotRecorded.
         """
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
-        """Writes down what came of attempts, and tells for each claim where it leaves its deliveries."""
+        """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
-        """The newest attempts that others have made at an event, by destination."""
+        """The newest attempt that others have made at an event, by destination."""
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """The destinations whose part of the queue could not be used when it was tried last, and why, in words.
+        """The destinations whose part of the queue could not be used at the last try, and why, as text for the user.
 
-        They are left out of whatever was asked; one that can be used again is forgotten here.
+        They are left out of every result. One that can be used again disappears from here.
         """
 
     def holder(self, destination_id: str) -> Holder | None:
-        """Who has claimed a destination; None when nobody has."""
+        """Who has claimed a destination; None if nobody has."""
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries."""
 
     def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
-        """What waits for each destination. One that has no place (any more) is left out. `now` is as in `View`."""
+        """What is pending at each destination. One without a place is left out. `now` is as in `View`."""
 
     def find(self, event_id: str) -> Event | None:
-        """The event as it was first accepted under an id, as of the last look; None when there is none (any more)."""
+        """The first event accepted under an id, as of the last look; None if there is none (any more)."""
 
     def find_prefix(self, beginning: str) -> Sequence[Event]:
-        """The events whose ids begin so, by id, each as it was first accepted: two at most, which is one too many."""
+        """The first events of up to two ids with this prefix, ordered by id. Two mean that the prefix is ambiguous."""
 
     def events(self) -> Iterator[Event]:
-        """Every event in the log, oldest first, as of the last look. One that was sent again may come again."""
+        """All events in the log, oldest first, as of the last look. A resent event may appear again."""
 
     def recent_events(self, size: int) -> Sequence[Event]:
-        """The newest events, about `size` bytes of them, oldest first."""
+        """The newest events, about `size` bytes, oldest first."""
 
     @property
     def totals(self) -> Totals:
         """How much is in the log."""
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
-        """Makes due now what is retrying, and revives what is dead; returns how many. `dry` only counts.
+        """Makes retrying deliveries due now and revives dead ones; returns how many. `dry` only counts.
 
-        It then waits for its first attempt again, with all its attempts before it. What was due already may go on where
-        it stood; what is in flight goes on alone. Raises NotAccepted.
+        Each waits for its first attempt again and keeps its earlier attempts. One that was already due may continue
+        where it was; one in flight simply continues. Raises NotAccepted.
         """
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
-        """Discards deliveries; returns how many. Raises Held, and then nothing of that destination was dropped."""
+        """Discards deliveries; returns how many. Raises Held; then nothing of that destination was discarded."""
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again, delivered or not; returns how many events. Raises UsageError and NotAccepted.
 
-        A destination for which an event still waits for its first attempt is left out: it gets it anyway.
+        Skips a destination where the event still waits for its first attempt.
         """
 
     def dump(self) -> Iterator[Record]:
-        """Everything that the queue holds, as any engine can take it. Raises Held where somebody delivers."""
+        """The content of the queue, for any engine to restore. Raises Held if a destination is claimed."""
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Fills an empty queue with what another one gave. Raises NotAccepted, and UsageError where it is not empty."""
+        """Fills an empty queue from a dump. Raises NotAccepted, and UsageError if the queue is not empty."""
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
-        """Removes what every destination has passed, no retry needs, and is older than a time. `ids`: all there are."""
+        """Removes what is older than a time, if every destination has passed it and no retry needs it.
+
+        `ids` must be all destinations.
+        """
 
     def check(self, *, repair_at: str | None = None) -> Checked:
-        """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
+        """Checks everything for damage; with `repair_at`, the time as text, sets the damage aside. Raises Busy."""
 
     def check_recent(self, size: int) -> Checked:
-        """Reads only the newest part of everything, about `size` bytes of each."""
+        """Checks only the newest part of each file or table, about `size` bytes."""
 
     def close(self) -> None:
         """Closes what is open."""

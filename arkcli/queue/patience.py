@@ -6,15 +6,15 @@ from typing import Final, TypeVar
 from arkcli.errors import Busy, Held
 from arkcli.system.clock import Clock
 
-#: How long a `send` may hold a destination: one attempt, and time to write it down. Seconds.
+#: How long a `send` may hold a destination, in seconds: one attempt and recording its outcome.
 SEND_HOLDS_FOR: Final = 15.0
 Answered = TypeVar("Answered")
 
 
 def patiently(clock: Clock, act: Callable[[], Answered], busy: Callable[[Held], str]) -> Answered:
-    """Does what raises Held while another process delivers, as soon as that one is done with its attempt.
+    """Calls `act` again while it raises Held, until the other process has finished its attempt.
 
-    Raises Busy, with the words that `busy` gives, when it is not done by then.
+    Raises Busy, with the message from `busy`, after SEND_HOLDS_FOR seconds.
     """
     until = clock.monotonic() + SEND_HOLDS_FOR
     while True:

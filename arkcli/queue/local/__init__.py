@@ -1,1 +1,1 @@
-"""The queue on this host: files that anybody can read. docs/internals.md describes every line."""
+"""The local engine: a queue in text files on this host. docs/internals.md describes every line."""

@@ -22,9 +22,9 @@ from arkcli.system import files
 from arkcli.system.refused import in_words
 
 _CACHED_BLOCKS: Final = 16
-#: An index is kept when finding it took a reading for so many bytes that a segment may have: eight, in general.
+#: A table is kept if it took one reading of the log per this many bytes of segment size: 8 readings by default.
 _KEPT_FOR: Final = 8 * 1024 * 1024
-#: Within so many bytes of its line an event's id stands.
+#: An event's id is within this many bytes from the start of its line.
 _HEAD: Final = 300
 
 
@@ -36,14 +36,14 @@ class Gap(NamedTuple):
 
 
 class EventLog:
-    """One log on disk. Many processes may append to it and read it at once."""
+    """One log on disk. Many processes may append to it and read it at the same time."""
 
     def __init__(
         self, directory: Path, segment_size: int = SEGMENT_SIZE, furthest: Callable[[], int] = int, fixed: bool = False
     ) -> None:
-        """Opens a log whose directory exists. One that is `fixed` may be missing, and nothing is written to it.
+        """Opens a log whose directory exists. A `fixed` log may be missing, and is never written.
 
-        `furthest` tells up to which position events have been seen; it is asked where the log's own mark is missing.
+        `furthest` returns the position up to which destinations have seen events; called if the log's mark is missing.
         """
         self._directory = directory
         self._segments = Segments(directory, segment_size, optional=fixed)
@@ -60,18 +60,18 @@ class EventLog:
 
     @property
     def end(self) -> int:
-        """The position behind the last event that was accepted when `look` last looked."""
+        """The position after the last event, as of the last `look`."""
         return self._end
 
     @property
     def start(self) -> int:
-        """The position of the oldest event that is still there."""
+        """The position of the oldest event still in the log."""
         return self._segments.start
 
     def look(self) -> int:
-        """Looks for what has been accepted meanwhile; returns the new end.
+        """Finds newly accepted events; returns the new end.
 
-        What is found is synced first, so that nothing is delivered which a power failure could still take back.
+        Syncs them first, so that ark never delivers an event that a power failure could still remove.
         """
         with self._held(shared=True):
             size = self._segments.look()
@@ -88,11 +88,11 @@ class EventLog:
     def accept(self, drafts: Sequence[Draft], *, unique: bool = False) -> list[StoredEvent]:
         """Makes events durable, all or none, with one sync; returns them in order.
 
-        With `unique`, a draft whose id is in the log already is not written: the event that has it is returned instead.
-        Raises NotAccepted; the log is then as it was.
+        With `unique`, a draft whose id is already in the log is not written; the existing event is returned. Raises
+        NotAccepted; the log is then unchanged.
         """
         if unique:
-            # What is there by now is looked through while others may go on.
+            # Index the existing events before taking the lock, so that others can go on.
             self._ids.cover(self.start, self.look())
         with self._held():
             try:
@@ -104,13 +104,13 @@ class EventLog:
         self._segments.look()
         mark = self._marked()
         end = self._segments.mend_tail(keep_damaged=True, keep_before=mark.end)
-        # Where bytes are missing, their positions are not given to others: somebody has passed those.
+        # The positions of missing bytes are not used again: destinations may have passed them.
         before = position = max(end, mark.end)
         seq, addressed = (mark.seq, mark.addressed) if position == mark.end else self._count(position)
         accepted: list[StoredEvent] = []
         written: list[bytes] = []
         if unique:
-            # Whoever wrote what is found may have been killed before it was synced.
+            # The process that wrote a known event may have been killed before it synced.
             self._segments.sync()
         fresh: dict[str, StoredEvent] = {}
         for draft in drafts:
@@ -139,14 +139,14 @@ class EventLog:
                 self._segments.take_back(before)
                 raise
             with contextlib.suppress(OSError):
-                # One that is behind does no harm.
+                # An outdated mark does no harm.
                 Mark(mark.start, position, seq, addressed).write(self._mark)
             self._end = position
             self._counts = (position, seq, addressed)
         return accepted
 
     def _marked(self) -> Mark:
-        """The mark; where there is none, one that is made from what is there."""
+        """The mark; if it is missing, one derived from the log and the destinations."""
         mark = read_mark(self._mark)
         if mark is not None:
             return mark
@@ -155,21 +155,21 @@ class EventLog:
 
     @property
     def reach(self) -> int:
-        """The position behind the last event that is known to have been accepted, also where its bytes are missing."""
+        """The position after the last event known to have been accepted, even if its bytes are missing."""
         mark = read_mark(self._mark)
         return self._end if mark is None else max(mark.end, self._end)
 
     def _count(self, end: int) -> tuple[int, int]:
-        """`seq` and `addressed` of the next line, when the log ends at a position."""
+        """`seq` and `addressed` of the next line if the log ends at a position."""
         if self._counts is not None and self._counts[0] == end:
             return self._counts[1], self._counts[2]
         counts = self.addressed.counts_behind(end)
         return sum(counts), counts.addressed
 
     def block(self, position: int) -> tuple[Sequence[StoredEvent | Gap], int]:
-        """The next events from a position, and the position behind them; none when the end is reached.
+        """The next events from a position, and the position after them; no events at the end of the log.
 
-        Destinations that are equally far share one reading.
+        Destinations at the same position share one reading.
         """
         cached = self._blocks.get(position)
         if cached is not None:
@@ -184,30 +184,30 @@ class EventLog:
         return events, following
 
     def events(self) -> Iterator[StoredEvent]:
-        """Every event that can be read, oldest first."""
+        """All readable events, oldest first."""
         for found, _ in self._segments.blocks(self.start, self._end):
             yield from _events(found)
 
     def tail(self, size: int) -> list[StoredEvent]:
-        """The events within the last so many bytes of the log, oldest first."""
+        """The events in the last `size` bytes of the log, oldest first."""
         return list(_events(self._segments.tail(self._end, size)))
 
     def event_at(self, position: int, length: int) -> StoredEvent | None:
-        """The event whose line stands there; None when it cannot be read."""
+        """The event whose line is at this position and has this length; None if it cannot be read."""
         if position + length > self._end:
-            # Whoever knows of it has looked later.
+            # Another process that looked later recorded this position.
             self.look()
-        # It may stand behind the end: where only its newline is damaged, the log seems to end before it.
+        # The line may be after the end: if only its newline is damaged, the log seems to end before it.
         text = self._segments.read(position, length) if position >= self.start else b""
         return _event_in(text[:-1], position) if len(text) == length else None
 
     def last_before(self, position: int) -> StoredEvent | None:
-        """The last event before a position; None when it cannot be read."""
+        """The last event before a position; None if it cannot be read."""
         line = self._segments.last_line(position)
         return None if line is None else _event_in(line.text, line.start)
 
     def has_another(self, position: int, length: int, event_id: str) -> bool:
-        """Whether a line other than that of an event stands where it stood. One that is damaged or missing does not."""
+        """Whether a line other than this event's is in its place. A damaged or missing line is not another line."""
         if not length or not self.start <= position < self._end:
             return False
         needle = b',"id":"%b","at":"' % event_id.encode()
@@ -218,11 +218,11 @@ class EventLog:
         return any(line.is_whole and needle not in line.text[:_HEAD] for line in overlapping)
 
     def find(self, event_id: str) -> StoredEvent | None:
-        """The first event that has an id, among those in the log."""
+        """The first event in the log with an id."""
         return next(self.find_all(event_id), None)
 
     def find_all(self, event_id: str, end: int | None = None) -> Iterator[StoredEvent]:
-        """The events that have an id, oldest first: one may have been sent again. With an end, nothing is written."""
+        """The events with an id, oldest first: an event may have been sent again. With `end`, writes no index."""
         stop = self._end if end is None else end
         self._ids.cover(self.start, stop, keep=end is None)
         for _, position, length, _ in self._ids.rows(event_id, self.start, stop):
@@ -231,7 +231,7 @@ class EventLog:
                 yield event
 
     def find_prefix(self, beginning: str) -> list[StoredEvent]:
-        """The first events of at most two ids that begin so."""
+        """The first events of up to two ids with this prefix."""
         keys = self._ids.keys(beginning, self.start, self._end)
         return list(islice((event for key in keys if (event := self.find(key)) is not None), 2))
 
@@ -241,7 +241,7 @@ class EventLog:
 
     @property
     def totals(self) -> tuple[int, int]:
-        """How many events are in the log, and how many bytes all its lines take. What was sent again counts once."""
+        """How many events are in the log, where a resent event counts once, and how many bytes its lines take."""
         return self.addressed.count_once(self.start, self._end), max(self._end - self.start, 0)
 
     def expired(self, before: int) -> int:
@@ -250,7 +250,7 @@ class EventLog:
         for start in self._segments.starts[1:]:
             events, _ = self.block(start)
             first = next((event for event in events if isinstance(event, StoredEvent)), None)
-            # What stands before an event was accepted before it.
+            # Events are in order of acceptance.
             if first is None or times.from_text(first.at) >= before:
                 break
             expired = start
@@ -263,7 +263,7 @@ class EventLog:
             mark = self._marked()
             start = max((found for found in self._segments.starts if found <= position), default=self.start)
             try:
-                # First: what is missing behind the mark's start was not removed here.
+                # The mark comes first: bytes missing after its start are then known to be lost, not removed.
                 Mark(start, mark.end, mark.seq, mark.addressed).write(self._mark, durable=True)
             except OSError:
                 return

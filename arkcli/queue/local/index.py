@@ -1,7 +1,7 @@
-"""Sorted tables of what stands where in the event log, by key. docs/internals.md, section 2, "The index".
+"""Sorted tables of the event log's lines, by key. docs/internals.md, section 2, "The index".
 
-They are derived from the log and never synced: what is missing, damaged or of another log is read from the log again.
-So nobody needs a lock, and all of them may be deleted at any time.
+They are derived from the log and never synced: what is missing, damaged or from another log is read from the log again.
+So they need no lock, and can be deleted at any time.
 """
 
 import contextlib
@@ -22,26 +22,26 @@ from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.segments import Segments
 from arkcli.system import files
 
-#: A key; position and length of an event's line; what else belongs to them, without a space. Rows are in this order.
+#: A key; position and length of an event's line; further data, without a space. Rows are sorted in this order.
 Row = tuple[str, int, int, str]
-#: Reads a stretch of the log: the rows of a part of it, and the position behind that part.
+#: Reads a stretch of the log in parts: the rows of each part, and the position after it.
 Scan = Callable[[int, int], Iterator[tuple[list[Row], int]]]
 Answer = TypeVar("Answer")
 
-#: How many rows are looked up at once, are in memory before they are written, and may be in a table.
+#: How many rows are looked up at once; how many in memory make a table; the most that a table can have.
 _FEW: Final = 64
 _MANY: Final = 1 << 15
 _MOST: Final = 1 << 18
-#: More tables than this are pieces that nobody asks for: the oldest go.
+#: More tables than this are pieces that are no longer used: the oldest are removed.
 _TABLES: Final = 100
-#: By so many of its first bytes a line is known, since they hold its checksum.
+#: This many of its first bytes identify a line: they contain its checksum.
 _KNOWN_BY: Final = 64
-#: What a row begins with: its checksum and a space.
+#: The length of what a row begins with: its checksum and a space.
 _SEALED: Final = 9
 
 
 class _Read(list[Row]):
-    """The rows of a stretch of the log in memory, and how often the log was read for them."""
+    """The rows of a stretch of the log in memory, and how many readings of the log they took."""
 
     def __init__(self, start: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Read(list[Row]):
 
 
 class _Head(msgspec.Struct):
-    """The first line of a table. `last` is where the last line of its stretch begins, and by what that is known."""
+    """The first line of a table. `last`: where the last line of its stretch begins, and a checksum of that."""
 
     start: int
     end: int
@@ -60,10 +60,10 @@ class _Head(msgspec.Struct):
 
 
 class _Table:
-    """The rows of a stretch of the log in a file. All have the same width, and each is checked when it is read."""
+    """The rows of a stretch of the log in a file. All have the same width; each is checked when it is read."""
 
     def __init__(self, path: Path) -> None:
-        """Raises what `_UNUSABLE` names, as reading does."""
+        """Raises the errors in `_UNUSABLE`; so does reading."""
         self.path = path
         self._file: int | None = None
         head = self._read(0, 4096).partition(b"\n")[0]
@@ -87,7 +87,7 @@ class _Table:
         return key, int(position), int(length), more.removeprefix("-")
 
     def close(self) -> None:
-        """Closes the file until it is read again: there may be many."""
+        """Closes the file until the next reading: there may be many tables."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -98,10 +98,10 @@ Part = _Read | _Table
 
 
 class Index:
-    """The lines of one log by some key. Positions are those of the log, and what is asked for must be synced."""
+    """The lines of one log by a key. Positions are those of the log. Ask only for stretches that are synced."""
 
     def __init__(self, directory: Path, kind: str, segments: Segments, scan: Scan, worth: int) -> None:
-        """A table that took `worth` readings of the log is kept on disk; 0 keeps none. Its name begins with `kind`."""
+        """Keeps a table on disk if it took `worth` readings of the log; 0 keeps none. File names begin with `kind`."""
         self._directory = directory
         self._kind = kind
         self._segments = segments
@@ -135,7 +135,7 @@ class Index:
             begin = found[-1][1] + 1 if len(found) == _FEW else end
 
     def keys(self, beginning: str, begin: int, end: int) -> list[str]:
-        """The first few keys with a beginning, in order."""
+        """The first keys with a prefix, in order; at most 64."""
 
         def some(rows: Part, _low: int, _high: int) -> list[str]:
             chosen: list[str] = []
@@ -148,7 +148,7 @@ class Index:
         return sorted(set(chain.from_iterable(self._each(begin, end, some))))[:_FEW]
 
     def _each(self, begin: int, end: int, question: Callable[[Part, int, int], Answer]) -> Iterator[Answer]:
-        """Asks for each part of a stretch, in order, of its rows and from where to where they are meant."""
+        """Calls `question` for each part of a stretch, in order, with the part's rows and the bounds within it."""
         while begin < end:
             for part, low, high in self.cover(begin, end):
                 try:
@@ -162,9 +162,9 @@ class Index:
                 yield answer
 
     def cover(self, begin: int, end: int, *, keep: bool = True) -> list[tuple[Part, int, int]]:
-        """Makes sure of a stretch of the log: its parts, in order, and from where to where each is meant.
+        """Returns the parts that cover a stretch of the log, in order, and the bounds within each.
 
-        Without `keep` nothing is written.
+        Reads the log where no part exists. Without `keep` nothing is written.
         """
         found: list[tuple[Part, int, int]] = []
         while begin < end:
@@ -178,7 +178,7 @@ class Index:
         return found
 
     def _load(self, end: int) -> bool:
-        """Takes in the tables that reach no further than `end` and are new here; False when there are none."""
+        """Loads the new tables that do not reach beyond `end`; False if there are none."""
         found = []
         for start, stop, path in self._tables():
             if stop > end or path in self._seen:
@@ -198,7 +198,7 @@ class Index:
         return bool(found)
 
     def _fill(self, begin: int, end: int, *, keep: bool) -> None:
-        """Reads the log. Once a table could not be written, no other is tried: each try would sort all rows again."""
+        """Reads the log. After one failed write no other is tried: each try would sort all rows again."""
         part = next((one for one in self._parts if isinstance(one, _Read) and one.end == begin), None)
         if part is None:
             self._parts.append(part := _Read(begin))
@@ -215,7 +215,7 @@ class Index:
             self._save(part)
 
     def _save(self, part: _Read) -> bool:
-        """Writes what is in memory, together with tables before it that are not larger: so there are never many."""
+        """Writes the rows in memory, merged with earlier tables that are not larger: so there are never many."""
         part.sort()
         joined: list[Part] = [part]
         count, width = len(part), max((len(_fields(row)) for row in part), default=0) + _SEALED + 1
@@ -252,7 +252,7 @@ class Index:
                 _remove(part.path)
 
     def prune(self, begin: int, end: int) -> None:
-        """Removes the tables within a stretch but that of the whole, and the oldest if there are too many."""
+        """Removes the tables of parts of a stretch, and the oldest tables if there are too many."""
         files.remove_left(self._directory, f".{self._kind}-")
         tables = [found for found in self._tables() if found[:2] != (begin, end)]
         for number, (start, stop, path) in enumerate(reversed(tables)):
@@ -260,7 +260,7 @@ class Index:
                 _remove(path)
 
     def _tables(self) -> list[tuple[int, int, Path]]:
-        """From where to where there are tables."""
+        """The tables on disk, in order: start, end and file."""
         try:
             names = os.listdir(self._directory)  # noqa: PTH208 - nobody needs a Path for each
         except OSError:

@@ -1,4 +1,4 @@
-"""A destination's journal: what happened to its deliveries. docs/internals.md, sections 2 to 5."""
+"""A destination's journal: the history of its deliveries. docs/internals.md, sections 2 to 5."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,32 +14,35 @@ from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.state import DestinationState, joined
 from arkcli.system import files
 
-#: How many lines may be read or written before the state is worth saving.
+#: After how many lines read or written the state is worth saving.
 _WORTH_SAVING: Final = 1_000
-#: How many lines a long run writes between two checkpoints: what a crash makes the next run read again.
+#: How many lines a long run writes between two checkpoints; after a crash, the next run reads as many again.
 _SAVED_EVERY: Final = 20_000
 
 
 class Origin(NamedTuple):
-    """What is told of a place elsewhere: where it began, None when only the place knows; and that it knows by now."""
+    """What the roll knows of a place: `position` is where it began, None if only the place knows.
+
+    Call `keep` when the place has stored it.
+    """
 
     position: Callable[[], int | None]
     keep: Callable[[], None]
-    #: Whether there is a place; else there is none, and none can be made.
+    #: False if the place does not exist and cannot be made.
     is_written: bool = True
 
 
 class Journal:
     """The journal and the checkpoint of one destination.
 
-    Reading needs no lock. `append` and `save` are for whoever holds the destination's lock.
+    Reading needs no lock. Hold the destination's lock to call `append` or `save`.
     """
 
     def __init__(
         self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE, origin: Origin | None = None
     ) -> None:
-        """Opens the journal of a destination that has joined; `retries` is how many a delivery has."""
-        #: The destination's, which has its id for a name.
+        """Opens the journal of a destination that has joined. `retries` is the number per delivery."""
+        #: The destination's directory, named by its id.
         self.directory = directory
         self._retries = retries
         self._origin = origin
@@ -52,19 +55,19 @@ class Journal:
 
     @staticmethod
     def create(directory: Path, first: Snapshot) -> None:
-        """Makes the journal of a destination that joins, in a directory of its own. It waits for no disk."""
+        """Makes the journal of a destination that joins, in its own directory. Syncs nothing."""
         files.make_directory(directory / "journal", durable=False)
         files.replace(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
 
     def load(self) -> DestinationState:
         """The state as of the journal's end. Loading again reads only what has been added since.
 
-        Raises Broken where nothing tells of a state.
+        Raises Broken if no state can be found.
         """
         snapshot = None if self._loaded else self.checkpoint()
         end = self._segments.last_line_end(self._segments.look())
         if self._loaded and self.state.journal < self._segments.start:
-            # What was to be read next has been removed since; the segments that are left tell of it.
+            # The next lines to read have been removed; the remaining segments hold a later state.
             self._loaded = False
             snapshot = self.checkpoint()
         if not self._loaded:
@@ -79,24 +82,24 @@ class Journal:
         return self.state
 
     def load_to_append(self) -> DestinationState:
-        """The same for the holder of the lock, who first cuts a torn last line."""
+        """Like `load`, for the holder of the lock: first cuts a torn last line."""
         self._segments.look()
         end = self._segments.mend_tail(keep_damaged=False)
         is_ahead = not self._loaded and (found := self.checkpoint()) is not None and found.journal > end
         state = self.load()
         if is_ahead:
-            # Once the journal had grown beyond it, it would seem to fit.
+            # Once the journal had grown beyond this checkpoint, it would seem to fit.
             files.unlink(self._checkpoint)
         if not end:
-            # Where it began is told elsewhere, and only until it is kept.
+            # Only the roll knows where it began, and only until `keep` is called.
             self._begin_segment()
         return state
 
     def rebuild(self, position: int) -> bool:
-        """Makes the state anew without the checkpoint, since the line at a position, which it had counted, is damaged.
+        """Folds the state again without the checkpoint, which had counted the line at a position that is now damaged.
 
-        The fold begins at the snapshot that the line's own segment begins with, or an earlier one. False when that has
-        been done for this position: then lines have been moved, and what points at them points beside them.
+        The fold begins at the snapshot at the start of that line's segment, or an earlier one. False if this has been
+        done for this position before: then lines have been moved, and positions no longer point at them.
         """
         if position in self._rebuilt:
             return False
@@ -107,7 +110,7 @@ class Journal:
         return True
 
     def checkpoint(self) -> Snapshot | None:
-        """What was saved last; None where it cannot be read. It may be ahead of the journal."""
+        """The last checkpoint; None if it cannot be read. It may be ahead of the journal."""
         try:
             found = lines.decode_journal(files.read(self._checkpoint).rstrip(b"\n"))
         except (OSError, Damaged):
@@ -115,7 +118,7 @@ class Journal:
         return found if isinstance(found, Snapshot) else None
 
     def _head_snapshot(self, before: int | None = None) -> Snapshot:
-        """The snapshot that the newest readable segment begins with, among those that begin before a position."""
+        """The snapshot at the start of the newest readable segment, among those that begin before a position."""
         end = self._segments.size()
         for start in reversed(self._segments.starts):
             if before is not None and start >= before > 0:
@@ -131,14 +134,14 @@ class Journal:
         return joined(position or 0, self._retries)
 
     def decode(self, line: Line) -> AttemptLine | DropLine | Snapshot | None:
-        """What a line says; None when it is damaged."""
+        """The entry in a line; None if the line is damaged."""
         try:
             return lines.entry_of(line.text) if line.is_whole else None
         except Damaged:
             return None
 
     def entry_at(self, position: int, length: int) -> AttemptLine | DropLine | Snapshot | None:
-        """What the line says that stands exactly there; None when none does, or a damaged one."""
+        """The entry in the line at exactly this position and length; None if there is none, or it is damaged."""
         if not self._segments.start <= position <= position + length <= self.state.journal:
             return None
         try:
@@ -152,13 +155,13 @@ class Journal:
         self._segments.sync()
 
     def block(self, position: int) -> tuple[list[Line], int]:
-        """The next lines from a position, up to where the state has come."""
+        """The next lines from a position, up to that of the state."""
         found, following = self._segments.block(position, self.state.journal)
         self._unsaved += len(found)
         return found, following
 
     def telling_of(self, event_id: str, begin: int, end: int) -> Iterator[tuple[Line, AttemptLine | DropLine]]:
-        """What the journal tells of an event between two positions, oldest first."""
+        """The entries about an event between two positions, oldest first."""
         needle = b'"id":%b,' % msgspec.json.encode(event_id)
         for line in self._segments.holding(needle, max(begin, self._segments.start), end):
             entry = self.decode(line)
@@ -166,7 +169,7 @@ class Journal:
                 yield line, entry
 
     def entries(self) -> Iterator[AttemptLine | DropLine]:
-        """What the journal tells, oldest first, up to its end as it is now."""
+        """All attempts and drops in the journal, oldest first, up to its present end."""
         for found, _ in self.blocks(0, self.end):
             for line in found:
                 entry = self.decode(line)
@@ -181,17 +184,17 @@ class Journal:
 
     @property
     def end(self) -> int:
-        """The position behind the last line, without reading any."""
+        """The position after the last line; reads no lines."""
         return self._segments.last_line_end(self._segments.look())
 
     def blocks(self, position: int, end: int) -> Iterator[tuple[list[Line], int]]:
-        """The lines from a position to an end that the journal has or had. See `Segments.blocks`."""
+        """The lines from a position to an end, which may be an earlier end of the journal. See `Segments.blocks`."""
         return self._segments.blocks(position, end)
 
     def append(self, entries: Sequence[AttemptLine | DropLine]) -> None:
-        """Writes lines and takes them into the state, all or none. Raises OSError.
+        """Writes lines and applies them to the state, all or none. Raises OSError.
 
-        A delivery that they make dead stands in the state's `newly_dead` until its copy is kept.
+        A delivery that they make dead is in the state's `newly_dead` until its copy is kept.
         """
         if not entries:
             return
@@ -206,7 +209,7 @@ class Journal:
         self._unsaved += len(entries)
 
     def _begin_segment(self) -> None:
-        """Begins a segment, or one that a crash left empty, with a snapshot."""
+        """Begins a segment with a snapshot. May reuse one that a crash left empty."""
         self._segments.sync()
         start = self.state.journal
         self._segments.begin(start)
@@ -220,8 +223,8 @@ class Journal:
         self.state.journal = start + len(snapshot)
 
     def restart(self, snapshot: Snapshot) -> None:
-        """Begins a segment with a state that what stands before it does not explain. Raises OSError."""
-        # It would bring back the state before.
+        """Begins a segment with a state that does not follow from the lines before it. Raises OSError."""
+        # The checkpoint would restore the old state.
         files.unlink(self._checkpoint)
         self._segments.look()
         end = self._segments.mend_tail(keep_damaged=True)
@@ -229,7 +232,7 @@ class Journal:
         self._begin_segment()
 
     def expire(self, before: int) -> None:
-        """Removes segments that no retry needs and that tell only of attempts before a time (milliseconds, UTC)."""
+        """Removes segments that no retry needs and that hold only attempts before a time (milliseconds, UTC)."""
         starts = self._segments.starts
         if len(starts) < 2:
             return
@@ -247,21 +250,21 @@ class Journal:
             self._segments.remove_before(expired)
 
     def passed_over(self, events: int) -> None:
-        """Counts events that turned out to be finished, or for others: a checkpoint saves passing over them again."""
+        """Counts events found finished, or for other destinations: a checkpoint saves skipping them again."""
         self._unsaved += events
 
     def forget_dead(self) -> None:
-        """Forgets who died, as their copies are kept: a checkpoint saves looking for those again."""
+        """Clears `newly_dead`, whose copies are kept: a checkpoint saves looking for them again."""
         self.state.newly_dead.clear()
         self._unsaved = max(self._unsaved, _WORTH_SAVING)
 
     def save_if_worth_it(self, *, going_on: bool = False) -> None:
-        """Writes a checkpoint when it would save the next run some reading; less often in a run that goes on."""
+        """Writes a checkpoint if it saves the next run enough reading; `going_on`: less often."""
         if self._unsaved >= (_SAVED_EVERY if going_on else _WORTH_SAVING):
             self.save()
 
     def save(self) -> None:
-        """Syncs the journal, then writes the checkpoint. A disk too full for it costs only time."""
+        """Syncs the journal, then writes the checkpoint. Ignores a full disk, which then costs only time."""
         try:
             self._segments.sync()
             if self._origin and not self._checkpoint.exists():

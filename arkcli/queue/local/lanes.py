@@ -1,7 +1,7 @@
 """What is due for a destination: first attempts from the event log, retries from its journal.
 
-There are five lanes, and each is first in, first out. A lane's head is known without looking behind it. What it pops is
-under way then; it may pop nothing, though the head was due: then the journal says why.
+There are five lanes, each first in, first out. A lane knows its head without reading further. `pop` marks deliveries as
+in flight; it may return none if the head turned out void or damaged, and the journal then says why.
 """
 
 from collections import deque
@@ -22,29 +22,28 @@ from arkcli.queue.local.segments import Line
 from arkcli.queue.local.stored import Instead, StoredDelivery, StoredEvent
 
 _FAILED: Final = b'"outcome":"failed"'
-#: Where less than one event in so many is for a destination, its own are read one by one.
+#: If fewer than one event in this many is for a destination, its events are read one by one.
 _SPARSE: Final = 8
-#: How many of those are read at once.
+#: How many of those are read at a time.
 _AT_ONCE: Final = 32
-#: Passing over so many bytes saves the next run as much as passing over a line.
+#: Skipping this many bytes counts as one line when a checkpoint is considered.
 _LINE: Final = 1024
 
 
 class UnderWay:
-    """What a claim has handed out and not yet recorded: events and journal lines, by their positions.
+    """What a claim has in flight, not yet recorded: events and journal lines, by position.
 
-    A lane that is read anew must not hand them out again, and no delivery may take another's place while that one is
-    under way.
+    A lane that is read again must not return them twice, and nothing may replace a delivery that is in flight.
     """
 
     def __init__(self, beyond: int) -> None:
-        """`beyond` is the attempt that a dead delivery would be waiting for."""
+        """`beyond` is one more than the last attempt."""
         self._beyond = beyond
         self.events: set[int] = set()
         self.lines: set[int] = set()
 
     def begin(self, delivery: StoredDelivery) -> None:
-        """Takes in what is being attempted."""
+        """Adds a delivery that is being attempted."""
         if delivery.after is None:
             self.events.add(delivery.event.position)
         else:
@@ -54,7 +53,7 @@ class UnderWay:
             self.lines.add(instead[1])
 
     def end(self, deliveries: Iterable[StoredDelivery]) -> None:
-        """Forgets them: the journal tells of them now."""
+        """Removes deliveries that the journal has recorded."""
         for delivery in deliveries:
             after, instead = delivery.after, delivery.instead
             if after is None:
@@ -66,7 +65,7 @@ class UnderWay:
 
 
 def arrived_at(event: StoredEvent, now: int | None) -> int:
-    """When an event was accepted, which is when its first attempt was due; not after `now`, if that is given."""
+    """When an event was accepted, and so its first attempt due (milliseconds, UTC); at most `now`, if given."""
     at = times.from_text(event.at)
     return at if now is None else min(at, now)
 
@@ -75,7 +74,7 @@ class Arrivals:
     """First attempts: the event log from the destination's cursor on."""
 
     def __init__(self, log: EventLog, journal: Journal, under_way: UnderWay, dead: DeadLetters) -> None:
-        """`dead` has the destination's dead letters, and perhaps some that are not dead any more."""
+        """`dead` has the destination's dead letters, perhaps including some that are no longer dead."""
         self._destination_id = journal.directory.name
         self._log = log
         self._journal = journal
@@ -85,17 +84,17 @@ class Arrivals:
         self._position = journal.state.first.cursor
         self._starts_at = 0
         self._read: deque[StoredEvent] = deque()
-        #: Whether what was read last was for others, nearly all of it.
+        #: Whether nearly all of the last block was for other destinations.
         self._is_sparse = False
 
     def behind(self, event: StoredEvent) -> "Arrivals":
-        """A reading of what was accepted after an event, which shares with this one what is under way."""
+        """A second reading, of the events accepted after this one. Both share what is in flight."""
         found = Arrivals(self._log, self._journal, self._under_way, self._dead)
         found._starts_at = found._position = event.position + event.length
         return found
 
     def head(self) -> StoredEvent | None:
-        """The next event, left where it is."""
+        """The next event, without removing it."""
         if self._state is not self._journal.state:
             self._state = self._journal.state
             self._position = max(self._state.first.cursor, self._starts_at)
@@ -119,7 +118,7 @@ class Arrivals:
             events, following = self._log.block(self._position)
             if following == self._position:
                 break
-            # Behind all that is finished, nothing has to be asked.
+            # After everything that is finished, no event has to be looked up.
             is_news = self._position >= progress.end
             for event in events:
                 position = event.position
@@ -137,9 +136,9 @@ class Arrivals:
             self._journal.passed_over(len(events) - len(self._read))
 
     def _read_own(self, progress: Progress) -> bool:
-        """Reads what is for this destination by name, and passes over the rest, up to where something is for everybody.
+        """Reads events whose `to` names this destination, up to the next event for all destinations; skips the others.
 
-        False when that is here.
+        False if the next event is for all destinations.
         """
         begin, is_news = self._position, self._position >= progress.end
         until = self._log.addressed.without_broadcast(begin, self._log.end)
@@ -163,9 +162,9 @@ class Arrivals:
         return self._position > begin
 
     def due_at(self, now: int | None = None) -> int | None:
-        """When the oldest event was accepted (milliseconds, UTC): it has been due since. None when there is none.
+        """When the oldest event was accepted (milliseconds, UTC) and so became due. None if there is none.
 
-        With `now`, what is dated after it is due now: the clock was set back.
+        With `now`, an event dated later is due now: the clock was set back.
         """
         event = self.head()
         return None if event is None else arrived_at(event, now)
@@ -174,19 +173,19 @@ class Arrivals:
         """When the oldest event was accepted."""
         return self.due_at()
 
-    def is_due(self, now: int) -> bool:  # noqa: ARG002 - what has arrived is due, whatever the clock says
-        """Whether there is one."""
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - an accepted event is due, whatever the clock says
+        """Whether there is an event."""
         return bool(self._read) or self.head() is not None
 
     def each(self) -> Iterator[StoredEvent]:
-        """Takes off the heads, and does nothing about them."""
+        """Removes and yields all events, with no other effect."""
         while self.head() is not None:
             yield self._read.popleft()
 
     def pop(self, most: int) -> list[StoredDelivery]:
-        """The first attempts of the oldest events that have been read.
+        """Takes up to `most` first attempts, oldest first, from the events that have been read.
 
-        One that was to take the place of a delivery that went on is left out.
+        Voids an event that was to replace a delivery that has gone on.
         """
         found: list[StoredDelivery] = []
         while self._read and len(found) < most:
@@ -194,7 +193,7 @@ class Arrivals:
             instead = event.instead.get(self._destination_id) if event.instead else None
             if instead is None or self.may_replace(instead, id_sum(event.id)):
                 delivery = StoredDelivery(event, 1, None, instead)
-                # At once, since the next one may want the same place.
+                # At once: the next event may want to replace the same delivery.
                 self._under_way.begin(delivery)
                 found.append(delivery)
             else:
@@ -202,7 +201,7 @@ class Arrivals:
         return found
 
     def settle(self) -> None:
-        """Takes off the heads that were to take the place of a delivery that went on: nothing is due by them."""
+        """Voids heads that were to replace a delivery that has gone on: they are not due."""
         while (event := self.head()) is not None and event.instead:
             instead = event.instead.get(self._destination_id)
             if instead is None or self.may_replace(instead, id_sum(event.id)):
@@ -214,10 +213,7 @@ class Arrivals:
         self._journal.append([DropLine(event.position, event.length, event.id, event.name, "void", 1, event.at)])
 
     def may_replace(self, instead: Instead, event_sum: int) -> bool:
-        """Whether that delivery of the event still waits, and is not being attempted at this moment.
-
-        `event_sum` is the event's `id_sum`.
-        """
+        """Whether the delivery to replace still waits and is not in flight. `event_sum` is the event's `id_sum`."""
         attempt, start, length = instead
         if attempt == self._journal.state.beyond:
             return self._dead.holds(start) and start not in self._journal.state.gone
@@ -225,7 +221,7 @@ class Arrivals:
             return False
         if self._journal.state.lanes[attempt - 2].passed(start) is not None:
             return False
-        # After a power failure other lines may stand where the journal ended once.
+        # After a power failure, other lines may be at a position where the journal once had this one.
         entry = self._journal.entry_at(start, length)
         return isinstance(entry, AttemptLine) and (id_sum(entry.id), entry.attempt) == (event_sum, attempt - 1)
 
@@ -240,7 +236,7 @@ class Waiting(NamedTuple):
 
 
 class Retries:
-    """What waits for its next attempt after `attempt` failed: those lines of the journal, from the lane's cursor on."""
+    """Deliveries that wait after `attempt` failed: the journal's lines about that, from the lane's cursor on."""
 
     def __init__(
         self,
@@ -251,7 +247,7 @@ class Retries:
         under_way: UnderWay,
         before: int | None = None,
     ) -> None:
-        """With `before`, deliveries are left out whose events stand at that position of the log or behind it."""
+        """With `before`, leaves out deliveries whose events are at or after that position in the log."""
         self._before = before
         self._attempt = attempt
         self._words = b'"attempt":%d,' % attempt
@@ -264,7 +260,7 @@ class Retries:
         self._read: deque[Waiting] = deque()
 
     def head(self) -> Waiting | None:
-        """The line that failed first, left where it is."""
+        """The line of the earliest failure, without removing it."""
         if not self._journal.state.retrying[self._attempt - 1]:
             return None
         if self._state is not self._journal.state:
@@ -300,7 +296,7 @@ class Retries:
             self._position = following
 
     def _sort_out(self, line: Line) -> None:
-        # It was whole when the state was saved, so the state counts on what it said.
+        # The line was whole when the state was saved, so the state counts it.
         if not line.is_whole and self._journal.rebuild(line.start):
             return
         # Most lines are not of this lane; looking for the words is cheaper than decoding.
@@ -314,28 +310,28 @@ class Retries:
             self._state.lanes[self._attempt - 1].finish(line.start, line.end, 0)
 
     def due_at(self, now: int | None = None) -> int | None:
-        """When the head is due, as for `Arrivals`."""
+        """When the head is due (milliseconds, UTC). See `Arrivals.due_at`."""
         head = self.head()
         return None if head is None else self._schedule.next_attempt_at(self._attempt, head.failed_at, now)
 
     def oldest_at(self) -> int | None:
-        """When the event of the head was accepted; None when the lane is empty or its event cannot be read."""
+        """When the head's event was accepted; None if the lane is empty or the event cannot be read."""
         head = self.head()
         event = self._log.event_at(head.entry.pos, head.entry.len) if head else None
         return times.from_text(event.at) if event else None
 
     def is_due(self, now: int) -> bool:
-        """Whether the head's time has come, or the clock was set back behind its failure."""
+        """Whether the head is due, or the clock was set back to before its failure."""
         head = self.head()
         return head is not None and self._schedule.is_due(self._attempt, head.failed_at, now)
 
     def each(self) -> Iterator[Waiting]:
-        """Takes off the heads, and does nothing about them."""
+        """Removes and yields all lines, with no other effect."""
         while self.head() is not None:
             yield self._read.popleft()
 
-    def pop(self, most: int) -> list[StoredDelivery]:  # noqa: ARG002 - whether the next one is due has to be asked first
-        """The next attempt of the head; nothing when its event cannot be read: then it is given up in the journal."""
+    def pop(self, most: int) -> list[StoredDelivery]:  # noqa: ARG002 - the next one may not be due yet
+        """The head's next attempt. If its event cannot be read, returns none and discards it in the journal."""
         start, end, entry, _ = self._read.popleft()
         event = self._log.event_at(entry.pos, entry.len)
         after = (start, end - start)

@@ -16,40 +16,40 @@ Kind = TypeVar("Kind")
 
 OPENING: Final = b'{"crc":"'
 _BODY: Final = b',"body":'
-#: In place of the body where it holds a newline, which no line can.
+#: Replaces `body` if the body contains a newline, which a line cannot.
 _RAW: Final = b',"raw":"'
-#: Where the fields begin.
+#: Offset of the fields.
 SEALED: Final = len(OPENING) + 8 + 2
 
 
 class Damaged(ValueError):
-    """A line that is not what was written. The message says what is wrong with it."""
+    """A line that differs from what was written. The message says what is wrong."""
 
 
 def seal(fields: bytes) -> bytes:
-    """A line, with its newline, from the fields of an object: `"a":1}`, without the opening brace."""
+    """A line, with its newline, from an object's fields without the opening brace: `"a":1}`."""
     return b"%b%b\n" % (seal_for(fields), fields)
 
 
 def seal_for(fields: bytes | memoryview) -> bytes:
-    """What a line with these fields begins with: SEALED bytes, the checksum among them."""
+    """The first SEALED bytes of a line with these fields, including the checksum."""
     return b'{"crc":"%08x",' % zlib.crc32(fields)
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether the line (without its newline) is one that `seal` made."""
+    """Whether `seal` made this line (without its newline)."""
     return line.startswith(seal_for(memoryview(line)[SEALED:]))
 
 
 def check(line: bytes) -> None:
-    """Raises Damaged unless the line (without its newline) is one that `seal` made."""
+    """Raises Damaged unless `seal` made this line (without its newline)."""
     if not is_whole(line):
         looks_sealed = line.startswith(OPENING) and line.startswith(b'",', SEALED - 2)
         raise Damaged("the checksum does not fit" if looks_sealed else "not a sealed line")
 
 
 class EventHead(msgspec.Struct, gc=False):
-    """An event line without its body. Its keys are those of the file."""
+    """An event line without its body. Fields are named as in the file."""
 
     seq: int
     addressed: int
@@ -61,7 +61,7 @@ class EventHead(msgspec.Struct, gc=False):
 
 
 class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A journal line that tells of an attempt. Its keys are those of the file."""
+    """A journal line that records an attempt. Fields are named as in the file."""
 
     pos: int
     len: int
@@ -78,7 +78,7 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
     instead: Instead | None = None
 
     def to_attempt(self) -> Attempt:
-        """The attempt, in the words of the model."""
+        """The attempt as a domain type."""
         return Attempt(
             event_id=self.id,
             event=self.event,
@@ -93,7 +93,7 @@ class AttemptLine(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A line of the dead letters: an event's full copy, and how and when its last attempt failed."""
+    """A dead letter: a full copy of the event, and how and when its last attempt failed."""
 
     pos: int
     len: int
@@ -106,16 +106,16 @@ class DeadLine(msgspec.Struct, gc=False, omit_defaults=True):
     error: str | None = None
 
     def to_event(self) -> StoredEvent:
-        """The event that is dead."""
+        """The dead event."""
         return StoredEvent(self.id, self.event, self.at, self.body, None, self.pos, self.len)
 
 
 class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """A journal line that gives a delivery up. `attempt` is the one that will not be made: for a dead
-    delivery one more than there are attempts.
+    """A journal line that discards a delivery.
 
-    `action` is why: `drop` (the user said so), `damaged` (its event cannot be read), `void` (it was to take the place
-    of a delivery that went on meanwhile).
+    `attempt` is the one that will not be made: for a dead delivery, one more than there are attempts. `action` is the
+    reason: `drop` (the user asked for it), `damaged` (its event cannot be read), `void` (it was to replace a delivery
+    that has since gone on).
     """
 
     pos: int
@@ -131,8 +131,8 @@ class DropLine(msgspec.Struct, gc=False, omit_defaults=True):
 class Snapshot(msgspec.Struct):
     """A destination's state as of journal position `journal`. Progress is [cursor, [[start, end, lines], …]].
 
-    `gone` are the events, by position, that are no longer dead but may still stand among the dead letters. `newest` is
-    the furthest event that was seen: position, length (0: nobody knows which) and id.
+    `gone` are the events, by position, that are no longer dead but may still be in the dead letters. `newest` is the
+    furthest event seen: position, length (0 if the event is unknown) and id.
     """
 
     journal: int
@@ -149,7 +149,7 @@ class _SnapshotLine(msgspec.Struct):
     snapshot: Snapshot
 
 
-#: What a decoder raises.
+#: The errors that a decoder raises.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STORED: Final = (StoredDraft, StoredEvent)
 _POSITION: Final = re.compile(rb'"pos":(-?\d+),')
@@ -162,7 +162,7 @@ _snapshots: Final = msgspec.json.Decoder(_SnapshotLine)
 
 
 def encode_event(event: Draft | Event, seq: int, addressed: int) -> bytes:
-    """An event line, with its newline. The body goes in verbatim, as the last key, unless it holds a newline."""
+    """An event line, with its newline. The body is the last key, verbatim unless it contains a newline."""
     head = f'"seq":{seq},"addressed":{addressed},"id":"{event.id}","at":"{event.at}","event":"{event.name}"'.encode()
     if event.to is not None:
         head += b',"to":%b' % _encoder.encode(event.to)
@@ -170,19 +170,19 @@ def encode_event(event: Draft | Event, seq: int, addressed: int) -> bytes:
         head += b',"instead":%b' % _encoder.encode(event.instead)
     key, body = _embedded(event.body)
     head += key
-    # Piece by piece, so that a body is copied once.
+    # Piece by piece, so that the body is copied only once.
     crc = zlib.crc32(b"}", zlib.crc32(body, zlib.crc32(head)))
     return b"".join((b'{"crc":"%08x",' % crc, head, body, b"}\n"))
 
 
 def decode_event(line: bytes, position: int) -> StoredEvent:
-    """The event of a line (without its newline) that stands at a position. Raises Damaged."""
+    """The event in the line (without its newline) at a position. Raises Damaged."""
     check(line)
     return event_of(line, position)
 
 
 def event_of(line: bytes, position: int) -> StoredEvent:
-    """The same for a line that is known to be whole."""
+    """Like `decode_event`, for a line whose checksum is known to fit."""
     header, body = _split_off_body(line)
     try:
         decoded = _events.decode(header)
@@ -200,24 +200,24 @@ def event_counts(line: bytes) -> tuple[int, int]:
 
 
 def head_of(line: bytes) -> EventHead:
-    """All of an event line that is known to be whole but its body. Raises Damaged."""
+    """An event line without its body. The checksum must be known to fit. Raises Damaged."""
     return _decode(_events, _split_off_body(line)[0])
 
 
 def position_of(line: bytes) -> int:
-    """The position of the event that a journal line or a dead letter tells of; -1 where it tells of none."""
+    """The position of the event of a journal line or a dead letter; -1 if it has none."""
     found = _POSITION.match(line, SEALED)
     return -1 if found is None else int(found[1])
 
 
 def encode_dead(line: DeadLine) -> bytes:
-    """A dead letter's line, with its newline. The body goes in like that of an event line."""
+    """A dead letter's line, with its newline. The body is stored as in an event line."""
     header = _encoder.encode(msgspec.structs.replace(line, body=b""))
     return seal(b"%b%b%b}" % (header[1:-1], *_embedded(line.body)))
 
 
 def decode_dead(line: bytes) -> DeadLine:
-    """A dead letter's line (without its newline). Raises Damaged."""
+    """The dead letter in a line (without its newline). Raises Damaged."""
     check(line)
     header, body = _split_off_body(line)
     return msgspec.structs.replace(_decode(_dead, header), body=body)
@@ -226,8 +226,8 @@ def decode_dead(line: bytes) -> DeadLine:
 def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
     """A sealed line without its body, and the body.
 
-    The body is not parsed: it was when it was accepted, and however deep it is nested it must be read back. Quotes in
-    a JSON string are escaped, so the first `"body"` is the key.
+    The body is not parsed: that was done when it was accepted, and it must be readable however deeply it is nested.
+    Quotes in a JSON string are escaped, so the first `"body"` is the key.
     """
     cut = line.find(_BODY)
     if cut >= 0:
@@ -242,14 +242,14 @@ def _split_off_body(line: bytes) -> tuple[bytes, bytes]:
 
 
 def _embedded(body: bytes) -> tuple[bytes, bytes]:
-    """The body as the last member of a line: the key with the comma before it, and the value."""
+    """The body as the last member of a line: the comma and the key, and the value."""
     return (_RAW, base64.b64encode(body) + b'"') if b"\n" in body else (_BODY, body)
 
 
 def pieces(line: bytes) -> list[bytes]:
-    """A line as a list; if it is damaged, the lines in it: where a newline was lost, several stand in one.
+    """A whole line as a list of one; the lines in a damaged one, which contains several if a newline was lost.
 
-    Together with one byte between two of them they are as long as the line.
+    With one byte between each two of them they are as long as the line.
     """
     if is_whole(line):
         return [line]
@@ -262,9 +262,9 @@ def pieces(line: bytes) -> list[bytes]:
 
 
 def encode(line: msgspec.Struct) -> bytes:
-    """A line without a body, such as one of a journal, with its newline."""
+    """A line without a body, such as a journal line, with its newline."""
     fields = _encoder.encode(line)[1:]
-    # As `seal` does it; this is done for every delivery.
+    # Like `seal`, but inlined: this is done for every delivery.
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(fields), fields)
 
 
@@ -274,16 +274,16 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 
 def decode_journal(line: bytes) -> AttemptLine | DropLine | Snapshot:
-    """What a journal line (without its newline) says. Raises Damaged."""
+    """The entry in a journal line (without its newline). Raises Damaged."""
     check(line)
     return entry_of(line)
 
 
 def entry_of(line: bytes) -> AttemptLine | DropLine | Snapshot:
-    """The same for a line that is known to be whole."""
+    """Like `decode_journal`, for a line whose checksum is known to fit."""
     if line.startswith(b'"snapshot"', SEALED):
         return _decode(_snapshots, line).snapshot
-    # Quotes inside a JSON string are escaped, so this can only be a key.
+    # Quotes in a JSON string are escaped, so this can only be a key.
     return _decode(_drops, line) if b',"action":' in line else _decode(_attempts, line)
 
 

@@ -1,6 +1,6 @@
-"""Small notes beside the logs: how far the event log has come, who has joined, and a receiver's outage.
+"""Small files beside the logs: the event log's end (the mark), who has joined (the roll), and a receiver's outage.
 
-The first two are told outside of what they tell of, so that a part that vanishes or becomes shorter is missed.
+The first two are kept outside the parts they describe, so that a part that is lost or truncated is noticed.
 docs/internals.md, "Parts of different ages".
 """
 
@@ -14,17 +14,17 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
 from arkcli.system import files
 
-#: The mark's file, beside `events`. A copy that is made in the order of names takes it before that: then it is behind.
+#: The mark's file. A copy made in name order takes it before `events`, so the copied mark is not ahead of the log.
 MARK: Final = "accepted"
 #: The roll's file, in the queue's directory.
 ROLL: Final = "joined"
-#: The file of an outage, in the destination's directory.
+#: The outage's file, in the destination's directory.
 _OUTAGE: Final = "outage.json"
 Kind = TypeVar("Kind")
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The positions between which the log has bytes, and `seq` and `addressed` of the line that will stand at `end`."""
+    """The positions between which the log has bytes, and `seq` and `addressed` of the next line, at `end`."""
 
     start: int
     end: int
@@ -32,37 +32,37 @@ class Mark(msgspec.Struct, frozen=True):
     addressed: int
 
     def write(self, path: Path, *, durable: bool = False) -> None:
-        """Writes it over the one before. Raises OSError."""
+        """Overwrites the mark. Raises OSError."""
         files.overwrite(path, lines.encode(self), durable=durable)
 
 
 class Roll(msgspec.Struct):
-    """Who has joined: the position of the event log where each begins; None when its place is on disk and tells more.
+    """Who has joined: where in the event log each one begins; None once its place is on disk and knows more.
 
-    `lost` are those whose place was gone, until that is noted.
+    `lost` are those whose place was lost, until a repair notes it.
     """
 
     begins: dict[str, int | None] = {}
     lost: list[str] = []
 
     def write(self, path: Path, *, durable: bool = True) -> None:
-        """Replaces the one before. Raises OSError."""
+        """Replaces the roll. Raises OSError."""
         files.replace(path, lines.encode(self), durable=durable)
 
 
 def read_mark(path: Path) -> Mark | None:
-    """The mark in a file; None where none can be read: after an older ark, or a power failure. Raises OSError."""
+    """The mark in a file; None if it cannot be read, as after an older ark or a power failure. Raises OSError."""
     return _read(path, Mark)
 
 
 def read_roll(path: Path) -> Roll:
-    """The roll in a file; an empty one where none can be read, as after an older ark. Raises OSError."""
+    """The roll in a file; empty if it cannot be read, as after an older ark. Raises OSError."""
     return _read(path, Roll) or Roll()
 
 
 def _read(path: Path, kind: type[Kind]) -> Kind | None:
     try:
-        # What is written over may have been longer.
+        # The overwritten mark may have been longer.
         text, _, _ = files.read(path).partition(b"\n")
         lines.check(text)
         return msgspec.json.decode(text, type=kind)
@@ -71,7 +71,7 @@ def _read(path: Path, kind: type[Kind]) -> Kind | None:
 
 
 def read_outage(place: Path) -> Outage | None:
-    """The outage of the destination whose directory that is; None if there is none, or it cannot be read."""
+    """The outage of the destination with this directory; None if there is none or it cannot be read."""
     try:
         return msgspec.json.decode(files.read(place / _OUTAGE), type=Outage)
     except (OSError, msgspec.MsgspecError):
@@ -79,7 +79,7 @@ def read_outage(place: Path) -> Outage | None:
 
 
 def write_outage(place: Path, outage: Outage | None) -> None:
-    """Replaces the outage, or removes it. Only the claim's holder does; losing it costs time. Raises OSError."""
+    """Replaces or removes the outage. Call it only with the claim; a lost outage only costs time. Raises OSError."""
     if outage is None:
         files.unlink(place / _OUTAGE)
     else:

@@ -1,4 +1,4 @@
-"""Whether a directory can be a queue: its version, its file system, and that nothing leads out of it."""
+"""Whether a directory can be a queue: its version, its file system, and that no symbolic link leads out of it."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ from arkcli.system.refused import in_words, visible
 
 VERSION: Final = 1
 
-#: Whose locks another machine may not see, as mountinfo names them: network file systems, object stores, and what the
-#: host of a virtual machine shares with it. A plain `fuse` does not say what it is; mountpoint-s3 is mounted so.
+#: File systems, by their names in mountinfo, whose locks another machine may not see: network file systems, object
+#: stores, and directories that a virtual machine shares with its host. Plain `fuse` may be mountpoint-s3.
 _SHARED: Final = re.compile(
     r"fuse|(fuse\.)?(9p|afs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner|gcsfuse|geesefs|gfs2"
     r"|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3|nfs4?|ocfs2|orangefs|ossfs"
@@ -23,9 +23,9 @@ _SHARED: Final = re.compile(
 
 
 def prepare(directory: Path) -> str | None:
-    """Makes the directories of a queue where there are none. Raises Unreadable where it cannot be one, and OSError.
+    """Makes the missing directories of a queue. Raises Unreadable if it cannot be a queue, and OSError.
 
-    Returns why this process can only read it, in words: then nothing was made. One that is not there is empty.
+    If this process can only read it, makes nothing and returns why, as text for the user. A missing queue is empty.
     """
     _check_local(directory)
     unwritable = _unwritable(directory)
@@ -60,7 +60,7 @@ def _check_local(directory: Path) -> None:
     try:
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
     except OSError:
-        # Not Linux: then nobody can tell, and docs/internals.md says what is assumed.
+        # Not Linux: ark cannot tell. docs/internals.md says what it assumes.
         return
     kind = shared_file_system(directory.resolve(), mounts)
     if kind is not None:
@@ -71,7 +71,7 @@ def _check_local(directory: Path) -> None:
 
 
 def is_a_link(path: Path) -> str:
-    """Why a link is not followed, in words."""
+    """The message that a path is a symbolic link."""
     return f"{path} is a symbolic link; the queue must not contain links. Replace it with the directory"
 
 
@@ -89,9 +89,9 @@ def _check_version(path: Path) -> None:
 
 
 def shared_file_system(path: Path, mounts: str) -> str | None:
-    """The kind of file system that holds a path, where several machines may share it; None when it is a local one.
+    """The type of the file system that holds a path, if several machines may share it; None if it is local.
 
-    `mounts` is what /proc/self/mountinfo says (proc(5)).
+    `mounts` is the content of /proc/self/mountinfo (proc(5)).
     """
     holder, kind = "", ""
     for line in mounts.splitlines():

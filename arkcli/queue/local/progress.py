@@ -1,4 +1,4 @@
-"""How far a reader of lines has come, when lines are finished out of order."""
+"""Progress through a file whose lines are finished out of order."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ Range = tuple[int, int, int]
 
 
 class Progress:
-    """Everything before `cursor` is finished, and so are the ranges ahead of it.
+    """Everything before `cursor` is finished, and so are the ranges after it.
 
-    Ranges that touch are joined, so memory follows what is unfinished, not what is finished.
+    Adjacent ranges are merged, so memory grows with what is unfinished, not with what is finished.
     """
 
     __slots__ = ("_counts", "_ends", "_starts", "cursor")
 
     def __init__(self, cursor: int = 0, ranges: Iterable[Range] = ()) -> None:
-        """Ranges are (start, end, how many lines they finish)."""
+        """A range is (start, end, number of lines finished)."""
         self.cursor = cursor
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -24,9 +24,9 @@ class Progress:
             self.finish(start, end, count)
 
     def finish(self, start: int, end: int, count: int = 1) -> bool:
-        """Marks the line from start to end as finished; False when it was already.
+        """Marks the line from `start` to `end` as finished; False if it already was.
 
-        `count` is how many lines that is: 0 for one that is only passed over.
+        `count` is the number of lines to count: 0 for a line that is only skipped.
         """
         if start == self.cursor and not self._starts:
             self.cursor = end
@@ -57,7 +57,7 @@ class Progress:
         return True
 
     def pass_over(self, start: int, end: int) -> None:
-        """Marks a stretch as finished, of which nothing is left that counts."""
+        """Marks a whole stretch as finished; counts no lines."""
         while start < end:
             passed = self.passed(start)
             if passed is None:
@@ -67,7 +67,7 @@ class Progress:
             start = passed
 
     def passed(self, start: int) -> int | None:
-        """The end of the finished stretch that holds `start`; None when the line there is not finished."""
+        """The end of the finished stretch that contains `start`; None if the line there is not finished."""
         if start < self.cursor:
             return self.cursor
         right = bisect_right(self._starts, start)
@@ -75,11 +75,11 @@ class Progress:
 
     @property
     def end(self) -> int:
-        """Behind this nothing is finished."""
+        """The position after which nothing is finished."""
         return self._ends[-1] if self._ends else self.cursor
 
     def skip_to(self, position: int) -> None:
-        """Counts everything before a position as finished."""
+        """Marks everything before a position as finished."""
         while self._starts and self._starts[0] <= position:
             position = max(position, self._ends[0])
             self._remove(0)
@@ -87,11 +87,11 @@ class Progress:
 
     @property
     def ranges(self) -> list[Range]:
-        """What is finished ahead of the cursor, in order."""
+        """The finished ranges after the cursor, in order."""
         return list(zip(self._starts, self._ends, self._counts, strict=True))
 
     def unfinished(self, end: int) -> Iterator[tuple[int, int]]:
-        """The stretches before `end` that are not finished, in order."""
+        """The unfinished stretches before `end`, in order."""
         begin = self.cursor
         for start, stop in zip(self._starts, self._ends, strict=True):
             if start >= end:

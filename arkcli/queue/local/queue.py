@@ -29,7 +29,7 @@ class LocalQueue:
     """A queue in one directory, shared by any number of processes on this host."""
 
     def __init__(self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the queue, and makes it where there is none. Raises Unreadable, and ArkError when the disk is full."""
+        """Opens the queue, or makes it if there is none. Raises Unreadable, and NotAccepted if the disk is full."""
         self._directory = directory
         self._schedule = schedule
         self._watched: dict[str, View] = {}
@@ -46,7 +46,7 @@ class LocalQueue:
             where = error.filename or directory
             raise Unreadable(f"the queue cannot be opened: {where}: {in_words(error, directory)}") from error
         self._need = os.R_OK if fixed else os.R_OK | os.W_OK
-        # `engine.Queue` says what these do.
+        # Documented in `engine.Queue`.
         self._claims = claims = Claims(directory, self._log, self._members, schedule)
         self.claim, self.held, self.holder, self.view = claims.claim, claims.held, claims.holder, claims.view
         self.claim_due, self.claim_first, self.record = claims.claim_due, claims.claim_first, claims.record
@@ -59,7 +59,7 @@ class LocalQueue:
             raise Unreadable(self.unwritable)
 
     def join(self, ids: Iterable[str], *, to_read: bool = False) -> Mapping[str, str]:
-        """See `engine.Queue.join`. A new place starts at the end of the log. Raises NotAccepted and OSError."""
+        """See `engine.Queue.join`. A new place starts at the log's end. Raises NotAccepted and OSError."""
         missing = [found for found in ids if self._members.is_missing(found)]
         self._check_writable(unless=to_read)
         if self.unwritable is not None:
@@ -75,10 +75,10 @@ class LocalQueue:
             raise no_room(error, self._directory, "there is no room for another destination") from error
 
     def leave(self, destination_id: str) -> int:
-        """Forgets a destination and all that waits for it; returns how many deliveries. Raises Held."""
+        """Removes a destination and its pending deliveries; returns how many those were. Raises Held."""
         with self.held(destination_id, "remove"):
             undone = self.standing(destination_id).undone
-            # It may need the room that this makes.
+            # Remove first: writing the roll may need the freed space.
             files.remove_tree(self._members.place_of(destination_id))
             self._members.forget(destination_id, left=True)
             self._watched.pop(destination_id, None)
@@ -91,22 +91,22 @@ class LocalQueue:
         return self._log.accept(drafts, unique=unique)
 
     def drains(self) -> int:
-        """How many drains share this queue now. The first call makes this process one of them, until `close`."""
+        """The number of drains that share this queue now. The first call adds this process, until `close`."""
         self._check_writable()
         return self._drains.count()
 
     def look(self, ids: Sequence[str], now: int) -> list[str]:
-        """Those of the destinations that may have something due."""
+        """The destinations that may have something due."""
         return self._claims.idle.others(ids, self._log.look(), now)
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
-        """The first attempts that others have made at an event, by destination."""
+        """The newest attempt that others have made at an event, by destination."""
         found = {}
         for destination_id in ids:
             with self._claims.noted(destination_id):
                 if destination_id not in self._watched:
                     self._watched[destination_id] = self.view(destination_id)
-                # What it opens is not kept: there may be a thousand of them.
+                # Close the files after each: there may be a thousand destinations.
                 with contextlib.closing(self._watched[destination_id]) as view:
                     attempt = view.outcome(cast("StoredEvent", event))
                 if attempt is not None:
@@ -114,12 +114,12 @@ class LocalQueue:
         return found
 
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
-        """What waits for a destination."""
+        """What is pending at a destination."""
         with contextlib.closing(self.view(destination_id)) as view:
             return view.standing(now)
 
     def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
-        """What waits for each destination that has a place."""
+        """What is pending at each destination that has a place."""
         standings = {}
         for found in ids:
             with self._claims.noted(found):
@@ -128,11 +128,11 @@ class LocalQueue:
 
     @property
     def totals(self) -> Totals:
-        """How many events are in the log, and how many bytes they take."""
+        """The number of events in the log, and its size in bytes."""
         return Totals(*self._log.totals)
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
-        """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
+        """Makes retrying deliveries due now and revives dead ones; returns how many. Raises NotAccepted."""
         return requeue.retry(self._claims, self.accept, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
@@ -145,34 +145,34 @@ class LocalQueue:
         return requeue.replay(self._claims, self._log, self.accept, chosen, now, dry=dry)
 
     def dump(self) -> Iterator[Record]:
-        """Everything that the queue holds. Claims every destination until the iterator ends; its start raises Held."""
+        """The content of the queue. Claims every destination until the iterator ends; the first record raises Held."""
         return dump.dump(self.held, self._log, self._members.places, self._schedule)
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError for one that is not."""
+        """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError if it is not empty."""
         restore.restore(self._directory, self._log, self._schedule, records)
         self._members.join((), 0)
 
     def check(self, *, repair_at: str | None = None) -> Checked:
-        """Reads everything for damage; with `repair_at`, which names the time, sets it aside. Raises Busy."""
+        """Checks everything for damage; with `repair_at`, the time as text, sets the damage aside. Raises Busy."""
         self._check_writable(unless=repair_at is None)
         misfits = Misfits(self._members, self._log).all
         return Inspection(self._directory, misfits, self._need).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
-        """Reads only the last `size` bytes of each file for damage. Line numbers are then unknown."""
+        """Checks only the last `size` bytes of each file for damage. Line numbers are then counted from there."""
         losses = Misfits(self._members, self._log).losses
         return Inspection(self._directory, losses, self._need, tail=size).run()
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
-        """Removes what every destination has passed, no retry needs, and is older than a time (milliseconds, UTC).
+        """Removes what is older than a time (milliseconds, UTC), passed by every destination and not needed by a retry.
 
-        `ids` are all there are. A destination that another process holds keeps its journal for now.
+        `ids` must be all destinations. The journal of a destination claimed by another process stays for now.
         """
         everybody = list(ids)
         expired = self._log.expired(before)
         for destination_id in everybody if expired > self._log.start else ():
-            # One that has been removed meanwhile needs nothing; of a broken one, nobody knows what it needs.
+            # A destination that was just removed needs nothing; what a broken one needs is not known.
             with self._claims.noted(destination_id), contextlib.closing(self.view(destination_id)) as view:
                 expired = view.needed_from(expired)
             if destination_id in self._claims.broken:

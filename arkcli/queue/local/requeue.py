@@ -1,7 +1,7 @@
-"""What an operator does to deliveries: retrying now, dropping, replaying.
+"""What an operator does to deliveries: retry now, drop, replay.
 
-To retry now, to revive and to replay are one thing: a fresh line in the event log, with the same id and body, that
-takes the place of the delivery that waits. docs/internals.md, section 2, says why that cannot fork a delivery.
+Retrying now, reviving and replaying work the same way: a new line in the event log, with the same id and body, replaces
+the pending delivery. docs/internals.md, section 2, says why that cannot fork a delivery.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from arkcli.queue.local.lines import DropLine
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent, StoredPending
 from arkcli.queue.local.view import View
 
-#: How many lines are written at once, and of how many bytes.
+#: The most lines, and about the most body bytes, written at once.
 _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 Item = TypeVar("Item")
@@ -28,7 +28,7 @@ Accepting = Callable[[Sequence[Draft]], Sequence[Event]]
 
 
 def retry(claims: Claims, accept: Accepting, selection: Selection, now: int, *, dry: bool) -> int:
-    """Makes due now what is retrying, and revives what is dead; returns how many. Raises NotAccepted."""
+    """Makes retrying deliveries due now and revives dead ones; returns how many. Raises NotAccepted."""
     at = times.to_text(now)
 
     def again() -> Iterator[StoredDraft]:
@@ -43,7 +43,7 @@ def retry(claims: Claims, accept: Accepting, selection: Selection, now: int, *, 
 
 
 def drop(claims: Claims, selection: Selection, now: int, *, dry: bool) -> int:
-    """Discards deliveries, waiting, retrying or dead; returns how many. Raises Held."""
+    """Discards waiting, retrying or dead deliveries; returns how many. Raises Held."""
     dropped = 0
     for destination_id in selection.destination_ids:
         with claims.noted(destination_id):
@@ -77,7 +77,7 @@ def _drop_lines(found: StoredPending, destination_id: str, at: str, beyond: int)
 
 
 def replay(claims: Claims, log: EventLog, accept: Accepting, chosen: Replay, now: int, *, dry: bool) -> int:
-    """Sends again what the log holds by now; returns how many events. Raises UsageError and NotAccepted."""
+    """Sends events of the log again; returns how many events. Raises UsageError and NotAccepted."""
     at, end = times.to_text(now), log.look()
     with ExitStack() as stack:
         among = Selection(destination_ids=(), event_ids=chosen.event_ids) if chosen.event_ids else None
@@ -97,7 +97,7 @@ def replay(claims: Claims, log: EventLog, accept: Accepting, chosen: Replay, now
 
 def _chosen(log: EventLog, chosen: Replay, end: int) -> Iterator[StoredEvent]:
     if not chosen.event_ids:
-        # Events that are accepted from here on, by this very replay among others, are not old.
+        # Events accepted from now on, including by this replay, are not old.
         yield from (event for event in log.events() if event.position < end and _holds(chosen, event))
         return
     for event_id in sorted(chosen.event_ids):
@@ -111,7 +111,7 @@ def _chosen(log: EventLog, chosen: Replay, end: int) -> Iterator[StoredEvent]:
 
 
 def _holds(chosen: Replay, event: StoredEvent) -> bool:
-    """Whether an event is among them. One that was itself sent again is not: its original is."""
+    """Whether an event is chosen. The line that sends an event again is not: its original is."""
     if event.instead is not None or chosen.event not in (None, event.name):
         return False
     if chosen.event_ids:
@@ -121,7 +121,7 @@ def _holds(chosen: Replay, event: StoredEvent) -> bool:
 
 
 class _Target:
-    """What is pending at a destination, by event id: what a replayed event must take the place of, or leave alone."""
+    """What is pending at a destination, by event id: deliveries that a replayed event must replace, or leave alone."""
 
     def __init__(self, view: View, among: Selection | None) -> None:
         self.view = view
@@ -135,14 +135,14 @@ class _Target:
         view.close()
 
     def is_waiting(self, event: Event) -> bool:
-        """Whether the event will come anyway. Nothing stays open: there may be a thousand of these."""
+        """Whether the event will be sent anyway. Closes its files: there may be a thousand destinations."""
         waits = event.id in self.waiting or self.view.is_waiting(event)
         self.view.close()
         return waits
 
 
 def _places(claims: Claims, event: Event, targets: dict[str, _Target], chosen: Replay) -> dict[str, Instead | None]:
-    """Where an event is to be sent again, and whose place it takes there."""
+    """The destinations to send an event to again, and the delivery that it replaces at each."""
     found: dict[str, Instead | None] = {}
     for to, target in targets.items():
         if chosen.everybody and event.to is not None and to not in event.to:
@@ -163,7 +163,7 @@ def _accept(accept: Accepting, drafts: Iterable[StoredDraft], *, dry: bool) -> i
 
 
 def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in lists that are neither long nor, by the sum of their sizes, large."""
+    """Splits items into lists, limited in length and in the sum of the items' sizes."""
     batch: list[Item] = []
     total = 0
     for item in items:

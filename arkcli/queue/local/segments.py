@@ -16,15 +16,15 @@ from arkcli.system import files
 
 #: A segment that has reached this many bytes is followed by a new one.
 SEGMENT_SIZE: Final = 64 * 1024 * 1024
-#: How much is read at a time, in bytes.
+#: How many bytes are read at a time.
 BLOCK_SIZE: Final = 128 * 1024
-#: Longer than any line can be. More bytes than this without a newline are damage, and skipped as such.
+#: No line has as many bytes. More than this without a newline is damage, and is skipped.
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 _SUFFIX: Final = ".jsonl"
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line without its newline, and where it stands; and whether it is as it was written."""
+    """A line without its newline, its position, and whether its checksum fits. `end` is after the newline."""
 
     start: int
     end: int
@@ -33,10 +33,10 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Segments:
-    """The segments of one directory. Positions are bytes since the first one ever written."""
+    """The segments of one directory. A position counts bytes from the first byte ever written."""
 
     def __init__(self, directory: Path, size: int = SEGMENT_SIZE, *, optional: bool = False) -> None:
-        """Nothing is opened or made before it is needed. An `optional` directory may be missing; then it is empty."""
+        """Opens nothing yet. An `optional` directory may be missing; it then counts as empty."""
         self._directory = directory
         self._optional = optional
         self._size = size
@@ -44,7 +44,7 @@ class Segments:
         self._descriptors: dict[int, int] = {}
 
     def look(self) -> int:
-        """Reads the directory anew and returns the position behind the last byte."""
+        """Reads the directory again and returns the position after the last byte."""
         while True:
             self._starts = sorted(
                 int(entry.name[:20])
@@ -53,12 +53,12 @@ class Segments:
             )
             for gone in self._descriptors.keys() - set(self._starts):
                 os.close(self._descriptors.pop(gone))
-            # A segment may be removed between the two looks; then there is a newer one.
+            # A segment may be removed before it is opened; then there is a newer one.
             with contextlib.suppress(FileNotFoundError):
                 return self.size()
 
     def size(self) -> int:
-        """The position behind the last byte of the segments known so far; cheap enough to ask often."""
+        """The position after the last byte of the segments known so far; cheap."""
         if not self._starts:
             return 0
         last = self._starts[-1]
@@ -66,7 +66,7 @@ class Segments:
 
     @property
     def start(self) -> int:
-        """The position of the first byte that is still there."""
+        """The position of the first byte that still exists."""
         return self._starts[0] if self._starts else 0
 
     @property
@@ -75,7 +75,7 @@ class Segments:
         return list(self._starts)
 
     def read(self, position: int, size: int) -> bytes:
-        """Up to size bytes from a position; fewer at the end of a segment, none where it has been removed."""
+        """Up to `size` bytes from a position; fewer at the end of a segment, none if the segment has been removed."""
         try:
             return self._read(position, size)
         except FileNotFoundError:
@@ -89,16 +89,16 @@ class Segments:
         return os.pread(self._open(start), size, position - start)
 
     def block(self, position: int, end: int) -> tuple[list[Line], int]:
-        """The next lines from a position, and the position behind them.
+        """The next lines from a position, and the position after them.
 
-        Both are empty-handed (no lines, the same position) when no complete line stands before `end`. A position whose
-        bytes are gone moves on to the first that is there.
+        Returns no lines and the same position if no complete line precedes `end`. Starts at the first existing byte if
+        the position's own bytes have been removed.
         """
         while True:
             try:
                 return self._block(max(position, self.start), end)
             except FileNotFoundError:
-                # Whoever removed the segment knew that nobody needs it; a reader goes on behind it.
+                # The segment was removed because no destination needs it; continue after it.
                 self.look()
 
     def _block(self, position: int, end: int) -> tuple[list[Line], int]:
@@ -113,7 +113,7 @@ class Segments:
             if cut:
                 return _split(position, data[:cut]), position + cut
             if len(data) < min(size, limit - position) or position + len(data) >= limit:
-                # The segment ends without a newline: damage where another follows, else a line still being written.
+                # The segment ends without a newline: damage if another one follows, else a line still being written.
                 if following == len(self._starts):
                     return [], position
                 return [Line(position, limit, data, lines.is_whole(data))], limit
@@ -122,7 +122,7 @@ class Segments:
             size *= 4
 
     def blocks(self, position: int, end: int) -> Iterator[tuple[list[Line], int]]:
-        """All lines from a position to `end`, block by block, and the position behind each block."""
+        """All lines from a position to `end`, block by block, and the position after each block."""
         while position < end:
             found, following = self.block(position, end)
             if following == position:
@@ -131,9 +131,9 @@ class Segments:
             yield found, position
 
     def line_from(self, position: int, end: int) -> Line | None:
-        """The first whole line that begins at a position or behind it; None when none does before `end`.
+        """The first whole line that begins at or after a position; None if there is none before `end`.
 
-        The position may be within a line: whatever stands in that one is not taken for a line.
+        If the position is within a line, nothing in that line is taken for one.
         """
         position = max(position, self.start)
         if self.start < position < end and position not in self._starts:
@@ -148,7 +148,7 @@ class Segments:
         return None
 
     def _behind_newline(self, position: int, end: int) -> int:
-        """The position behind the next newline; where none comes before that, the segment's end or `end`."""
+        """The position after the next newline; if none comes first, the segment's end or `end`."""
         limit, size = self._limit(position, end), 4096
         while data := self.read(position, min(size, limit - position)):
             cut = data.find(b"\n") + 1
@@ -159,19 +159,19 @@ class Segments:
         return limit
 
     def _limit(self, position: int, end: int) -> int:
-        """Where the segment ends that a position is in, or `end` if that comes first."""
+        """Where a position's segment ends, or `end` if that comes first."""
         following = bisect_right(self._starts, position)
         return min(self._starts[following], end) if following < len(self._starts) else end
 
     def holding(self, needle: bytes, position: int, end: int) -> Iterator[Line]:
-        """The lines from a position on that hold some bytes; all others are not looked at one by one."""
+        """The lines from a position on that contain `needle`. The others are not looked at one by one."""
         for start, limit in pairwise([*self._starts, max(end, self.start)]):
             yield from holding(self.read, needle, max(start, position), min(limit, end))
 
     def tail(self, end: int, size: int) -> list[Line]:
-        """The complete lines within the last so many bytes before a position, oldest first."""
+        """The complete lines in the last `size` bytes before a position, oldest first."""
         position = max(self.start, end - size)
-        # It may point into the middle of a line, which is then left out.
+        # The position may be within a line, which is then left out.
         partial = position > self.start and position not in self._starts and self.read(position - 1, 1) != b"\n"
         found = [line for block, _ in self.blocks(position, end) for line in block]
         return found[1:] if partial else found
@@ -181,23 +181,23 @@ class Segments:
         if not self._starts:
             return None
         start = self._segment(max(end - 1, 0))
-        # Behind its end bytes may be missing.
+        # Bytes after the segment's end may be missing.
         end = min(end, start + os.fstat(self._open(start)).st_size)
         begin = self._last_newline(start, end - 1)
         return Line(begin, end, self.read(begin, end - begin)[:-1]) if end > start else None
 
     def last_line_end(self, end: int) -> int:
-        """The position behind the last newline at or before a position."""
+        """The position after the last newline before a position."""
         if not self._starts or end <= self._starts[-1] or self.read(end - 1, 1) == b"\n":
             return end
         return self._last_newline(self._starts[-1], end)
 
     def line_start(self, position: int) -> int:
-        """Where the line begins that a position is in."""
+        """The start of the line that contains a position."""
         return self._last_newline(self._segment(position), position)
 
     def append(self, data: bytes, position: int) -> None:
-        """Writes lines at the end. When that fails, the file is as it was, and OSError tells why."""
+        """Writes lines at the end. If that fails, raises OSError and leaves the file unchanged."""
         start = self._starts[-1]
         descriptor = self._open(start)
         try:
@@ -211,15 +211,15 @@ class Segments:
         files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
 
     def mend_tail(self, *, keep_damaged: bool, keep_before: int = 0) -> int:
-        """Makes the last segment end in a newline, and returns the position behind it.
+        """Makes the last segment end in a newline, and returns the position after it.
 
-        A torn last line is cut; one that is whole but for its newline is given it (anew). With `keep_damaged`, what
-        cannot be the beginning of a line is ended with a newline instead: it may have been lines that somebody read,
-        and their positions must not come to mean others. So is whatever begins before `keep_before`.
+        Cuts a torn last line; adds the newline to a line that lacks only that. With `keep_damaged`, bytes that cannot
+        be the beginning of a line get a newline instead of being cut: they may have been lines that were read, and
+        their positions must not be used for other lines. So does whatever begins before `keep_before`.
         """
         end = self.size()
         if self._starts:
-            # It may be open to be read only: nothing is begun whose outcome could not be written.
+            # The descriptor may be read-only: fail now, not when an attempt's outcome has to be written.
             os.close(files.open_private(self._path(self._starts[-1]), os.O_RDWR))
         kept = self.last_line_end(end)
         if kept == end:
@@ -227,7 +227,7 @@ class Segments:
         is_kept = kept < keep_before
         if end - kept <= _LONGEST_LINE:
             tail = self.read(kept, end - kept)
-            # An editor may have taken the newline; or its byte was damaged.
+            # An editor may have removed the newline, or its byte is damaged.
             for newline in (end, end - 1):
                 if lines.is_whole(lines.pieces(tail[: newline - kept])[-1]):
                     self.append(b"\n", newline)
@@ -241,11 +241,11 @@ class Segments:
         return kept
 
     def is_full(self, end: int) -> bool:
-        """Whether the next line belongs into a new segment."""
+        """Whether the next line belongs in a new segment."""
         return not self._starts or end - self._starts[-1] >= self._size
 
     def begin(self, position: int) -> None:
-        """Begins a new segment at a position, or one that a crash left empty: its name is then on stable storage."""
+        """Begins a segment at a position, or reuses one that a crash left empty. Returns when its name is synced."""
         files.create(self._path(position))
         if not self._starts or self._starts[-1] != position:
             self._starts.append(position)
@@ -289,7 +289,7 @@ class Segments:
         descriptor = self._descriptors.get(start)
         if descriptor is None:
             if len(self._descriptors) >= 4:
-                # The oldest is the one that reading has left behind; the last segment is opened again when needed.
+                # Close the oldest: reading has moved past it. The last segment is opened again when needed.
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
             path = self._path(start)
             opened = files.open_private(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
@@ -298,7 +298,7 @@ class Segments:
 
 
 def holding(read: Callable[[int, int], bytes], needle: bytes, position: int, end: int) -> Iterator[Line]:
-    """The same for any file of lines, by a function that reads from a position up to so many bytes."""
+    """The lines of any file that contain `needle`. `read` takes a position and the most bytes to return."""
     while position < end and (data := read(position, min(_LONGEST_LINE, end - position))):
         cut = data.rfind(b"\n") + 1 or len(data)
         found = data.find(needle, 0, cut)
@@ -311,7 +311,7 @@ def holding(read: Callable[[int, int], bytes], needle: bytes, position: int, end
 
 def _split(position: int, data: bytes) -> list[Line]:
     found, begin, view = [], 0, memoryview(data)
-    # Not data.split: that looks at every single byte, and find uses the processor's own search.
+    # Not data.split, which looks at every byte: find uses the processor's own search.
     while end := data.find(b"\n", begin) + 1:
         if data.startswith(lines.seal_for(view[begin + lines.SEALED : end - 1]), begin):
             found.append(Line(position + begin, position + end, data[begin : end - 1], is_whole=True))
@@ -322,7 +322,7 @@ def _split(position: int, data: bytes) -> list[Line]:
 
 
 def _parted(position: int, damaged: bytes) -> list[Line]:
-    """The lines in a damaged one: where a newline was lost, several stand in it."""
+    """The lines in a damaged one: if a newline was lost, it contains several."""
     found = []
     for text in lines.pieces(damaged):
         found.append(Line(position, position + len(text) + 1, text, lines.is_whole(text)))

@@ -1,21 +1,21 @@
-"""The state of a destination: a fold of its journal. Pure; recording and recovering are the same function."""
+"""The state of a destination: a fold of its journal. Pure; recording and recovering use the same function."""
 
 from arkcli.model import Outcome
 from arkcli.queue.local.lines import AttemptLine, DropLine, Snapshot
 from arkcli.queue.local.progress import Progress
 
-#: Once a line, asking the enumeration for its member would be a tenth of the fold.
+#: Bound once: looking the member up per line would cost 10 % of the fold.
 _FAILED = Outcome.FAILED
 
 
 class DestinationState:
-    """Where a destination stands, as of journal position `journal`.
+    """A destination's state as of journal position `journal`.
 
-    `newest` is the furthest event in the log that it has seen: position, length and id.
-    `first` is its progress through the event log. `lanes[k]` is its progress through the journal's lines
-    "attempt k+1 failed", and `retrying[k]` how many of those still wait. `newly_dead` are the journal lines since the
-    snapshot that made a delivery dead, by the event's position; `gone` the dead that were revived or dropped since the
-    dead letters were last rewritten.
+    `newest` is the furthest event in the log that the destination has seen: position, length and id. `first` is its
+    progress through the event log. `lanes[k]` is its progress through the journal's lines "attempt k+1 failed", and
+    `retrying[k]` how many of those still wait. `newly_dead` are the journal lines since the snapshot that made a
+    delivery dead, by the event's position; `gone` the dead deliveries that were revived or dropped since the dead
+    letters were last rewritten.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -28,13 +28,13 @@ class DestinationState:
         self.newest = snapshot.newest
         self.newly_dead: dict[int, AttemptLine] = {}
         self.gone = set(snapshot.gone)
-        #: The attempt that a dead delivery would be waiting for, were there one more.
+        #: One more than the last attempt: stands for the next attempt of a dead delivery.
         self.beyond = len(self.lanes) + 2
-        # Journal lines that do not count: damaged ones, repetitions, and what was built upon them.
+        # Journal lines that do not count: damaged lines, repetitions, and lines that depend on them.
         self._void = Progress()
 
     def apply(self, line: AttemptLine | DropLine | Snapshot | None, start: int, end: int) -> None:
-        """Takes in the journal line from start to end; None for a damaged one."""
+        """Applies the journal line from `start` to `end`; None for a damaged one."""
         self.journal = end
         if isinstance(line, AttemptLine):
             fresh = self._finish(line)
@@ -52,7 +52,7 @@ class DestinationState:
             else:
                 self._finish(line)
         elif line is None:
-            # What this line told of is made again, so what was built upon it must not count either.
+            # The attempt that this line recorded will be made again, so lines that depend on it must not count.
             self._ignore(start, end)
 
     def _ignore(self, start: int, end: int) -> None:
@@ -69,13 +69,13 @@ class DestinationState:
         return line.after is not None and self._end(line.attempt, *line.after)
 
     def _end(self, attempt: int, start: int, length: int) -> bool:
-        """Ends the wait for an attempt after the first; False when it had ended already."""
+        """Ends the wait for an attempt after the first; False if it had already ended."""
         if attempt == self.beyond:
             fresh = start not in self.gone
             if fresh:
                 self.gone.add(start)
                 self.newly_dead.pop(start, None)
-                # A death whose line is damaged was not counted.
+                # A dead delivery whose line is damaged was not counted.
                 self.dead = max(self.dead - 1, 0)
             return fresh
         lane = attempt - 2
@@ -88,10 +88,10 @@ class DestinationState:
         lane = line.attempt - 1
         is_last = lane == len(self.lanes)
         if not fresh:
-            # The retry that it would schedule must not happen: another line has scheduled it, or will.
+            # This line must not schedule a retry: another line has, or will.
             self._ignore(start, end)
             if is_last and line.after is not None and self._void.passed(line.after[0]) is not None:
-                # A death that was built upon a line that does not count; a mere repetition changes nothing.
+                # The delivery died only by way of a line that does not count. A mere repetition changes nothing.
                 self.gone.add(line.pos)
         elif is_last:
             self.dead += 1
@@ -103,12 +103,12 @@ class DestinationState:
             self.retrying[lane] += 1
 
     def awaits_retry(self, line: AttemptLine, start: int) -> bool:
-        """Whether the journal line that begins there tells of a failure after which another attempt is to come."""
+        """Whether the journal line at `start` is a failure whose retry is still to be made."""
         lane = line.attempt - 1
         return line.outcome is _FAILED and lane < len(self.lanes) and self.lanes[lane].passed(start) is None
 
     def snapshot(self) -> Snapshot:
-        """What brings the state back to here."""
+        """A snapshot that restores this state."""
         for lane, waiting in zip(self.lanes, self.retrying, strict=True):
             if not waiting:
                 lane.skip_to(self.journal)
@@ -125,10 +125,7 @@ class DestinationState:
 
 
 def joined(position: int, retries: int) -> Snapshot:
-    """The state of a destination that joins when the event log ends at a position; a delivery has this many retries.
-
-    Each of the attempts after the first has a lane of what waits for it.
-    """
+    """The state of a destination that joins when the event log ends at a position, with a lane for each retry."""
     return Snapshot(
         journal=0, first=(position, []), lanes=[(0, []) for _ in range(retries)], retrying=[0] * retries, dead=0
     )

@@ -1,6 +1,6 @@
-"""Where in the engine's files something stands: the tickets of events, drafts and deliveries, and sets of positions.
+"""Positions in the engine's files, as fields of events, drafts and deliveries; and sets of positions.
 
-Nobody else reads them.
+Code outside the engine does not read these fields.
 """
 
 from array import array
@@ -9,18 +9,17 @@ from bisect import bisect_left
 from arkcli.model import Delivery, Draft, Event
 from arkcli.queue.engine import Pending
 
-#: What an event may take the place of at a destination: the attempt that would have been next there (2 and more; one
-#: more than there are attempts for a dead delivery), and position and length of the journal line, or of the dead
-#: event's line, that it stands on.
+#: The delivery that an event replaces at a destination: the attempt that would be next there (2 and more; for a dead
+#: delivery, one more than there are attempts), and position and length of its journal line or, if dead, of its event's
+#: line in the log.
 Instead = tuple[int, int, int]
 
 
 class StoredEvent(Event, frozen=True, gc=False):
     """An event in the log. `position` and `length` say where its line is (bytes).
 
-    `instead` says for some destinations which delivery it takes the place of: that is how a delivery is retried now,
-    and a dead one revived. It is None for an event that is sent for the first time, and empty for one that is sent
-    again beside nothing that waits.
+    `instead` names, by destination, the delivery that this event replaces: so ark retries a delivery now, or revives a
+    dead one. It is None for an event sent for the first time, and empty for one sent again that replaces nothing.
     """
 
     position: int = 0
@@ -29,7 +28,7 @@ class StoredEvent(Event, frozen=True, gc=False):
 
 
 class StoredDraft(Draft, frozen=True, gc=False):
-    """An event on its way into the log, sent again. `instead` is as in `StoredEvent`."""
+    """An event to be added to the log to send it again. `instead` is as in `StoredEvent`."""
 
     instead: dict[str, Instead] | None = None
 
@@ -37,8 +36,8 @@ class StoredDraft(Draft, frozen=True, gc=False):
 class StoredDelivery(Delivery, frozen=True, gc=False):
     """An attempt that is due.
 
-    `after` is the position and length of the journal line that this attempt is the retry of; None for the first.
-    `instead` is what a first attempt takes the place of.
+    `after` is the position and length of the journal line of the failure that it retries; None for a first attempt.
+    `instead` is the delivery that a first attempt replaces.
     """
 
     event: StoredEvent
@@ -47,10 +46,10 @@ class StoredDelivery(Delivery, frozen=True, gc=False):
 
 
 class StoredPending(Pending, frozen=True, gc=False):
-    """A delivery that is not done.
+    """An unfinished delivery.
 
-    `key` says which one it is, for an event that is to take its place: see `Instead`. It begins with 1 for a delivery
-    that waits for its first attempt.
+    `key` identifies it for an event that is to replace it: see `Instead`. It begins with 1 for a delivery that waits
+    for its first attempt.
     """
 
     event: StoredEvent
@@ -58,14 +57,14 @@ class StoredPending(Pending, frozen=True, gc=False):
 
 
 class Positions:
-    """A set of positions; a million take 8 MB. Adding is quick where they come more or less in order, as in a log."""
+    """A set of positions; a million take 8 MB. Adding is fast if they come roughly in order, as in a log."""
 
     def __init__(self) -> None:
-        #: Without repetitions, in order.
+        #: Sorted, without duplicates.
         self.all = array("q")
 
     def add(self, position: int) -> bool:
-        """Takes one in; False when it was there already."""
+        """Adds a position; False if it was there already."""
         if not self.all or position > self.all[-1]:
             self.all.append(position)
         elif position in self:
