@@ -1,4 +1,4 @@
-"""Reading the whole queue for damage, and setting damaged lines aside."""
+"""Checks the whole queue for damage, and sets damaged lines aside."""
 
 import contextlib
 import os
@@ -19,14 +19,14 @@ from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 from arkcli.text import counted
 
-#: Longer than any line can be. Of a longer one only this much is read at a time.
+#: No line has as many bytes. A longer one is read in parts of this size.
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 
 
 class DamagedLine(NamedTuple):
-    """A damaged line: its file, its number from 1, where it begins there, its bytes, and what is wrong with it.
+    """A damaged line: its file, its number (from 1), its offset in the file, its bytes, and the problem.
 
-    What is wrong with more than a line has no bytes, or those that are replaced, and perhaps a cure.
+    A problem with more than one line has no bytes, or those to be replaced, and perhaps a `cure` for repair to call.
     """
 
     file: Path
@@ -38,12 +38,12 @@ class DamagedLine(NamedTuple):
 
     @property
     def damage(self) -> Damage:
-        """The same for everybody."""
+        """The same without the engine's own fields."""
         return Damage(str(self.file), self.line, self.problem)
 
 
 class _Row(msgspec.Struct):
-    """A line of what was set aside; `bytes` in base64."""
+    """A line of a file of damaged lines; `bytes` in base64."""
 
     file: str
     line: int
@@ -53,14 +53,14 @@ class _Row(msgspec.Struct):
 
 
 class Inspection:
-    """One reading of a queue's directory. It takes no lock to read, and changes nothing unless it is told to repair."""
+    """One check of a queue's directory. Reads without a lock, and changes nothing unless asked to repair."""
 
     def __init__(
         self, directory: Path, misfits: Callable[[], Iterable[DamagedLine]], need: int, *, tail: int | None = None
     ) -> None:
-        """`tail` reads only the last so many bytes of each file; lines are then counted from there.
+        """`tail` reads only the last `tail` bytes of each file, and counts lines from there.
 
-        `misfits` gives what is wrong though each line is right. `need` is what its user must be able to (os.access).
+        `misfits` returns problems between parts whose lines are right. `need` is the access needed (as for os.access).
         """
         self._directory = directory
         self._misfits = misfits
@@ -69,7 +69,7 @@ class Inspection:
         self._lines = 0
 
     def run(self, *, repair_at: str | None = None) -> Checked:
-        """Reads everything. With `repair_at`, which names the time, sets damaged lines aside. Raises Busy."""
+        """Checks everything. With `repair_at`, the time as text, sets damaged lines aside. Raises Busy."""
         damaged = [*self._event_log(), *self._destinations(), *self._misfits()]
         told = [found.damage for found in damaged]
         if not damaged or repair_at is None:
@@ -77,7 +77,7 @@ class Inspection:
         return Checked(self._lines, told, str(self._set_aside(damaged, repair_at)))
 
     def _event_log(self) -> Iterator[DamagedLine]:
-        """What is damaged and what is missing. Both marks are read when the log holds at least what they tell of."""
+        """Damaged and missing lines. Both marks are read at a time when the log has at least what they say."""
         events, mark = self._directory / "events", self._directory / MARK
         ends, segments, begins = read_mark(mark), list(_segments(events)), read_mark(mark)
         expected: int | None = None
@@ -108,7 +108,7 @@ class Inspection:
             yield from self._hole(last, position, ends.end, ends.seq - (ends.seq if expected is None else expected))
 
     def _hole(self, last: DamagedLine, position: int, following: int, count: int = 0) -> Iterator[DamagedLine]:
-        """That the log does not go on where it ended, at a position, but at the following one."""
+        """Reports that the log continues at `following` instead of `position`, unless that is known."""
         if following not in self._known_holes:
             problem = f"bytes {position:,} to {following:,} of the event log are missing"
             if following < position:
@@ -118,7 +118,7 @@ class Inspection:
 
     @cached_property
     def _known_holes(self) -> set[int]:
-        """Before which positions the log was found to be missing something: that is reported until it is noted."""
+        """Positions before which bytes are missing, as recorded by an earlier --repair; not reported again."""
         noted: set[int] = set()
         for copy in (self._directory / "damaged").glob("*.jsonl"):
             for line in files.read(copy).splitlines():
@@ -161,7 +161,7 @@ class Inspection:
                     yield DamagedLine(path, number, offset, text, str(error))
 
     def _read(self, path: Path, *, is_last: bool) -> Iterator[tuple[int, int, bytes]]:
-        """A file's lines, without newlines. What stands behind the last newline of a growing file is no damage yet."""
+        """A file's lines, without newlines. Bytes after the last newline of a growing file are not damage yet."""
         try:
             file = files.open_to_read(path)
         except FileNotFoundError:
@@ -177,7 +177,7 @@ class Inspection:
                 offset += len(line)
 
     def _skip(self, file: BinaryIO) -> int:
-        """Goes to where reading begins, at a line's start, and returns the place."""
+        """Seeks to the start of the first line to read, and returns its offset."""
         size = os.fstat(file.fileno()).st_size
         if self._tail is None or size <= self._tail:
             return 0
@@ -186,7 +186,7 @@ class Inspection:
         return file.tell()
 
     def _set_aside(self, damaged: list[DamagedLine], now: str) -> Path:
-        """Copies the damaged lines into a file of their own, then blanks them where they stood: positions stay."""
+        """Copies the damaged lines into a new file, then blanks them in place, so that positions stay valid."""
         keeping = self._directory / "damaged"
         files.make_directory(keeping)
         copy = keeping / f"{now.replace(':', '')}.jsonl"
@@ -207,7 +207,7 @@ class Inspection:
 
 @contextlib.contextmanager
 def locked(owner: Path, path: Path) -> Iterator[None]:
-    """Holds the lock of what is to be repaired, a path in its owner's directory or all of that. Raises Busy."""
+    """Holds the lock in the directory of the part to repair. `path` is for the message. Raises Busy."""
     with contextlib.closing(files.Lock(owner / "lock")) as lock:
         if owner.name == "events":
             lock.acquire()
@@ -230,7 +230,7 @@ def _is_blank(text: bytes) -> bool:
 def _blank(found: DamagedLine) -> None:
     descriptor = files.open_private(found.file, os.O_RDWR)
     try:
-        # Somebody may have cut or rewritten the file since it was read: then this line is not there any more.
+        # Another process may have cut or rewritten the file since: then this line is gone.
         if os.pread(descriptor, len(found.text), found.offset) == found.text:
             ends = os.pread(descriptor, 1, found.offset + len(found.text)) == b"\n"
             blank = b" " * len(found.text) if ends else b" " * (len(found.text) - 1) + b"\n"

@@ -1,4 +1,4 @@
-"""The sole right to deliver to one destination: what is due for it, and writing down what came of it."""
+"""The exclusive right to deliver to one destination: takes what is due and records the outcomes."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -18,24 +18,24 @@ from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
 from arkcli.system import files
 
-# Bound once: looking an enumeration's member up takes longer than all else that is done with it here.
+# Bound once: enum member access is slow on the hot path.
 _DELIVERED: Final = Outcome.DELIVERED
 _OK: Final = State.DELIVERED
-#: How many dead letters have to be gone before the others are written anew.
+#: How many dead letters have to be gone before the file is rewritten without them.
 _WORTH_DISCARDING: Final = 1_000
-#: Is told the destination, the end of the log up to which it was looked through, and when something falls due
+#: Called with the destination, the position up to which the log was searched, and when something is due next
 #: (milliseconds, UTC; None: never).
 Released = Callable[[str, int, int | None], None]
 Lane = Arrivals | Retries
 
 
 class Claim:
-    """The sole right to deliver to one destination."""
+    """The exclusive right to deliver to one destination."""
 
     def __init__(
         self, lock: files.Lock, log: EventLog, journal: Journal, schedule: RetrySchedule, released: Released
     ) -> None:
-        """`lock` is held by now, and `journal` loaded."""
+        """Takes a lock already held and a journal already loaded."""
         self.place = journal.directory
         self.destination_id = self.place.name
         self._schedule = schedule
@@ -56,14 +56,14 @@ class Claim:
         self._keep_dead()
 
     def note(self, outage: Outage | None) -> None:
-        """Stores the receiver's outage, or its end. A failure to store it is ignored: it only costs time."""
+        """Stores the receiver's outage, or its end. Ignores a failure to store it, which only costs time."""
         self.outage = outage
         with contextlib.suppress(OSError):
             write_outage(self.place, outage)
 
     @told
     def is_anything_due(self, now: int) -> bool:
-        """Whether `take` would give something. Raises Broken and NotRecorded."""
+        """Whether `take` would return something. Raises Broken and NotRecorded."""
         self._arrivals.settle()
         return any(lane.is_due(now) for lane in self._lanes)
 
@@ -86,11 +86,11 @@ class Claim:
         """The lanes whose heads are due."""
         if any(self._journal.state.retrying):
             return [lane for lane in self._lanes if lane.is_due(now)]
-        # Nothing is retried, as in most runs: there is only one lane to look at.
+        # No retries, as in most runs: only one lane to look at.
         return self._lanes[:1] if self._lanes[0].is_due(now) else ()
 
     def first_attempt(self, event: StoredEvent) -> StoredDelivery | None:
-        """The first attempt of one event, out of turn; None when it has been made."""
+        """The first attempt at one event, out of turn; None if it has been made."""
         if self._journal.state.first.passed(event.position) is not None:
             return None
         delivery = StoredDelivery(event, 1)
@@ -100,25 +100,25 @@ class Claim:
 
     @told
     def take_behind(self, most: int) -> list[StoredDelivery]:
-        """The first attempts of events that were accepted after the one that `first_attempt` gave; `most` at most."""
+        """Takes up to `most` first attempts at events accepted after the one passed to `first_attempt`."""
         if self._behind is None or self._behind.head() is None:
             return []
         return self._behind.pop(most)
 
     @told
     def next_due_at(self) -> int | None:
-        """When the next delivery falls due (milliseconds, UTC); None when nothing waits."""
+        """When the next delivery is due (milliseconds, UTC); None if nothing waits."""
         return min((at for lane in self._lanes if (at := lane.due_at()) is not None), default=None)
 
     def record(self, results: Sequence[Result], now: int) -> list[State]:
-        """Writes down what came of attempts, at `now` (milliseconds, UTC), and tells where it leaves each delivery.
+        """Records the outcomes of attempts, at `now` (milliseconds, UTC); returns the new state of each delivery.
 
         Raises Broken and NotRecorded.
         """
         at = times.to_text(now)
         ours = cast("Sequence[tuple[StoredDelivery, Answer]]", results)
         entries = [
-            # By place: by name it takes half as long again. The order is that of the class.
+            # Positional arguments, in the order of the class: keywords take half as long again.
             AttemptLine(
                 event.position,
                 event.length,
@@ -143,7 +143,7 @@ class Claim:
             self._journal.append(entries)
             self._under_way.end([delivery for delivery, _ in ours])
             self._keep_dead(fresh)
-            # Only now: a checkpoint forgets who has died, so their copies come first.
+            # Only now: a checkpoint forgets which deliveries died, so their copies come first.
             self._journal.save_if_worth_it(going_on=True)
         except OSError as error:
             raise trouble(self.place, error) from error
@@ -152,28 +152,28 @@ class Claim:
 
     @property
     def beyond(self) -> int:
-        """The attempt that a dead delivery would be waiting for, were there one more."""
+        """One more than the last attempt: stands for the next attempt of a dead delivery."""
         return self._journal.state.beyond
 
     @told
     def drop(self, entries: Sequence[DropLine]) -> None:
-        """Gives deliveries up. Raises Broken and NotRecorded."""
+        """Discards deliveries. Raises Broken and NotRecorded."""
         self._journal.append(entries)
 
     @told
     def expire(self, before: int) -> None:
-        """Removes from the journal what nobody needs and what is older than a time (milliseconds, UTC)."""
+        """Removes from the journal what no retry needs and is older than a time (milliseconds, UTC)."""
         self._journal.expire(before)
 
     def release(self) -> None:
-        """Gives the right back."""
+        """Ends the claim."""
         state = self._journal.state
         with contextlib.suppress(OSError, Broken, NotRecorded):
-            # What was handed out and not recorded is due again, wherever the log ends.
+            # A delivery taken but not recorded is due again, wherever the log ends.
             end = -1 if self._under_way.events or self._under_way.lines else self._end
             self._released(self.destination_id, end, self.next_due_at())
             if not state.newly_dead:
-                # Until the letters are written anew, all of them, the snapshot names those that are gone.
+                # The snapshot lists the letters that are gone until the whole file is rewritten.
                 if len(state.gone) >= (max(_WORTH_DISCARDING, state.dead // 8) if state.dead else 1):
                     self._journal.sync()
                     self._dead.discard(state.gone)
@@ -184,14 +184,14 @@ class Claim:
         self._lock.close()
 
     def _keep_dead(self, fresh: Iterable[AttemptLine] = ()) -> None:
-        """Makes the copies of what has died, also of what a crash between the journal and the letters left out.
+        """Copies dead events, including any that a crash between the journal and the letters left out.
 
-        `fresh` are lines that were written just now: what they made dead has no copy yet.
+        `fresh` are lines written just now: the events that they made dead have no copy yet.
         """
         dead = self._journal.state.newly_dead
         if not dead:
             return
-        # A letter must never survive a power failure that its journal line does not.
+        # A dead letter must not survive a power failure that its journal line does not.
         self._journal.sync()
         new = {entry.pos for entry in fresh}
         missing = [entry for entry in dead.values() if entry.pos in new or not self._dead.holds(entry.pos)]

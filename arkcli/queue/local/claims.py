@@ -1,6 +1,6 @@
-"""The destinations that this process claims: taking the claims, writing down what came of them, and who has the others.
+"""The destinations that this process claims: making the claims, recording outcomes, and who holds the others.
 
-One destination's trouble stops nobody else: it is noted, and the destination left out.
+Trouble with one destination does not stop the others: it is noted, and the destination left out.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from arkcli.queue.local.trouble import NO_ROOM, part_of
 from arkcli.queue.local.view import View
 from arkcli.system import files
 
-#: How often, in milliseconds, each destination is looked at, whatever is remembered of it.
+#: How often, in milliseconds, every destination is looked at, even if nothing was due.
 _LOOK_AT_ALL_EVERY: Final = 30_000
-#: More than the outcomes of all attempts that are under way at once take, and the blocks they begin. Bytes.
+#: Bytes: more than the outcomes of all attempts in flight take, including the disk blocks they begin.
 _RESERVED: Final = 256 * 1024
-#: With fewer free descriptors than this, an attempt needs the one that the reserve would take.
+#: With fewer free descriptors than this, attempts need the one that the reserve would take.
 _MANY_DESCRIPTORS: Final = 24
 Found = TypeVar("Found")
 
@@ -36,14 +36,14 @@ class Claims:
     """The claims of one process on the destinations of a queue."""
 
     def __init__(self, directory: Path, log: EventLog, members: Members, schedule: RetrySchedule) -> None:
-        """Claims nothing. `directory` is the queue's."""
+        """Claims nothing yet. `directory` is the queue's."""
         self._log = log
         self._members = members
         self._schedule = schedule
         self._journals: dict[str, Journal] = {}
         self._reserve = Reserve(directory)
         self.idle = Idle()
-        #: The destinations whose part could not be used when it was tried last, and why.
+        #: The destinations whose part could not be used at the last try, and why.
         self.broken: dict[str, str] = {}
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:
@@ -57,7 +57,7 @@ class Claims:
     def _each(
         self, ids: Iterable[str], most: int, purpose: str, ask: Callable[[Claim], Found | None]
     ) -> list[tuple[Claim, Found]]:
-        """Claims what nobody else has, and keeps those that answer; `most` at most. The others are released."""
+        """Claims free destinations; keeps up to `most` for which `ask` returns something, and releases the others."""
         self._reserve.hold()
         kept: list[tuple[Claim, Found]] = []
         for destination_id in ids:
@@ -74,9 +74,9 @@ class Claims:
 
     @contextlib.contextmanager
     def noted(self, destination_id: str) -> Iterator[None]:
-        """One destination's trouble within the block stands in `broken` until it is claimed.
+        """Notes a destination's trouble within the block in `broken`, until a claim of it succeeds.
 
-        One that was removed a moment ago is none.
+        Ignores a destination that was just removed.
         """
         try:
             with part_of(self._members.path_of(destination_id)):
@@ -87,9 +87,9 @@ class Claims:
             self.broken[destination_id] = str(broken)
 
     def claim(self, destination_id: str, purpose: str) -> Claim | None:
-        """The sole right to deliver to a destination, until released; None when another process has it.
+        """Claims a destination until the claim is released; None if another process has claimed it.
 
-        `purpose` is what the lock file then says of the holder. Raises Gone, Broken and NotRecorded.
+        The lock file shows `purpose` to others. Raises Gone, Broken and NotRecorded.
         """
         place = self._members.place_of(destination_id)
         with part_of(place):
@@ -99,19 +99,19 @@ class Claims:
                 return None
             try:
                 with contextlib.suppress(OSError):
-                    # For people to read; a disk too full for it can still be delivered from.
+                    # For people to read. ark can deliver even if the disk is too full for this.
                     lock.sign(f"{os.getpid()} {purpose}\n")
                 journal = self._journals.get(destination_id)
                 if journal is None:
                     journal = self._journals[destination_id] = self._members.journal_at(place)
                 journal.load_to_append()
-                # The journal may tell of events that this process has not seen yet.
+                # The journal may record events that this process has not seen yet.
                 self._log.look()
                 check_fit(journal, self._log)
                 claim = Claim(lock, self._log, journal, self._schedule, self.idle.note)
             except BaseException:
                 lock.close()
-                # The next claim reads the journal again: somebody may have repaired it by then.
+                # The next claim reads the journal again: it may be repaired by then.
                 self.forget(destination_id)
                 raise
             self.broken.pop(destination_id, None)
@@ -148,7 +148,7 @@ class Claims:
         except NotRecorded as error:
             if not self._reserve.give_up(error.__cause__):
                 raise
-            # What is under way is still written down; but nothing more may be begun.
+            # Outcomes of attempts in flight are still recorded, but no more may begin.
             return Recorded(claim.record(attempts, now), error)
 
     def holder(self, destination_id: str) -> Holder | None:
@@ -156,43 +156,43 @@ class Claims:
         try:
             lock = files.Lock(self._members.path_of(destination_id) / "lock", os.O_RDONLY)
         except OSError:
-            # Whoever wants to claim it is told why that cannot be done.
+            # A try to claim the destination reports why this failed.
             return None
         with contextlib.closing(lock):
             return None if lock.try_acquire(shared=True) else self._signed(destination_id)
 
     def _signed(self, destination_id: str) -> Holder:
-        """Who last held a destination's lock, as it said itself."""
+        """The last holder of a destination's lock, as written in the lock file."""
         said = files.read_holder(self._members.place_of(destination_id) / "lock")
         process, _, purpose = said.strip().partition(" ")
         return Holder(int(process) if process.isdecimal() else None, purpose)
 
     def forget(self, destination_id: str) -> None:
-        """Forgets what is known of a destination's journal."""
+        """Forgets what this process has read of a destination's journal."""
         journal = self._journals.pop(destination_id, None)
         if journal is not None:
             journal.close()
 
     def close(self) -> None:
-        """Closes what is open. What is claimed is released by whoever has it."""
+        """Closes what is open. Does not release claims."""
         for journal in self._journals.values():
             journal.close()
         self._reserve.close()
 
 
 class Idle:
-    """Which destinations had nothing due: up to where the log was looked through, and when something falls due."""
+    """Which destinations had nothing due: up to where the log was searched, and when something is due next."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int | None]] = {}
         self._forgot_at = 0
 
     def note(self, destination_id: str, end: int, next_due_at: int | None) -> None:
-        """Remembers that nothing is due for a destination until then, unless the log grows beyond `end`."""
+        """Remembers that a destination has nothing due before `next_due_at`, unless the log grows beyond `end`."""
         self._known[destination_id] = end, next_due_at
 
     def others(self, ids: Iterable[str], end: int, now: int) -> list[str]:
-        """The destinations that may have something due now, when the log ends at `end`."""
+        """The destinations that may have something due now, if the log ends at `end`."""
         if not 0 <= now - self._forgot_at < _LOOK_AT_ALL_EVERY:
             self._known.clear()
             self._forgot_at = now
@@ -201,19 +201,19 @@ class Idle:
 
 
 class Reserve:
-    """Room on the disk for the outcomes of what is under way: no attempt is made whose outcome could not be kept.
+    """Disk space for the outcomes of attempts in flight: ark makes no attempt whose outcome it could not record.
 
-    It is held from the first claim on, and given up for what is still to be written down.
+    It is held from the first claim on, and freed when the disk is full and outcomes still have to be recorded.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Nothing is held before it is needed."""
+        """Holds nothing yet."""
         self._directory = directory
         self._descriptor: int | None = None
         self._is_held = False
 
     def hold(self) -> None:
-        """Sees to it that there is room. Raises NotRecorded where it cannot be had."""
+        """Reserves the space. Raises NotRecorded if there is too little."""
         if self._is_held or files.free_descriptors() < _MANY_DESCRIPTORS:
             return
         try:
@@ -222,7 +222,7 @@ class Reserve:
             if error.errno not in NO_ROOM:
                 reason = f"{self._directory} cannot be used ({error.strerror})"
                 raise NotRecorded(f"nothing was attempted: {reason}") from error
-            # Where only the number of files is used up, lines can be written all the same.
+            # If the disk only lacks inodes, lines can still be written.
             if files.has_inodes(self._directory):
                 raise NotRecorded(
                     f"the disk is full ({self._directory}): nothing was attempted, since ark could not record the "
@@ -231,14 +231,14 @@ class Reserve:
         self._is_held = True
 
     def give_up(self, error: BaseException | None) -> bool:
-        """Frees the room after an error of a full disk; whether there was some to free."""
+        """Frees the space after an error of a full disk; False if there is none to free."""
         if self._descriptor is None or not isinstance(error, OSError) or error.errno not in NO_ROOM:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        """Frees the room."""
+        """Frees the space."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

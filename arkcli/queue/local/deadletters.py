@@ -14,7 +14,7 @@ from arkcli.queue.local.segments import holding
 from arkcli.queue.local.stored import Positions
 from arkcli.system import files
 
-#: How much is read at once, in bytes.
+#: How many bytes are read at once.
 _PIECE: Final = 1 << 20
 
 
@@ -22,12 +22,12 @@ class DeadLetters:
     """The dead letters of one destination. Written only under the destination's lock."""
 
     def __init__(self, path: Path) -> None:
-        """The file is made with the first dead letter."""
+        """Opens nothing. The first dead letter creates the file."""
         self._path = path
         self._known: Positions | None = None
 
     def __iter__(self) -> Iterator[DeadLine]:
-        """The dead letters, oldest first. Damaged lines are passed over."""
+        """The dead letters, oldest first, without damaged lines."""
         return (letter for line in self._lines() for letter in _letters(line))
 
     def of(self, event_id: str) -> Iterator[DeadLine]:
@@ -42,13 +42,13 @@ class DeadLetters:
                 yield from (letter for letter in _letters(line.text) if letter.id == event_id)
 
     def holds(self, position: int) -> bool:
-        """Whether an event is among them, by where it stood in the log, as of the first time that this was asked."""
+        """Whether the event at a position of the log has a letter here. Reads the file only at the first call."""
         if self._known is None:
             self._known = self.positions()
         return position in self._known
 
     def positions(self) -> Positions:
-        """Where in the event log the dead events stood. Only the beginning of each line is looked at."""
+        """The positions of the dead events in the event log. Reads only the beginning of each line."""
         found = Positions()
         for line in self._lines():
             for text in [line] if line.count(lines.OPENING) == 1 else lines.pieces(line.removesuffix(b"\n")):
@@ -60,7 +60,7 @@ class DeadLetters:
             yield from file
 
     def keep(self, letters: Sequence[DeadLine]) -> None:
-        """Adds letters, and returns when they are on stable storage. A torn last line is cut first."""
+        """Adds letters; returns when they are on stable storage. First cuts a torn last line."""
         if not self._path.exists():
             files.create(self._path)
         descriptor = files.open_private(self._path, os.O_RDWR)
@@ -80,7 +80,7 @@ class DeadLetters:
                 self._known.add(letter.pos)
 
     def discard(self, positions: Container[int]) -> None:
-        """Takes out the events that stood at these positions in the event log, by replacing the file as a whole."""
+        """Removes the letters of the events at these positions of the event log, by replacing the whole file."""
         files.replace(self._path, (lines.encode_dead(letter) for letter in self if letter.pos not in positions))
 
 
@@ -91,7 +91,7 @@ def _letters(line: bytes) -> Iterator[DeadLine]:
 
 
 def _mended_end(descriptor: int) -> tuple[int, bytes]:
-    """Where the whole lines end, and the newline that the last of them may lack."""
+    """The end of the whole lines, and the newline if the last one lacks it."""
     size = end = os.fstat(descriptor).st_size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
         begin = max(0, end - 65536)

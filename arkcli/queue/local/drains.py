@@ -1,4 +1,4 @@
-"""The drains that run now, so that they can share the work: a locked file for each."""
+"""The drains that are running, each with a locked file, so that they can share the work."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from arkcli.system import files
 
 
 class Drains:
-    """The drains of one queue. The kernel frees a file's lock when its process ends, however that happens."""
+    """The drains of one queue. The kernel frees a drain's lock when its process ends, for whatever reason."""
 
     def __init__(self, directory: Path) -> None:
-        """Nothing is made before it is needed."""
+        """Makes nothing yet."""
         self._directory = directory
         self._own: files.Lock | None = None
         self._path = directory / f"{os.getpid()}-{id(self):x}"
 
     def count(self) -> int:
-        """How many run now, this one included; the first call makes it one of them. What others left is removed."""
+        """The number of running drains; the first call adds this one. Removes files left by ended drains."""
         if self._own is None:
             self._enter()
         running = 0
@@ -30,7 +30,7 @@ class Drains:
         return max(running, 1)
 
     def _enter(self) -> None:
-        # Under a name that nobody counts until it is locked: else it might be taken for one that was left behind.
+        # Hidden until locked: otherwise another drain could take it for a leftover and remove it.
         hidden = self._path.with_name(f".{self._path.name}")
         try:
             files.make_directory(self._directory)
@@ -38,7 +38,7 @@ class Drains:
             lock.try_acquire()
             files.move(hidden, self._path)
         except OSError:
-            # Without it the others take this one's share as well, until they find its destinations claimed.
+            # Without the file, the other drains try this one's share as well, and find its destinations claimed.
             return
         self._own = lock
 
@@ -56,7 +56,7 @@ class Drains:
             return True
 
     def close(self) -> None:
-        """Leaves the others alone."""
+        """Removes this drain from the count."""
         if self._own is not None:
             with contextlib.suppress(OSError):
                 files.unlink(self._path)

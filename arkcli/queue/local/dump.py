@@ -1,7 +1,7 @@
-"""Giving everything that a queue holds, in words that every engine understands. `Record` says in which order.
+"""Dumps everything in a queue as records that every engine can restore. See `Record` for their order.
 
-A line that sends an event again is no event there: it is a delivery that waits. Only where the event's own line is gone
-is it given as the event, and so is a dead letter.
+A line that sends an event again is dumped as a waiting delivery, not as an event. If the event's own line is gone, that
+line, or a dead letter, is dumped as the event.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,16 +21,16 @@ from arkcli.queue.local.lines import AttemptLine, DeadLine
 from arkcli.queue.local.stored import StoredEvent, StoredPending
 from arkcli.queue.local.view import View
 
-#: Claims a destination, by its id, for a block, and tells others what for. Raises Held.
+#: Claims a destination for a block. Takes its id and a purpose shown to others. Raises Held.
 Claiming = Callable[[str, str], AbstractContextManager[object]]
 
 
 def dump(held: Claiming, log: EventLog, places: Path, schedule: RetrySchedule) -> Iterator[Record]:
-    """Everything that the queue holds but what is damaged. `places` is the directory of the destinations.
+    """Everything in the queue except what is damaged. `places` is the directory of the destinations.
 
     Every destination stays claimed from the first record to the last, or until the iterator is closed. The first record
-    raises Held where somebody else has one. Memory grows with what is pending and with what was sent again, not with
-    how many events there are; the log is read twice, and once more for each destination from its cursor on.
+    raises Held if another process has claimed one. Memory grows with the pending and resent deliveries, not with the
+    number of events. The log is read twice, and once more for each destination from its cursor on.
     """
     ids = sorted(found.name for found in places.iterdir() if found.is_dir() and not found.name.startswith("."))
     with ExitStack() as stack:
@@ -44,8 +44,8 @@ def dump(held: Claiming, log: EventLog, places: Path, schedule: RetrySchedule) -
 class _Sought(msgspec.Struct):
     """An event that was sent again or is dead somewhere, so that it must be found by its id.
 
-    `to` is where; `letter` the position that the oldest dead letter of it names; `is_logged` whether its own line is
-    known to be in the log; `given` what was given for it, without its body.
+    `to`: the destinations concerned. `letter`: the event's position in its oldest dead letter. `is_logged`: whether its
+    own line is known to be in the log. `given`: the event as dumped, without its body.
     """
 
     to: set[str]
@@ -55,14 +55,14 @@ class _Sought(msgspec.Struct):
 
 
 class _Given:
-    """A destination while it is given: what it has passed, in numbers of events."""
+    """A destination while it is dumped: what it has passed, as numbers of events."""
 
     def __init__(self, directory: Path, log: EventLog, schedule: RetrySchedule) -> None:
         self.destination_id = directory.name
         self.journal = Journal(directory, len(schedule.delays))
         self._letters = DeadLetters(directory / "dead.jsonl")
         self.view = View(log, self.journal, schedule)
-        # A damaged line makes the journal fold its state again. So read all retries before using the state.
+        # A damaged line makes the journal fold its state again, so read all retries before using the state.
         self.view.needed_from(log.end)
         self.view.close()
         self.first = self.journal.state.first
@@ -71,11 +71,11 @@ class _Given:
         self.ahead: list[int] = []
 
     def letters(self) -> Iterator[DeadLine]:
-        """What is dead now."""
+        """The letters of deliveries that are still dead."""
         return (letter for letter in self._letters if letter.pos not in self.journal.state.gone)
 
     def see(self, number: int, position: int, event: Event, *, is_done: bool) -> None:
-        """Takes in an event that does not stand before the cursor."""
+        """Counts an event at or after the cursor."""
         is_done = is_done or self.first.passed(position) is not None
         is_mine = is_for(event, self.destination_id)
         if number == self.passed and (is_done or not is_mine):
@@ -85,7 +85,7 @@ class _Given:
 
 
 class _Dump:
-    """One reading of a queue, of which every destination is claimed."""
+    """One dump of a queue whose destinations are all claimed."""
 
     def __init__(self, log: EventLog, end: int, places: Sequence[_Given], schedule: RetrySchedule) -> None:
         self._log = log
@@ -94,12 +94,12 @@ class _Dump:
         self._schedule = schedule
         self._sought: dict[str, _Sought] = {}
         self._count = 0
-        #: Those whose cursors have not been reached, the next one last; and those whose have been.
+        #: The destinations whose cursors have not been reached, the next one last; and those whose cursors have.
         self._before = sorted(places, key=lambda place: place.first.cursor, reverse=True)
         self._reached: list[_Given] = []
 
     def records(self) -> Iterator[Record]:
-        """All of it, in order."""
+        """All records, in order."""
         self._seek()
         yield from (Record(event=event) for event in chain(self._from_letters(), self._from_log()))
         for place in self._before:
@@ -111,7 +111,7 @@ class _Dump:
         return (event for event in self._log.events() if event.position < self._end)
 
     def _seek(self) -> None:
-        """Learns of which events something is told that may not stand on their own lines."""
+        """Finds the events that have dead letters or were sent again, and may have no line of their own."""
         for place in self._places:
             for letter in place.letters():
                 sought = self._sought.setdefault(letter.id, _Sought(set()))
@@ -124,7 +124,7 @@ class _Dump:
                 self._sought[event.id].is_logged = True
 
     def _from_letters(self) -> Iterator[Event]:
-        """The events that are left only as dead letters: they are older than the log."""
+        """The events that exist only as dead letters, because they are older than the log."""
         for place in self._places:
             for letter in place.letters():
                 sought = self._sought[letter.id]
@@ -140,12 +140,12 @@ class _Dump:
             is_again = event.instead is not None
             if is_again and sought is not None and sought.given is not None:
                 continue
-            # The event's own line is gone, and with it the list of its destinations. These were sent it again.
+            # The event's own line is gone, and with it its destinations. Use those to which it was sent again.
             to = tuple(sorted(sought.to)) if is_again and sought is not None else event.to
             given = Event(event.id, event.name, event.at, event.body, to)
             if sought is not None and sought.given is None:
                 sought.given = _without_body(given)
-            # Where it is still to be sent again, that is given as a delivery.
+            # If it still waits to be sent again, that is dumped as a delivery.
             self._pass(event.position, given, is_done=is_again)
             yield given
 
@@ -167,7 +167,7 @@ class _Dump:
             if found.state is State.WAITING and (event.instead is None or event.position >= self._end):
                 continue
             if found.state is State.WAITING and event.id in given:
-                # It was asked for twice at the same moment.
+                # It was resent twice at the same moment.
                 continue
             given.add(event.id)
             yield Record(destination_id=to, pending=self._plain(found), failed_at=self._failed_at(place, found))
@@ -190,7 +190,7 @@ class _Dump:
         return found.next_attempt_at - self._schedule.delays[found.attempt - 1]
 
     def _told(self, place: _Given) -> Iterator[Record]:
-        """What the journal tells."""
+        """The journal's history."""
         to, is_silent = place.destination_id, True
         for entry in place.journal.entries():
             if isinstance(entry, AttemptLine):
@@ -200,7 +200,7 @@ class _Dump:
                 yield Record(destination_id=to, dropped=entry.id, failed_at=times.from_text(entry.at))
         last = place.journal.state.last
         if is_silent and last is not None:
-            # Its line has been removed by now, but it is still shown.
+            # The last attempt is still shown, although its line has been removed.
             yield Record(destination_id=to, attempt=last.to_attempt())
 
 

@@ -1,4 +1,4 @@
-"""Whether a queue's parts belong together, and what sets it right. docs/internals.md, "Parts of different ages"."""
+"""Checks whether a queue's parts belong together, and repairs that. docs/internals.md, "Parts of different ages"."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,15 +19,15 @@ from arkcli.system import files
 
 
 def check_fit(journal: Journal, log: EventLog) -> None:
-    """Sees that the log holds what a journal's state tells of; its cost grows with neither. Raises Broken.
+    """Checks that the log contains the events that a journal's state refers to, at constant cost. Raises Broken.
 
-    What is damaged or missing in the log is no contradiction: only other events in its place are, or an earlier end.
+    Damaged or missing lines are no contradiction: only other events in their place are, or a log that ends earlier.
     """
     state, place = journal.state, journal.directory
     last = (0, 0, "") if state.last is None else (state.last.pos, state.last.len, state.last.id)
     position, length, event_id = state.newest or last
     reach, why = max(state.first.end, position + length), ""
-    # Mostly it is the log that was looked at first.
+    # Usually the log is only behind because it was looked at first.
     if reach > log.end and reach > log.reach and reach > log.look():
         why = f"it has events up to position {reach:,}, but the log ends at {log.reach:,}"
     elif position + length <= log.end and log.has_another(position, length, event_id):
@@ -39,13 +39,13 @@ def check_fit(journal: Journal, log: EventLog) -> None:
 
 
 class Misfits(NamedTuple):
-    """One reading of all places of a queue."""
+    """One check of all places of a queue."""
 
     members: Members
     log: EventLog
 
     def all(self) -> Iterator[DamagedLine]:
-        """Whatever does not belong together."""
+        """All parts that do not belong together."""
         yield from self.losses()
         for place in sorted(self.members.places.glob("[!.]*")):
             try:
@@ -58,30 +58,30 @@ class Misfits(NamedTuple):
                 replaced = files.read(path).removesuffix(b"\n") if path.is_file() else b""
                 yield DamagedLine(path if replaced else place / "journal", 1, 0, replaced, str(broken), cure)
             except OSError:
-                # It has just been removed by another command, or it is named for that.
+                # Another command has just removed the place, or the check of its files reports it.
                 pass
 
     def losses(self) -> Iterator[DamagedLine]:
-        """The places that are gone or were, where this has not been noted. Reads one file."""
+        """The places that were lost, unless a repair has noted that. Reads one file."""
         roll = self.members.read()
         for found in {**dict.fromkeys(roll.lost), **roll.begins}:
-            # One that only begins is made again from the roll.
+            # A place that has only begun is made again from the roll.
             is_gone = roll.begins.get(found, 0) is None and self.members.is_missing(found)
             if is_gone or found in roll.lost:
-                # One that is gone will join as a new one.
+                # A lost destination will join as a new one.
                 noted = partial(self.members.forget, found, left=is_gone)
                 yield DamagedLine(self.members.path, 1, 0, b"", f"{found}: {loss(found)}", noted)
 
     def _refit(self, place: Path) -> None:
-        """Begins the journal's next segment with a state that fits the log. Raises Busy and OSError."""
+        """Begins a new journal segment with a state that fits the log. Raises Busy and OSError."""
         with locked(place, place), closing(self.members.journal_at(place)) as journal:
             files.make_directory(place / "journal")
             journal.restart(self._fitting(journal))
 
     def _fitting(self, journal: Journal) -> Snapshot:
-        """The state that a journal tells of, but what was accepted after the last attempt is due.
+        """The journal's state, with all events accepted after its last attempt due.
 
-        Where it tells nothing, all is due that was not done at its last checkpoint; without one, all that there is.
+        If the journal has no state, all events not finished at its last checkpoint are due; without one, all events.
         """
         end = self.log.look()
         try:

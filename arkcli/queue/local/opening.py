@@ -14,7 +14,7 @@ from arkcli.system.refused import in_words, visible
 VERSION: Final = 1
 
 #: File systems, by their names in mountinfo, whose locks another machine may not see: network file systems, object
-#: stores, and directories that a virtual machine shares with its host. Plain `fuse` may be mountpoint-s3.
+#: stores, and what a virtual machine shares with its host. Plain `fuse` may be anything: mountpoint-s3 mounts so.
 _SHARED: Final = re.compile(
     r"fuse|(fuse\.)?(9p|afs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner|gcsfuse|geesefs|gfs2"
     r"|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3|nfs4?|ocfs2|orangefs|ossfs"

@@ -1,8 +1,8 @@
-"""Filling an empty queue with what any engine gave. `Record` says in which order that comes.
+"""Fills an empty queue from any engine's dump. See `Record` for the order.
 
-Of each destination's journal the first segment tells what was told of attempts, and the second begins with a snapshot
-of where the destination stands: it counts, however little the attempts explain it. Where damage makes the state be
-folded from the first segment on, every delivery that was pending is so again, perhaps with an earlier attempt.
+In each destination's journal the first segment holds the dumped history. The second begins with a snapshot of the
+destination's state, which counts even if it does not follow from the history. If damage makes ark fold the state from
+the first segment on, every delivery that was pending is pending again, perhaps with an earlier attempt.
 """
 
 from array import array
@@ -32,30 +32,30 @@ from arkcli.queue.local.state import DestinationState, joined
 from arkcli.queue.local.stored import StoredDraft
 from arkcli.system import files
 
-#: How many lines are written at once, and of how many bytes.
+#: The most lines, and about the most body bytes, written at once.
 _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
-#: Where a journal line says that its event stands when that is gone, or when the line must not count in a fold.
+#: The event's position and length in a journal line if the event is gone, or if the line must not count in a fold.
 _NOWHERE: Final = (-1, 0)
 _MISPLACED: Final = "what is told of a destination does not stand behind its place, or an event does"
 _DISTURBED: Final = (
     "another process sent events while the queue was filled; remove the queue, stop that process and try again"
 )
 
-#: Which attempt was the last of a delivery that is retrying: event id, number, and when it failed.
+#: The last attempt of a retrying delivery: event id, number, and when it failed.
 _Key = tuple[str, int, int]
-#: Where a line begins, and its length.
+#: Start and length of a line.
 _Line = tuple[int, int]
 
 
 def restore(directory: Path, log: EventLog, schedule: RetrySchedule, records: Iterable[Record]) -> None:
-    """Fills the queue in a directory, in which nothing has been accepted and nobody has joined, and syncs it.
+    """Fills the queue in a directory, where nothing has been accepted and no destination has joined, and syncs it.
 
-    `schedule` must be the one that the other queue had: retries fall due by it, counted from when the last attempt
-    failed. The destinations appear when all of them are complete. Takes memory for the ids of all events, and for what
-    is pending. Raises UsageError where the queue is not empty, or what is given cannot be; NotAccepted when the disk is
-    full; Busy when somebody used the queue meanwhile. After these, and after a crash, the queue may be filled in part:
-    then a second try raises UsageError, which says so, and the directory has to be removed first.
+    `schedule` must be that of the dumped queue: retries fall due by it, counted from the last failed attempt. The
+    destinations appear when all of them are complete. Takes memory for the ids of all events and for what is pending.
+    Raises UsageError if the queue is not empty or the records are invalid, NotAccepted if the disk is full, and Busy if
+    another process used the queue. After these, and after a crash, the queue may be filled in part: then another try
+    raises UsageError, which says so, and the directory has to be removed first.
     """
     places = directory / "destinations"
     with closing(files.Lock(directory / "lock")) as lock, lock.held():
@@ -83,7 +83,7 @@ def _check_empty(directory: Path, log: EventLog) -> None:
 
 
 def _fill(places: Path, log: EventLog, schedule: RetrySchedule, records: Iterable[Record]) -> list[tuple[Path, Path]]:
-    """Writes everything; returns the hidden directories of the destinations, and what they are to be called."""
+    """Writes everything; returns the destinations' hidden directories, and their final names."""
     events = _Events(log)
     made: list[tuple[Path, Path]] = []
     for destination_id, group in groupby(records, attrgetter("destination_id")):
@@ -105,7 +105,7 @@ def _fill(places: Path, log: EventLog, schedule: RetrySchedule, records: Iterabl
 
 
 class _Events:
-    """The events that were given, by number and by id, and where their lines are."""
+    """The restored events, by number and by id, and where their lines are."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -116,20 +116,20 @@ class _Events:
         self._end = 0
 
     def add(self, record: Record) -> None:
-        """Takes the next event. Raises UsageError."""
+        """Adds the next event. Raises UsageError."""
         event = record.event
         if event is None:
             raise UsageError(_MISPLACED)
         self._add(Draft(event.id, event.name, event.at, event.body, event.to))
 
     def add_for(self, destination_id: str, event: Event) -> _Line:
-        """Takes an event that was not given among the others, for one destination; returns where its line is."""
+        """Adds an event that was not dumped with the others, for one destination; returns its line."""
         self._flush()
         (added,) = self._accept([Draft(event.id, event.name, event.at, event.body, (destination_id,))])
         return added
 
     def send_again(self, destination_id: str, event: Event, at: str) -> None:
-        """Writes a line that sends an event again to one destination, due at a time."""
+        """Writes a line that sends an event again to one destination, due at `at` (ISO 8601)."""
         self._add(StoredDraft(event.id, event.name, at, event.body, (destination_id,), {}))
 
     def _add(self, draft: Draft) -> None:
@@ -160,12 +160,12 @@ class _Events:
             raise Busy(_DISTURBED)
 
     def line_of(self, event_id: str) -> _Line | None:
-        """Where the line is of the first event that was given under an id."""
+        """The line of the first event restored under an id."""
         number = self._numbers.get(event_id)
         return None if number is None else (self._starts[number], self._lengths[number])
 
     def progress(self, passed: int, ahead: Iterable[int], undone: Iterable[str] = ()) -> Progress:
-        """The same in positions, without the events of these ids, which are undone after all."""
+        """Progress in positions from progress in event numbers; the events `undone` count as unfinished."""
         self._flush()
         left = {self._numbers[event_id] for event_id in undone if event_id in self._numbers}
         within = sorted(number for number in left if number < passed)
@@ -179,14 +179,14 @@ class _Events:
         return found
 
     def _start(self, number: int) -> int:
-        """Where an event's line begins; for the number behind the last one, where that ends."""
+        """Where an event's line begins; for the number after the last event, where that one ends."""
         if number < len(self._starts):
             return self._starts[number]
         return self._starts[-1] + self._lengths[-1] if self._starts else 0
 
 
 class _Filled:
-    """A destination that is filled, in a hidden directory."""
+    """A destination while it is filled, in a hidden directory."""
 
     def __init__(self, directory: Path, record: Record, events: _Events, schedule: RetrySchedule) -> None:
         self.destination_id = record.destination_id or ""
@@ -201,19 +201,19 @@ class _Filled:
         self._letters: list[DeadLine] = []
         self._size = 0
         self._dead: set[str] = set()
-        #: The last attempts of what is retrying, and the lines of their events.
+        #: The last attempts of retrying deliveries, and the lines of their events.
         self._retrying: dict[_Key, tuple[Attempt, _Line]] = {}
-        #: The events of which something is pending.
+        #: The ids of events with a pending delivery.
         self._pending: set[str] = set()
-        #: What is told waits here until all of it has come: only then is it known what still matters.
+        #: The history waits here until all of it has come: only then is it known which lines matter.
         self._spool = files.nameless(directory)
         self._count = 0
-        #: Numbers of what is told: where the newest attempts at a pending event begin, and what the retries wait on.
+        #: Numbers of history records: the newest first attempts at pending events, and the failures whose retries wait.
         self._begun: dict[str, int] = {}
         self._waiting: dict[_Key, int] = {}
 
     def take(self, record: Record) -> None:
-        """Takes in a delivery, or something that is told. Raises UsageError."""
+        """Adds a delivery or a history record. Raises UsageError."""
         if record.passed is not None:
             raise UsageError(_MISPLACED)
         if record.pending is not None:
@@ -231,7 +231,7 @@ class _Filled:
     def _take_pending(self, pending: Pending, failed_at: int | None) -> None:
         event, attempt = pending.event, pending.attempt
         if pending.state is State.WAITING and self._is_to_come(event):
-            # Its place in the log says so.
+            # Its place in the log says that it waits.
             return
         self._pending.add(event.id)
         line = self._line_of(event)
@@ -251,15 +251,15 @@ class _Filled:
             raise UsageError(f"attempt {attempt} at {event.id} cannot be followed by another one in this schedule")
 
     def _is_to_come(self, event: Event) -> bool:
-        """Whether the first attempt at an event waits in its turn."""
+        """Whether the event still waits in the log for its first attempt."""
         line = self._events.line_of(event.id)
         return line is not None and self._first.passed(line[0]) is None and is_for(event, self.destination_id)
 
     def _line_of(self, event: Event) -> _Line:
-        """Where the line is of an event whose first attempt has been made."""
+        """The line of an event whose first attempt has been made."""
         line = self._events.line_of(event.id)
         if line is None or self._is_to_come(event):
-            # Nobody gave it, or it is another one by the same id.
+            # The dump did not contain it, or contained another one with this id.
             line = self._events.add_for(self.destination_id, event)
             self._first.finish(line[0], sum(line))
         return line
@@ -277,7 +277,7 @@ class _Filled:
             self._letters, self._size = [], 0
 
     def finish(self) -> None:
-        """Writes what is left, and returns when all of it is on stable storage."""
+        """Writes what is left; returns when all of it is on stable storage."""
         self._keep_letters()
         writer = _Writer(self._directory, self._beginning(), len(self._schedule.delays))
         with closing(writer):
@@ -290,7 +290,7 @@ class _Filled:
         self._spool.close()
 
     def _beginning(self) -> Snapshot:
-        """A state that what is told brings to about where it is to end: what is pending has not been attempted yet."""
+        """The state before the history, which leads to roughly the final state. Nothing pending has been attempted."""
         undone = {event_id for event_id, _, _ in self._retrying} | (self._dead & self._begun.keys())
         first = self._events.progress(self._passed, self._ahead, undone)
         beginning = joined(first.cursor, len(self._schedule.delays))
@@ -305,7 +305,7 @@ class _Filled:
         for number, text in enumerate(self._spool):
             told = msgspec.json.decode(text, type=Record)
             if told.attempt is not None:
-                # What falls due first has to stand first.
+                # Lines have to be in the order in which they fall due.
                 while missing and missing[0][0].at < told.attempt.at:
                     writer.attempt(*missing.popleft(), waits=True)
                 writer.attempt(told.attempt, self._line_told(number, told.attempt), waits=number in waiting)
@@ -320,7 +320,7 @@ class _Filled:
                 writer.drop(event_id, at)
 
     def _line_told(self, number: int, attempt: Attempt) -> _Line:
-        """Where an attempt's event is to be looked for."""
+        """The line of an attempt's event, as its journal line is to name it."""
         key, event_id = _key(attempt), attempt.event_id
         if self._waiting.get(key) == number:
             return self._retrying[key][1]
@@ -333,7 +333,7 @@ def _key(attempt: Attempt) -> _Key:
 
 
 class _Writer:
-    """Writes a new journal, and notes what waits in it."""
+    """Writes a new journal, and keeps count of what waits in it."""
 
     def __init__(self, directory: Path, beginning: Snapshot, retries: int) -> None:
         Journal.create(directory, beginning)
@@ -343,11 +343,11 @@ class _Writer:
         self._state = DestinationState(joined(0, retries))
         for lane in self._state.lanes:
             lane.finish(0, self._end, 0)
-        #: The last attempt of each delivery that failed, by event id: its number, when it was, and where its line is.
+        #: The last attempt of each failed delivery, by event id: number, time, and start and length of its line.
         self.failed: dict[str, tuple[int, int, int, int]] = {}
 
     def attempt(self, made: Attempt, event: _Line, *, waits: bool) -> None:
-        """Writes an attempt at the event whose line is there. `waits` says that its retry is still to be made."""
+        """Writes an attempt at the event with this line. `waits`: its retry is still to be made."""
         number, _, *before = self.failed.pop(made.event_id, (0, 0, 0, 0))
         after = (before[0], before[1]) if 0 < number == made.attempt - 1 else None
         about = (made.event_id, made.event, made.attempt, times.to_text(made.at), made.outcome, made.duration_ms)
@@ -360,12 +360,12 @@ class _Writer:
             self.failed[made.event_id] = (made.attempt, made.at, begin, self._end - begin)
 
     def drop(self, event_id: str, at: int) -> None:
-        """Writes that a delivery was dropped."""
+        """Writes a line for a dropped delivery."""
         self.failed.pop(event_id, None)
         self._write(lines.encode(DropLine(*_NOWHERE, event_id, "", "drop", 1, times.to_text(at))), None)
 
     def _write(self, text: bytes, lane: int | None) -> int:
-        """Writes a line, which waits in a lane or in none; returns where it begins."""
+        """Writes a line that waits in a lane, or in none; returns where it begins."""
         begin, self._end = self._end, self._end + len(text)
         for number, progress in enumerate(self._state.lanes):
             if number != lane:
@@ -380,7 +380,7 @@ class _Writer:
         self._batch, self._written = [], self._end
 
     def finish(self, first: Progress, dead: int) -> None:
-        """Ends it with the state that counts, and syncs it."""
+        """Ends the journal with the final state, and syncs it."""
         self._flush()
         self._segments.sync()
         self._state.journal, self._state.first, self._state.dead = self._end, first, dead

@@ -1,4 +1,4 @@
-"""Whose trouble it is when the system refuses something: one destination's, or everybody's."""
+"""Whether a system error affects one destination, or all."""
 
 import errno
 import functools
@@ -11,14 +11,14 @@ from arkcli.errors import ArkError, Broken, Gone, NotAccepted, NotRecorded
 from arkcli.system import files
 from arkcli.system.refused import in_words
 
-#: A disk or a quota is full.
+#: The disk or the quota is full.
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
-#: What the next destination would meet as well: the disk, this process or this machine is short of something.
+#: Errors that the next destination would meet as well: the disk, the process or the machine is short of something.
 _EVERYBODYS: Final = NO_ROOM | {errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK}
 
 
 def used_up(error: OSError, directory: Path) -> str:
-    """What a disk has no more of, in words, when it said so."""
+    """What the disk has run out of, as text for the user."""
     if error.errno == errno.EDQUOT:
         return "the disk quota is exhausted"
     takes_bytes = directory.is_dir() and not files.has_inodes(directory)
@@ -26,13 +26,13 @@ def used_up(error: OSError, directory: Path) -> str:
 
 
 def no_room(error: OSError, directory: Path, what: str) -> NotAccepted:
-    """That something cannot be done in a queue's directory, because a disk is full."""
+    """The error for `what` could not be done in a queue's directory because a disk is full."""
     said = f"{what} in {directory}, so nothing was accepted or attempted. Free some space and try again"
     return NotAccepted(used_up(error, directory), said)
 
 
 def trouble(place: Path, error: OSError) -> ArkError:
-    """What an error in a destination's directory means: Gone, Broken, or NotRecorded where it is everybody's."""
+    """The error to raise for one in a destination's directory: Gone, Broken, or NotRecorded if it affects all."""
     destination_id = place.name
     if error.errno in _EVERYBODYS:
         return NotRecorded(f"the outcomes of attempts cannot be recorded ({error.strerror}): ark stopped delivering")
@@ -43,18 +43,18 @@ def trouble(place: Path, error: OSError) -> ArkError:
 
 
 def is_gone(path: Path) -> bool:
-    """Whether it is certain that nothing is there."""
+    """Whether a path certainly does not exist."""
     try:
         path.lstat()
     except OSError as error:
-        # Where nobody can look, it may be there.
+        # If this process may not look, the path may exist.
         return isinstance(error, FileNotFoundError)
     return False
 
 
 @contextmanager
 def part_of(place: Path) -> Iterator[None]:
-    """What the system refuses within the block is raised as Gone, Broken or NotRecorded."""
+    """Raises Gone, Broken or NotRecorded instead of an OSError in the block."""
     try:
         yield
     except OSError as error:
@@ -62,7 +62,7 @@ def part_of(place: Path) -> Iterator[None]:
 
 
 class Placed(Protocol):
-    """What belongs to one destination, and the directory that it is kept in."""
+    """Anything that belongs to one destination, with that destination's directory."""
 
     place: Path
 
@@ -75,7 +75,7 @@ Answered = TypeVar("Answered")
 def told(
     method: Callable[Concatenate[Self, Parameters], Answered],
 ) -> Callable[Concatenate[Self, Parameters], Answered]:
-    """A method that raises Gone, Broken and NotRecorded instead of OSError; so does the iterator that it returns."""
+    """Makes a method raise Gone, Broken or NotRecorded instead of OSError; so does an iterator that it returns."""
 
     @functools.wraps(method)
     def telling(self: Self, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Answered:

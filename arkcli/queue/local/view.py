@@ -1,4 +1,4 @@
-"""Reading a destination's deliveries without its lock: while somebody delivers, and changing nothing."""
+"""Reads a destination's deliveries without its lock, while another process delivers. Changes nothing."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -20,17 +20,17 @@ from arkcli.queue.local.stored import Positions, StoredEvent, StoredPending
 from arkcli.queue.local.trouble import told
 
 _ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
-#: Where the deliveries begin whose place others take, by the attempt that is next: the second, and so on.
+#: The start positions of the deliveries that others replace, by their next attempt: the second, and so on.
 _TakenOver = list[Positions]
-#: How much of a journal's end is read first for what others made of an event, in bytes.
+#: How many bytes of a journal's end are read first to find attempts of other processes at an event.
 _TAIL: Final = 64 * 1024
 
 
 class View:
-    """The deliveries of one destination as they are when they are read. Its methods raise Gone and Broken."""
+    """The deliveries of one destination, as of each reading. Its methods raise Gone and Broken."""
 
     def __init__(self, log: EventLog, journal: Journal, schedule: RetrySchedule) -> None:
-        """Opens nothing before it is needed."""
+        """Opens nothing yet."""
         self.place = journal.directory
         self.destination_id = self.place.name
         self._log = log
@@ -43,26 +43,26 @@ class View:
 
     @told
     def standing(self, now: int | None = None) -> Standing:
-        """The counts, and what is due next. With `now`, what is dated after it is due now."""
+        """The counts, and when the next attempt is due. With `now`, whatever is dated later is due now."""
         state = self._load()
         retrying, dead = list(state.retrying), state.dead
-        # What has been removed counts neither as waiting nor as done ahead of what waits.
+        # Removed events count neither as waiting nor as finished ahead of waiting ones.
         state.first.skip_to(self._log.start)
         stretches = state.first.unfinished(self._log.end)
         waiting = sum(self._log.addressed.count(self.destination_id, begin, end) for begin, end in stretches)
         in_vain, taken_over = self._replaced(self._lanes()[0])
         waiting = max(waiting - in_vain, 0)
         *retrying, dead = (count - len(taken) for count, taken in zip((*retrying, dead), taken_over, strict=True))
-        # Only now: finding the event of a retry may look at the log once more, and the counts are as of one moment.
+        # Only now: finding a retry's event may look at the log again, and the counts must be from one moment.
         lanes = self._lanes()
-        # Where nothing waits, what arrived was to take the place of deliveries that went on.
+        # If nothing waits, the remaining events were to replace deliveries that have gone on.
         counted = lanes if waiting else lanes[1:]
         due = [at for lane in counted if (at := lane.due_at(now)) is not None]
         oldest = [at for lane in counted if (at := lane.oldest_at()) is not None]
         if state is not self._journal.state:
-            # Damage made the lanes fold the state anew.
+            # Because of damage, the lanes have folded the state again.
             return self.standing(now)
-        # Where lines were moved by hand, the state may count retries that nobody can find.
+        # If lines were moved by hand, the state may count retries that cannot be found.
         retrying = [count if lane.head() else 0 for lane, count in zip(lanes[1:], retrying, strict=True)]
         last = state.last.to_attempt() if state.last else None
         return Standing(
@@ -71,7 +71,7 @@ class View:
         )
 
     def _replaced(self, arrivals: Arrivals) -> tuple[int, _TakenOver]:
-        """How many events wait in vain to take another's place, and the deliveries whose place the others will take."""
+        """How many events wait in vain to replace a delivery, and the deliveries that the others will replace."""
         first, in_vain, taken_over = self._journal.state.first, 0, self._nothing()
         places = self._log.addressed.replacing(self.destination_id, first.cursor, self._log.end)
         for position, instead, event_sum in places:
@@ -101,18 +101,18 @@ class View:
         yield from self._dead_among((one for one in self._dead if one.id not in ids), taken_over)
 
     def _deliveries_of(self, event_id: str, arrivals: Arrivals, now: int | None = None) -> Iterator[StoredPending]:
-        """Those of one event, by whichever lines of the log."""
+        """The deliveries of one event, from all its lines in the log."""
         state = self._journal.state
         taken_over = self._nothing()
         events = (event for event in self._log.find_all(event_id) if is_for(event, self.destination_id))
         waiting = (event for event in events if state.first.passed(event.position) is None)
-        # First of all, since whose place they take is left out below.
+        # First, because the deliveries that these replace are left out below.
         yield from self._waiting(waiting, arrivals, taken_over, now)
         yield from self._retrying(self._retries_of(event_id), taken_over, now)
         yield from self._dead_among(self._dead.of(event_id), taken_over)
 
     def _retries_of(self, event_id: str) -> Iterator[Waiting]:
-        """The journal's lines by which the retries of an event wait."""
+        """The journal's lines of an event whose retries are still to be made."""
         state = self._journal.state
         waiting = (lane.cursor for lane, count in zip(state.lanes, state.retrying, strict=True) if count)
         begin = min(waiting, default=state.journal)
@@ -123,7 +123,7 @@ class View:
     def _waiting(
         self, events: Iterable[StoredEvent], arrivals: Arrivals, taken_over: _TakenOver, now: int | None
     ) -> Iterator[StoredPending]:
-        """Those events that do not wait in vain; the deliveries whose place they take are noted."""
+        """The events that do not wait in vain. Adds the deliveries that they replace to `taken_over`."""
         for event in events:
             instead = event.instead.get(self.destination_id) if event.instead else None
             if instead is None or (
@@ -141,13 +141,13 @@ class View:
 
     @told
     def needed_from(self, below: int) -> int:
-        """The position of the oldest event that this destination still needs, when that is below another; else that."""
+        """The position of the oldest event that this destination still needs; at most `below`."""
         state = self._load()
         arrivals, *retries = self._lanes(below)
         arrivals.head()
         retried = (waiting.entry.pos for lane in retries for waiting in lane.each())
         needed = min([below, *state.newly_dead, *retried])
-        # Damage makes the lanes fold the state anew; then what it told before is not to be relied on.
+        # Damage makes the lanes fold the state again; then the old state cannot be relied on.
         return min(needed, state.first.cursor) if state is self._journal.state else self.needed_from(below)
 
     @told
@@ -159,21 +159,21 @@ class View:
 
     @told
     def attempts(self) -> Iterator[Attempt]:
-        """Every attempt that the journal still tells of, oldest first, up to now. `new_attempts` goes on from there."""
+        """All attempts still in the journal, oldest first, up to now. `new_attempts` continues from there."""
         self._followed = end = self._journal.end
         return chain.from_iterable(found for found, _ in self._blocks(0, end))
 
     @told
     def new_attempts(self) -> Iterator[Attempt]:
-        """The attempts made since `attempts` was called, or since this was read last, up to now."""
+        """The attempts made since the last call of `attempts` or `new_attempts`."""
         for found, following in self._blocks(self._followed, self._journal.end):
             self._followed = following
             yield from found
 
     def _blocks(self, begin: int, end: int) -> Iterator[tuple[Iterator[Attempt], int]]:
-        """The attempts that a part of the journal tells of, block by block, and where each block ends."""
+        """The attempts in a part of the journal, block by block, and where each block ends."""
         for found, following in self._journal.blocks(begin, end):
-            # While they are told, nothing is open: a thousand destinations may be read at once.
+            # Keep no file open while the caller works: it may read a thousand destinations at once.
             self.close()
             entries = map(self._journal.decode, found)
             yield (entry.to_attempt() for entry in entries if isinstance(entry, AttemptLine)), following
@@ -184,7 +184,7 @@ class View:
         self._followed = end = self._journal.end
         size, complete = _TAIL, False
         while not complete:
-            # What was made of the event was recorded after it was accepted.
+            # Attempts at the event were recorded after it was accepted.
             attempts, complete = self._journal.tail(size, end)
             complete = complete or (bool(attempts) and attempts[0].at < event.at)
             size *= 8
@@ -193,7 +193,7 @@ class View:
 
     @told
     def outcome(self, event: StoredEvent) -> Attempt | None:
-        """The newest attempt at an event; None when none has been made. Asked again, it reads what is new."""
+        """The newest attempt at an event; None if there is none. A second call reads only what is new."""
         if self._watched is not event:
             self._watch(event)
         for found, following in self._journal.blocks(self._followed, self._journal.end):
@@ -205,10 +205,10 @@ class View:
 
     @told
     def history(self, event_id: str) -> tuple[State | None, list[Attempt]]:
-        """Where an event stands here, and its attempts, oldest first. None: nothing is told of it."""
+        """An event's state here and its attempts, oldest first. State None: the history does not contain the event."""
         state: State | None = None
         attempts = []
-        # All as of one moment.
+        # Everything as of one moment.
         until = self._load().journal
         for _, entry in self._journal.telling_of(event_id, 0, until):
             if isinstance(entry, AttemptLine):
@@ -217,14 +217,14 @@ class View:
             elif entry.action != "void":
                 state = State.DROPPED
         for one in self._deliveries_of(event_id, self._lanes()[0]):
-            # That the first attempt is still to be made is not history.
+            # An event that waits for its own first attempt has no history.
             if one.state is not State.WAITING or one.event.instead is not None:
                 return one.state, attempts
         return state, attempts
 
     @told
     def recent(self, size: int) -> tuple[list[Attempt], bool]:
-        """The attempts that the last so many bytes of the journal tell of, oldest first, and whether these are all."""
+        """The attempts in the last `size` bytes of the journal, oldest first, and whether these are all."""
         entries, complete = self._journal.tail(size)
         return [entry.to_attempt() for entry in entries], complete
 
@@ -238,7 +238,7 @@ class View:
 
     def _lanes(self, before: int | None = None) -> tuple[Arrivals, *tuple[Retries, ...]]:
         nothing = UnderWay(self._journal.state.beyond)
-        # Read anew: others write them.
+        # Read again each time: other processes write them.
         dead = DeadLetters(self.place / "dead.jsonl")
         retries = (
             Retries(attempt, self._log, self._journal, self._schedule, nothing, before)
