@@ -1,20 +1,20 @@
 """The error tree and the exit codes.
 
 ArkError
-├── UsageError            2   what was asked for cannot be done as asked
-│   ├── PayloadError          a payload that breaks the contract, with the place in it
-│   └── AddressRefused        a URL or an address that may not be dialled
-├── DeliveryFailed        1   an endpoint did not take what it was sent
+├── UsageError            2   the request cannot be carried out as given
+│   ├── PayloadError          a payload that breaks the contract, and where
+│   └── AddressRefused        a URL or an address that is not allowed
+├── DeliveryFailed        1   an endpoint did not accept what it was sent
 ├── NotAccepted           1   the event could not be made durable; nothing was accepted
-├── Unfinished           75   it was accepted, and something got in the way of delivering it
-├── NotRecorded           1   an outcome could not be written down, so delivering stopped
+├── Unfinished           75   the event was accepted, but could not be delivered to the end
+├── NotRecorded           1   an outcome could not be recorded, so ark stopped delivering
 ├── NotAttempted          1   this machine is short of something that every attempt needs
 ├── Broken                1   one destination's part of the queue cannot be used
 │   └── Gone                  1   a destination has no part in the queue (any more)
 ├── Busy                  1   another process holds what this one needs
 │   └── Held                  another process has claimed a destination
 ├── Unreadable           78   the store or the queue cannot be read
-└── Interrupted         130   told to stop
+└── Interrupted         130   a signal asked ark to stop
 """
 
 from enum import IntEnum
@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the exit status says (74, 75 and 78 are sysexits.h's EX_IOERR, EX_TEMPFAIL and EX_CONFIG)."""
+    """The exit statuses. 74, 75 and 78 are EX_IOERR, EX_TEMPFAIL and EX_CONFIG from sysexits.h."""
 
     DONE = 0
     FAILED = 1
@@ -34,74 +34,74 @@ class ExitCode(IntEnum):
 
 
 class ArkError(Exception):
-    """Anything a user or the world can cause.
+    """An error that the user or something outside ark caused.
 
-    The message says what happened, where, and what to do. `code` is the word for it in JSON.
+    The message says what happened, where, and what to do. `code` names the error in JSON.
     """
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
-    #: Whether the user has read it already, amid what came before it.
+    #: True when the error has already been printed as part of the output.
     told = False
 
 
 class UsageError(ArkError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as given."""
 
     code = "usage"
     exit_code = ExitCode.USAGE
 
 
 class PayloadError(UsageError):
-    """A payload that breaks the contract. The message begins with the place: `$.signal.icp_score: …`."""
+    """A payload that breaks the contract. The message begins with the path: `$.signal.icp_score: …`."""
 
     code = "payload"
 
 
 class AddressRefused(UsageError):
-    """A URL that may not be a destination."""
+    """A URL that cannot be a destination."""
 
     code = "address"
 
 
 class DeliveryFailed(ArkError):
-    """An endpoint did not take what it was sent."""
+    """An endpoint did not accept what it was sent."""
 
     code = "delivery_failed"
 
 
 class NotAccepted(ArkError):
-    """The event could not be made durable. The queue is as it was before."""
+    """The event could not be made durable. The queue is unchanged."""
 
     code = "not_accepted"
 
     def __init__(self, reason: str, what: str) -> None:
-        """`reason` is why, and `what` says what was accepted nevertheless, and what to do."""
+        """`reason` says why; `what` says what was accepted all the same, and what to do."""
         super().__init__(f"{reason}: {what}")
         self.reason = reason
 
 
 class Unfinished(ArkError):
-    """What was accepted is queued, and something got in the way of delivering it. The message says both."""
+    """The accepted events are queued, but an error kept ark from delivering them. The message says both."""
 
     code = "unfinished"
     exit_code = ExitCode.RETRYING
 
 
 class NotRecorded(ArkError):
-    """An outcome could not be written down. Nothing is lost; what was in flight will be sent again."""
+    """An outcome could not be recorded. Nothing is lost; deliveries in flight will be sent again."""
 
     code = "not_recorded"
 
 
 class NotAttempted(ArkError):
-    """No attempt can be made: this machine is short of file descriptors, say. Nothing is lost."""
+    """No attempt can be made, because this machine is short of, say, file descriptors. Nothing is lost."""
 
     code = "not_attempted"
 
 
 class Broken(ArkError):
-    """One destination's part of the queue cannot be used. The others go on."""
+    """One destination's part of the queue cannot be used. The others are not affected."""
 
     code = "broken"
 
@@ -112,7 +112,7 @@ class Broken(ArkError):
 
 
 class Gone(Broken):
-    """A destination has no part in the queue (any more): it was removed, perhaps a moment ago."""
+    """A destination has no part in the queue (any more), perhaps because it was just removed."""
 
     code = "gone"
 
@@ -129,7 +129,7 @@ class Held(Busy):
     code = "held"
 
     def __init__(self, destination_id: str, holder: object) -> None:
-        """`holder` says in words who has it."""
+        """`str(holder)` names the process that has claimed it."""
         super().__init__(f"{holder} is delivering to {destination_id}")
         self.destination_id = destination_id
         self.holder = holder
@@ -143,7 +143,7 @@ class Unreadable(ArkError):
 
 
 class Interrupted(ArkError):
-    """Told to stop by SIGINT, SIGTERM or SIGHUP."""
+    """SIGINT, SIGTERM or SIGHUP asked ark to stop."""
 
     code = "interrupted"
     exit_code = ExitCode.INTERRUPTED

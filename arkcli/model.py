@@ -1,4 +1,4 @@
-"""The words: what the rest of the code talks about. Times are milliseconds since 1970, UTC."""
+"""Domain types. Times are milliseconds since 1970, UTC; `added_at` and an event's `at` are ISO 8601 strings, UTC."""
 
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -15,13 +15,13 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-#: Asking an enumeration for a member takes Python longer than all else that is done with it here.
+#: Bound once: enum member access is slow on the hot path.
 _DELIVERED: Final = Outcome.DELIVERED
 _FAILED: Final = Outcome.FAILED
 
 
 class State(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     RETRYING = "retrying"
@@ -31,9 +31,9 @@ class State(StrEnum):
 
 
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A URL that receives every event. These are its keys in destinations.toml.
+    """A URL that receives every event. Fields are named as in destinations.toml.
 
-    `userinfo` is what stood before an @ in the URL: a user name and a password.
+    `userinfo` is the user name and password from before the @ in the URL.
     """
 
     id: str
@@ -50,8 +50,8 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way into the queue. `at` is when it was accepted: ISO 8601, UTC. `to` are the ids of the
-    destinations it is for, None for all.
+    """An event to be added to the queue. `at`: when it was accepted, ISO 8601, UTC. `to`: the ids of its destinations,
+    None for all.
     """
 
     id: str
@@ -68,23 +68,23 @@ class Event(Draft, frozen=True, gc=False):
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One attempt that is due: an event for a destination.
 
-    A queue's engine hands out a subclass of its own, which also says which delivery that is; nobody else looks there.
+    An engine returns its own subclass, which also identifies the delivery; only the engine reads those fields.
     """
 
     event: Event
     attempt: int
 
 
-#: What a gateway answers when the server behind it is unreachable, and within how many milliseconds.
+#: A gateway's statuses when the server behind it is unreachable, and the milliseconds within which it answers then.
 _GATEWAY: Final = frozenset((502, 503, 504))
 _AT_ONCE: Final = 1_000
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What came of one POST. `error` says in words why there is no status, or why the status does not count.
+    """The result of one POST. `error` says why there is no status, or why the status does not count.
 
-    `unreached` says that no connection could be made, or that it ended before anything of an answer came. `lacking`
-    says what this machine had too little of for the attempt, such as file descriptors: then none was made.
+    `unreached`: no connection could be made, or it ended before any part of an answer came. `lacking`: what this
+    machine had too little of, such as file descriptors; then no attempt was made.
     """
 
     status: int | None
@@ -97,17 +97,17 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def outcome(self) -> Outcome:
-        """Delivered means 2xx, and nothing else does (contract, "Delivery and retries")."""
+        """Delivered means 2xx; everything else failed (contract, "Delivery and retries")."""
         return _DELIVERED if self.error is None and 200 <= (self.status or 0) <= 299 else _FAILED
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether the receiver was unreachable: nobody answered, or a gateway in front of it said so at once."""
+        """Whether the receiver was unreachable: `unreached`, or a gateway in front of it said so within 1 s."""
         return self.unreached or (self.status in _GATEWAY and self.duration_ms < _AT_ONCE)
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """An attempt that was made, as the journal has it."""
+    """An attempt that was made. `at` is when its outcome was recorded."""
 
     event_id: str
     event: str
@@ -121,7 +121,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
 
 def attempt_of(delivery: Delivery, answer: Answer, at: int) -> Attempt:
-    """The attempt that a delivery and its answer make, recorded at a time (milliseconds, UTC)."""
+    """The attempt for a delivery and its answer, recorded at `at` (milliseconds, UTC)."""
     return Attempt(
         event_id=delivery.event.id,
         event=delivery.event.name,
@@ -136,21 +136,21 @@ def attempt_of(delivery: Delivery, answer: Answer, at: int) -> Attempt:
 
 
 class RetrySchedule(NamedTuple):
-    """When a failed delivery is tried again: the delays, in milliseconds, between an attempt's outcome and the attempt
-    after it (contract, "Delivery and retries").
+    """When a failed delivery is retried: the delays, in milliseconds, between an attempt's outcome and the next attempt
+    (contract, "Delivery and retries").
     """
 
     delays: tuple[int, ...]
 
     @property
     def attempts(self) -> int:
-        """How many attempts there are in all, the first included."""
+        """The number of attempts, including the first."""
         return len(self.delays) + 1
 
     def next_attempt_at(self, attempt: int, failed_at: int, now: int | None = None) -> int | None:
-        """When the attempt after this one is due (milliseconds, UTC); None when this was the last.
+        """When the attempt after this one is due (milliseconds, UTC); None if this was the last.
 
-        A failure dated after `now` means that the clock was set back: it is due now, so that nothing is stranded.
+        A failure dated later than `now` means that the clock was set back: the retry is due now, not in the far future.
         """
         if attempt >= self.attempts:
             return None
@@ -162,7 +162,7 @@ class RetrySchedule(NamedTuple):
         return due_at is not None and now >= due_at
 
     def state_after(self, attempt: int, outcome: Outcome) -> State:
-        """Where an attempt leaves its delivery: after the last failure it is dead."""
+        """The delivery's state after an attempt: dead after the last failure."""
         if outcome is _DELIVERED:
             return State.DELIVERED
         return State.RETRYING if attempt < self.attempts else State.DEAD

@@ -1,4 +1,4 @@
-"""Times and durations as text. Inside, a time is an integer: milliseconds since 1970 in UTC."""
+"""Times and durations as text. In the code, a time is an integer: milliseconds since 1970, UTC."""
 
 import re
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def to_text(milliseconds: int) -> str:
 
 
 def from_text(text: str) -> int:
-    """The time that an ISO 8601 text means; without a zone it means UTC. Raises ValueError."""
+    """The time in an ISO 8601 string; UTC if it has no zone. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

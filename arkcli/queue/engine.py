@@ -241,7 +241,7 @@ class Queue(Protocol):
         """Makes sure that each destination has its place; a new one starts after the last event.
 
         Returns a message for each destination whose place was lost. Raises NotAccepted if there is no room. With
-        `to_read`, a queue that cannot be written is no error: nothing waits for a new destination.
+        `to_read`, a queue that cannot be written is not an error: nothing waits for a new destination.
         """
 
     def leave(self, destination_id: str) -> int:

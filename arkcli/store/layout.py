@@ -1,6 +1,6 @@
-"""Changes to a TOML document that somebody wrote by hand: its comments, order and layout stay. Pure.
+"""Changes a TOML document written by hand, keeping its comments, order and layout. Pure.
 
-Only the table that changes is given to tomlkit, which is slow. Every other byte is left alone.
+Only the table that changes goes through tomlkit, which is slow. Every other byte stays as it is.
 """
 
 import re
@@ -20,26 +20,26 @@ _words: Final = re.compile(
     r'|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )
-#: Blank lines, and behind them the comments directly above what follows.
+#: Blank lines, then the comments directly above what follows.
 _above: Final = re.compile(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
 def edited(text: str, was: Tables, now: Tables) -> str:
-    """The document that says `was`, made to say `now`. A table that is removed takes the comments directly above along.
+    """The document changed from `was` to `now`. Removing a table also removes the comments directly above it.
 
-    Decode the result and compare: not every layout is understood. Raises ValueError, TypeError and LookupError.
+    Decode the result and compare it: not every layout is supported. Raises ValueError, TypeError and LookupError.
     """
     headers = [found for found in _words.finditer(text) if found["name"] and not found["sub"]]
     pieces = [text[begin:end] for begin, end in pairwise([0, *(found.start() for found in headers), len(text)])]
     listed = [key for key in was | now if key not in SINGLE]
-    # From the last one on: what is removed from an array moves what follows it.
+    # Backwards, because removing an item from an array moves those after it.
     for key in [*reversed(was), *(key for key in now if key not in was)]:
         before, after = was.get(key, {}), now.get(key)
         if before == after:
             continue
         name, index = (key, 0) if key in SINGLE else (_LIST, listed.index(key))
         places = [place for place, found in enumerate(headers, 1) if found["name"] == name]
-        # Above all headers it is written as `name = …` or `name.key = …`.
+        # Above all headers, the table is written as `name = …` or `name.key = …`.
         if not places and re.search(rf"^\s*[\"']?{name}\b", pieces[0], re.MULTILINE):
             pieces[0] = _changed(pieces[0], name, index, before, after)
         elif not before and (key not in was or not places):
@@ -57,7 +57,7 @@ def edited(text: str, was: Tables, now: Tables) -> str:
 
 
 def _split(piece: str, end: int | None = None) -> tuple[str, str]:
-    """A piece up to the end of the last line that says something, or does so before `end`; and the rest."""
+    """Splits a piece after its last line that is not blank or a comment, or the last such line before `end`."""
     words = _words.finditer(piece, 0, len(piece) if end is None else end)
     last = max((found.end() for found in words if not found["comment"]), default=0)
     end = piece.find("\n", last) + 1 or len(piece)
@@ -82,14 +82,14 @@ def _changed(piece: str, name: str, index: int, was: dict[str, Any], now: dict[s
 
 
 def _put(table: Any, was: dict[str, Any], now: dict[str, Any]) -> None:
-    # What goes comes last: tomlkit loses count of dotted keys once some have gone.
+    # Remove keys last: tomlkit loses count of dotted keys after a removal.
     for key in now | was:
         if was.get(key) == now.get(key):
             continue
         if isinstance(now.get(key), dict) and key in table:
             _put(table[key], was.get(key, {}), now[key])
         elif key in now or was[key] is True:
-            # No line goes for a true that is one no more: somebody may have written why behind it.
+            # Write false instead of removing the line: it may have a comment that says why.
             table[key] = now.get(key, False)
         else:
             del table[key]

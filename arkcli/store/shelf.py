@@ -1,4 +1,4 @@
-"""Where destinations.toml is kept: a file here; another engine may keep it elsewhere, behind the same few methods."""
+"""Where destinations.toml is kept: here a file; another `Shelf` may keep it elsewhere."""
 
 import contextlib
 import os
@@ -17,30 +17,30 @@ from arkcli.system.refused import in_words, name_of, taking
 
 
 class Shelf(Protocol):
-    """Keeps one document, which is only ever replaced as a whole."""
+    """Keeps one document, which is always replaced as a whole."""
 
     @property
     def name(self) -> str:
-        """Where it is, for people."""
+        """Where the document is, as text for the user."""
 
     def read(self) -> bytes | None:
-        """What is kept; None where nothing is yet. Raises Unreadable."""
+        """The document; None if there is none yet. Raises Unreadable."""
 
     def stamp(self) -> object:
-        """Something that differs once it has been replaced, cheap enough to ask often; None where nothing is kept."""
+        """A value that changes when the document is replaced; None if there is no document. Cheap."""
 
     def held(self) -> AbstractContextManager[None]:
-        """Keeps all others from replacing it for a block. Raises Unreadable."""
+        """Keeps other processes from replacing the document during a block. Raises Unreadable."""
 
     def replace(self, data: bytes) -> None:
-        """Replaces it in one step; the caller holds it. Raises Unreadable, and then it is as it was."""
+        """Replaces the document in one step, within `held`. Raises Unreadable; then the document is unchanged."""
 
 
 class FileShelf:
-    """A file for its user alone, beside a lock."""
+    """A file that only its user can access, with a lock beside it."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened or made before it is needed."""
+        """Opens and makes nothing yet."""
         self._path = path
 
     @property
@@ -49,7 +49,7 @@ class FileShelf:
         return str(self._path)
 
     def read(self) -> bytes | None:
-        """What the file holds; None where there is none. Raises Unreadable, also where others may get at it."""
+        """The file's content; None if there is no file. Raises Unreadable, also if other users can access it."""
         self._check_directories()
         try:
             with files.open_to_read(self._path) as file:
@@ -73,25 +73,25 @@ class FileShelf:
 
     @property
     def _real(self) -> Path:
-        """The file that a link leads to; part of the way where that is a loop."""
+        """The file that a symbolic link leads to; a path on the way if the links form a loop."""
         return Path(os.path.realpath(self._path))
 
     def _check_directories(self) -> None:
-        """Raises Unreadable where somebody else could put another file in this one's place."""
+        """Raises Unreadable if another user could replace the file."""
         for directory in {self._path.parent, self._real.parent}:
-            # Where it cannot be seen, or is none, reading and writing say why.
+            # If the directory cannot be examined, or is not one, reading and writing report why.
             with contextlib.suppress(OSError):
                 found = directory.stat()
                 if stat.S_ISDIR(found.st_mode):
                     _check_directory(directory, found, self._path.name)
 
     def stamp(self) -> object:
-        """Something that differs once the file has been changed, also in its place; None where it cannot be seen."""
+        """A value that changes when the file is replaced or changed in place; None if it cannot be examined."""
         return stamp_of(self._path)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the lock beside the file for a block."""
+        """Holds the lock beside the file during a block."""
         directory = self._path.parent
         try:
             files.make_directory(directory)
@@ -107,10 +107,10 @@ class FileShelf:
             lock.close()
 
     def replace(self, data: bytes) -> None:
-        """Replaces the file. What root lets a group read stays so."""
+        """Replaces the file. A file of root's that a group can read stays so."""
         try:
             real = self._real
-            # A link that a user made is followed as that user.
+            # Follow a symbolic link that a user made as that user.
             with contextlib.nullcontext() if real == self._path else as_owner(self._path):
                 is_roots = not os.geteuid() and real.exists() and not real.parent.stat().st_uid
                 is_shared = is_roots and real.stat().st_mode & stat.S_IRGRP
@@ -121,7 +121,7 @@ class FileShelf:
 
 
 def is_private(found: os.stat_result) -> bool:
-    """Whether its owner alone can read a file, or the group that root, Kubernetes say, gave it to read."""
+    """Whether only the file's owner can read it, or a group that root (Kubernetes, say) allows to read it."""
     is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
     return not found.st_mode & (0o037 if is_given else 0o077)
 
@@ -135,7 +135,7 @@ def _check_directory(directory: Path, found: os.stat_result, name: str) -> None:
             f"others can write to {directory} (mode {mode:04o}) and replace {name}; `chmod go-w "
             f"{shlex.quote(str(directory))}`, or set ARK_CONFIG_DIR to a directory that only you can write to"
         )
-    # A container's arbitrary user owns nothing, but its group may write.
+    # A container's arbitrary user owns nothing, but its group can write.
     if user and not (is_of_group and mode & stat.S_IWGRP):
         _check_owner(directory, found, user, directory)
 

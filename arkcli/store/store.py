@@ -1,4 +1,4 @@
-"""destinations.toml: the destinations and the signing secret. What it says; `shelf` keeps it."""
+"""destinations.toml: the destinations and the signing secret. This module reads it; `shelf` keeps it."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ VERSION: Final = 1
 _EMPTY: Final = b"version = 1\n"
 LONGEST_NAME: Final = 64
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-#: What msgspec calls the kinds of values, and whoever edits the file does.
+#: msgspec's names of types, and what to call them in messages.
 _KINDS: Final = (
     dict.fromkeys(("str", "str | null"), "a string in quotes")
     | dict.fromkeys(("array", "list"), "a list or [[tables]]")
@@ -40,13 +40,13 @@ class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`keep` is how long events are kept that nobody needs any more: what `replay` and `log` reach back to."""
+    """`keep` is how long events that are no longer needed are kept for `replay` and `log`."""
 
     keep: str = "7d"
 
 
 class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """What is in the file."""
+    """The content of the file."""
 
     version: int
     workspace: Workspace = msgspec.field(default_factory=Workspace)
@@ -63,23 +63,21 @@ class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
 
 
 class Store:
-    """The store on a shelf. Reading takes no lock: what is kept there is only ever replaced as a whole."""
+    """The store on a shelf. Reading takes no lock, because the document is always replaced as a whole."""
 
     def __init__(self, directory: Path, shelf: Shelf | None = None) -> None:
-        """Keeps destinations.toml in a directory, unless there is another shelf for it."""
+        """Keeps destinations.toml in a directory, or on another shelf if given."""
         self.path = directory / "destinations.toml"
         self._shelf = shelf or FileShelf(self.path)
         self._known: tuple[bytes, Contents] | None = None
 
     def read(self) -> Contents:
-        """What is kept; empty where nothing is. Raises Unreadable, naming the place."""
+        """The content; empty if there is no file. Raises Unreadable, which says where."""
         data = self._shelf.read()
         return Contents(version=VERSION) if data is None else self._parse(data)
 
     def read_again(self) -> Contents:
-        """What is kept: the same object as before where nothing has changed. Raises Unreadable, also where there was
-        something before and nothing is now.
-        """
+        """The content; the same object as before if unchanged. Raises Unreadable, also if the file has disappeared."""
         data = self._shelf.read()
         if data is None and self._known is not None:
             raise Unreadable(f"{self._shelf.name} is gone; put it back")
@@ -91,9 +89,9 @@ class Store:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Contents]:
-        """Holds the store for a block; what the block leaves in the contents is then saved in one step.
+        """Holds the store during a block, then saves the changed contents in one step.
 
-        What somebody wrote by hand keeps its comments, order and layout. A block that raises saves nothing.
+        The file keeps its comments, order and layout. Saves nothing if the block raises.
         """
         with self._shelf.held():
             kept = self._shelf.read()
@@ -104,7 +102,7 @@ class Store:
             self._save(data, before, contents)
 
     def stamp(self) -> object:
-        """Something that differs once the store has been changed."""
+        """A value that changes when the store is changed."""
         return self._shelf.stamp()
 
     def _save(self, data: bytes, before: layout.Tables, contents: Contents) -> None:

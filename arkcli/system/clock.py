@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is. `SystemClock` is the real one; tests have their own."""
+    """A clock. `SystemClock` is the real one; tests use their own."""
 
     def now(self) -> int:
         """Milliseconds since 1970, UTC, by the wall clock."""
@@ -24,6 +24,6 @@ class SystemClock:
         """Milliseconds since 1970, UTC."""
         return time.time_ns() // 1_000_000
 
-    # Python's own functions: the delivery loop asks all the time.
+    # Python's own functions, for speed: the delivery loop calls them all the time.
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)

@@ -1,6 +1,6 @@
 """Every write, sync, rename, truncation and unlink that `ark` makes, and its kernel locks.
 
-Nothing else changes a file, so that a test can break any single step. All functions raise OSError. In another's
+No other module changes a file, so that a test can break any single step. All functions raise OSError. In another user's
 directory root does each step as that user, so that the kernel refuses what that user may not do.
 """
 
@@ -20,25 +20,25 @@ from arkcli.system.owner import as_owner
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
-#: For what others are meant to read, and what tells nothing that they must not know.
+#: For files that other users are meant to read and that contain nothing secret.
 PUBLIC_MODE: Final = 0o644
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Descriptors that are kept open stay above this: select(2), which libcurl waits with, reaches 1,023 only.
+#: Long-lived descriptors are at or above this: select(2), with which libcurl waits, only reaches 1,023.
 _HIGH_DESCRIPTOR: Final = 1024
 
-#: How many files a process of ours has open before it delivers.
+#: How many files an ark process has open before it delivers.
 _OPEN_AT_FIRST: Final = 16
 
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
-    """Makes a directory, and its parents, for its owner alone whatever the umask. One that exists is left alone."""
+    """Makes a directory and its parents, 0700 whatever the umask. Leaves an existing directory alone."""
     if path.is_dir():
         return
     make_directory(path.parent, durable=durable)
     with contextlib.suppress(FileExistsError):
         with as_owner(path) as (name, above):
             os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
-            # Whoever owns the directory above may put something else in its place at any moment.
+            # The owner of the directory above may replace this one at any moment.
             descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
             try:
                 os.fchmod(descriptor, DIRECTORY_MODE)
@@ -49,26 +49,26 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Opens a regular file, made 0600 from its first byte where it is new, and returns its descriptor."""
+    """Opens a regular file, 0600 from the start if it is new, and returns its descriptor."""
     with as_owner(path) as (name, above):
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         return _regular(os.open(name, flags, FILE_MODE, dir_fd=above), path)
 
 
 def remove_left(directory: Path, beginning: str) -> None:
-    """Removes temporary files that killed writers left, by how their names begin: the kernel has freed their locks."""
+    """Removes temporary files, with this prefix, that killed writers left: the kernel has freed their locks."""
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):  # noqa: PTH208 - nobody needs a Path for each
             if name.startswith(beginning) and name.endswith(".tmp"):
                 with contextlib.suppress(OSError), os.fdopen(open_private(directory / name, os.O_RDWR), "rb") as file:
-                    # One that is empty may be locked in the next moment.
+                    # An empty file may be about to be locked.
                     if file.read(1):
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         unlink(directory / name)
 
 
 def _regular(descriptor: int, path: Path) -> int:
-    """The same descriptor. Raises OSError for what is not a regular file: a pipe would keep its reader waiting."""
+    """Returns the descriptor. Raises OSError if it is not a regular file: reading a pipe would wait."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
@@ -79,25 +79,25 @@ def _regular(descriptor: int, path: Path) -> int:
 
 
 def open_to_read(path: Path, buffering: int = -1) -> BinaryIO:
-    """Opens a regular file to read it."""
+    """Opens a regular file for reading."""
     descriptor = _regular(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path)
     return open(descriptor, "rb", buffering)  # noqa: PTH123 - it is a descriptor
 
 
 def read(path: Path) -> bytes:
-    """What a regular file holds."""
+    """The content of a regular file."""
     with open_to_read(path) as file:
         return file.read()
 
 
 def create(path: Path) -> None:
-    """Makes an empty file where there is none, and syncs its directory."""
+    """Makes an empty file if there is none, and syncs its directory."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT))
     sync_directory(path.parent)
 
 
 def overwrite(path: Path, data: bytes, *, durable: bool) -> None:
-    """Writes over a file's beginning, and makes it where it is missing; what it holds behind that stays."""
+    """Overwrites the beginning of a file, or makes the file if it is missing; the rest stays."""
     descriptor = open_private(path, os.O_WRONLY | os.O_CREAT)
     try:
         write_all(descriptor, data, 0)
@@ -108,7 +108,7 @@ def overwrite(path: Path, data: bytes, *, durable: bool) -> None:
 
 
 def nameless(directory: Path) -> BinaryIO:
-    """A file for this user alone, to write and to read, that has no name and is gone when it is closed."""
+    """A private file without a name, open for writing and reading; it is gone when closed."""
     return open(_nameless(directory), "w+b")
 
 
@@ -120,15 +120,15 @@ def _nameless(directory: Path) -> int:
 
 
 def _temporary(path: Path) -> Path:
-    """Where a file is written that is to take the place of another."""
-    # msgspec has it imported already; tempfile would take 2 ms.
+    """The path of a temporary file that is to replace another file."""
+    # msgspec has imported uuid already; tempfile would take 2 ms.
     import uuid
 
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def reserve(directory: Path, size: int) -> int:
-    """A descriptor of a file without a name that takes so many bytes of a directory's disk until it is closed."""
+    """A descriptor of a nameless file that reserves `size` bytes of a directory's disk until it is closed."""
     descriptor = _nameless(directory)
     try:
         if hasattr(os, "posix_fallocate"):
@@ -142,14 +142,14 @@ def reserve(directory: Path, size: int) -> int:
 
 
 def has_inodes(directory: Path) -> bool:
-    """Whether files can still be made on a directory's disk, as far as the number of files goes."""
+    """Whether a directory's disk has inodes left for new files."""
     found = os.statvfs(directory)
-    # Where there is no limit, both are 0.
+    # If there is no limit, both are 0.
     return found.f_favail > 0 or found.f_files == 0
 
 
 def out_of_selects_way(descriptor: int) -> int:
-    """The same open file under a number above 1,023, where the limit on open files allows it."""
+    """Moves an open file to a descriptor above 1,023, if the limit on open files allows it; returns the descriptor."""
     try:
         high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH_DESCRIPTOR)
     except OSError:
@@ -159,7 +159,7 @@ def out_of_selects_way(descriptor: int) -> int:
 
 
 def write_all(descriptor: int, data: bytes, position: int) -> None:
-    """Writes all of data at a position, through short writes."""
+    """Writes all of `data` at a position, repeating short writes."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, position)
@@ -182,12 +182,12 @@ def sync_directory(path: Path) -> None:
 
 
 def truncate(descriptor: int, size: int) -> None:
-    """Cuts an open file to size bytes."""
+    """Cuts an open file to `size` bytes."""
     os.ftruncate(descriptor, size)
 
 
 def move(source: Path, target: Path) -> None:
-    """Gives a file or directory another name on the same disk, in one step; what had that name is replaced."""
+    """Renames a file or directory on the same disk in one step, replacing the target."""
     with as_owner(source) as (name, above):
         os.replace(
             name, os.path.relpath(target, source.parent) if above else target, src_dir_fd=above, dst_dir_fd=above
@@ -195,28 +195,28 @@ def move(source: Path, target: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Moves within a directory and syncs it."""
+    """Moves a file within a directory and syncs the directory."""
     move(source, target)
     sync_directory(target.parent)
 
 
 def unlink(path: Path) -> None:
-    """Removes a file; one that is not there is as good."""
+    """Removes a file, if it exists."""
     with contextlib.suppress(FileNotFoundError), as_owner(path) as (name, above):
         os.unlink(name, dir_fd=above)
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a directory and all in it; one that is not there is as good."""
+    """Removes a directory and everything in it. Ignores all errors."""
     with contextlib.suppress(OSError), as_owner(path) as (name, above):
         shutil.rmtree(name, ignore_errors=True, dir_fd=above)
 
 
 def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, mode: int = FILE_MODE) -> None:
-    """Replaces a file's content in one step: a reader sees the old or the new, never a part.
+    """Replaces a file's content in one step: a reader sees the old or the new content, never a part.
 
-    The new content may come in pieces. `durable` waits until it would survive a power failure. What root replaces in
-    a directory of its own keeps its owner and group. What a killed writer of the same file left is removed.
+    The new content may come in pieces. `durable` waits until it would survive a power failure. A file that root
+    replaces in its own directory keeps its owner and group. Removes what a killed writer of the same file left.
     """
     remove_left(path.parent, f".{path.name}.")
     temporary, before = _temporary(path), None
@@ -226,7 +226,7 @@ def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, 
             before = None if os.geteuid() else os.stat(name, dir_fd=above, follow_symlinks=False)
     try:
         with contextlib.suppress(OSError):
-            # Until it has its name, so that nobody takes it for left over.
+            # Locked until it has its name, so that no other process takes it for a leftover.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if before:
             os.fchown(descriptor, before.st_uid, before.st_gid)
@@ -250,10 +250,10 @@ def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True, 
 
 
 class Lock:
-    """A kernel lock (flock) on a file. The kernel frees it when its holder ends, however that happens."""
+    """A kernel lock (flock) on a file. The kernel frees it when its holder ends, for whatever reason."""
 
     def __init__(self, path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> None:
-        """Opens the lock file, and makes it where it is missing. With `O_RDONLY` it must be there."""
+        """Opens the lock file, and makes it if it is missing. With `O_RDONLY` it must exist."""
         self._descriptor = out_of_selects_way(open_private(path, flags))
 
     def acquire(self, *, shared: bool = False) -> None:
@@ -269,7 +269,7 @@ class Lock:
         return True
 
     def sign(self, holder: str) -> None:
-        """Writes into the lock file who holds it, for people and for `read_holder`."""
+        """Writes the holder into the lock file, for people and for `read_holder`."""
         data = holder.encode()
         write_all(self._descriptor, data, 0)
         truncate(self._descriptor, len(data))
@@ -280,7 +280,7 @@ class Lock:
 
     @contextlib.contextmanager
     def held(self, *, shared: bool = False) -> Iterator[None]:
-        """Waits for the lock and holds it for a block."""
+        """Waits for the lock and holds it during a block."""
         self.acquire(shared=shared)
         try:
             yield
@@ -290,7 +290,7 @@ class Lock:
 
 @contextlib.contextmanager
 def shared_if_possible(path: Path) -> Iterator[None]:
-    """Holds a lock, shared, for a block; goes on without where its file is missing or its file system knows none."""
+    """Holds a shared lock during a block; does without if its file is missing or the file system has no locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             lock = stack.enter_context(contextlib.closing(Lock(path, os.O_RDONLY)))
@@ -299,13 +299,13 @@ def shared_if_possible(path: Path) -> Iterator[None]:
 
 
 class LineFile:
-    """A file that lines are added to, made 0600 where it is new, or was moved away; what it holds already is kept."""
+    """A file to append lines to; keeps its content. Makes it, 0600, if it is missing or has been moved away."""
 
     def __init__(self, path: Path) -> None:
-        """Opens it; a last line that was cut off is ended, so that the next one is not joined to it."""
+        """Opens the file. Ends an incomplete last line, so that the next one is not joined to it."""
         self._path = path
         is_link = path.is_symlink()
-        # A link that a user made is followed as that user.
+        # Follow a symbolic link that a user made as that user.
         with as_owner(path) if is_link else contextlib.nullcontext():
             real = Path(os.path.realpath(path)) if is_link else path
             self._descriptor = open_private(real, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -314,7 +314,7 @@ class LineFile:
             self.append(b"")
 
     def append(self, line: bytes) -> None:
-        """Adds a line, whole or not at all."""
+        """Appends a line, whole or not at all."""
         if not self._has_its_name():
             fresh = LineFile(self._path)
             self.close()
@@ -338,7 +338,7 @@ class LineFile:
 
 
 def read_holder(path: Path) -> str:
-    """What the last holder of a lock wrote into it; empty when nobody did."""
+    """What the last holder wrote into a lock file (at most 200 characters); empty if there is no file."""
     try:
         return read(path).decode("utf-8", "replace")[:200]
     except FileNotFoundError:
@@ -346,7 +346,7 @@ def read_holder(path: Path) -> str:
 
 
 def raise_descriptor_limit() -> int:
-    """Allows this process as many open files as the system lets it have, and returns how many that is."""
+    """Raises the limit on this process's open files as far as allowed, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
@@ -361,5 +361,5 @@ def free_descriptors() -> int:
     try:
         return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path for each would open as many again
     except OSError:
-        # Nobody can tell here: then it is taken for a young process.
+        # Unknown on this system: assume that the process has just started.
         return limit - _OPEN_AT_FIRST

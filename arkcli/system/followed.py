@@ -1,5 +1,6 @@
-"""What others may change at any time: looked at now and then, and read again once it has changed. Pure but for files'
-stamps.
+"""Follows a value that others may change: checks now and then, and reads it again after a change.
+
+Pure, except for `stamp_of`.
 """
 
 import math
@@ -13,18 +14,17 @@ from arkcli.system.refused import of_system
 
 Value = TypeVar("Value")
 
-#: What has changed is read once more after so many seconds: a file system's clock ticks, and two changes within a tick
-#: leave the same stamp.
+#: Seconds after which a changed value is read once more: two changes within one tick of a file system's clock leave the
+#: same stamp.
 _TICK: Final = 0.05
-#: What cannot be read is tried again after so many seconds, though its stamp is the same: no descriptor may have been
-#: free.
+#: Seconds after which a failed read is tried again although the stamp is the same: perhaps no descriptor was free.
 _AGAIN: Final = 5.0
 
 
 def stamp_of(file: Path | int) -> object:
-    """Something that differs once a file has changed, or the one that a link leads to; None where it cannot be seen.
+    """A value that changes with a file, or with the target of a symbolic link; None if it cannot be examined.
 
-    An open file is given by its descriptor.
+    `file` may also be the descriptor of an open file.
     """
     try:
         found = os.stat(file)  # noqa: PTH116 - a descriptor has no path
@@ -34,7 +34,7 @@ def stamp_of(file: Path | int) -> object:
 
 
 class Followed(Generic[Value]):
-    """A value that others may change: as it is now or, while it cannot be read, as it could be read last."""
+    """A value that others may change. While it cannot be read, the last value read counts."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class Followed(Generic[Value]):
         every: float = 0.0,
         patient: bool = False,
     ) -> None:
-        """`stamp` gives something that differs once it has changed. `read` raises ArkError or OSError where that cannot
-        be read; `warn` is told so once. It is looked at once in `every` seconds at most.
+        """`stamp` returns something that differs after a change. `read` raises ArkError or OSError if it cannot read
+        the value; `warn` is then called once. The value is checked at most once in `every` seconds.
 
-        With `patient` a change is read at the look after the one that saw it: whoever writes it may not be done.
+        With `patient` a change is read one look after it was seen, because the writer may not have finished.
         """
         self._stamp, self._read, self._monotonic, self._warn = stamp, read, monotonic, warn
         self._every = every
@@ -63,19 +63,19 @@ class Followed(Generic[Value]):
 
     @property
     def value(self) -> Value:
-        """As of the last look. Raises what kept it from being read where it never could be."""
+        """The value as of the last look. Raises the reading error if it could never be read."""
         if self._value is None:
             assert self._error is not None
             raise self._error
         return self._value
 
     def now(self) -> Value:
-        """Looks at it first."""
+        """The value, after a look."""
         self.look()
         return self.value
 
     def look(self) -> bool:
-        """Reads it where it has changed; whether the value is another one now."""
+        """Reads the value again if it has changed; returns whether the new value differs."""
         now = self._monotonic()
         if now < self._look_at:
             return False

@@ -1,4 +1,4 @@
-"""As whom root changes a directory: as its owner, so that the kernel refuses what that user may not do."""
+"""Lets root change a directory as its owner, so that the kernel refuses what that user may not do."""
 
 import contextlib
 import errno
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
-    """For a block root becomes the owner of the directory that holds path, with all threads; nobody else changes.
+    """During a block, root acts in all threads as the owner of the directory that contains `path`. Only affects root.
 
-    Yields what os' functions take: a path or, for root, a name and its directory's descriptor, which nobody can swap.
+    Yields a path and None or, for root, a name and its directory's descriptor (`dir_fd`), which cannot be swapped.
     """
     if os.geteuid():
         yield path, None
@@ -31,10 +31,10 @@ def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
 
 
 def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[int, os.stat_result]:
-    """A directory, and who it belongs to; if a link in a user's directory led there, who that directory belongs to."""
+    """A directory and its owner; if a symbolic link in a user's directory led there, the owner of that directory."""
     flags, path = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY), path.absolute()
     descriptor = os.open(path, flags)
-    # Where the kernel knows it by the same path there was no link to follow. Else, step by step.
+    # If the kernel knows the directory by the same path, there was no link. Otherwise follow the path step by step.
     with contextlib.suppress(OSError):
         if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):  # noqa: PTH115 - a Path takes longer than the call
             return descriptor, linker or os.fstat(descriptor)
@@ -56,7 +56,7 @@ def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[i
 
 @contextlib.contextmanager
 def _acting_as(owner: os.stat_result, directory: Path) -> Iterator[None]:
-    """Changes the effective user and group for a block; the saved user stays root."""
+    """Changes the effective user and group during a block; the saved user stays root."""
     groups, group = os.getgroups(), os.getegid()
     with contextlib.ExitStack() as stack:
         try:

@@ -18,18 +18,18 @@ def state_directory(variables: Mapping[str, str]) -> Path:
 
 
 def _directory(variables: Mapping[str, str], own: str, xdg: str, kind: str) -> Path:
-    # A path that is not absolute would mean another queue in each directory.
+    # A relative path would mean a different queue in each working directory.
     name = next((name for name in (own, xdg, "HOME") if variables.get(name)), "")
     if name and not variables[name].startswith("/"):
         raise Unreadable(f"{name} is {variables[name]!r}, which is not an absolute path; set {own} to one")
     if name == own:
         return Path(variables[own])
-    # On macOS as well, where the platform's own directories for both are one.
+    # On macOS, too: its own convention has only one directory for both.
     from platformdirs.unix import Unix
 
     with contextlib.suppress(RuntimeError):
         found = Path(getattr(Unix("ark"), kind))
-        # Older versions return what begins with ~ here.
+        # Older versions may return a path that begins with ~.
         if found.is_absolute():
             return found
     raise Unreadable("this user has no home directory; set ARK_CONFIG_DIR and ARK_STATE_DIR to absolute paths")

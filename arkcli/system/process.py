@@ -1,4 +1,4 @@
-"""The process itself: its limits, the signals that ask it to stop, and what has to be said at its end."""
+"""The process itself: its limits, the signals that ask it to stop, and its last message."""
 
 import gc
 import os
@@ -18,13 +18,13 @@ _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def prepare() -> None:
-    """Makes files that this process makes its user's alone, and keeps a crash from leaving a core dump."""
-    # Nearly everything here is freed by its reference count; looking for cycles as often as Python does costs 5 %.
+    """Makes new files private (umask 077), and keeps a crash from leaving a core dump."""
+    # Nearly everything here is freed by its reference count; Python's default frequency of cycle detection costs 5 %.
     gc.set_threshold(50_000, 20, 20)
     os.umask(0o077)
     _open_what_is_closed()
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    # 0 keeps the kernel from writing a file, but not from handing the memory to a program: 1 does both (core(5)).
+    # 0 keeps the kernel from writing a file, but not from piping the memory to a program; 1 prevents both (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
 
 
@@ -32,9 +32,9 @@ class Process:
     """Whether this process has been asked to stop."""
 
     def __init__(self) -> None:
-        #: The signal that asked for it; None until one has.
+        #: The signal that asked the process to stop; None if none has.
         self.stop_signal: int | None = None
-        #: What has been accepted, in words: however the process ends, that is said.
+        #: What has been accepted, as text for the user. It is printed however the process ends.
         self.accepted: str | None = None
         self._on_stop: Callable[[], None] = lambda: None
 
@@ -44,9 +44,9 @@ class Process:
 
     def stop_on_signals(self, then: Callable[[], None] | None = None, *, at_hangup: bool = True) -> None:
         """From now on the first SIGINT, SIGTERM or SIGHUP asks for a clean stop; another SIGINT or SIGTERM ends the
-        process at once. A SIGHUP that is ignored when the process begins (nohup) stays ignored.
+        process at once. A SIGHUP that was ignored at the start (nohup) stays ignored.
 
-        `then` is called at the first, wherever the process is; without `at_hangup` a SIGHUP changes nothing.
+        The first signal calls `then`, wherever the process is. Without `at_hangup`, SIGHUP is ignored.
         """
         self._on_stop = then or self._on_stop
         is_heard = at_hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
@@ -54,22 +54,22 @@ class Process:
             signal.signal(number, self._stop if is_heard or number != signal.SIGHUP else signal.SIG_IGN)
 
     def ignore_signals(self) -> None:
-        """For the very end: Python gives signals their defaults back as it ends, and one that comes then would kill the
-        process, with an exit status that says less than has been done.
+        """Ignores signals at the very end. Python restores their defaults as it exits, so a late signal would kill the
+        process, and its exit status would not say what was done.
         """
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
 
     def follow(self) -> None:
-        """From now on this process leaves it to the one that began it to be told to stop: Ctrl-C, a terminal that goes
-        away and a service manager reach a whole group of processes.
+        """From now on this process stops only when its parent tells it to: Ctrl-C, a closed terminal and a service
+        manager send signals to the whole process group.
         """
         self.ignore_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     @contextmanager
     def signals_held(self) -> Iterator[None]:
-        """Signals that ask to stop wait for the end of the block; in a process begun in it, for `follow`."""
+        """Blocks stop signals until the end of the block; in a process started within it, until `follow`."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         try:
             yield
@@ -77,33 +77,33 @@ class Process:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     def let_go_of_streams(self) -> None:
-        """Puts /dev/null in the place of standard input and output: whoever is at their other ends sees them end."""
+        """Replaces standard input and output with /dev/null, so that the other ends see them close."""
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1):
             os.dup2(nowhere, descriptor)
         os.close(nowhere)
 
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
-        # A terminal that goes away often says so twice, and a service manager says it beside SIGTERM.
+        # A closed terminal often sends SIGHUP twice, and a service manager sends it with SIGTERM.
         if self.stop_signal in (None, signal.SIGHUP):
             self.stop_signal = number
             self._on_stop()
         elif number != signal.SIGHUP:
-            # No lock is taken here, and nothing waited for.
+            # Take no lock here, and do not wait.
             if self.accepted and select.select((), (2,), (), 0)[1]:
                 with suppress(OSError):
                     os.write(2, f"interrupted: {self.accepted}\n".encode())
-            # Whatever is being done, a crash at this point loses nothing: docs/internals.md, section 5.
+            # A crash at any point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
 
 
 def _open_what_is_closed() -> None:
-    """Puts /dev/null in the place of a standard stream that is closed: else the next file opened would get its number,
-    and be read or written as if it were that stream.
+    """Opens /dev/null for each closed standard stream: otherwise the next file opened would get its number, and be read
+    or written as that stream.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is this one.
+            # open() uses the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""What the operating system refused, in words: whose a file is, and what cures it."""
+"""Explains errors of the operating system: who owns a file, and how to fix it."""
 
 import errno
 import os
@@ -7,13 +7,13 @@ from arkcli.errors import ArkError
 
 
 def of_system(error: OSError) -> ArkError:
-    """What the operating system refused, in our words."""
+    """An ArkError that explains an error of the operating system."""
     where = f"{error.filename}: " if error.filename else ""
     return ArkError(f"{where}{in_words(error)}")
 
 
 def in_words(error: OSError, directory: object = None) -> str:
-    """What the operating system refused, and why; with ark's directory that holds the file, also what cures it."""
+    """Explains an error of the operating system. With `directory`, ark's one that contains the file, adds the fix."""
     said, name = error.strerror or str(error), error.filename2 or error.filename
     if error.errno == errno.EBUSY:
         return f"{said}: it is a mount point itself; mount its directory instead"
@@ -22,7 +22,7 @@ def in_words(error: OSError, directory: object = None) -> str:
     place, found = visible(name)
     user, group = os.geteuid(), os.getegid()
     if not user:
-        # It was refused to the owner of ark's directory, whose part root took.
+        # Root acted as the owner of ark's directory, so that user was refused.
         at = visible(directory)[1] if directory else found
         user, group = at.st_uid, at.st_gid
     said += f" ({place} belongs to {name_of(found.st_uid)}, mode {found.st_mode & 0o7777:04o})"
@@ -32,8 +32,8 @@ def in_words(error: OSError, directory: object = None) -> str:
 
 
 def holding(place: str, directory: str) -> str | None:
-    """The directory of ark's that a place is in, or the state directory itself. None where it may hold other files:
-    nobody should take over /var/lib.
+    """The directory of ark's that contains a path, or the state directory itself. None if that may contain other files:
+    ark must not advise a user to take over /var/lib.
     """
     if f"{place}/".startswith(f"{directory}/"):
         return directory
@@ -42,13 +42,13 @@ def holding(place: str, directory: str) -> str | None:
     try:
         return place if os.listdir(place) == ["queue"] else None  # noqa: PTH208 - every command imports this module
     except OSError:
-        # As ark makes it. Only root's home is like that, too.
+        # ark makes it 0700. Only root's home is like that, too.
         is_made = os.lstat(place).st_mode & 0o7777 == 0o700 and place != os.path.expanduser("~root")  # noqa: PTH111
         return place if is_made else None
 
 
 def visible(path: object) -> tuple[str, os.stat_result]:
-    """A path, or the nearest directory above it that this user can see, and what is known of it."""
+    """A path, or the nearest directory above it that this user can examine, and its lstat."""
     place = str(path)
     while True:
         try:
@@ -58,12 +58,12 @@ def visible(path: object) -> tuple[str, os.stat_result]:
 
 
 def name_of(user: int) -> str:
-    """Root, or a user by number, which chown(1) takes as well."""
+    """`root`, or a user by number, which chown(1) accepts, too."""
     return "root" if user == 0 else f"user {user}"
 
 
 def taking(directory: object, owner: str = "") -> str:
-    """The command that makes a directory, and all in it, this user's, or an owner's, as chown(1) takes it."""
+    """The command that gives a directory and its content to this user, or to `owner` (as for chown(1))."""
     import shlex
 
     command = f"chown -R {owner or f'{os.geteuid()}:{os.getegid()}'} {shlex.quote(str(directory))}"

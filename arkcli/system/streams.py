@@ -1,4 +1,4 @@
-"""A standard stream whose other end may go away, or have no room, while a command is at work."""
+"""A standard stream whose other end may close or fill up while a command runs."""
 
 import io
 import select
@@ -13,7 +13,7 @@ class _Raw(io.FileIO):
             while self.lost is None:
                 if (written := super().write(data)) is not None:
                     return written
-                # Somebody who has the same stream made it non-blocking.
+                # Another process with the same stream made it non-blocking.
                 select.select((), (self,), ())
         except OSError as error:
             self.lost = error
@@ -21,12 +21,12 @@ class _Raw(io.FileIO):
 
 
 class Unread(Exception):
-    """Nobody takes what is listed, so the rest is not looked for."""
+    """The reader of a list is gone, so the rest is not computed."""
 
 
 class Stream(io.TextIOWrapper):
-    """Standard output or error. What cannot be written is dropped, and so is all behind it: a command goes on to its
-    own end and exit status. What the encoding has no character for is escaped.
+    """Standard output or error. After a failed write, drops everything, so that a command still runs to its end and
+    exit status. Escapes characters that the encoding lacks.
     """
 
     def __init__(self, descriptor: int, like: TextIO | None) -> None:
@@ -39,5 +39,5 @@ class Stream(io.TextIOWrapper):
 
     @property
     def lost(self) -> OSError | None:
-        """Why it takes nothing any more; None as long as it does."""
+        """The error of the failed write; None if there was none."""
         return self._raw.lost

@@ -21,7 +21,7 @@ from arkcli.system import files
 def check_fit(journal: Journal, log: EventLog) -> None:
     """Checks that the log contains the events that a journal's state refers to, at constant cost. Raises Broken.
 
-    Damaged or missing lines are no contradiction: only other events in their place are, or a log that ends earlier.
+    Damaged or missing lines are accepted; other events in their place, or a log that ends earlier, are not.
     """
     state, place = journal.state, journal.directory
     last = (0, 0, "") if state.last is None else (state.last.pos, state.last.len, state.last.id)
