@@ -18,7 +18,6 @@ from arkcli.contract.events import (
     PING,
     UTC_TIME,
     Ping,
-    SignalPromoted,
     Text,
     Timestamp,
 )
@@ -256,13 +255,13 @@ def _check_values(decoded: Any) -> None:
         raise PayloadError(
             complaints.expected("$.timestamp", "an ISO 8601 time in UTC, ending in Z", decoded.timestamp)
         )
-    detected_at = decoded.signal.detected_at if isinstance(decoded, SignalPromoted) else None
+    detected_at = getattr(getattr(decoded, "signal", None), "detected_at", None)
     if detected_at is not None and not _is_time(detected_at, _iso_8601):
         raise PayloadError(complaints.expected("$.signal.detected_at", "an ISO 8601 time", detected_at))
-    account = None if isinstance(decoded, Ping) else decoded.account
-    if account is not None and account.domain is not None and not _bare_domain.fullmatch(account.domain):
+    domain = getattr(getattr(decoded, "account", None), "domain", None)
+    if domain is not None and not _bare_domain.fullmatch(domain):
         bare = "a bare domain: no scheme, no path, no trailing slash"
-        raise PayloadError(complaints.expected("$.account.domain", bare, account.domain))
+        raise PayloadError(complaints.expected("$.account.domain", bare, domain))
 
 
 def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
