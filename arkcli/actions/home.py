@@ -3,6 +3,7 @@
 The only module that knows which engine keeps the queue.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -87,6 +88,11 @@ class Home:
                 self.losses.append(destination.name)
                 self._warn(f"{destination.name}: {told[destination.id]}")
         return found
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether there is a queue by now. To ask makes none, and raises nothing where nobody may look."""
+        return os.path.isdir(self.queue_directory)  # noqa: PTH112 - Path's raises
 
     @property
     def queue_directory(self) -> "Path":

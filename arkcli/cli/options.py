@@ -86,7 +86,7 @@ def complete_event(incomplete: str) -> list[str]:
 def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Shell completion: ids of the latest events, newest first."""
     session = session_of(context)
-    if not session.home.queue_directory.is_dir():
+    if not session.home.has_queue:
         return []
     latest = {event.id: f"{event.name} {event.at}" for event in session.home.queue.recent_events(_LATEST)}
     return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
