@@ -54,12 +54,18 @@ CHANGES = frozenset(
 )
 
 
+#: What import-linter holds: the layers, and who may know an engine.
+CONTRACTS = tomllib.loads((ROOT.parent / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+
+
 def name_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(("arkcli", *parts)).removesuffix(".__init__")
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+#: A folder of queue/ is an engine.
+ENGINES = tuple(name_of(path) for path in sorted(ROOT.glob("queue/*/__init__.py")))
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
@@ -111,7 +117,7 @@ def test_nothing_above_the_seam_knows_where_an_engine_keeps_a_delivery() -> None
     tickets = {"position", "instead", "after", "segments", "journal"}
 
     def known(module: str) -> set[str]:
-        if module.startswith("arkcli.queue.local"):
+        if module.startswith(ENGINES):
             return set()
         attributes = {node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute)}
         return attributes & tickets
@@ -124,9 +130,13 @@ def test_the_document_draws_the_same_layers() -> None:
     drawn = re.findall(
         r"^\| (`.*`) \| [^|]+ \|$", page.partition("## 12. The house")[2].partition("\n## ")[0], re.MULTILINE
     )
-    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text("utf-8"))
-    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
-    assert [row.replace("`", "").replace("/", "").split(", ") for row in drawn] == [row.split(" | ") for row in layers]
+    assert [row.replace("`", "").replace("/", "").split(", ") for row in drawn] == [
+        row.split(" | ") for row in CONTRACTS[0]["layers"]
+    ]
+
+
+def test_every_engine_is_kept_from_all_but_the_module_that_picks_one() -> None:
+    assert CONTRACTS[1]["protected_modules"] == list(ENGINES)
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

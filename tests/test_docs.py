@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from arkcli.cli.app import COMMANDS
 from arkcli.contract.events import PURPOSES
 from arkcli.model import DOCUMENTED
 from arkcli.signing import sign
@@ -78,6 +79,11 @@ def test_the_readme_shows_every_command() -> None:
     shown = " ".join(commands(ROOT / "README.md"))
     for word in ("dest add", "send", "drain", "queue", "sign", "verify --explain", "listen", "secret show", "events"):
         assert f"ark {word}" in shown
+
+
+def test_the_readme_tells_what_every_command_does() -> None:
+    rows = re.findall(r"^\| (`ark .+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`ark (\w+)", row)} == COMMANDS.keys()
 
 
 def test_the_gate_runs_the_very_command_of_the_readme() -> None:
