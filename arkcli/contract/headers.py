@@ -6,6 +6,7 @@ from typing import Final
 
 from arkcli.errors import UsageError
 from arkcli.signing import Concealed
+from arkcli.signing.scheme import SCHEMES
 
 #: The headers that `ark` sends in addition to the signature (contract, "What tells a repetition").
 EVENT_HEADER: Final = "X-SignalArk-Event"
@@ -22,6 +23,7 @@ _RESERVED: Final = frozenset(
     (
         *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "trailer", "expect"),
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "user-agent"),
+        *(name.lower() for scheme in SCHEMES for name in scheme.headers),
     )
 )
 

@@ -45,3 +45,5 @@ class _Body:
 
 #: The documented scheme.
 BODY: Final[Scheme] = _Body()
+#: All there are. Nobody else may set their headers.
+SCHEMES: Final[tuple[Scheme, ...]] = (BODY,)
