@@ -89,7 +89,7 @@ def examine(home: Home) -> list[Check]:
     now = home.clock.now()
     destinations = contents.destinations if contents else []
     newest: list[int] = []
-    if os.path.isdir(home.queue_directory):  # noqa: PTH112 - never raises, even without permission
+    if home.has_queue:
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:

@@ -18,7 +18,7 @@ _OURS: Final = "x-signalark-"
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Characters allowed in a value (RFC 9110, 5.5), ASCII only: receivers decode other bytes differently.
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-#: Headers that frame the request, describe the body, or belong to the connection (RFC 9110, 7.6.1).
+#: Headers that frame the request, describe the body, belong to the connection (RFC 9110, 7.6.1), or sign.
 _RESERVED: Final = frozenset(
     (
         *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "trailer", "expect"),

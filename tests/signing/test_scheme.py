@@ -1,4 +1,4 @@
-"""What a scheme signs: several bodies with one secret."""
+"""What a scheme signs: several bodies with one secret; and its headers, which are reserved."""
 
 import pytest
 from hypothesis import example, given, settings
