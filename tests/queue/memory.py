@@ -1,7 +1,7 @@
-"""A queue in memory: the smallest engine that keeps to the seam, for tests that need no files.
+"""A queue in memory: the smallest engine with the full interface, for tests that need no files.
 
-Each `MemoryQueue` on the same `Content` stands for a process of its own. What is undone is a list of entries for each
-destination; to send one again is to put a new entry in its place.
+Each `MemoryQueue` on the same `Content` plays a separate process. Each destination has a list of unfinished deliveries;
+to send one again is to replace its entry.
 """
 
 import os
@@ -40,7 +40,7 @@ class _Event(Event, frozen=True):
 
 
 class _Entry:
-    """A delivery that is not done. `is_first` says that it was not sent again by hand."""
+    """An unfinished delivery. `is_first` says that it was not sent again by hand."""
 
     def __init__(self, event: _Event, due_at: int, *, is_first: bool = True) -> None:
         self.event = event
@@ -51,12 +51,12 @@ class _Entry:
         self.failed_at: int | None = None
         self.status: int | None = None
         self.error: str | None = None
-        #: Who attempts it at this moment, and when it was asked meanwhile that it be sent again.
+        #: The claim that has it in flight, and when somebody asked to send it again since then.
         self.claim: MemoryClaim | None = None
         self.asked_at: int | None = None
 
     def is_due(self, now: int) -> bool:
-        """Whether its time has come, or the clock was set back behind its failure."""
+        """Whether it is due, or the clock was set back to before its failure."""
         if self.due_at is None:
             return False
         return self.failed_at is None or now >= self.due_at or self.failed_at > now
@@ -67,18 +67,18 @@ class _Entry:
         return is_its and self.is_first and self.state is State.WAITING
 
     def due_by(self, now: int | None) -> int | None:
-        """When its time comes; `now` where that is ahead because the clock was set back."""
+        """When it is due; `now` if it is dated later because the clock was set back."""
         if self.due_at is None or now is None:
             return self.due_at
         return now if (self.failed_at or self.due_at) > now else self.due_at
 
     def pending(self, now: int | None = None) -> Pending:
-        """The same for everybody."""
+        """The same without the engine's own fields."""
         return Pending(self.event, self.state, self.attempt, self.due_by(now), self.status, self.error)
 
 
 class _Told(msgspec.Struct):
-    """What a history tells: an attempt at an event, or, without one, that the delivery was dropped."""
+    """A line of the history: an attempt at an event or, without one, that the delivery was dropped."""
 
     serial: int
     number: int
@@ -89,7 +89,7 @@ class _Told(msgspec.Struct):
 
 
 class _Place:
-    """A destination: what is undone, in the order in which it came to stand as it does, and what happened."""
+    """A destination: its unfinished deliveries, in the order of their last change, and its history."""
 
     def __init__(self, schedule: RetrySchedule) -> None:
         self.schedule = schedule
@@ -102,14 +102,14 @@ class _Place:
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Those that are still told of."""
+        """The attempts still in the history."""
         return [told.attempt for told in self.told if told.attempt is not None]
 
     def in_state(self, state: State) -> list[_Entry]:
         return [entry for entry in self.entries if entry.state is state]
 
     def tell(self, number: int, attempt: Attempt) -> State:
-        """Adds an attempt to the history, and says where it leaves the delivery."""
+        """Adds an attempt to the history; returns the delivery's new state."""
         self.serial += 1
         self.last = attempt
         state = self.schedule.state_after(attempt.attempt, attempt.outcome)
@@ -121,17 +121,17 @@ class _Place:
         self.told.append(_Told(self.serial, number, event_id, now, State.DROPPED))
 
     def send_again(self, entry: _Entry, now: int) -> None:
-        """Puts a new delivery in an entry's place: where it is in flight, only if nothing comes of that."""
+        """Replaces an entry by a new delivery. If it is in flight, only when that attempt is not recorded."""
         if entry.claim is not None:
             entry.asked_at = now
             return
         self.entries.remove(entry)
-        # What was due already has been due since then.
+        # An entry that was already due stays due since then.
         self.entries.append(_Entry(entry.event, min(now, entry.due_at or now), is_first=False))
 
 
 class Content:
-    """All that a queue holds, whoever has it open."""
+    """The content of a queue, shared by all who have it open."""
 
     def __init__(self) -> None:
         self.events: list[_Event] = []
@@ -140,7 +140,7 @@ class Content:
         self.drains: list[MemoryQueue] = []
 
     def add(self, event: Draft | Event) -> _Event:
-        """Puts an event into the log, and nowhere else."""
+        """Adds an event to the log only."""
         added = _copy(event, self.count)
         self.count += 1
         self.events.append(added)
@@ -154,7 +154,7 @@ class _Delivery(Delivery, frozen=True):
 
 
 class MemoryClaim:
-    """The sole right to deliver to one destination."""
+    """The exclusive right to deliver to one destination."""
 
     def __init__(self, destination_id: str, place: _Place, holder: Holder) -> None:
         self.destination_id = destination_id
@@ -171,7 +171,7 @@ class MemoryClaim:
         self._place.outage = outage
 
     def begin_first(self, entry: _Entry) -> _Delivery:
-        """Takes the first attempt of an event; `take_behind` goes on from there."""
+        """Takes the first attempt at an event; `take_behind` continues from there."""
         self._behind = entry.event.number
         return self.begin(entry)
 
@@ -198,7 +198,7 @@ class MemoryClaim:
         return min((entry.due_at for entry in free if entry.due_at is not None), default=None)
 
     def record(self, delivery: _Delivery, answer: Answer, now: int) -> State | None:
-        """Writes down what came of one attempt; None where this claim has it no more."""
+        """Records the outcome of one attempt; None if this claim no longer has the delivery."""
         entry, place = delivery.entry, self._place
         if entry.claim is not self:
             return None
@@ -279,7 +279,7 @@ class MemoryView:
 
 
 class MemoryQueue:
-    """One process's hold of a queue. Given the content of another, it stands for a second process."""
+    """One process's access to a queue. Given the content of another queue, it plays a second process."""
 
     def __init__(self, schedule: RetrySchedule, content: Content | None = None) -> None:
         self.content = content or Content()
@@ -483,7 +483,7 @@ class MemoryQueue:
             place.tell_dropped(-1, record.dropped, record.failed_at or 0)
 
     def _restore_pending(self, place: _Place, pending: Pending, failed_at: int | None) -> None:
-        # The event of a dead one may be gone from the log.
+        # The event of a dead delivery may be gone from the log.
         event = self.find(pending.event.id) or _copy(pending.event, -1)
         entry = _Entry(event, pending.next_attempt_at or 0, is_first=False)
         entry.state, entry.attempt, entry.failed_at = pending.state, pending.attempt, failed_at
@@ -519,6 +519,6 @@ def _is_for(event: Event, destination_id: str) -> bool:
 
 
 def _newest(found: list[Item], size: int, size_of: Callable[[Item], int]) -> list[Item]:
-    """The newest of them, `size` bytes together at most."""
+    """The newest items, at most `size` bytes in total."""
     sizes = list(accumulate(map(size_of, reversed(found))))
     return found[len(found) - bisect_right(sizes, size) :]

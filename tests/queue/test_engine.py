@@ -1,8 +1,8 @@
-"""What every engine of the queue has to do: the suite of the seam, `arkcli.queue.engine`.
+"""What every queue engine has to do: the tests of the interface `arkcli.queue.engine`.
 
-Everything here goes through the Protocols alone, so a new engine joins with one more row in ENGINES: a function that is
-given an empty directory of its own, and returns what opens the queue that is kept there. Each call of that stands for
-another process: it sees the same content, and a claim that one of them has is not to be had by the others.
+The tests use only the Protocols, so a new engine needs one more row in ENGINES: a function that takes an empty
+directory and returns a function that opens the queue kept there. Each call of the latter plays another process: it sees
+the same content, and cannot claim what another one has claimed.
 """
 
 import os
@@ -25,7 +25,7 @@ from arkcli.queue.local.queue import LocalQueue
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START
 
-#: Opens a queue once more, as another process would.
+#: Opens a queue again, as another process would.
 Opener = Callable[[RetrySchedule], Queue]
 
 
@@ -34,7 +34,7 @@ def _local(path: Path) -> Opener:
 
 
 def _segmented(path: Path) -> Opener:
-    """The local engine with a few lines to a file, so that there is something to tidy up."""
+    """The local engine with a few lines per file, so that there is something to tidy up."""
     return lambda schedule: LocalQueue(path / "queue", schedule, 500)
 
 
@@ -104,7 +104,7 @@ def accept(queue: Queue, *numbers: int, to: tuple[str, ...] | None = None) -> li
 
 
 def plain(event: Event | Draft) -> tuple[object, ...]:
-    """What is everybody's of an event, whatever an engine adds to it."""
+    """An event without the fields that an engine adds."""
     return event.id, event.name, event.at, event.body, event.to
 
 
@@ -121,7 +121,7 @@ def claim(queue: Queue, destination: str, now: int = START, purpose: str = "drai
 
 
 def claimable(queue: Queue, now: int, *ids: str) -> list[str]:
-    """Which destinations could be claimed, in the order in which they were."""
+    """The destinations that could be claimed, in order."""
     queue.look(ids, now)
     claims = queue.claim_due(ids, len(ids), "drain", now)
     for found in claims:
@@ -133,13 +133,13 @@ def take_all(found: Claim, now: int) -> list[Delivery]:
     taken: list[Delivery] = []
     while deliveries := found.take(now, 3):
         taken += deliveries
-        # An engine that gives things twice would never come to an end.
+        # An engine that returns deliveries twice would never finish.
         assert len(taken) < 100
     return taken
 
 
 def attempt_all(queue: Queue, destination: str, answer: Answer, now: int) -> list[tuple[int, int]]:
-    """Attempts what is due, writes down the same answer to all of it, and tells what it was."""
+    """Attempts what is due, records the same answer for all of it, and returns what it attempted."""
     queue.look([destination], now)
     taken: list[Delivery] = []
     for found in queue.claim_due([destination], 1, "drain", now):
@@ -150,7 +150,7 @@ def attempt_all(queue: Queue, destination: str, answer: Answer, now: int) -> lis
 
 
 def fail(queue: Queue, destination: str, failures: int, now: int = START) -> int:
-    """Lets so many attempts at what is due fail, with time between them; tells when the last one did."""
+    """Makes attempts at what is due fail, with time between them; returns when the last one failed."""
     for count in range(failures):
         now += LATER if count else 0
         assert attempt_all(queue, destination, BAD, now)
@@ -158,7 +158,7 @@ def fail(queue: Queue, destination: str, failures: int, now: int = START) -> int
 
 
 def drained(queue: Queue, destination: str, now: int, answer: Answer = BAD) -> list[list[tuple[int, int]]]:
-    """What is attempted, as time goes on, until nothing is left to do."""
+    """The attempts made over time, until nothing is left to do."""
     return [attempt_all(queue, destination, answer, now + count * LATER) for count in range(7)]
 
 
@@ -182,7 +182,7 @@ def attempts(queue: Queue, destination: str) -> list[Attempt]:
 
 
 def history(queue: Queue, destination: str, event_id: str) -> tuple[State | None, list[int]]:
-    """Where an event stands, and the numbers of its attempts."""
+    """An event's state, and the numbers of its attempts."""
     with closing(queue.view(destination)) as view:
         state, made = view.history(event_id)
         return state, [attempt.attempt for attempt in made]
@@ -547,7 +547,7 @@ def test_what_has_been_due_longest_comes_first(queue: Queue) -> None:
     fail(queue, A, 1, START + 10)
     accept(queue, 500, 2_000)
     attempt_all(queue, A, BAD, START + 1_010)
-    # What failed a second time then is due at 3,010; what failed for the first time, at 2,010.
+    # After a second failure at that time the retry is due at 3,010; after a first failure, at 2,010.
     accept(queue, 2_009, 2_011, 3_500)
     found = claim(queue, A, START + LATER)
     due = [(2009, 1), (500, 2), (2000, 2), (2011, 1), (0, 3), (1, 3), (3500, 1)]
@@ -730,7 +730,7 @@ def test_what_a_wrong_clock_dated_in_the_future_is_told_to_be_due_now(queue: Que
         with closing(queue.view(name)) as view:
             assert [one.next_attempt_at for one in view.deliveries(now=now)] == [now, now]
             assert view.standing(now).next_due_at == now
-            # What fell due before is told as ever, and so is all where nobody says what time it is.
+            # Due times in the past are reported as usual; so are all of them without `now`.
             assert view.standing(now).oldest_at == START + 1
         assert queue.standings([name], now)[name].next_due_at == now
         assert claimable(queue, now, name) == [name]
@@ -818,7 +818,7 @@ def test_who_makes_a_first_attempt_takes_what_is_accepted_behind_it_too(queue: Q
     assert numbers(taken) == [(5, 1)]
     queue.record([(found, [(own, OK), (taken[0], OK)])], START)
     found.release()
-    # What was accepted before is left to others, and what was not recorded is due again.
+    # Events accepted earlier are left to others, and attempts that were not recorded are due again.
     assert attempt_all(other, A, OK, START) == [(1, 1), (3, 1), (4, 1)]
 
 
@@ -882,7 +882,7 @@ def test_an_attempt_that_another_has_made_is_told_of(queue: Queue, other: Queue,
 
 
 def story(queue: Queue) -> int:
-    """One dead (1), one to retry (2) and one waiting (3) for A and for B; C has them delivered. Tells the time."""
+    """One dead (1), one to retry (2) and one waiting (3) for A and for B; delivered to C. Returns the time."""
     queue.join([A, B, C])
     accept(queue, 1)
     for destination in (A, B):
@@ -902,7 +902,7 @@ def test_a_standing_counts_what_waits_for_each_attempt(queue: Queue, other: Queu
         found = standing(one, A)
         assert found[:3] == (1, (1, 0, 0, 0), 1)
         assert found.undone == 3
-        # The third waits since it was accepted; the dead one has nothing to wait for.
+        # The third has waited since it was accepted; the dead one waits for nothing.
         assert found.next_due_at == START + 3
         assert found.oldest_at == START + 2
         assert found.last is not None
@@ -957,7 +957,7 @@ def test_an_event_is_waiting_until_its_first_attempt_has_been_recorded(queue: Qu
     queue.record([(found, [(delivery, BAD)])], START)
     assert not is_waiting(other, A, event)
     assert not is_waiting(queue, A, event)
-    # Sent again by hand it waits once more, and yet its own first attempt has been made.
+    # Resent by hand it waits again, although its own first attempt has been made.
     assert queue.retry(of("evt_2"), START) == 1
     assert not is_waiting(queue, A, event)
 
@@ -1059,7 +1059,7 @@ def test_new_attempts_are_told_to_the_last_however_many_there_are(queue: Queue, 
             answers = [(delivery, Answer(200, None, 1, "x" * 200)) for delivery in found.take(START, many)]
             queue.record([(found, answers)], START)
             found.release()
-            # Those that are made while they are told come the next time.
+            # Attempts made during the reading come the next time.
             told = view.new_attempts()
             first = next(told)
             accept(queue, 0)
@@ -1089,7 +1089,7 @@ def test_the_newest_attempts_are_the_last_ones_of_about_so_many_bytes(queue: Que
 
 
 class Row(NamedTuple):
-    """A selection of the deliveries of `story`, and which of them are retried and dropped by it."""
+    """A selection of the deliveries of `story`, and which of them it retries and drops."""
 
     selection: Selection
     retried: set[tuple[str, str]]
@@ -1147,7 +1147,7 @@ def test_what_is_selected_is_due_now_and_revived_when_it_was_dead(queue: Queue, 
     assert other.retry(row.selection, now) == len(row.retried)
     assert undone(queue) == before
     for name in (A, B):
-        # What was dead or retrying waits for a first attempt again.
+        # Dead and retrying deliveries wait for a first attempt again.
         assert {event_id for event_id, state, _ in pending(queue, name) if state is WAITING} == {
             event_id for at, event_id in row.retried | {(A, E3), (B, E3)} if at == name
         }
@@ -1209,7 +1209,7 @@ def test_what_is_in_flight_is_not_sent_again_beside_itself(
     found.release()
     assert len(pending(queue, A)) == (0 if answer is OK else 1)
     made = [delivery for part in drained(queue, A, now + LATER) for delivery in part]
-    # One chain of attempts, from where it stood or from the first one on.
+    # One chain of attempts, continued or from the first one on.
     assert [attempt for _, attempt in made] == (list(range(made[0][1], 6)) if made else [])
     assert made or answer is OK or failures == 4
     assert not made or answer is not OK
@@ -1261,7 +1261,7 @@ def test_nothing_is_dropped_where_somebody_delivers(queue: Queue, other: Queue) 
     assert len(pending(queue, A)) == 3
     assert other.drop(of(E1, E2, E3, dead=True), now, dry=True) == 3
     assert other.drop(of(E1, to=(B,)), now) == 1
-    # To retry needs no claim.
+    # Retrying needs no claim.
     assert other.retry(of(E2), now) == 1
     queue.look([A], now)
     assert sorted(numbers(take_all(found, now))) == [(2, 1), (3, 1)]
@@ -1333,7 +1333,7 @@ def test_what_is_chosen_is_sent_again_where_it_does_not_wait_anyway(
     for name, always in waited.items():
         made = attempt_all(queue, name, OK, now)
         assert sorted(made) == sorted((number, 1) for number in [*always, *expected.get(name, [])])
-    # What was retrying or dead and is sent again does not go on beside that.
+    # A retrying or dead delivery that is sent again does not also continue.
     left = {(number, state) for number, state in ((2, DEAD), (3, RETRYING)) if number not in expected.get(B, [])}
     assert {(int(event_id[4:]), state) for event_id, state, _ in pending(queue, B)} == left
     assert [pending(queue, name) for name in (A, C)] == [[], []]
@@ -1387,7 +1387,7 @@ def test_each_drain_that_asked_counts_until_it_is_closed(shared: Shared) -> None
 
 def test_tidying_removes_nothing_that_is_undone(queue: Queue, other: Queue) -> None:
     now = story(queue)
-    # The longest that anything could be kept for has passed.
+    # The longest possible `keep` has passed.
     before = now + 10**12
     for destination in (A, B):
         attempt_all(queue, destination, BAD, now)
@@ -1397,7 +1397,7 @@ def test_tidying_removes_nothing_that_is_undone(queue: Queue, other: Queue) -> N
     for one in (queue, other):
         assert [pending(one, name) for name in (A, B, C)] == left
         assert [counts(one, name) for name in (A, B, C)] == counted
-        # What is dead may be kept elsewhere than in the log.
+        # Dead events may be kept outside the log.
         assert [found.id for found in map(one.find, (E2, E3)) if found is not None] == [E2, E3]
     assert other.retry(of(dead=True), now) == 1
     assert sorted(attempt_all(other, A, OK, now + LATER)) == [(1, 1), (2, 2), (3, 2)]
@@ -1427,7 +1427,7 @@ def restored(records: Iterable[Record], target: str, path: Path) -> Shared:
 
 
 def told(queue: Queue) -> dict[str, object]:
-    """All that a queue tells, whichever engine it is."""
+    """Everything that a queue of any engine reports."""
     queue.look([], START)
     found: dict[str, object] = {"events": [plain(event) for event in queue.events()]}
     for name in (A, B, C):
@@ -1449,7 +1449,7 @@ def test_what_one_engine_gives_every_engine_takes(shared: Shared, target: str, t
     queue.accept([draft(4, body=BODIES["newlines"]), draft(5, body=BODIES["unicode"]), draft(6, to=(B, A))])
     (event,) = accept(queue, 7)
     for found, delivery in queue.claim_first(event, [A, C], 2):
-        # Done with ahead of what waits.
+        # Finished ahead of a waiting event.
         queue.record([(found, [(delivery, OK)])], now)
         found.release()
     queue.leave(C)
@@ -1473,7 +1473,7 @@ def test_what_was_sent_again_is_not_forgotten_on_the_way(shared: Shared, target:
     queue = shared.open()
     now = story(queue)
     attempt_all(queue, B, OK, now)
-    # One that was dead, one that was retrying, and one that had been delivered.
+    # One was dead, one retrying, and one delivered.
     assert queue.retry(of(E1, E2), now) == 2
     assert queue.replay(replay((B,), E3), now) == 1
     other = restored(queue.dump(), target, tmp_path / "target")
@@ -1523,7 +1523,7 @@ selections = st.builds(Selection, destination_ids=places, event_ids=event_ids, d
 
 
 class Known(NamedTuple):
-    """One delivery, as the model knows it."""
+    """One delivery in the model."""
 
     state: State
     attempt: int
@@ -1531,7 +1531,7 @@ class Known(NamedTuple):
 
 
 class Exercise(RuleBasedStateMachine):
-    """What may happen to a queue, in any order, beside a model: what is undone for each destination, by event."""
+    """Anything that may happen to a queue, in any order, and a model: what is unfinished, by destination and event."""
 
     engine = ""
 
@@ -1560,10 +1560,10 @@ class Exercise(RuleBasedStateMachine):
 
     @rule(process=processes, name=names, most=st.integers(1, 4), answers=st.lists(answers, max_size=4))
     def attempt(self, process: int, name: str, most: int, answers: list[Answer]) -> None:
-        """Takes some of what is due, and writes down what came of some of that."""
+        """Takes some of what is due, and records the outcomes of some of that."""
         queue, place = self.queues[process], self.places[name]
         due = sorted(known.due_at for known in place.values() if known.state is not DEAD and known.due_at <= self.now)
-        # What is due is never passed over.
+        # Nothing due is ever skipped.
         assert name in queue.look([name], self.now) or not due
         claims = queue.claim_due([name], 1, "drain", self.now)
         assert len(claims) == bool(due)
@@ -1600,7 +1600,7 @@ class Exercise(RuleBasedStateMachine):
             self.places[name][event_id] = Known(WAITING, 0, self.now)
 
     def is_any_due(self, chosen: Iterable[tuple[str, str]]) -> bool:
-        """Whether some of these are to be retried already: an engine may then go on with that instead."""
+        """Whether some of these are already due for a retry: an engine may then continue with that instead."""
         found = (self.places[name].get(event_id) for name, event_id in chosen)
         return any(known and known.state is RETRYING and known.due_at <= self.now for known in found)
 
@@ -1661,7 +1661,7 @@ class Exercise(RuleBasedStateMachine):
             for event in self.events:
                 state, known = history(queue, name, event.id)[0], place.get(event.id)
                 if known is None or state is None:
-                    # What waits for its own first attempt has no history.
+                    # An event that waits for its own first attempt has no history.
                     assert state in (None, State.DELIVERED, State.DROPPED) and (known is None or known.state is WAITING)
                 else:
                     assert state is known.state

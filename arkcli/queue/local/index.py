@@ -129,7 +129,7 @@ class Index:
             return list(takewhile(lambda row: row[:2] < (key, high), chosen))
 
         while begin < end:
-            # A few at a time: a table may be replaced meanwhile.
+            # A few at a time: another process may replace a table in between.
             found = list(islice(chain.from_iterable(self._each(begin, end, some)), _FEW))
             yield from found
             begin = found[-1][1] + 1 if len(found) == _FEW else end

@@ -52,7 +52,7 @@ def count_steps(run: Callable[[], None]) -> int:
 
 
 def killed_at(number: int, run: Callable[[], None], *, halfway: bool) -> None:
-    """Runs in a child process that is killed before its step of that number; with `halfway`, amid it if it writes."""
+    """Runs in a child process that is killed before the step with that number; with `halfway`, during its write."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -148,7 +148,7 @@ class Recorder:
         step(*arguments)
 
     def disk_after(self, count: int, target: Path, chance: random.Random) -> None:
-        """Makes in `target` what may be left of the root when the power fails after so many steps."""
+        """Makes in `target` what may be left of the root if the power fails after this number of steps."""
         disk = Disk(chance)
         for operation in self.operations[:count]:
             disk.apply(operation)

@@ -50,7 +50,7 @@ def small_disk(path: Path, options: str) -> Iterator[None]:
 
 @contextmanager
 def filled(disk: Path, leaving: int = 0) -> Iterator[None]:
-    """The disk with so many bytes left."""
+    """The disk with this number of bytes left."""
     free = os.statvfs(disk)
     filler = disk / "filler"
     filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))

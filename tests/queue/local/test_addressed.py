@@ -1,4 +1,4 @@
-"""What is for whom, counted and found by the index of the log, against a plain reading of the log."""
+"""Which events are for which destination, by the index of the log, compared with a plain reading of the log."""
 
 import os
 import random
@@ -216,7 +216,7 @@ class TheIndex(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def the_log_is_that_of_an_older_copy(self, data: st.DataObject) -> None:
-        """It ends earlier, and what is accepted from here on stands where other lines stood."""
+        """The log ends earlier, and the next events take the positions of other lines."""
         newest = [event for event in self.events if event.position >= self.logs[0].start]
         if not newest:
             return
@@ -292,7 +292,7 @@ def test_whatever_of_the_log_is_damaged_what_can_be_read_arrives(seed: int, when
             for name in (*NAMES, NOBODY):
                 wanted = [event for event in readable if is_for(event, name)]
                 assert arriving(log, name, path / "places") == wanted
-                # What is damaged counts until somebody has come to it, as far as it is known for whom it was.
+                # Damaged lines count until a destination has passed them, as far as their destination is known.
                 assert len(wanted) <= log.addressed.count(name, 0, log.end) <= len(events)
             assert all(event in log.find_all(event.id) for event in readable)
 

@@ -27,9 +27,9 @@ NEW: Final = ["new-1", "new-2", "new-3"]
 
 
 class Row(NamedTuple):
-    """A part and its age, what brings it about, and whether it is told of.
+    """A part and its age, what brings it about, and whether it is reported.
 
-    `wait` are the destinations whose new events wait for a repair. What is `healed` is told of until the next event.
+    `wait` are the destinations whose new events wait for a repair. What is `healed` is reported until the next event.
     """
 
     name: str
@@ -190,7 +190,7 @@ def test_what_is_accepted_later_is_delivered_or_waits_and_what_is_wrong_is_told(
     if first == "drain":
         world.ark("drain")
     elif first == "check":
-        # What the mark does not tell of is found with the next event.
+        # What the mark does not show is found with the next event.
         assert (world.ark("queue", "check").status == 78) is (row.told or row.healed) or "mark removed" in row.name
     for number, event_id in enumerate(NEW):
         # Where its first attempt has to wait for a repair, that is told, too.

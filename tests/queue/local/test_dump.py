@@ -126,7 +126,7 @@ def deliveries(queue: LocalQueue, to: str) -> list[Any]:
 
 
 def told(queue: LocalQueue, names: Iterable[str] = (A, B)) -> dict[str, Any]:
-    """What a queue tells of its destinations, and of its events."""
+    """What a queue reports about its destinations and its events."""
     queue.look([], START)
     ids = list(dict.fromkeys(event.id for event in queue.events()))
     originals = {found: queue.find(found) for found in ids}

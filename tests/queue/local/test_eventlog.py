@@ -547,7 +547,7 @@ def test_a_torn_line_does_not_make_an_id_known(tmp_path: Path) -> None:
 def test_an_id_is_found_wherever_it_stands_in_a_large_segment(tmp_path: Path, before: int) -> None:
     window = 8 * 1024 * 1024
     with log_in(tmp_path) as log:
-        # The line of the last one begins so many bytes before the end of what is searched at once.
+        # The last one's line begins this number of bytes before the end of what is searched at once.
         *_, last = log.accept([draft(number, size=1_000_000) for number in range(8)])
         end = last.position + last.length
         (padding,) = log.accept([draft(8)])

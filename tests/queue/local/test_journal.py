@@ -57,14 +57,14 @@ def journal_in(place: Path, segment_size: int = 1 << 26, *, to_append: bool = Tr
 def attempt(
     event: int, number: int = 1, outcome: Outcome = OK, after: tuple[int, int] | None = None, excerpt: str = ""
 ) -> AttemptLine:
-    """An attempt at an event; events are 100 bytes long, and the first stands at position 1000."""
+    """An attempt at an event; events are 100 bytes long, and the first is at position 1000."""
     return AttemptLine(
         1000 + event * 100, 100, f"evt_{event}", "ping", number, AT, outcome, 3, excerpt=excerpt, after=after
     )
 
 
 def append(journal: Journal, entry: AttemptLine) -> tuple[int, int]:
-    """Appends one line, and tells where it stands."""
+    """Appends one line; returns its position."""
     journal.append([entry])
     length = len(lines.encode(entry))
     return journal.state.journal - length, length

@@ -43,7 +43,7 @@ class Place:
         )
 
     def record(self, delivery: StoredDelivery, outcome: Outcome, at: int) -> tuple[int, int]:
-        """Writes an outcome down, and tells where its line stands."""
+        """Records an outcome; returns the position of its line."""
         event = delivery.event
         entry = AttemptLine(
             event.position,
@@ -61,7 +61,7 @@ class Place:
         return self.journal.state.journal - length, length
 
     def fail(self, event: StoredEvent, attempts: int, at: int) -> tuple[int, int]:
-        """So many failed attempts in a row; tells where the line of the last one stands."""
+        """Records failed attempts in a row; returns the position of the last one's line."""
         after = self.record(StoredDelivery(event, 1), Outcome.FAILED, at)
         for number in range(2, attempts + 1):
             after = self.record(StoredDelivery(event, number, after), Outcome.FAILED, at)
@@ -72,7 +72,7 @@ class Place:
         return Arrivals(self.log, self.journal, UnderWay(6), DeadLetters(self.path / ME / "dead.jsonl"))
 
     def retries(self, attempt: int) -> Retries:
-        """The lane of what waits after so many failures."""
+        """The lane of deliveries that wait after this number of failures."""
         return Retries(attempt, self.log, self.journal, DOCUMENTED, UnderWay(6))
 
     def reopen(self) -> None:

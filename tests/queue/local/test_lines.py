@@ -354,7 +354,7 @@ def test_a_journal_line_tells_the_attempt_in_the_words_of_the_model() -> None:
 
 
 def deeper(frames: int, call: Callable[[], StoredEvent]) -> StoredEvent:
-    """Calls with so many more frames on the stack: accepting and draining stand at different depths."""
+    """Calls with more frames on the stack: accepting and draining happen at different depths."""
     return call() if frames == 0 else deeper(frames - 1, call)
 
 

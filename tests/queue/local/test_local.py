@@ -802,7 +802,7 @@ def test_what_was_built_upon_a_line_that_broke_later_does_not_go_on(path: Path) 
         made = finish(queue, A, BAD, START + LATER)
         for event in ("evt_1", "evt_2"):
             attempts = [attempt for found, attempt in made if found == event]
-            # One attempt may have been under way when the damage was met; the chain begins anew beside it.
+            # One attempt may have been in flight when the damage was met; the chain begins again beside it.
             assert attempts[1:] == list(range(attempts[1], 6)), event
         assert sorted(dead(path, A)) == ["evt_1", "evt_2"]
 

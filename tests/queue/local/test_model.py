@@ -83,7 +83,7 @@ class Place:
         self.lanes[0].append(known)
 
     def leave(self, known: Known, state: State) -> None:
-        """A delivery leaves where it stands."""
+        """A delivery leaves its place."""
         for lane in (*self.lanes, self.dead):
             if known in lane:
                 lane.remove(known)
@@ -197,7 +197,7 @@ class TheQueue(RuleBasedStateMachine):
         self.taken(name, held, count)
 
     def taken(self, name: str, held: Held, most: int) -> list[StoredDelivery]:
-        """Takes so many deliveries, which must be the expected ones, in their right attempts, with their own bytes."""
+        """Takes deliveries, which must be the expected ones, with the right attempts and their own bytes."""
         expected: list[Known] = []
         while len(expected) < most and (known := self.due(name, held)) is not None:
             held.taken[known.event.position] = StoredDelivery(known.event, known.attempts + 1), known
@@ -246,7 +246,7 @@ class TheQueue(RuleBasedStateMachine):
         journal = Journal(self.place(name), 4, self.size)
         gone = journal.load().gone
         journal.close()
-        # What is gone is written anew when it is much, and until then named.
+        # The dead letters are rewritten when many are gone; until then the snapshot lists those.
         letters = [letter for letter in DeadLetters(self.place(name) / "dead.jsonl") if letter.pos not in gone]
         dead = {known.event.position: known.event.body for known in self.places[name].dead}
         assert {letter.pos: bytes(letter.body) for letter in letters} == dead

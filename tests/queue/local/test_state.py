@@ -42,7 +42,7 @@ class Fold:
 
     @property
     def counts(self) -> tuple[int, list[int], int]:
-        """Where the event log's cursor stands, the retries per lane, the dead."""
+        """The event log's cursor, the retries per lane, the number of dead deliveries."""
         return self.state.first.cursor // 100, self.state.retrying, self.state.dead
 
 
@@ -154,7 +154,7 @@ def damaged(broken: int) -> list[Entry]:
 
 @pytest.mark.parametrize("broken", range(5))
 def test_no_retry_is_awaited_by_a_line_whose_cause_is_damaged(broken: int) -> None:
-    # Another delivery waits, so that the lane's cursor stands before the chain.
+    # Another delivery waits, so that the lane's cursor is before the chain.
     fold = Fold().add(attempt(1, 1, BAD))
     for place, entry in enumerate(damaged(broken)):
         after = (place * 10, 10) if place else None
@@ -242,7 +242,7 @@ def test_the_newest_event_is_the_furthest_of_which_an_attempt_counted(
 
 
 def test_of_two_events_that_stood_at_one_place_of_the_log_the_later_is_the_newest() -> None:
-    """After a power failure another event may stand where the log ended once."""
+    """After a power failure another event may be at the log's former end."""
     state = DestinationState(joined(0, 4))
     state.newest = (100, 90, "evt_lost")
     state.apply(attempt(1, 1, OK), 0, 10)
