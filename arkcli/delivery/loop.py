@@ -93,7 +93,7 @@ class Loop:
         self._rests_until = 0.0
 
     def run(self, supply: Supply[Any]) -> None:
-        """Makes attempts until there are no more courses.
+        """Makes attempts until there are no courses left.
 
         Raises NotRecorded if an outcome could not be recorded, NotAttempted if this machine can make no attempt, and
         what the supply raises. After such an error it starts nothing more, and records what was in flight.
