@@ -29,14 +29,14 @@ _PORTS: Final = {"https": 443, "http": 80}
 class Url(NamedTuple):
     """A URL that can be a destination.
 
-    `text` is what the user typed. `dialled` is the same in ASCII, with an international host name as A-labels. `host`
+    `text` is what the user typed. `ascii` is the same in ASCII, with an international host name as A-labels. `host`
     is lowercase ASCII. `addresses` are those that the host itself names; if there are none, a resolver has to be asked.
     URLs that lead to the same endpoint have the same `place`, whatever the case of scheme and host, with or without a
     default port, an empty path or query, or escapes that are not needed (RFC 3986, 6.2.2).
     """
 
     text: str
-    dialled: str
+    ascii: str
     scheme: str
     host: str
     port: int
@@ -89,15 +89,15 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
     except OSError:
         # No top-level domain is a number, so this is a malformed address, which resolvers would read differently.
         raise AddressRefused(f"{shown} is not a URL: its host ends in a number but is not an IP address") from None
-    port, dialled = port or _PORTS[parts.scheme], _dialled(url, parts, host)
+    port, ascii = port or _PORTS[parts.scheme], _in_ascii(url, parts, host)
     # A name has no address in itself, except localhost, which has two.
     who = addresses[0] if len(addresses) == 1 else host.removesuffix(".")
-    alike = urlsplit(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0].upper(), dialled))
+    alike = urlsplit(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0].upper(), ascii))
     place = (parts.scheme, who, port, alike.path or "/", alike.query)
-    return Url(url, dialled, parts.scheme, host, port, addresses, place)
+    return Url(url, ascii, parts.scheme, host, port, addresses, place)
 
 
-def _dialled(url: str, parts: SplitResult, host: str) -> str:
+def _in_ascii(url: str, parts: SplitResult, host: str) -> str:
     if url.isascii():
         return url
     scheme, _, rest = url.partition("://")

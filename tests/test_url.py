@@ -42,7 +42,7 @@ def test_an_http_url_may_be_a_destination_with_allow_local_alone(url: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "dialled"),
+    ("url", "in_ascii"),
     [
         ("https://hooks.example.com/x?y=%20", "https://hooks.example.com/x?y=%20"),
         ("https://bücher.example/x", "https://xn--bcher-kva.example/x"),
@@ -58,11 +58,11 @@ def test_an_http_url_may_be_a_destination_with_allow_local_alone(url: str) -> No
     ],
     ids=ascii,
 )
-def test_a_url_is_dialled_in_ascii(url: str, dialled: str | None) -> None:
-    said = parse_url(url, allow_local=False).dialled
+def test_a_url_is_used_in_ascii(url: str, in_ascii: str | None) -> None:
+    said = parse_url(url, allow_local=False).ascii
     assert said.isascii()
-    assert dialled is None or said == dialled
-    assert parse_url(said, allow_local=False).dialled == said
+    assert in_ascii is None or said == in_ascii
+    assert parse_url(said, allow_local=False).ascii == said
 
 
 @pytest.mark.parametrize(

@@ -24,16 +24,16 @@ UTC_TIME: Final = f"^{_DATE}T{_TIME}Z$"
 ISO_8601: Final = f"^{_DATE}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?$"
 BARE_DOMAIN: Final = r"^[^/:\s]*$"
 
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Text = Annotated[str, Meta(min_length=1, description="a non-empty string")]
 #: A float, because 87.0 is an integer, too, in JSON Schema.
 Score = Annotated[float, Meta(ge=0, le=100, multiple_of=1, description="an integer from 0 to 100")]
 _Source = Literal[
     "funding", "job_posting", "linkedin", "news", "review_site", "tech_install", "twitter", "web_visit", "other"
 ]
 SignalSource = Annotated[_Source, Meta(description=f"one of {', '.join(get_args(_Source))}")]
-MaybeText = Annotated[str | None, Meta(description="a text")]
-MaybeTime = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": ISO_8601})]
-MaybeDomain = Annotated[str | None, Meta(description="a text", extra_json_schema={"pattern": BARE_DOMAIN})]
+MaybeText = Annotated[str | None, Meta(description="a string")]
+MaybeTime = Annotated[str | None, Meta(description="a string", extra_json_schema={"pattern": ISO_8601})]
+MaybeDomain = Annotated[str | None, Meta(description="a string", extra_json_schema={"pattern": BARE_DOMAIN})]
 MaybeScore = Annotated[Score | None, Meta(description="an integer from 0 to 100")]
 
 

@@ -58,7 +58,7 @@ _WORDS: Final = {
 _BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
 
 
-class _Dialled(socket.socket):
+class _Socket(socket.socket):
     """A socket that pycurl duplicates for libcurl and drops at once, which closes it."""
 
     def __del__(self) -> None:
@@ -112,7 +112,7 @@ class Transfer:
         self.name: str | None = None if url.addresses else url.host
         self.addresses: Addresses = ()
         curl = self.curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, url.dialled.encode())
+        curl.setopt(pycurl.URL, url.ascii.encode())
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
@@ -189,7 +189,7 @@ class Transfer:
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         try:
-            made = _Dialled(family, kind, protocol)
+            made = _Socket(family, kind, protocol)
             # pycurl duplicates it, too, but does not report a lack of descriptors.
             os.close(os.dup(made.fileno()))
         except OSError as error:

@@ -98,7 +98,7 @@ def manual() -> str:
             "Every command takes these:",
             *terms(everywhere),
             ".PP",
-            "These stand before the command:",
+            "These come before the command:",
             *terms(before),
         ],
         "EXIT STATUS": list(terms((code.value, meaning) for code, meaning in EXITS.items())),

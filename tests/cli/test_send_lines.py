@@ -81,7 +81,7 @@ def test_the_text_of_a_receipt_is_tab_separated_and_the_rest_goes_to_standard_er
     lines = [line.split("\t") for line in result.out.splitlines()]
     assert [line[0] for line in lines] == ["1", "2", "3"]
     assert [line[1] for line in lines] == [*(found for found, _ in accepted(world)), "-"]
-    assert lines[2][2] == "$.signal.id: expected a text that is not empty, got 5"
+    assert lines[2][2] == "$.signal.id: expected a non-empty string, got 5"
     assert result.err.splitlines() == [
         "accepted 2 events; 1 line was refused",
         "crm: 2 delivered, 0 to retry, 0 dead",

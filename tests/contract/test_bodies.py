@@ -33,7 +33,7 @@ def having(part: str) -> list[str]:
 
 
 SOURCES = "funding, job_posting, linkedin, news, review_site, tech_install, twitter, web_visit, other"
-TEXT, FILLED_TEXT, OBJECT = "a text", "a text that is not empty", "an object"
+TEXT, FILLED_TEXT, OBJECT = "a string", "a non-empty string", "an object"
 SCORE, UTC = "an integer from 0 to 100", "an ISO 8601 time in UTC, ending in Z"
 ISO, DOMAIN = "an ISO 8601 time", "a bare domain: no scheme, no path, no trailing slash"
 PLAYS = "a list of at least one play"
@@ -244,7 +244,7 @@ def test_an_error_shows_only_the_start_of_a_long_value() -> None:
 
 def test_an_error_names_the_place_in_a_list() -> None:
     payload = b'{"signal":{"id":"s","signal_name":"n","source":"news"},"plays":[{"name":"A"},{"name":"B"},{"name":5}]}'
-    assert refused(MATCHED, payload) == "$.plays[2].name: expected a text that is not empty, got 5"
+    assert refused(MATCHED, payload) == "$.plays[2].name: expected a non-empty string, got 5"
 
 
 @pytest.mark.parametrize(("event", "path", "spelling"), VALID)
@@ -604,7 +604,7 @@ def test_a_bad_value_under_a_key_that_stands_there_twice_is_explained() -> None:
     with pytest.raises(PayloadError) as raised:
         make_body(PROMOTED, b'{"signal":{"id":5},"signal":null}', FILLING)
     assert str(raised.value) == (
-        "$.signal.id: expected a text that is not empty, got a key that appears twice with different values"
+        "$.signal.id: expected a non-empty string, got a key that appears twice with different values"
     )
 
 

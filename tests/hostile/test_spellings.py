@@ -263,7 +263,7 @@ def test_a_zone_never_gets_an_ipv6_address_through(address: IPv6Address, form: s
         with pytest.raises(AddressRefused):
             parse_url(url, allow_local=True)
     else:
-        assert parse_url(url, allow_local=True).dialled == url
+        assert parse_url(url, allow_local=True).ascii == url
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def verdicts(address: str) -> tuple[bool, bool]:
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_may_be_dialled(address: str) -> None:
+def test_a_public_address_may_be_connected_to(address: str) -> None:
     assert verdicts(address) == (True, True)
 
 
@@ -186,19 +186,19 @@ def test_the_address_next_to_a_special_range_is_public(what: str, address: str) 
 
 
 @pytest.mark.parametrize(("what", "address"), EDGES_NEVER)
-def test_a_special_range_is_never_dialled_from_its_first_address_to_its_last(what: str, address: str) -> None:
+def test_a_special_range_is_never_connected_to_from_its_first_address_to_its_last(what: str, address: str) -> None:
     assert verdicts(address) == (False, False)
 
 
 @pytest.mark.parametrize(("what", "address"), EDGES_LOCAL)
-def test_a_local_range_is_dialled_with_allow_local_alone(what: str, address: str) -> None:
+def test_a_local_range_is_connected_to_with_allow_local_alone(what: str, address: str) -> None:
     assert verdicts(address) == (False, True)
 
 
 @pytest.mark.parametrize(("network", "opened"), [row for row in IANA if row[1] is not None])
 @settings(max_examples=10)
 @given(st.data())
-def test_no_row_of_ianas_registries_is_dialled_and_the_local_ones_with_allow_local_alone(
+def test_no_row_of_ianas_registries_is_connected_to_and_the_local_ones_with_allow_local_alone(
     network: str, opened: bool, data: st.DataObject
 ) -> None:
     address = data.draw(st.ip_addresses(network=network))
@@ -237,7 +237,7 @@ def test_an_identifier_that_is_not_isataps_hides_no_ipv4_address(identifier: str
 @pytest.mark.parametrize(
     ("server", "client"), [("127.0.0.1", "8.8.8.8"), ("8.8.8.8", "127.0.0.1"), ("65.54.227.120", "8.8.8.8")]
 )
-def test_a_teredo_address_is_never_dialled_whatever_server_and_client_it_hides(server: str, client: str) -> None:
+def test_a_teredo_address_is_never_connected_to_whatever_server_and_client_it_hides(server: str, client: str) -> None:
     obfuscated = int(IPv4Address(client)) ^ 0xFFFFFFFF
     address = IPv6Address(int(IPv6Address("2001::")) | int(IPv4Address(server)) << 64 | obfuscated)
     assert address.teredo == (IPv4Address(server), IPv4Address(client))
@@ -266,7 +266,7 @@ def test_a_refusal_names_the_address_and_the_reason(address: str, allow_local: b
     assert (refusal(address, allow_local=allow_local) or "").startswith(said)
 
 
-def test_an_address_is_judged_once_however_often_it_is_dialled() -> None:
+def test_an_address_is_judged_once_however_often_it_is_connected_to() -> None:
     first = refusal("192.0.2.7", allow_local=False)
     assert first is not None
     assert refusal("192.0.2.7", allow_local=False) is first
@@ -291,13 +291,13 @@ def test_an_embedded_ipv4_address_gets_that_addresss_verdict(way: str, v4: int) 
 
 @settings(deadline=None)
 @given(hidden=st.integers(0, 2**96 - 1))
-def test_an_address_that_hides_an_ipv4_address_is_never_dialled(hidden: int) -> None:
+def test_an_address_that_hides_an_ipv4_address_is_never_connected_to(hidden: int) -> None:
     assert verdicts(str(IPv6Address(int(IPv6Address("2001::")) | hidden))) == (False, False)
 
 
 @settings(deadline=None)
 @given(native_addresses)
-def test_what_is_dialled_is_global_in_pythons_own_tables_too(address: Address) -> None:
+def test_what_is_connected_to_is_global_in_pythons_own_tables_too(address: Address) -> None:
     if verdicts(str(address)) == (True, True):
         assert address.is_global
         assert not address.is_multicast
@@ -318,7 +318,7 @@ def test_allow_local_opens_loopback_private_and_shared_addresses_and_nothing_els
 @pytest.mark.parametrize(
     "text", ["", "localhost", "127.1", "2130706433", "0x7f.0.0.1", "127.0.0.01", "1.2.3.4:80", "%"]
 )
-def test_what_is_no_literal_address_is_not_dialled(text: str) -> None:
+def test_what_is_no_literal_address_is_not_connected_to(text: str) -> None:
     assert verdicts(text) == (False, False)
     assert refusal(text, allow_local=True) == f"{text} is not an IP address"
 

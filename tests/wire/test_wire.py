@@ -205,7 +205,7 @@ def test_headers_of_the_destination_are_sent_along(receive: Receive) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
-def test_a_loopback_address_is_refused_when_it_is_dialled(receive: Receive, host: str) -> None:
+def test_a_loopback_address_is_refused_when_it_is_connected_to(receive: Receive, host: str) -> None:
     server = receive(200)
     (found,) = post(endpoint(f"https://{host}:{server.port}/", allow_local=False))
     assert found.outcome is Outcome.FAILED

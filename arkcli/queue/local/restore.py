@@ -37,7 +37,7 @@ _BATCH: Final = 1_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 #: The event's position and length in a journal line if the event is gone, or if the line must not count in a fold.
 _NOWHERE: Final = (-1, 0)
-_MISPLACED: Final = "what is told of a destination does not stand behind its place, or an event does"
+_MISPLACED: Final = "a record of a destination comes before its place, or an event comes after a place"
 _DISTURBED: Final = (
     "another process sent events while the queue was filled; remove the queue, stop that process and try again"
 )
@@ -314,9 +314,9 @@ class _Filled:
         for attempt, line in missing:
             writer.attempt(attempt, line, waits=True)
         for event_id, (_, at, _, _) in list(writer.failed.items()):
-            stands = self._events.line_of(event_id)
+            kept = self._events.line_of(event_id)
             # A delivery that failed and does not wait was dropped.
-            if event_id not in self._pending and (stands is None or self._first.passed(stands[0]) is not None):
+            if event_id not in self._pending and (kept is None or self._first.passed(kept[0]) is not None):
                 writer.drop(event_id, at)
 
     def _line_told(self, number: int, attempt: Attempt) -> _Line:
