@@ -318,7 +318,10 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
         (("--plan", "503,"), "--plan: '' is not an answer"),
         (("--respond", "99"), "--respond: '99' is not an answer"),
         (("--respond", "503", "--plan", "200"), "give only one"),
-        (("--forward-to", "localhost:3000"), "--forward-to: 'localhost:3000' is not a URL"),
+        (("--forward-to", "ftp://localhost/"), "--forward-to: 'ftp://localhost/' is not a URL"),
+        (("--forward-to", "no such host"), "--forward-to: 'http://no such host' is not a URL"),
+        (("--forward-to", "70000"), "--forward-to: 'http://127.0.0.1:70000/' is not a URL"),
+        (("--forward-to", "3000", "--forward-ca-file", "/no.pem"), "--forward-ca-file is for https, and"),
         (("--forward-to", "http://x/", "--plan", "200"), "leave out --respond and --plan"),
         (("--forward-unverified",), "--forward-unverified goes with --forward-to"),
         (("--forward-ca-file", "/ca.pem"), "--forward-ca-file goes with --forward-to"),
@@ -424,6 +427,12 @@ def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:
             time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         assert "warning" not in process.communicate(timeout=30)[1]
+
+
+@pytest.mark.parametrize("spelling", ["{port}", "127.0.0.1:{port}", "localhost:{port}/x", "http://127.0.0.1:{port}/"])
+def test_an_application_may_be_named_by_its_port_or_without_a_scheme(listen: Listen, spelling: str) -> None:
+    with receiver(201) as application:
+        assert listen("--forward-to", spelling.format(port=application.port)).post().status_code == 201
 
 
 @pytest.mark.parametrize("way", ["SSL_CERT_FILE", "--forward-ca-file"])

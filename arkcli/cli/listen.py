@@ -107,6 +107,7 @@ def listen(
 
     session = session_of(context)
     output = output_of(context)
+    forward_to = forward_to and _whole(forward_to)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     orders = Orders(
         secrets=_follow_secrets(session, secret, secret_file, output.warn, output.note),
@@ -208,7 +209,7 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
     from arkcli.receiver.forward import Forwarder
     from arkcli.wire.trust import ca_bundle
 
-    return Forwarder(_whole(url), str(ca_file or ca_bundle(session.variables)))
+    return Forwarder(url, str(ca_file or ca_bundle(session.variables)))
 
 
 def _whole(url: str) -> str:
