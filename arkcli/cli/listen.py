@@ -1,9 +1,10 @@
 """`ark listen`."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from arkcli.signing import Secret
 
 app = App()
+#: A host with a port or a path, and nothing before it: neither a scheme nor a user name.
+_HOST_FIRST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:\d+)?([/?]\S*)?")
 
 #: Interval between checks for a changed secret, in seconds.
 _LOOK_EVERY = 0.25
@@ -213,10 +216,10 @@ def _forwarder(session: Session, url: str | None, ca_file: Path | None) -> "Forw
 
 
 def _whole(url: str) -> str:
-    """A URL that may be given as a port alone, or without `http://`."""
+    """The URL that a port alone, or `host:port/path` without a scheme, is short for; anything else unchanged."""
     if url.isascii() and url.isdigit():
         return f"http://127.0.0.1:{url}/"
-    return url if "://" in url else f"http://{url}"
+    return f"http://{url}" if _HOST_FIRST.fullmatch(url) else url
 
 
 def _kept(path: Path) -> files.LineFile:
