@@ -69,8 +69,8 @@ _OPTIONS: Final = {
     **dict.fromkeys(("--cacert", "--ca"), "--ca-file FILE"),
     **dict.fromkeys(("--all",), "--all-dead"),
 }
-#: From which likeness (0 to 1) a name is near, which may be short; and a command or an option: at 0.7 `--insecure` is
-#: near `--secret`.
+#: From which likeness (0 to 1) a name counts as near, which may be short; and a command or an option: below that,
+#: unrelated options are near one another.
 _NAMES: Final = 0.6
 _WORDS: Final = 0.75
 
