@@ -119,20 +119,27 @@ class Reading:
                 raise UsageError("the queue has no event yet; send one with `ark send`")
             # It may be one that was sent again: its first line has the id, too.
             return queue.find(newest[0].id) or newest[0]
-        event = queue.find(given)
-        beginnings = (given, f"evt_{given}") if given else ()
-        found = [event] if event else [found for begin in beginnings for found in queue.find_prefix(begin)]
-        found = found or self._dead(beginnings)
-        if not found:
-            raise UsageError(f"no event in the queue has the id {given!r}, or one that begins so; see `ark queue list`")
-        if len(found) > 1:
-            some = f"such as {found[0].id} and {found[1].id}"
+        # Dead deliveries outlive the event log. A whole id must never be taken for the beginning of another one.
+        exactly = Selection(destination_ids=(), event_ids=frozenset((given,)))
+        event = queue.find(given) or next((found.event for _, found in self.deliveries(exactly)), None)
+        if event is not None:
+            return event
+        begun = self._beginning(given) if given else []
+        if not begun:
+            raise UsageError(f"no event in the queue has the id {given!r}, or one that begins so; `ark log` shows ids")
+        if len(begun) > 1:
+            some = f"such as {begun[0].id} and {begun[1].id}"
             raise UsageError(f"several events have an id that begins with {given!r}, {some}; give more of it")
-        return found[0]
+        return begun[0]
 
-    def _dead(self, beginnings: tuple[str, ...]) -> list[Event]:
-        dead = (found.event for _, found in self.deliveries() if found.state is State.DEAD and beginnings)
-        return list({event.id: event for event in dead if event.id.startswith(beginnings)}.values())
+    def _beginning(self, given: str) -> list[Event]:
+        """The events whose ids begin so, with or without `evt_`, in the log or dead. Two are one too many."""
+        beginnings = (given, f"evt_{given}")
+        found = [event for begin in beginnings for event in self._home.queue.find_prefix(begin)]
+        if len(found) < 2:
+            dead = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
+            found += [event for event in dead if event.id.startswith(beginnings)]
+        return list({event.id: event for event in found}.values())
 
     def story(self, given: str) -> Story:
         """The story of one event; see `event` for what names it. Raises UsageError."""

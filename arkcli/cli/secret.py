@@ -70,7 +70,8 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool) -> Pr
         if contents.workspace.secret != secret:
             contents.workspace.previous = contents.workspace.secret
             contents.workspace.secret = secret
-    session.process.accepted = "replaced the signing secret; your receivers need the new one"
+    if before != secret:
+        session.process.accepted = "replaced the signing secret; your receivers need the new one"
     note = f"your receivers need the new secret; the one before is `previous` in {session.home.store.path}"
     return _said(session, reveal=reveal)._replace(notes=[note] if is_another else [])
 

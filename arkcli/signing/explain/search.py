@@ -43,7 +43,7 @@ def explain(
     """Why a signature does not match a body with any of the secrets; None if no known cause fits.
 
     `signature` is the header's value or whole header lines, as received. `others` are secrets from other places, by the
-    name of the place (`the store's secret`), which the text mentions if such a secret matches. The text never contains
+    name of the place (`the shared secret`), which the text mentions if such a secret matches. The text never contains
     a secret or a signature. Takes at most a second on a typical machine. A body above LARGEST is not examined.
     """
     if len(body) > LARGEST:
