@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadError, Unreadable
 from arkcli.model import Outcome
-from arkcli.output import Column, Output, Table, to_json
+from arkcli.output import Output, to_json
+from arkcli.output.tables import Column, Table
 from tests.world import World
 
 TABLE = Table(

@@ -5,7 +5,7 @@ from typing import Final
 from arkcli.actions import stats
 from arkcli.actions.reading import Reading
 from arkcli.model import Destination
-from arkcli.output import Painted
+from arkcli.output.screen import Painted
 
 _SLOTS: Final = 12
 _LENGTH: Final = 5 * 60_000

@@ -1,6 +1,7 @@
 """Base classes of all commands and groups: help, unknown commands, and the options that every command has."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import typer
@@ -27,8 +28,8 @@ class _Explained:
         """The help text, wrapped to the terminal's width."""
         from arkcli.cli.help import help_text, page_of
 
-        output = context.find_root().obj.output()
-        return help_text(page_of(context), output.width, output.heading)
+        screen = context.find_root().obj.output().screen
+        return help_text(page_of(context), screen.width, partial(screen.painted, style="bold"))
 
     def get_help_option(self, context: Any) -> Any:
         """Typer's own option, but it prints to the session's standard output."""

@@ -6,7 +6,7 @@ from arkcli.actions import settings
 from arkcli.cli.command import App
 from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
-from arkcli.output import Table
+from arkcli.output.tables import Table
 from arkcli.system.paths import config_directory, state_directory
 
 app = App("Show the paths of ark's files, and its settings.")

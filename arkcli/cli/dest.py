@@ -28,7 +28,8 @@ from arkcli.cli.session import Session
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
-from arkcli.output import Painted, Table
+from arkcli.output.screen import Painted
+from arkcli.output.tables import Table
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
 from arkcli.text import counted

@@ -41,5 +41,5 @@ def doctor(context: typer.Context) -> Printout:
 
 
 def _lines(output: Output, check: checks.Check) -> list[str]:
-    said = [f"{output.word(check.status)}  {clean(check.name)}: {clean(check.message)}"]
+    said = [f"{output.screen.word(check.status)}  {clean(check.name)}: {clean(check.message)}"]
     return said if check.hint is None else [*said, f"      → {clean(check.hint)}"]

@@ -29,7 +29,7 @@ from arkcli.cli.session import Session
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.errors import ExitCode, UsageError
-from arkcli.output import Table
+from arkcli.output.tables import Table
 
 app = App()
 

@@ -10,7 +10,7 @@ from arkcli.cli.options import check_event, complete_event, session_of
 from arkcli.cli.printout import Printout
 from arkcli.contract import samples, schemas
 from arkcli.contract.events import PURPOSES
-from arkcli.output import Table
+from arkcli.output.tables import Table
 
 app = App(alone=True)
 

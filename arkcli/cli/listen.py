@@ -21,7 +21,8 @@ from arkcli.cli.options import (
 from arkcli.cli.records import made_secret_note
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
-from arkcli.output import Column, to_json
+from arkcli.output import to_json
+from arkcli.output.tables import Column
 from arkcli.system import files
 from arkcli.system.streams import Unread
 from arkcli.text import counted

@@ -27,7 +27,8 @@ from arkcli.cli.records import attempt_json, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.output import Column, Rows, Table
+from arkcli.output import Rows
+from arkcli.output.tables import Column, Table
 from arkcli.store.store import Contents
 
 app = App()
@@ -102,7 +103,7 @@ def log(
     if stats:
         return _summed_up(following.destinations, chosen, broken)
     names = [found.name for found in following.destinations]
-    rows = output.rows(columns(output.width, max(map(len, names), default=0)))
+    rows = output.rows(columns(output.screen.width, max(map(len, names), default=0)))
     _print_all(session, rows, chosen)
     if follow:
         return _go_on(session, following, rows, wanted)

@@ -11,7 +11,7 @@ from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
-from arkcli.output import Table
+from arkcli.output.tables import Table
 
 app = App()
 

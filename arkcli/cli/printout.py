@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arkcli.errors import ExitCode
-from arkcli.output import Output, Table
+from arkcli.output import Output
+from arkcli.output.tables import Table
 
 
 class Printout(NamedTuple):

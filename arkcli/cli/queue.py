@@ -31,7 +31,8 @@ from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_no
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import State
-from arkcli.output import Output, Table
+from arkcli.output import Output
+from arkcli.output.tables import Table
 from arkcli.queue.engine import Selection
 from arkcli.text import clean_lines, counted
 

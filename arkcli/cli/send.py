@@ -38,7 +38,8 @@ from arkcli.contract.headers import parse_headers
 from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
 from arkcli.model import Destination, Event, Outcome
-from arkcli.output import Output, Table
+from arkcli.output import Output
+from arkcli.output.tables import Table
 from arkcli.signing import Secret
 from arkcli.store.store import Contents
 from arkcli.text import is_harmless

@@ -1,0 +1,220 @@
+"""The only module that prints. Data goes to standard output, everything else to standard error."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import chain, islice, takewhile
+from typing import Any, Final, TextIO, TypeVar
+
+from arkcli.errors import ArkError, Interrupted
+from arkcli.output.live import Live
+from arkcli.output.screen import STYLES, Screen, plain
+from arkcli.output.tables import Column, Table, draw, fitted
+from arkcli.system.refused import of_system
+from arkcli.system.streams import Stream, Unread
+from arkcli.text import clean, clean_lines
+
+#: Rows aligned together on a terminal; longer lists are drawn in chunks of this size.
+_ROWS_AT_ONCE: Final = 1_000
+
+Item = TypeVar("Item")
+
+
+class Output:
+    """Prints one command's output, as text or as JSON."""
+
+    def __init__(
+        self,
+        stdout: TextIO,
+        stderr: TextIO,
+        variables: Mapping[str, str],
+        *,
+        as_json: bool,
+        quiet: bool,
+        color: str = "auto",
+    ) -> None:
+        """`as_json` prints JSON instead of text; `quiet` omits text unless something went wrong.
+
+        `color` is as for a Screen.
+        """
+        self._stdout = stdout
+        self.screen = Screen(stdout, variables, color)
+        self._errors = Screen(stderr, variables, color)
+        self._live = Live(self._errors)
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @property
+    def on_a_terminal(self) -> bool:
+        """Whether text goes to a terminal, where charts may be shown."""
+        return self.screen.is_terminal and not self.as_json
+
+    @property
+    def lost(self) -> OSError | None:
+        """The error that made standard output unwritable; None while it works."""
+        return self._stdout.lost if isinstance(self._stdout, Stream) else None
+
+    def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
+        """Prints a command's result: the document as JSON, or the text. `always` prints the text even when quiet."""
+        if self.as_json:
+            self._stdout.write(to_json(document) + "\n")
+        elif always or not self.quiet:
+            for part in text:
+                if isinstance(part, Table):
+                    draw(part, self.screen)
+                else:
+                    self._stdout.write(part + "\n")
+        self._stdout.flush()
+        is_full = not isinstance(self.lost, BrokenPipeError | None)
+        if is_full and not always and text and isinstance(text[0], str) and "\n" not in text[0]:
+            # A single line may report a change, so print it to standard error instead. Longer text only shows things.
+            self._errors.write(text[0] + "\n")
+
+    def items(
+        self,
+        key: str,
+        found: Iterable[Item],
+        document: Callable[[Item], Mapping[str, Any]],
+        headings: Sequence[str],
+        row: Callable[[Item], Sequence[object]],
+        nothing: str,
+        more: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        """Prints any number of items in constant memory: a list under a key as JSON, or a table.
+
+        `nothing` is the note printed if there are none; `more` is called last for further keys of the JSON object.
+
+        As JSON, an error after the first item is added to the same object, and raised with `told` set.
+        """
+        # Stop reading once standard output has failed.
+        left = takewhile(lambda _: self.lost is None, found)
+        if self.as_json:
+            first = list(islice(left, 1))
+            self._stdout.write(f'{{"{key}": [')
+            error = None
+            try:
+                self._stdout.writelines(_separated(to_json(document(item)) for item in chain(first, left)))
+            except ArkError as raised:
+                error = raised
+            except OSError as raised:
+                error = of_system(raised)
+            except KeyboardInterrupt:
+                error = Interrupted("interrupted")
+            behind = {**more(), **({} if error is None else {"error": _error(error)})}
+            self._stdout.writelines(["]", *(f", {to_json(name)}: {to_json(it)}" for name, it in behind.items()), "}\n"])
+            if error is not None:
+                self._stdout.flush()
+                error.told = True
+                raise error
+        else:
+            begun = False
+            # Read everything even when quiet: errors while reading decide the exit status.
+            while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
+                begun = True
+                if not self.quiet:
+                    draw(Table(headings, rows), self.screen)
+            if not begun:
+                self.note(nothing)
+        self._stdout.flush()
+
+    def rows(self, columns: Sequence[Column]) -> "Rows":
+        """Starts a table whose rows are added one by one."""
+        drawn = not (self.as_json or self.quiet) and self.screen.is_terminal
+        return Rows(self, columns, drawn=drawn)
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Writes lines of data (JSON or text) in batches. Omits text when quiet."""
+        if self.as_json or not self.quiet:
+            with self._live.aside() if self.screen.is_terminal else nullcontext():
+                remaining = iter(texts)
+                while batch := list(islice(remaining, _ROWS_AT_ONCE)):
+                    batch.append("")
+                    self._stdout.write("\n".join(batch))
+                self._stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Writes one line of progress at once; omitted when quiet or as JSON."""
+        if not (self.quiet or self.as_json):
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Writes a note to standard error; omitted when quiet or as JSON."""
+        if not (self.quiet or self.as_json):
+            self._errors.write(clean(text) + "\n")
+
+    def warn(self, text: str) -> None:
+        """Writes a warning to standard error, even when quiet."""
+        self._errors.write(f"{self._errors.painted('warning:', 'yellow')} {clean(text)}\n")
+
+    def error(self, error: ArkError) -> None:
+        """Writes an error: one line on standard error, or one JSON object on standard output."""
+        if self.as_json:
+            self._stdout.write(to_json({"error": _error(error)}) + "\n")
+            self._stdout.flush()
+        else:
+            self._errors.write(f"{self._errors.painted('error:', 'red')} {clean(str(error))}\n")
+
+    @contextmanager
+    def progress(self, total: int | None) -> Iterator[Callable[[int, str], None]]:
+        """Shows a progress bar during a block if standard error is a terminal; not when quiet or as JSON.
+
+        Yields a function that takes how much of `total` (None: unknown) is done, and a description.
+        """
+        if self.quiet or self.as_json or not self._errors.can_redraw:
+            yield lambda _done, _words: None
+            return
+        with self._live.shown(total) as live:
+            yield live.update
+
+
+class Rows:
+    """A table printed row by row: under headings and aligned on a terminal, tab-separated when piped."""
+
+    def __init__(self, output: Output, columns: Sequence[Column], *, drawn: bool) -> None:
+        """`drawn`: align rows under headings, for a terminal."""
+        self._output = output
+        self.columns = columns
+        self.drawn = drawn
+        self._begun = False
+
+    def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
+        """Prints one row: the document as JSON, or a cell for each column. `more` is an extra cell; on a terminal it
+        is printed below the row. Raises Unread if standard output has failed before.
+        """
+        if self._output.lost is not None:
+            raise Unread
+        if not self.drawn:
+            self._output.result(document)
+            self._output.line("\t".join(map(plain, cells if more is None else (*cells, more))))
+            return
+        if not self._begun:
+            self._begun = True
+            self._draw((column.heading, "bold") for column in self.columns)
+        self._draw((text, STYLES.get(text, "")) for text in map(plain, cells))
+        for line in clean_lines(more).splitlines() if more else ():
+            self._output.line(self._output.screen.painted(f"  {line}", "dim"))
+
+    def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
+        painted = self._output.screen.painted
+        drawn = (
+            painted(fitted(text, column), style) for column, (text, style) in zip(self.columns, cells, strict=True)
+        )
+        self._output.line("  ".join(drawn).rstrip(" "))
+
+
+def to_json(document: object) -> str:
+    """The document as one line of JSON. Non-ASCII and C0 control characters are escaped."""
+    import json
+
+    return json.dumps(document, separators=(", ", ": "), allow_nan=False)
+
+
+def _error(error: ArkError) -> dict[str, str]:
+    return {"code": error.code, "message": str(error)}
+
+
+def _separated(texts: Iterable[str]) -> Iterator[str]:
+    separator = ""
+    for text in texts:
+        yield separator + text
+        separator = ", "

@@ -1,0 +1,114 @@
+"""A stream that text is printed on: its width, its colours, and whether it is a terminal."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
+
+from arkcli.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES: Final = {
+    "valid": "green",
+    "invalid": "bold red",
+    "delivered": "green",
+    "retrying": "yellow",
+    "waiting": "cyan",
+    "failed": "red",
+    "dead": "bold red",
+    "paused": "dim",
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+}
+#: Parameters of the escape sequence for each style (ECMA-48, "select graphic rendition").
+_SGR: Final = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
+}  # fmt: skip
+_WIDTH: Final = 80
+
+
+class Painted(NamedTuple):
+    """A cell in several colours: pieces of text, each with its style."""
+
+    pieces: Sequence[tuple[str, str]]
+
+
+class Screen:
+    """Standard output or standard error, with or without colours."""
+
+    def __init__(self, stream: TextIO, variables: Mapping[str, str], color: str = "auto") -> None:
+        """`color` is auto (on a terminal), always or never; NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE override auto."""
+        self.stream = stream
+        self._variables = variables
+        self._color = color
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it."""
+        return self.stream.isatty()
+
+    @property
+    def can_redraw(self) -> bool:
+        """Whether a line can be drawn again in place: on a terminal that is not a dumb one."""
+        return self.is_terminal and self._variables.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int:
+        """Width in columns: COLUMNS, else the terminal's, else 80."""
+        given = self._variables.get("COLUMNS", "")
+        if given.isdecimal() and int(given):
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or _WIDTH
+        except (OSError, ValueError):
+            return _WIDTH
+
+    def write(self, text: str) -> None:
+        """Writes text at once."""
+        self.stream.write(text)
+        self.stream.flush()
+
+    def painted(self, text: str, style: str) -> str:
+        """The text in a style; unchanged if colours are off."""
+        return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and self.is_colored else text
+
+    def word(self, text: str) -> str:
+        """The text in its colour, if it is a status word that has one."""
+        return self.painted(text, STYLES.get(text, ""))
+
+    def cell(self, value: object) -> str:
+        """A table's cell in its colours."""
+        if isinstance(value, Painted):
+            return "".join(self.painted(text, style) for text, style in value.pieces)
+        return self.word(plain(value))
+
+    @property
+    def is_colored(self) -> bool:
+        """Whether colours are on."""
+        if self._color != "auto":
+            return self._color == "always"
+        if self._variables.get("NO_COLOR"):
+            return False
+        if any(self._variables.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+            return True
+        return self.can_redraw
+
+    def console(self) -> "Console":
+        """Rich's console on this stream."""
+        from rich.console import Console
+
+        colored = self.is_colored
+        return Console(
+            file=self.stream, width=self.width, color_system="standard" if colored else None,
+            force_terminal=colored or self.is_terminal, no_color=not colored, highlight=False, legacy_windows=False,
+            _environ={},
+        )  # fmt: skip
+
+
+def plain(value: object) -> str:
+    """A table's cell without colours; - for None."""
+    if isinstance(value, Painted):
+        return "".join(text for text, _ in value.pieces)
+    return "-" if value is None else clean(str(value))

@@ -1,0 +1,78 @@
+"""Tables: drawn under headings on a terminal, tab-separated when piped."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from arkcli.output.screen import Screen, plain
+
+#: Narrowest width of a folded column, in characters. If the table is still too wide, its rows are printed as records.
+_SLIM: Final = 12
+
+
+class Table(NamedTuple):
+    """Rows under headings: aligned on a terminal, tab-separated and without headings when piped."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+class Column(NamedTuple):
+    """A column of streamed rows. `width` is in characters; 0 in the last column means any width."""
+
+    heading: str
+    width: int = 0
+    right: bool = False
+
+
+def draw(table: Table, screen: Screen) -> None:
+    """Prints a table on a screen, aligned if it is a terminal."""
+    if not table.rows:
+        return
+    if not screen.is_terminal:
+        screen.stream.writelines("\t".join(map(screen.cell, row)) + "\n" for row in table.rows)
+        return
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    columns = zip(table.headings, *(map(plain, row) for row in table.rows), strict=True)
+    least = [_least(heading, cells, screen.width // 2) for heading, *cells in columns]
+    # Columns are separated by two spaces.
+    if sum(width + 2 for width, _ in least) - 2 > screen.width:
+        _draw_records(table, screen)
+        return
+    drawn = RichTable(box=None, show_header=any(table.headings), pad_edge=False, header_style="bold")
+    for heading, (width, whole) in zip(table.headings, least, strict=True):
+        drawn.add_column(heading, overflow="fold", min_width=width, no_wrap=whole)
+    for row in table.rows:
+        drawn.add_row(*(Text.from_ansi(screen.cell(value)) for value in row))
+    screen.console().print(drawn)
+
+
+def _draw_records(table: Table, screen: Screen) -> None:
+    """Prints a table that is too wide as records: one line per cell, a blank line between rows."""
+    label = max(map(len, table.headings))
+    records = (
+        [f"{heading.ljust(label)} {screen.cell(cell)}" for heading, cell in zip(table.headings, row, strict=True)]
+        for row in table.rows
+    )
+    screen.stream.write("\n\n".join("\n".join(lines) for lines in records) + "\n")
+
+
+def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]:
+    """The least width at which no word of a column is broken, and whether it must stay whole, as an id must."""
+    widest = max(map(len, cells))
+    if widest <= longest and not any(" " in text for text in cells):
+        return max(len(heading), widest), True
+    words = max(len(word) for text in (heading, *cells) for word in text.split() or "-")
+    # A word that takes half the width, such as a URL, is broken where it has to be.
+    return words if words <= longest else max(*map(len, heading.split()), 0, min(widest, _SLIM)), False
+
+
+def fitted(text: str, column: Column) -> str:
+    """A cell's text, cut or filled to its column's width."""
+    from rich.cells import cell_len, set_cell_size
+
+    if column.width and cell_len(text) > column.width:
+        text = f"{set_cell_size(text, column.width - 1)}…"
+    fill = " " * (column.width - cell_len(text))
+    return fill + text if column.right else text + fill
