@@ -24,6 +24,7 @@ from arkcli.cli.options import (
 from arkcli.cli.printout import Printout
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import ExitCode
+from arkcli.output import Output
 from arkcli.output.tables import Column, Table
 from arkcli.url import parse_url
 
@@ -83,21 +84,16 @@ def check(
         question = f"{destination.url} is not a local address: its receiver will process test events. Send them?"
         ask(session, question, "nothing was sent")
     session.process.stop_on_signals()
-    wide = output.screen.width >= _WIDE or not output.on_a_terminal
-    rows = output.rows(_COLUMNS if wide else _COLUMNS[:-1])
+    rows = _Rows(output)
     found = []
     for finding in actions.check(session.home, destination, event, secret, session.process.stopping):
         found.append(finding)
-        if not output.as_json:
-            advice = (
-                None if finding.passed else _advice(finding, max(output.screen.width - 2, 20) if rows.drawn else None)
-            )
-            rows.add({}, _cells(finding)[: len(rows.columns)], advice)
+        rows.add(finding)
     passed = sum(finding.passed for finding in found)
     text: list[str | Table] = [f"{passed} of {len(found)} passed"]
     if output.quiet:
-        failed = [(*_cells(finding), _advice(finding)) for finding in found if not finding.passed]
-        text.insert(0, Table((*(column.heading for column in _COLUMNS), "advice"), failed))
+        failed = [(*_cells(finding), " ".join(_lines(finding))) for finding in found if not finding.passed]
+        text.insert(0, Table((*(column.heading for column in _COLUMNS), "what to do"), failed))
     document = {"checks": [_json(finding) for finding in found]}
     if len(found) < trials.COUNT:
         warning = f"interrupted: {len(found)} of {trials.COUNT} checks were made"
@@ -110,7 +106,29 @@ def _is_local(destination: "Destination") -> bool:
     from arkcli.wire import guard
 
     addresses = parse_url(destination.url, allow_local=destination.allow_local).addresses
-    return bool(addresses) and all(guard.refusal(address, allow_local=False) for address in addresses)
+    without, with_it = ([guard.refusal(one, allow_local=allow) for one in addresses] for allow in (False, True))
+    return bool(addresses) and all(without) and not any(with_it)
+
+
+class _Rows:
+    """Prints each check as soon as it has been made: what to do is the last cell, on a terminal lines below the row."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        narrow = output.on_a_terminal and output.screen.width < _WIDE
+        self._rows = output.rows(_COLUMNS[:-1] if narrow else _COLUMNS)
+        self._said: set[str] = set()
+
+    def add(self, finding: "Finding") -> None:
+        if self._output.as_json:
+            return
+        # A receiver says the same about most of what it refuses.
+        lines = _lines(finding, said=finding.answer.excerpt not in self._said)
+        self._said.add(finding.answer.excerpt)
+        if self._rows.drawn:
+            width = max(self._output.screen.width - 2, 20)
+            lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines]
+        self._rows.add({}, _cells(finding)[: len(self._rows.columns)], "\n".join(lines) or None)
 
 
 def _cells(finding: "Finding") -> tuple[object, ...]:
@@ -119,16 +137,18 @@ def _cells(finding: "Finding") -> tuple[object, ...]:
     return finding.trial.name, result, answer, finding.trial.wanted, finding.trial.sent
 
 
-def _advice(finding: "Finding", width: int | None = None) -> str:
-    """What to do, after what the receiver said; in lines of at most `width` characters."""
-    said = " ".join(finding.answer.excerpt.split())
-    said = f"{said[:_SAID]}…" if len(said) > _SAID else said
-    error = finding.answer.error if finding.answer.status is None else None
-    lines = [error and f"It failed: {error}.", said and f"It said: {said}", f"{finding.advice}."]
-    shown = [line for line in lines if line]
-    if width is not None:
-        shown = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in shown]
-    return "\n".join(shown)
+def _lines(finding: "Finding", *, said: bool = True) -> list[str]:
+    """What to do about a wrong answer; before it, why there was none and, with `said`, what the receiver said."""
+    if finding.passed:
+        return []
+    answer = finding.answer
+    excerpt = " ".join(answer.excerpt.split())
+    shown = excerpt if len(excerpt) <= _SAID else f"{excerpt[:_SAID]}…"
+    return [
+        *([f"It failed: {answer.error}."] if answer.status is None else []),
+        *([f"It said: {shown}"] if shown and said else []),
+        f"{finding.advice}.",
+    ]
 
 
 def _json(finding: "Finding") -> dict[str, Any]:
