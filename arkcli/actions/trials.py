@@ -15,8 +15,7 @@ from arkcli.signing.scheme import BODY, Ready, Scheme
 
 #: The size of a large body, in bytes: less than what ark may send, and more than many receivers take by default.
 LARGE: Final = 256 * 1024
-#: How many trials there are, and how many events they are about.
-COUNT: Final = 12
+#: How many events the trials are about.
 EVENTS: Final = 11
 #: What a receiver has to answer.
 ACCEPTED: Final = "2xx"
@@ -113,7 +112,8 @@ def _refused(bodies: _Bodies, secret: Secret, other: Secret) -> Iterator[Trial]:
     body = bodies.plain()
     yield Trial("other-secret", "signed with another secret", REFUSED, 5, body, signed(sign(other, body)))
     body = bodies.plain()
-    yield Trial("changed-body", "one byte changed afterwards", REFUSED, 6, _changed(body), signed(sign(secret, body)))
+    right = signed(sign(secret, body))
+    yield Trial("changed-body", "one byte changed after signing", REFUSED, 6, _changed(body), right)
     body = bodies.plain()
     yield Trial("cut-signature", "62 of the signature's 64 digits", REFUSED, 7, body, signed(sign(secret, body)[:62]))
     yield Trial("no-signature", "no signature header", REFUSED, 8, bodies.plain(), Ready())

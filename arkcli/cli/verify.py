@@ -29,7 +29,7 @@ def verify(
         str | None, typer.Option("--signature", "-s", help="The signature header's value, or all header lines.")
     ] = None,
     request: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "--request",
             metavar="FILE",
@@ -97,14 +97,14 @@ def _given(session: Session, file: Path | None, signature: str | None) -> _Given
     return _Given(signature, read_pieces(file, session.stdin), signature)
 
 
-def _requested(session: Session, file: Path | None, signature: str | None, request: str) -> _Given:
+def _requested(session: Session, file: Path | None, signature: str | None, request: Path) -> _Given:
     """A request in a file, of which `#N` behind the file's name is the Nth. Raises UsageError."""
     from arkcli.receiver import pasted
 
     if signature is not None or file is not None:
         raise UsageError("--request FILE has the signature and the body; leave out --signature and the other FILE")
-    numbered = None if Path(request).exists() else re.fullmatch(r"(.+)#(\d+)", request, re.DOTALL)
-    name, number = (numbered[1], int(numbered[2])) if numbered else (request, None)
+    numbered = None if request.exists() else re.fullmatch(r"(.+)#(\d+)", str(request), re.DOTALL)
+    name, number = (numbered[1], int(numbered[2])) if numbered else (str(request), None)
     data = b"".join(read_pieces(Path(name), session.stdin))
     try:
         found = pasted.read(data, number)

@@ -1,7 +1,6 @@
 """Reads a request that was saved or pasted, for `ark verify --request`. Forgiving where the body's bytes stay certain.
 
-It takes raw HTTP, lines of `ark listen --save`, a HAR file or parts of one, and JSON objects with `headers` and `body`,
-as `ark send --dry-run --json` and cloud functions have them.
+It takes raw HTTP, lines of `ark listen --save`, and HAR files or parts of them.
 """
 
 import json
@@ -67,10 +66,10 @@ def _chosen(found: list[Pasted], number: int | None) -> Pasted:
     if len(found) == 1 or len(signed) == 1:
         return found[0] if len(found) == 1 else signed[0][1]
     if not signed:
-        raise UsageError(f"none of its {counted(len(found), 'request')} has a {SIGNATURE_HEADER} header")
+        raise UsageError(f"none of its {counted(len(found), 'request')} has the header {SIGNATURE_HEADER}")
     listed = ", ".join(f"#{place} ({_described(one.request)})" for place, one in signed[:_LISTED])
     more = f" and {len(signed) - _LISTED:,} more" if len(signed) > _LISTED else ""
-    raise UsageError(f"it has {len(signed):,} signed requests: {listed}{more}; add a number to the file name")
+    raise UsageError(f"it has {len(signed):,} signed requests: {listed}{more}; choose one: FILE#{signed[0][0]}")
 
 
 def _described(request: Request) -> str:
@@ -122,7 +121,8 @@ def _checked(place: str, request: Request) -> Pasted:
 def _length(request: Request) -> int | None:
     """The body's length as its header says it; None if it does not."""
     text = request.header("Content-Length") or ""
-    return int(text) if text.isascii() and text.isdigit() and request.header("Transfer-Encoding") is None else None
+    is_number = re.fullmatch("[0-9]{1,15}", text) is not None
+    return int(text) if is_number and request.header("Transfer-Encoding") is None else None
 
 
 def _of_http(data: bytes) -> list[Pasted]:
@@ -166,7 +166,7 @@ def _head(data: bytes, at: int) -> tuple[str, str, list[Header], int]:
     begin = at
     while at < len(data):
         end = _LINE_END.search(data, at)
-        line, place = data[at : end.start() if end else len(data)], data.count(b"\n", 0, at) + 1
+        line = data[at : end.start() if end else len(data)]
         here, at = at, end.end() if end else len(data)
         if not line:
             break
@@ -178,6 +178,7 @@ def _head(data: bytes, at: int) -> tuple[str, str, list[Header], int]:
         elif match := _HEADER.fullmatch(line):
             headers.append((match[1], match[2]))
         else:
+            place = data.count(b"\n", 0, here) + 1
             raise UsageError(f"line {place}: {_wrong(line, has_headers=bool(headers))}")
     if not headers:
         raise UsageError("line 1: there are no headers; give the request line, the headers, a blank line and the body")
@@ -197,12 +198,12 @@ def _wrong(line: bytes, *, has_headers: bool) -> str:
 
 def _joined(data: bytes, at: int) -> tuple[bytes, int] | None:
     """The chunks from a position on as one body, and where they end; None if they are not chunks (RFC 9112, 7.1)."""
-    body = b""
+    body = bytearray()
     while chunk := _CHUNK.match(data, at):
         size, at = int(chunk[1], 16), chunk.end()
         if size == 0:
             trailers = _TRAILERS.match(data, at)
-            return body, trailers.end() if trailers else at
+            return bytes(body), trailers.end() if trailers else at
         body += data[at : at + size]
         end = _LINE_END.match(data, at + size)
         if end is None:

@@ -2,6 +2,11 @@
 
 import hmac
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,13 +16,13 @@ import pytest
 from arkcli.actions import destinations
 from arkcli.actions.check import Finding, check
 from arkcli.actions.destinations import Wanted
-from arkcli.actions.trials import COUNT
 from arkcli.errors import DeliveryFailed
 from arkcli.signing import Secret, sign, verify
 from tests.world import FakeClock, Request, World, answer, hang, receiver
 
 SECRET = "s3cret"
 
+COUNT = 12
 ACCEPTED = ("valid-event", "repeat", "unknown-fields", "unicode", "large", "header-case")
 REFUSED = ("other-secret", "changed-body", "cut-signature", "no-signature", "spaces-added", "spaces-removed")
 #: A status, or None to close the connection without an answer.
@@ -156,10 +161,10 @@ MISTAKES = {
 }
 
 
-def checking(world: World, url: str, stopping: Callable[[], bool] = lambda: False) -> Iterator[Finding]:
+def checking(world: World, url: str) -> Iterator[Finding]:
     home = world.session().home
     destination = destinations.unsaved(home, Wanted(url=url, allow_local=True))
-    return check(home, destination, "signal.promoted", Secret(SECRET), stopping)
+    return check(home, destination, "signal.promoted", Secret(SECRET))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -236,10 +241,22 @@ def test_a_receiver_that_answers_late_is_told_to_answer_first(world: World, answ
                 next(found)
 
 
-def test_a_stop_ends_it_after_the_answer_under_way(world: World) -> None:
-    with receiver(lambda request: answer(right(request))) as server:
-        found = list(checking(world, server.url, lambda: len(server.requests) >= 3))
-    assert [finding.trial.name for finding in found] == list(ACCEPTED[:3])
+def test_ctrl_c_ends_it_at_once(world: World) -> None:
+    arrived = threading.Event()
+
+    def behave(request: Request) -> bytes:
+        arrived.set()
+        return hang(request)
+
+    with receiver(behave) as server:
+        command = [sys.executable, "-m", "arkcli", "check", server.url, "--allow-local"]
+        variables = {**os.environ, **world.variables, "ARK_SECRET": SECRET}
+        with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert arrived.wait(20)
+            process.send_signal(signal.SIGINT)
+            # Well before the receiver has had its ten seconds.
+            out, err = process.communicate(timeout=8)
+    assert (process.returncode, out, err) == (130, b"", b"error: interrupted\n")
 
 
 def test_headers_are_sent_with_every_request(world: World) -> None:

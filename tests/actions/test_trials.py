@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from arkcli.actions.trials import ACCEPTED, COUNT, EVENTS, LARGE, REFUSED, Trial, trials
+from arkcli.actions.trials import ACCEPTED, EVENTS, LARGE, REFUSED, Trial, trials
 from arkcli.contract import events
 from arkcli.contract.bodies import check_raw_body
 from arkcli.signing import SIGNATURE_HEADER, Secret, verify
@@ -31,7 +31,6 @@ def is_right(trial: Trial) -> bool:
 @pytest.mark.parametrize("event", events.EVENTS)
 def test_every_body_is_a_valid_event_and_exactly_those_to_be_accepted_are_signed_right(event: str) -> None:
     found = made(event)
-    assert len(found) == COUNT
     for trial in found.values():
         check_raw_body(event, trial.body)
         assert is_right(trial) == (trial.wanted == ACCEPTED), trial.name

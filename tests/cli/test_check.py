@@ -2,6 +2,8 @@
 
 import os
 import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from arkcli.cli.app import run
 from arkcli.signing import sign
-from tests.world import Behaviour, Request, TestReceiver, World, answer, verifying
+from tests.world import Behaviour, Certificates, Request, TestReceiver, World, answer, receiver, verifying
 
 Receive = Callable[[Behaviour | int], TestReceiver]
 SECRET = "s3cret"
@@ -161,6 +163,34 @@ def test_on_a_terminal_it_asks_before_it_sends_to_an_address_that_is_not_local(w
             assert "nothing was sent" in session.stdout.getvalue()  # type: ignore[attr-defined] # it is a StringIO
     finally:
         os.close(ours)
+
+
+def test_the_exit_status_is_the_verdict_also_if_nobody_reads_the_rows(world: World, receive: Receive) -> None:
+    good = verifying(lambda: [SECRET])
+    server = receive(lambda request: answer(200) if "x-signalark-signature" not in request.headers else good(request))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "arkcli", "check", server.url, "--allow-local"]
+    done = subprocess.run(command, env={**os.environ, **world.variables}, stdout=writing, check=False)
+    os.close(writing)
+    assert done.returncode == 1
+    assert len(server.requests) == 12
+
+
+def test_with_yes_it_does_not_ask(world: World) -> None:
+    result = world.ark("check", "https://192.0.2.1/", "--yes")
+    assert result.status == 1
+    assert "192.0.2.1 is for documentation" in result.err
+
+
+def test_certificates_of_an_own_authority_are_trusted_when_they_are_given(world: World, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    with receiver(verifying(lambda: [SECRET]), certificates.wrapping("localhost")) as server:
+        args = ("check", server.url.replace("127.0.0.1", "localhost"), "--allow-local")
+        refused = world.ark(*args)
+        assert refused.status == 1
+        assert "--ca-file" in refused.err
+        assert world.ark(*args, "--ca-file", certificates.ca_file).status == 0
 
 
 def test_a_receiver_that_cannot_be_reached_is_one_error(world: World, right: TestReceiver) -> None:

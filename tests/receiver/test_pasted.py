@@ -14,7 +14,7 @@ from arkcli.output import to_json
 from arkcli.receiver import record
 from arkcli.receiver.pasted import read
 from arkcli.receiver.record import Received
-from arkcli.signing import SIGNATURE_HEADER, sign, verify
+from arkcli.signing import sign, verify
 from arkcli.signing.verdict import VALID
 
 BODY = '{"event":"ping","who":"Zoë"}'.encode()
@@ -62,6 +62,7 @@ ENCODED = base64.b64encode(BODY).decode()
     [
         pytest.param(http(SIGNED, LENGTH), id="as it came"),
         pytest.param(http(SIGNED), id="without a length"),
+        pytest.param(http(SIGNED, f"Content-Length: {'9' * 5000}"), id="a length that cannot be"),
         pytest.param(http(SIGNED, LENGTH, end="\n"), id="LF for CRLF"),
         pytest.param(b"\r\n\n" + http(SIGNED, LENGTH), id="blank lines before"),
         pytest.param(b"\xef\xbb\xbf" + http(SIGNED, LENGTH), id="a byte-order mark"),
@@ -79,14 +80,7 @@ ENCODED = base64.b64encode(BODY).decode()
         pytest.param(har(har_request(ENCODED, encoding="base64")), id="a HAR file with base64"),
         pytest.param(json.dumps({"request": har_request()}).encode(), id="an entry of a HAR file"),
         pytest.param(json.dumps(har_request()).encode(), id="the request of an entry"),
-        pytest.param(
-            to_json({"headers": {SIGNATURE_HEADER: SIGNATURE}, "isBase64Encoded": True, "body": ENCODED}).encode(),
-            id="the event of a cloud function",
-        ),
-        pytest.param(
-            to_json({"requests": [{"headers": {SIGNATURE_HEADER: [SIGNATURE]}, "body": BODY.decode()}]}).encode(),
-            id="a dry run",
-        ),
+        pytest.param(json.dumps([har_request()]).encode(), id="a list of requests"),
     ],
 )
 def test_a_request_is_read_with_its_exact_body_and_its_signature(data: bytes) -> None:
@@ -129,12 +123,16 @@ def test_one_of_several_requests_is_chosen_by_its_number(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "number", "said"),
     [
-        (THREE, None, "it has 2 signed requests: #1 (POST /hook?a=b, 29 bytes), #3 (POST /hook?a=b, 29 bytes); add"),
+        (
+            THREE,
+            None,
+            "it has 2 signed requests: #1 (POST /hook?a=b, 29 bytes), #3 (POST /hook?a=b, 29 bytes); choose one: FILE#",
+        ),
         (LINE * 7, None, "it has 7 signed requests: #1 ("),
-        (LINE * 7, None, " and 2 more; add a number to the file name"),
+        (LINE * 7, None, " and 2 more; choose one: FILE#1"),
         (THREE, 4, "there is no request #4: the file has 3 requests"),
         (LINE, 0, "there is no request #0: the file has 1 request"),
-        (saved(BODY) * 2, None, "none of its 2 requests has a X-SignalArk-Signature header"),
+        (saved(BODY) * 2, None, "none of its 2 requests has the header X-SignalArk-Signature"),
         (http(SIGNED, SIGNED), None, "request 1: there are two X-SignalArk-Signature headers"),
         (LINE + saved(BODY, *[(b"x-signalark-signature", b"0")] * 2), 2, "line 2: there are two X-SignalArk-Signature"),
         (b"", None, "line 1: there are no headers"),
@@ -146,11 +144,11 @@ def test_one_of_several_requests_is_chosen_by_its_number(data: bytes) -> None:
         (b"\x16\x03\x01\x00", None, "line 1: expected a header"),
         (LINE + b'{"headers": [}\n', None, "line 2, column 14: this is not JSON"),
         (har(har_request())[:-40], None, "this is not JSON"),
-        (LINE + b'{"listening": "http://127.0.0.1:8765"}\n', None, "line 2: expected a request, with `headers`"),
-        (b"[1]", None, "expected a request, with `headers`"),
+        (LINE + b'{"listening": "http://127.0.0.1:8765"}\n', None, "line 2: expected a request with `headers`"),
+        (b"[1]", None, "entry 1: expected a request with `headers`"),
         (har(), None, "the file has no requests"),
         (b'{"headers": 5, "body": ""}', None, "request 1: its headers or its body cannot be read"),
-        (b'{"headers": [{"name": "A"}], "body": ""}', None, "'value' is missing"),
+        (b'{"headers": [{"name": "A"}], "body": ""}', None, "cannot be read: 'value'"),
         (b'{"headers": [], "body": "\\ud800"}', None, "request 1: its headers or its body cannot be read"),
         (b'{"headers": [], "body_base64": "A"}', None, "request 1: its headers or its body cannot be read"),
         (saved(None), None, "request 1: its headers or its body cannot be read: it has no body"),
