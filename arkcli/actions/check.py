@@ -44,12 +44,18 @@ _ADVICE: Final = {
         "header-case",
         "",
     ): "Look the header up whatever the case of its name: proxies may change it, and HTTP allows that",
-    ("other-secret", "2"): "Verify the signature before you answer: this request was signed with another secret, so"
-    " anybody can send events here",
+    (
+        "other-secret",
+        "2",
+    ): "Verify the signature before you answer, and answer 401 if it does not match: otherwise anybody"
+    " can send events here",
     ("changed-body", "2"): "Compute the HMAC over the whole raw body: a part of it is not covered",
     ("cut-signature", "2"): "Compare the whole signature, its length included, with a constant-time function: this"
     " receiver compares only the beginning",
-    ("no-signature", "2"): f"Refuse a request that has no {SIGNATURE_HEADER}: here, a missing header skips the check",
+    (
+        "no-signature",
+        "2",
+    ): f"Answer 401 if {SIGNATURE_HEADER} is missing: this receiver skips the check then, or refuses with a 2xx",
     ("spaces-added", "2"): _AGAIN,
     ("spaces-removed", "2"): _AGAIN,
     ("cut-signature", "5"): f"{_FAILED}; Node's timingSafeEqual, for one, throws when the lengths differ",

@@ -88,7 +88,7 @@ class Row(NamedTuple):
 COMPACT = (",", ":")
 MISTAKES = {
     "does right": Row(right, ()),
-    "verifies nothing": Row(lambda _: 200, REFUSED, "other-secret", "anybody can send events here"),
+    "verifies nothing": Row(lambda _: 200, REFUSED, "other-secret", "otherwise anybody can send events here"),
     "serialises again, as JavaScript does": Row(
         reserialising(separators=COMPACT, ensure_ascii=False), ("spaces-added",), "spaces-added", "serialises the JSON"
     ),
@@ -103,7 +103,10 @@ MISTAKES = {
     ),
     "has another secret": Row(lambda _: 403, ACCEPTED, "valid-event", "Give the receiver the secret"),
     "accepts a missing signature": Row(
-        lambda it: right(it) if given(it) else 204, ("no-signature",), "no-signature", "a missing header skips"
+        lambda it: right(it) if given(it) else 204,
+        ("no-signature",),
+        "no-signature",
+        "this receiver skips the check then",
     ),
     "compares a prefix": Row(
         lambda it: 204 if sign(SECRET, it.body)[:8] == given(it)[:8] else 401,
