@@ -82,7 +82,8 @@ def replay(
         count = operate.replay(session.home, chosen, dry=True)
         if count > 1:
             ask(session, f"Send {counted(count, 'event')} again?")
-    count = operate.replay(session.home, chosen, dry=dry_run)
+    with session.output().working("queueing the events again", session.home.clock.monotonic):
+        count = operate.replay(session.home, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"
