@@ -7,6 +7,7 @@ import pty
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -302,7 +303,7 @@ def drawn_on_a_terminal(
                     ["too early to be shown", "half is done", "half is done", "all is done" * 9]
                 ):
                     if draw is not None:
-                        draw(now, lambda width, words=words: words)
+                        draw(now, partial(lambda words, _width: words, words))
                     if now == 2:
                         output.lines(["1\tevt_1", "2\tevt_2"])
             terminal.write("\x04")

@@ -96,12 +96,12 @@ def test_a_ping_that_is_stopped_is_left_to_nobody(world: World, receive: Receive
 
 
 @pytest.mark.parametrize(
-    ("command", "variables"),
-    [((*SEND, "--quiet"), {}), (("drain", "--json"), {}), (("drain",), {"TERM": "dumb"})],
+    ("command", "term"),
+    [((*SEND, "--quiet"), "xterm"), (("drain", "--json"), "xterm"), (("drain",), "dumb")],
     ids=["quiet", "json", "dumb"],
 )
 def test_nothing_is_drawn_for_a_script_or_on_a_dumb_terminal(
-    world: World, receive: Receive, command: tuple[str, ...], variables: dict[str, str]
+    world: World, receive: Receive, command: tuple[str, ...], term: str
 ) -> None:
     def behave(request: Request) -> bytes:
         server.closing.wait(0.6)
@@ -110,7 +110,7 @@ def test_nothing_is_drawn_for_a_script_or_on_a_dumb_terminal(
     server = receive(behave)
     world.add(server, "crm")
     accept(world, 1)
-    terminal = Terminal(world, *command, **variables)
+    terminal = Terminal(world, *command, TERM=term)
     assert terminal.finish() == 0
     assert not re.search(r"\x1b\[K|waiting for|answered|done", terminal.text)
 
@@ -161,9 +161,7 @@ def test_a_watching_drain_says_when_the_next_delivery_is_due_and_stops_at_ctrl_c
     assert not any("nothing due" in line for line in terminal.screen)
 
 
-def test_a_stream_is_delivered_with_the_progress_of_a_drain(
-    three: World, release: threading.Event, tmp_path: object
-) -> None:
+def test_a_stream_is_delivered_with_the_progress_of_a_drain(three: World, release: threading.Event) -> None:
     path = three.home.parent / "payloads.ndjson"
     path.write_bytes(b'{"signal":{"id":"s","signal_name":"n","source":"news"}}\n' * 3)
     terminal = Terminal(three, "send", "signal.promoted", "--ndjson", str(path))

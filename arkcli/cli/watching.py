@@ -19,6 +19,7 @@ from arkcli.output.live import Words, bar, first_fit, fitted
 from arkcli.output.throttle import Throttle
 from arkcli.queue.engine import Result
 from arkcli.system.clock import Clock
+from arkcli.text import counted
 
 #: How many failures a drain reports by themselves in each second.
 _FAILURES: Final = 3
@@ -199,7 +200,7 @@ def death_warnings(tallies: Iterable[Tally]) -> Iterator[str]:
     for tally in tallies:
         for made in tally.deaths:
             yield (
-                f"{tally.name}: {made.event_id} is dead after {made.attempt} attempts: {_said(made)}; "
+                f"{tally.name}: {made.event_id} is dead after {counted(made.attempt, 'attempt')}: {_said(made)}; "
                 f"`ark queue show {made.event_id}` shows the attempts, `ark queue retry {made.event_id}` tries again"
             )
         if more := tally.dead - len(tally.deaths):
