@@ -4,22 +4,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from arkcli import times
-from arkcli.actions import advice
-from arkcli.actions.drain import Stock
 from arkcli.cli.records import answer_cell
-from arkcli.cli.session import Session
-from arkcli.delivery.drain import Tally
-from arkcli.delivery.watching import Awaited, LookAtSend, Onlooker, Underway
-from arkcli.model import Answer, Attempt, Destination, RetrySchedule, State
-from arkcli.output import Output
-from arkcli.output.live import Words, bar, first_fit, fitted
-from arkcli.output.throttle import Throttle
-from arkcli.queue.engine import Result
-from arkcli.system.clock import Clock
+from arkcli.model import State
+from arkcli.output.live import bar, first_fit, fitted
 from arkcli.text import counted
+
+if TYPE_CHECKING:
+    from arkcli.actions.drain import Stock
+    from arkcli.cli.session import Session
+    from arkcli.delivery.drain import Tally
+    from arkcli.delivery.watching import Awaited, LookAtSend, Onlooker, Underway
+    from arkcli.model import Answer, Attempt, Destination, RetrySchedule
+    from arkcli.output import Output
+    from arkcli.output.live import Words
+    from arkcli.queue.engine import Result
+    from arkcli.system.clock import Clock
 
 #: How many failures a drain reports by themselves in each second.
 _FAILURES: Final = 3
@@ -34,20 +36,20 @@ _NARROW: Final = 60
 
 
 @contextmanager
-def awaiting(session: Session, output: Output) -> Iterator[LookAtSend | None]:
+def awaiting(session: "Session", output: "Output") -> "Iterator[LookAtSend | None]":
     """Shows which destinations are still awaited during a block, if that lasts. Yields what to pass to the action."""
     with output.drawing() as draw:
         if draw is None:
             yield None
             return
 
-        def look(take_stock: Callable[[], Awaited]) -> None:
+        def look(take_stock: "Callable[[], Awaited]") -> None:
             draw(session.home.clock.monotonic(), lambda width: awaited_line(take_stock(), width))
 
         yield look
 
 
-def awaited_line(found: Awaited, width: int) -> str:
+def awaited_line(found: "Awaited", width: int) -> str:
     """`2 of 3 answered; waiting for globex-eu-west, 4 s of 10`, as long a form as has room."""
     answered = f"{found.total - len(found.names):,} of {found.total:,} answered"
     if not found.names:
@@ -66,7 +68,7 @@ def some(names: Sequence[str], most: int = _NAMES) -> str:
 
 
 @contextmanager
-def drain_watched(session: Session, output: Output, stock: Stock) -> Iterator[Onlooker | None]:
+def drain_watched(session: "Session", output: "Output", stock: "Stock") -> "Iterator[Onlooker | None]":
     """Shows the progress of a drain during a block, and a line for each failure. Yields None if nobody watches."""
     if not output.is_watched:
         yield None
@@ -85,11 +87,13 @@ class _DrainOnTerminal:
     def __init__(
         self,
         say: Callable[[str], None],
-        draw: Callable[[float, Words], None] | None,
-        clock: Clock,
-        schedule: RetrySchedule,
-        stock: Stock,
+        draw: "Callable[[float, Words], None] | None",
+        clock: "Clock",
+        schedule: "RetrySchedule",
+        stock: "Stock",
     ) -> None:
+        from arkcli.output.throttle import Throttle
+
         self._say = say
         self._draw = draw
         self._clock = clock
@@ -100,14 +104,14 @@ class _DrainOnTerminal:
         self._due: int | None = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
 
-    def look(self, take_stock: Callable[[], Underway]) -> None:
+    def look(self, take_stock: "Callable[[], Underway]") -> None:
         """Draws the line if it is time."""
         now = self._clock.monotonic()
         self._tell_held(now)
         if self._draw is not None:
             self._draw(now, partial(self._line, now, take_stock))
 
-    def _line(self, now: float, take_stock: Callable[[], Underway], width: int) -> str:
+    def _line(self, now: float, take_stock: "Callable[[], Underway]", width: int) -> str:
         found = take_stock()
         if found.is_idle:
             self._marks.clear()
@@ -120,7 +124,7 @@ class _DrainOnTerminal:
         rate = (found.attempted - before) / (now - began) if now > began else None
         return drain_line(found, self._due, rate, width)
 
-    def recorded(self, name: str, results: Sequence[Result], states: Sequence[State | None], now: int) -> None:
+    def recorded(self, name: str, results: "Sequence[Result]", states: Sequence[State | None], now: int) -> None:
         """Prints the failures among the outcomes."""
         if states.count(State.DELIVERED) == len(states):
             return
@@ -141,7 +145,7 @@ class _DrainOnTerminal:
         self._tell_held(None)
 
 
-def drain_line(found: Underway, due: int | None, rate: float | None, width: int) -> str:
+def drain_line(found: "Underway", due: int | None, rate: float | None, width: int) -> str:
     """The progress of a drain. `due`: how many deliveries were due; `rate`: attempts a second. None: not known."""
     # More may have fallen due in the meantime.
     of = "" if due is None else f" of {max(due, found.attempted):,}"
@@ -169,7 +173,7 @@ def idle_line(next_in: float | None) -> str:
     return f"nothing due; the next in {_briefly(next_in)}"
 
 
-def failure_line(at: int, name: str, event_id: str, attempt: int, answer: Answer, next_in: float | None) -> str:
+def failure_line(at: int, name: str, event_id: str, attempt: int, answer: "Answer", next_in: float | None) -> str:
     """One failed attempt: when (milliseconds, UTC), where, what came back, and in how many seconds the next one is."""
     then = f"dead after {attempt}" if next_in is None else f"attempt {attempt}, the next in {_briefly(next_in)}"
     return f"{times.to_text(at)[11:19]} {name}: {_said(answer)}; {then}; {event_id}"
@@ -190,12 +194,12 @@ def _briefly(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 10 else times.describe_duration(seconds)
 
 
-def _said(made: Answer | Attempt) -> str:
+def _said(made: "Answer | Attempt") -> str:
     said = str(answer_cell(made))
     return said if len(said) <= _SAID else f"{said[:_SAID]}…"
 
 
-def death_warnings(tallies: Iterable[Tally]) -> Iterator[str]:
+def death_warnings(tallies: "Iterable[Tally]") -> Iterator[str]:
     """What a quiet drain says about the deliveries that died: the first of each destination by themselves."""
     for tally in tallies:
         for made in tally.deaths:
@@ -207,8 +211,10 @@ def death_warnings(tallies: Iterable[Tally]) -> Iterator[str]:
             yield f"{tally.name}: {more:,} more died; `ark queue list --state dead --to {tally.name}` lists them"
 
 
-def hints(session: Session, failed: Iterable[tuple[Destination, str]]) -> list[str]:
+def hints(session: "Session", failed: "Iterable[tuple[Destination, str]]") -> list[str]:
     """What to check after attempts failed, once for each cause. Takes destinations and the errors of their answers."""
+    from arkcli.actions import advice
+
     named: dict[str, list[str]] = {}
     for destination, error in failed:
         said = advice.hint(session.variables, destination.url, error)
