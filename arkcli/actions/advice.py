@@ -18,8 +18,8 @@ _HINTS: Final = (
     ),
     (
         r"certificate .* has expired",
-        "Renew the one that has expired, the receiver's certificate or the authority's in --ca-file; and check this "
-        "machine's clock",
+        "Renew the certificate that has expired, the receiver's or its authority's (then pass the new one with "
+        "--ca-file), and check this machine's clock",
     ),
     (r"certificate .* not valid yet", "Check this machine's clock, and the date from which the certificate is valid"),
     (

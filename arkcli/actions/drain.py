@@ -18,7 +18,7 @@ from arkcli.store.store import Contents
 from arkcli.system import files
 
 #: Above this number of destinations, what is due is not counted; up to this number of deliveries, one by one.
-_FEW: Final = 2_000
+_FEW: Final = 1_000
 _ONE_BY_ONE: Final = 10_000
 #: How often to look when the next delivery is due, in seconds; and for how many times as long as the look took.
 _LOOK_EVERY: Final = 5.0
@@ -116,9 +116,10 @@ class Stock:
         began = self._home.clock.monotonic()
         if attempted != self._looked_for or began >= self._look_at:
             chosen = self._chosen()
-            standings = self._home.queue.standings([one.id for one in chosen], self._home.clock.now())
-            due = [standing.next_due_at for standing in standings.values() if standing.next_due_at is not None]
-            self._next_due_at = min(due, default=None) if len(chosen) <= _FEW else None
+            ids = [one.id for one in chosen] if len(chosen) <= _FEW else []
+            standings = self._home.queue.standings(ids, self._home.clock.now()).values()
+            due = [standing.next_due_at for standing in standings if standing.next_due_at is not None]
+            self._next_due_at = min(due, default=None)
             ended = self._home.clock.monotonic()
             self._looked_for, self._look_at = attempted, ended + max(_LOOK_EVERY, _TIMES * (ended - began))
         return None if self._next_due_at is None else (self._next_due_at - self._home.clock.now()) / 1000

@@ -100,7 +100,8 @@ class _DrainOnTerminal:
         self._schedule = schedule
         self._stock = stock
         self._throttle = Throttle(_FAILURES)
-        #: Since the drain was idle: how much was due, and at some moments (seconds), what had been attempted.
+        #: Since the drain was idle: how much was due, once counted, and what had been attempted at some moments.
+        self._is_counted = False
         self._due: int | None = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
 
@@ -114,12 +115,15 @@ class _DrainOnTerminal:
     def _line(self, now: float, take_stock: "Callable[[], Underway]", width: int) -> str:
         found = take_stock()
         if found.is_idle:
+            self._is_counted, self._due = False, None
             self._marks.clear()
             return idle_line(self._stock.next_due_in(found.attempted))
-        if not self._marks:
+        self._marks.append((now, found.attempted))
+        if not self._is_counted and len(self._marks) > 1:
+            # Not at once: to count takes a while, and a drain that only makes a retry now and then is idle again.
+            self._is_counted = True
             left = self._stock.due()
             self._due = None if left is None else found.attempted + left
-        self._marks.append((now, found.attempted))
         began, before = self._marks[0]
         rate = (found.attempted - before) / (now - began) if now > began else None
         return drain_line(found, self._due, rate, width)

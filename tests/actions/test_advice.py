@@ -28,7 +28,7 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
             "the certificate does not verify: its issuer is not trusted, or …",
             "If your own certificate authority",
         ),
-        (HTTPS, "the certificate does not verify: it has expired, or …", "Renew the one that has expired"),
+        (HTTPS, "the certificate does not verify: it has expired, or …", "Renew the certificate that has expired"),
         (HTTPS, "the certificate does not verify: it is not valid yet; …", "Check this machine's clock"),
         (HTTPS, "the certificate does not verify: it is for another host: …", "Use the host name that"),
         (HTTPS, "the certificate does not verify: its authority may not … (name constraints)", "Give the receiver a"),

@@ -5,7 +5,8 @@ import pytest
 from arkcli.cli import watching
 from arkcli.delivery.drain import Tally
 from arkcli.delivery.watching import Awaited, Underway
-from arkcli.model import Answer, Attempt, Outcome
+from arkcli.model import Answer, Attempt, Destination, Outcome
+from tests.world import World
 
 AWAITED = Awaited(7, ["globex-eu-west", "crm", "lake", "billing"], 4.9, 10.0)
 BUSY = Underway(attempted=1_234, delivered=1_200, retrying=30, dead=4, slowest=("globex-eu-west", 4.2), is_idle=False)
@@ -134,3 +135,16 @@ def test_each_of_a_few_deaths_is_named_and_the_others_are_counted() -> None:
 )
 def test_of_many_names_the_first_are_listed(names: list[str], said: str) -> None:
     assert watching.some(names) == said
+
+
+def test_a_hint_is_given_once_for_each_cause_and_names_the_destination_if_there_is_one(world: World) -> None:
+    def destination(name: str) -> Destination:
+        return Destination(id=name, name=name, url=f"https://{name}.example/", added_at="")
+
+    errors = {"a": "answered 500, not a 2xx", "b": "answered 401, not a 2xx", "c": "answered 500, not a 2xx"}
+    found = watching.hints(world.session(), ((destination(name), error) for name, error in errors.items()))
+    assert [said.partition(",")[0] for said in found] == [
+        "a and c: The receiver's application failed; see its log",
+        "b: The receiver needs the signing secret",
+    ]
+    assert "`ark dest show b --reveal` prints" in found[1]

@@ -107,13 +107,13 @@ FAULTS: dict[str, tuple[Fault, Signed, str, str]] = {
         serving(until=-1),
         ROOT,
         "the certificate does not verify: it has expired, or its authority's has; or this machine's clock is wrong",
-        "Renew the one that has expired",
+        "Renew the certificate that has expired",
     ),
     "root expired": (
         serving(),
         signed("root", until=-1),
         "the certificate does not verify: it has expired, or its authority's has; or this machine's clock is wrong",
-        "Renew the one that has expired",
+        "Renew the certificate that has expired",
     ),
     "name constraint violated": (
         serving(),
