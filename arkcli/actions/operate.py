@@ -1,7 +1,7 @@
 """Operations on deliveries: retry now, drop, replay, and attempting what was retried or replayed at once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -10,10 +10,13 @@ from arkcli.actions.home import Home
 from arkcli.errors import Held
 from arkcli.model import Attempt, Destination, State
 from arkcli.queue.engine import Replay, Selection
-from arkcli.queue.patience import patiently
+from arkcli.queue.patience import SEND_HOLDS_FOR, patiently
 
 if TYPE_CHECKING:
     from arkcli.delivery.drain import Drained
+
+#: How often to look for the outcomes of another process, in seconds.
+_LOOK_EVERY: Final = 0.1
 
 
 def retry(home: Home, selection: Selection, *, dry: bool) -> int:
@@ -85,7 +88,8 @@ def attempt(
 ) -> Attempted:
     """Attempts waiting deliveries at once, and no others. A paused destination's go on waiting.
 
-    `chosen` has the ids of their events, by destination. Raises UsageError, Unreadable and NotRecorded.
+    If another process holds a destination, that process delivers, and this one waits for the outcomes, as `send` does.
+    `chosen` has the ids of the events, by destination. Raises UsageError, Unreadable and NotRecorded.
     """
     from arkcli.actions import drain
     from arkcli.delivery.chosen import Chosen
@@ -93,8 +97,15 @@ def attempt(
 
     concerned = [found for found in destinations if chosen.get(found.id)]
     queue = Chosen(home.queue, {found.id: chosen[found.id] for found in concerned if not found.paused})
-    run = drain.drain(home, drain.Job(drain.only(concerned), Plan()), warn, stopping, queue=queue)
-    now = home.clock.now()
+    job, clock = drain.Job(drain.only(concerned), Plan()), home.clock
+    until = clock.monotonic() + SEND_HOLDS_FOR
+    run = drain.drain(home, job, warn, stopping, queue=queue)
+    while run.held and (left := queue.left(clock.now())) and clock.monotonic() < until and not stopping():
+        if all(queue.holder(found) for found in left):
+            clock.sleep(_LOOK_EVERY)
+        else:
+            run = drain.drain(home, job, warn, stopping, queue=queue)
+    now = clock.now()
 
     def tried(found: Destination, event_id: str) -> Tried:
         state, made = queue.ended.get((found.id, event_id), (State.WAITING, None))

@@ -14,6 +14,7 @@ from arkcli.cli.records import answer_cell, delivery_json, from_now, outage_note
 from arkcli.cli.session import Session
 from arkcli.errors import UsageError
 from arkcli.model import State
+from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.queue.engine import Selection
 
@@ -52,18 +53,20 @@ def attempt_now(session: Session, reading: Reading, chosen: Chosen, document: Ma
 
     process, output = session.process, session.output()
     process.stop_on_signals()
-    process.accepted = "the deliveries are queued again"
+    process.accepted = "the deliveries are queued"
     done = operate.attempt(session.home, reading.destinations, chosen, output.warn, process.stopping)
-    process.accepted = None
     active = {tried.state for tried in done.deliveries if not tried.destination.paused}
     status = statuses.of_again(active, left_out=bool(done.run.left_out), interrupted=process.stopping())
     table, *said = _summary(done) if output.on_a_terminal and len(done.deliveries) > _FEW else [_each(session, done)]
+    waiting = {tried.destination.name for tried in done.deliveries if tried.state is State.WAITING}
+    held = [held for held in done.run.held if held.name in waiting]
     notes = [
         *paused_notes(reading, chosen),
-        *(f"{held.name} is left to {held.by}, which is delivering to it" for held in done.run.held),
+        *(f"{one.name} is left to {one.by}, which is delivering to it" for one in held),
         *(f"{outage_note(name, outage)}; its deliveries wait" for name, outage in done.run.held_back.items()),
     ]
-    warnings = ["interrupted: what is left is queued, and `ark drain` delivers it"] if process.stopping() else []
+    interrupted = f"interrupted: {process.accepted}, and `ark drain` delivers what is left"
+    warnings = [interrupted] if process.stopping() else []
     return Printout(
         {**document, "deliveries": [_json(tried) for tried in done.deliveries]},
         [*said, table],
@@ -87,6 +90,11 @@ def waits_already(ids: Sequence[str]) -> str:
     """Says that these events wait already, and what attempts them."""
     one = len(ids) == 1
     return f"{named(ids)} {'waits' if one else 'wait'} already; `ark drain` attempts {'it' if one else 'them'}"
+
+
+def sentence(output: Output, said: str) -> Sequence[str]:
+    """A sentence as text to print: on a terminal broken between words."""
+    return output.screen.wrapped(said, output.screen.width, most=10) if output.on_a_terminal else [said]
 
 
 def named(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from arkcli.actions import operate
 from arkcli.actions.reading import Reading
-from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, sentence, unfinished, waits_already
 from arkcli.cli.options import To, Yes, ask, complete_event_id, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
@@ -67,7 +67,7 @@ def retry(
         said = f"nothing to do: no delivery of {named(sorted(selection.event_ids))} is retrying or dead"
     else:
         said = "nothing to do: no dead delivery" + (f" to {', '.join(to)}" if to else "")
-    return Printout(document, [said], notes, broken=reading.broken)
+    return Printout(document, sentence(session.output(), said), notes, broken=reading.broken)
 
 
 def drop(

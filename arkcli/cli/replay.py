@@ -8,7 +8,7 @@ import typer
 from arkcli.actions import operate
 from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
-from arkcli.cli.now import Now, attempt_now, check_now, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, sentence, unfinished, waits_already
 from arkcli.cli.options import (
     Yes,
     ask,
@@ -101,7 +101,8 @@ def replay(
         count = operate.replay(session.home, chosen, dry=dry_run)
     said = f"queued again: {counted(count, 'event')}"
     said = f"would be {said}" if dry_run else f"{said}; run `ark drain`"
-    return Printout({"replayed": count}, [said if count else _nothing(session, reading, chosen)], broken=reading.broken)
+    said = said if count else _nothing(session, reading, chosen)
+    return Printout({"replayed": count}, sentence(session.output(), said), broken=reading.broken)
 
 
 def _replay_now(session: Session, reading: Reading, chosen: Replay) -> Printout:
@@ -111,8 +112,8 @@ def _replay_now(session: Session, reading: Reading, chosen: Replay) -> Printout:
     waiting = unfinished(reading, selection, [State.WAITING]) if failed is None else failed
     if waiting:
         return attempt_now(session, reading, waiting, document)
-    said = _nothing(session, reading, chosen)
-    return Printout({**document, "deliveries": []}, [said], broken=reading.broken)
+    said = sentence(session.output(), _nothing(session, reading, chosen))
+    return Printout({**document, "deliveries": []}, said, broken=reading.broken)
 
 
 def _nothing(session: Session, reading: Reading, chosen: Replay) -> str:

@@ -1,6 +1,8 @@
 """`ark queue show`: one event, and why its deliveries failed."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Final
 
 import typer
@@ -168,13 +170,14 @@ def _drawn(screen: Screen, story: Story, now: int) -> list[str | Table]:
     told = f"accepted {short_time(at)} UTC, {from_now(at, now)}; {counted(len(event.body), 'byte')}"
     head = [(event.id, "bold"), (event.name, ""), (told, "")]
     lines = [*_flow(screen, head, ""), "", *_body(screen, event)]
-    many = len(story.deliveries) > _MANY
-    folded = [one for one in story.deliveries if many and one.state is State.DELIVERED and len(one.attempts) == 1]
+    folded = 0
     for one in story.deliveries:
-        if one not in folded:
+        if len(story.deliveries) > _MANY and one.state is State.DELIVERED and len(one.attempts) == 1:
+            folded += 1
+        else:
             lines += ["", *_delivery(screen, event, one, now)]
     if folded:
-        said = f"delivered at the first attempt to {counted(len(folded), 'destination')}; --to NAME shows one"
+        said = f"delivered at the first attempt to {counted(folded, 'destination')}; --to NAME shows one"
         lines += ["", *_flow(screen, [(said, "green")], "")]
     return list(lines)
 
@@ -210,7 +213,7 @@ def _delivery(screen: Screen, event: Event, one: Delivered, now: int) -> list[st
         failed = made.outcome is Outcome.FAILED
         pieces = [
             (f"attempt {made.attempt}", ""),
-            (f"{short_time(made.at)} UTC", ""),
+            (short_time(made.at), ""),
             (age.ljust(max(map(len, ages))), ""),
             (duration.rjust(max(map(len, took))), ""),
             (short_answer(made), "red" if failed else "green"),
@@ -247,13 +250,17 @@ def _flow(screen: Screen, pieces: _Pieces, indent: str) -> list[str]:
     *whole, (last, last_style) = pieces
     words = [("  ", text, style) for text, style in whole]
     words += [(" " if number else "  ", word, last_style) for number, word in enumerate(clean(last).split(" "))]
-    lines, width = [indent], len(indent)
-    is_begun = False
-    for gap, word, style in words:
-        if is_begun and width + len(gap) + len(word) > screen.width:
-            lines.append(indent + "    ")
-            width, is_begun = len(lines[-1]), False
-        lines[-1] += (gap if is_begun else "") + screen.painted(word, style)
-        width += (len(gap) if is_begun else 0) + len(word)
-        is_begun = True
-    return lines
+    lines, width = [list[tuple[str, str]]()], len(indent)
+    for space, word, style in words:
+        gap = space if lines[-1] else ""
+        if gap and width + len(gap) + len(word) > screen.width:
+            lines.append([])
+            gap, width = "", len(indent) + 4
+        lines[-1].append((gap + word, style))
+        width += len(gap) + len(word)
+    return [indent + "    " * bool(number) + _painted(screen, line) for number, line in enumerate(lines)]
+
+
+def _painted(screen: Screen, line: _Pieces) -> str:
+    runs = groupby(line, key=itemgetter(1))
+    return "".join(screen.painted("".join(text for text, _ in run), style) for style, run in runs)

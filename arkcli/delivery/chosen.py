@@ -25,6 +25,11 @@ class Chosen:
         self._queue.look((), now)
         return [found for found in ids if self._left.get(found)]
 
+    def left(self, now: int) -> list[str]:
+        """The destinations that have chosen deliveries left, after a look at what other processes have attempted."""
+        self._queue.look((), now)
+        return [found for found in self._left if self._next(found, now) is not None]
+
     def drains(self) -> int:
         """See `engine.Queue.drains`."""
         return self._queue.drains()

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from arkcli import times
-from tests.world import PAYLOAD, START, TestReceiver, World, answer, in_turn
+from arkcli.model import Answer
+from arkcli.queue.local.queue import LocalQueue
+from tests.world import PAYLOAD, START, FakeClock, TestReceiver, World, answer, in_turn
 
 Receive = Callable[..., TestReceiver]
 
@@ -28,6 +31,18 @@ def events_of(server: TestReceiver) -> list[str]:
 
 def waiting(world: World) -> list[str]:
     return [one["event_id"] for one in world.ark("queue", "list", "--json").json["deliveries"]]
+
+
+class Meanwhile(FakeClock):
+    """A clock that has something happen whenever somebody sleeps."""
+
+    def __init__(self, now: int, happens: Callable[[], object]) -> None:
+        super().__init__(now)
+        self.happens = happens
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.happens()
 
 
 @pytest.mark.parametrize("command", [("queue", "retry", "one"), ("replay", "one"), ("queue", "retry", "--all-dead")])
@@ -152,6 +167,28 @@ def test_a_destination_that_another_process_delivers_to_is_left_to_it(world: Wor
     assert waiting(world) == ["one"]
 
 
+def test_what_another_process_attempts_meanwhile_is_waited_for_and_reported(world: World, receive: Receive) -> None:
+    server = receive(500)
+    world.add(server, "d")
+    send(world, "one")
+    (found,) = world.session().home.store.read().destinations
+    with closing(LocalQueue(world.queue_directory, world.retries)) as other:
+        claim = other.claim(found.id, "drain")
+        assert claim is not None
+
+        def attempt() -> None:
+            other.look([found.id], world.clock.now())
+            taken = claim.take(world.clock.now(), 8)
+            other.record([(claim, [(one, Answer(404, "answered 404", 3)) for one in taken])], world.clock.now())
+
+        world.clock = Meanwhile(world.clock.now(), attempt)
+        result = world.ark("queue", "retry", "one", "--now")
+        claim.release()
+    assert (result.status, result.out.split("\t")[:3]) == (75, ["d", "retrying", "answered 404"])
+    assert "is left to" not in result.err
+    assert len(server.requests) == 1
+
+
 def test_a_destination_that_is_held_back_is_not_attempted(world: World, receive: Receive) -> None:
     server = receive(500)
     world.add(server, "d")
@@ -213,3 +250,11 @@ def test_events_that_wait_already_are_named_beside_those_that_are_queued_again(w
     result = world.ark("queue", "retry", "failed", "a", "b")
     assert (result.status, result.out) == (0, "queued again: 1 delivery; run `ark drain`\n")
     assert result.err == "a and b wait already; `ark drain` attempts them\n"
+
+
+def test_on_a_terminal_no_sentence_is_broken_inside_a_word(world: World, receive: Receive) -> None:
+    world.add(receive(200), "d")
+    world.ark("send", "signal.promoted", "--queue", stdin=PAYLOAD)
+    for command in (("queue", "retry", "last"), ("replay", "last")):
+        lines = world.on_a_terminal(*command, columns=50).splitlines()
+        assert [line.split()[-1] for line in lines] == ["evt_01a1ee565e000000000000000006", "it"]

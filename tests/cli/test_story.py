@@ -50,9 +50,9 @@ def test_each_attempt_has_its_time_and_answer_and_then_comes_what_is_next(world:
         ]
 
     first, said, second, said_then, following = shown()[1:]
-    assert first.startswith("attempt 1 11-18 11:06:40 UTC 57 s ago ")
+    assert first.startswith("attempt 1 11-18 11:06:40 57 s ago ")
     assert (first.endswith(" ms 500"), said) == (True, "busy")
-    assert second.startswith("attempt 2 11-18 11:07:25 UTC 12 s ago ")
+    assert second.startswith("attempt 2 11-18 11:07:25 12 s ago ")
     assert (second.endswith(" ms 503"), said_then) == (True, "still busy")
     assert following == "next attempt in 5 min"
     (delivery,) = world.ark("queue", "show", "one", "--json").json["deliveries"]
@@ -100,7 +100,7 @@ def test_what_only_waits_and_what_was_delivered_say_so_in_colour(world: World, r
     world.ark("drain")
     shown = world.on_a_terminal("queue", "show", "one", columns=80, NO_COLOR="", TERM="xterm")
     assert "\x1b[1mgood\x1b[0m  \x1b[32mdelivered\x1b[0m\n" in shown
-    assert "\x1b[32m200\x1b[0m\n" in shown
+    assert "\x1b[32m  200\x1b[0m\n" in shown
 
 
 def test_of_many_destinations_those_that_took_the_event_at_once_share_a_line(world: World, receive: Receive) -> None:
