@@ -9,7 +9,7 @@ import typer
 
 from arkcli.actions.reading import Delivered, Story
 from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
-from arkcli.cli.printout import Printout, broken_json, left_out
+from arkcli.cli.printout import Printout
 from arkcli.cli.records import (
     answer_cell,
     attempt_json,
@@ -49,7 +49,11 @@ def show(
     to: To = None,
     body: Annotated[bool, typer.Option("--body", help="Print only the body, byte for byte.")] = False,
     headers: Annotated[
-        bool, typer.Option("--headers", help="Print only the headers, signature included, that each destination gets.")
+        bool,
+        typer.Option(
+            "--headers",
+            help="Print only each destination's headers, signature included; those that you set are masked.",
+        ),
     ] = False,
     curl: Annotated[
         bool, typer.Option("--curl", help="Print only commands that send the event again with curl.")
@@ -66,13 +70,14 @@ def show(
         raise UsageError("--body, --headers and --curl do not go together: each prints one thing, ready for a pipe")
     session = session_of(context)
     output = output_of(context)
-    story = reading_of(session, to).story(event_id)
+    reading = reading_of(session, to)
     if body:
-        return _show_body(output, story)
+        return _show_body(output, reading.event(event_id))
+    story = reading.story(event_id)
     if headers or curl:
         if not story.deliveries:
             raise UsageError(f"{story.event.id} was sent to none of these destinations; `ark replay` sends it again")
-        return (_headers if headers else _commands)(session, output, story)
+        return _headers(session, output, story) if headers else _commands(output, story)
     text = _drawn(output.screen, story, session.home.clock.now()) if output.on_a_terminal else _plain(story)
     deliveries = [
         {
@@ -86,12 +91,11 @@ def show(
     return Printout({"event": _with_body(story.event), "deliveries": deliveries}, text, broken=story.broken)
 
 
-def _show_body(output: Output, story: Story) -> ExitCode:
-    event = story.event
+def _show_body(output: Output, event: Event) -> ExitCode:
     if output.on_a_terminal and not is_harmless(event.body.decode()):
         raise _misleading(event, "body", "payload.json")
-    output.exact({"event": _with_body(event), **broken_json(story.broken)}, event.body)
-    return left_out(output, story.broken)
+    output.exact({"event": _with_body(event)}, event.body)
+    return ExitCode.DONE
 
 
 def _headers(session: Session, output: Output, story: Story) -> Printout:
@@ -120,7 +124,7 @@ def _headed(output: Output, name: str, lines: Sequence[str]) -> Sequence[str]:
     return [output.screen.painted(name, "bold"), *lines] if output.on_a_terminal else lines
 
 
-def _commands(_: Session, output: Output, story: Story) -> Printout:
+def _commands(output: Output, story: Story) -> Printout:
     from arkcli.actions import preview
 
     event = story.event

@@ -50,8 +50,9 @@ class Chosen:
             if len(claims) >= most:
                 break
             event = self._next(found, now)
-            for claim, own in () if event is None else self._queue.claim_first(event, [found], 1):
-                claims.append(_Claim(claim, own, self._left[found]))
+            if event is not None:
+                firsts = self._queue.claim_first(event, [found], 1)
+                claims += [_Claim(claim, own, self._left[found]) for claim, own in firsts]
         return claims
 
     def _next(self, destination_id: str, now: int) -> Event | None:
