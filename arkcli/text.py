@@ -32,6 +32,11 @@ def clean_lines(text: str) -> str:
     return "\n".join(line[: len(line) - len(line.lstrip(" "))] + clean(line) for line in text.splitlines())
 
 
+def escaped(text: str) -> str:
+    """The text with each character that could mislead, newlines included, as Python's escape sequence for it."""
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Formats a count with its noun: `1 line`, `2,000 lines`. `several` is the plural if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"

@@ -31,6 +31,8 @@ ONLY_IN = [
     ("tomlkit", "store"),
     ("hmac", "signing"),
     ("fcntl", "system"),
+    ("termios", "system"),
+    ("subprocess", "system"),
     ("typer", "cli"),
     ("time", "system"),
     ("random", "system"),

@@ -130,7 +130,7 @@ def _row(parameter: Any) -> Row:
     purpose = parameter.help or ""
     if parameter.required:
         purpose += " Required."
-    elif isinstance(parameter.default, int) and not parameter.is_flag:
+    elif isinstance(parameter.default, int) and not (parameter.is_flag or parameter.count):
         purpose += f" Default: {parameter.default}."
     return Row(names, purpose)
 

@@ -1,5 +1,6 @@
 """`ark listen`."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -8,48 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from arkcli.actions import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     SecretFile,
     SecretText,
-    find_secrets,
+    check_event,
+    complete_event,
     output_of,
     parse_seconds,
     session_of,
 )
-from arkcli.cli.records import made_secret_note
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import to_json
-from arkcli.output.tables import Column
 from arkcli.system import files
 from arkcli.system.streams import Unread
 from arkcli.text import counted
 
 if TYPE_CHECKING:
-    from arkcli.output import Rows
+    from arkcli.cli.desk import Desk
+    from arkcli.cli.received import Listing
+    from arkcli.output import Output
     from arkcli.receiver.forward import Forwarder
     from arkcli.receiver.plan import Answer
-    from arkcli.receiver.receiver import Report, Totals
+    from arkcli.receiver.receiver import Orders, Report, Totals
     from arkcli.receiver.record import Received
-    from arkcli.signing import Secret
 
 app = App()
 #: A host with a port or a path, and nothing before it: neither a scheme nor a user name.
 _HOST_FIRST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:\d+)?([/?]\S*)?")
-
-#: Interval between checks for a changed secret, in seconds.
-_LOOK_EVERY = 0.25
-
-_COLUMNS = (
-    Column("time (UTC)", 12),
-    Column("event", 20),
-    Column("verdict", 7),
-    Column("bytes", 7, right=True),
-    Column("answer", 7),
-    Column("remarks"),
-)
 
 
 @app.command()
@@ -93,7 +81,20 @@ def listen(
             "--timeout", metavar="DURATION", help="Stop after this time; exit 1 if fewer than --count requests came."
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show the bodies.")] = False,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            help="Show, save, forward, plan for and count only this event; others get 200, or 401. Repeatable.",
+            autocompletion=complete_event,
+        ),
+    ] = None,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Also show headers and bodies, JSON indented; -vv: byte for byte."
+        ),
+    ] = 0,
     secret: SecretText = None,
     secret_file: SecretFile = None,
 ) -> ExitCode:
@@ -106,6 +107,8 @@ def listen(
 
     Example: ark listen --forward-to http://127.0.0.1:3000/webhook
     """
+    from arkcli.cli.accepted import AcceptedSecrets
+    from arkcli.cli.received import Listing
     from arkcli.httpd.server import listen_on, reaches_others, url_of
     from arkcli.receiver.receiver import Orders, Receiver
 
@@ -113,8 +116,16 @@ def listen(
     output = output_of(context)
     forward_to = forward_to and _whole(forward_to)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
+    for name in event or ():
+        check_event(name)
+    listing = Listing(output, forwarding=forward_to is not None, verbose=verbose)
+    desk = _desk(session, output, listing)
+    said = desk or output
+    secrets = AcceptedSecrets(session, secret, secret_file, said.warn, said.note)
     orders = Orders(
-        secrets=_follow_secrets(session, secret, secret_file, output.warn, output.note),
+        secrets=secrets.now,
+        before=secrets.before,
+        events=frozenset(event or ()),
         plan=_plan("--plan", plan) if plan is not None else _plan("--respond", respond or "200"),
         delay=0.0 if delay is None else parse_seconds(delay, "--delay"),
         forwarder=_forwarder(session, forward_to, forward_ca_file),
@@ -122,9 +133,9 @@ def listen(
         count=count,
         timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
     )
-    rows = output.rows(_COLUMNS)
-    report = _reports(rows, None if save is None else _kept(save), verbose=verbose)
-    receiver = Receiver(orders, session.home.clock, report, output.note)
+    report = _report(listing, desk, None if save is None else _kept(save))
+    receiver = Receiver(orders, session.home.clock, report, said.note)
+    doing, answers = _answers(orders, plan or respond or "200")
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in listen_on(host, port)]
         session.process.stop_on_signals(receiver.stop, at_hangup=save is None)
@@ -132,52 +143,79 @@ def listen(
         output.result({"listening": url}, f"listening on {url}", always=True)
         if others:
             output.note(f"listening on {', '.join(others)}, too")
-        if rows.drawn:
-            # 0.0.0.0 and :: can be listened on but not connected to.
-            url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        output.note(f"checking signatures with the secret from {secrets.source}")
+        output.note(f"{doing}, after {delay}" if delay else doing)
+        if event:
+            output.note(f"showing only {', '.join(event)}; other events are answered, and nothing else")
+        # 0.0.0.0 and :: can be listened on but not connected to.
+        url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        if listing.drawn:
             output.note(f"send events here with `ark dest add {url} --allow-local`; stop with Ctrl-C")
         if reaches_others(listeners):
             output.warn(f"listening on {host}: other machines can reach this receiver")
-        receiver.run(listeners)
+        if desk is not None:
+            output.note("press ? for the keys")
+            stack.callback(desk.close)
+            desk.begin(receiver, orders, answers, _copier(orders, url, forward_ca_file))
+        receiver.run(listeners, desk)
     output.note(_summary(receiver.totals))
     if not receiver.has_enough and session.process.stopping():
         return ExitCode.INTERRUPTED
     if receiver.has_enough or count is None:
         return ExitCode.DONE
-    output.warn(f"only {receiver.totals.requests} of {count} requests came within {timeout}")
+    within = "" if timeout is None else f" within {timeout}"
+    output.warn(f"{receiver.totals.requests} of {count} requests came{within}")
     return ExitCode.FAILED
 
 
-def _follow_secrets(
-    session: Session,
-    texts: list[str] | None,
-    file: Path | None,
-    warn: Callable[[str], None],
-    note: Callable[[str], None],
-) -> "Callable[[], list[Secret]]":
-    """Returns a function that returns the current secrets. Raises what `find_secrets` raises; that function does not.
+def _desk(session: Session, output: "Output", listing: "Listing") -> "Desk | None":
+    """The keys, if somebody can press them and see what happens."""
+    if not (listing.drawn and session.stdin.isatty()):
+        return None
+    from arkcli.cli.desk import Desk
+    from arkcli.system.terminal import Keyboard
 
-    Makes the shared secret if there is none to use.
-    """
-    from arkcli.signing.secrets import SecretFiles
-    from arkcli.system.followed import Followed
+    return Desk(session, output, listing, Keyboard(session.stdin.fileno()))
 
-    files = SecretFiles(session.home.clock.monotonic, warn)
-    is_stored = not texts and file is None and "ARK_SECRET" not in session.variables
-    if is_stored and destinations.ensure_secret(session.home):
-        note(made_secret_note(session.home.store.path))
 
-    def find() -> "list[Secret]":
-        found = find_secrets(session, texts, file, files.read)
-        files.forget_others()
-        return found
+def _report(listing: "Listing", desk: "Desk | None", kept: files.LineFile | None) -> "Report":
+    """Returns a function that saves each request that came, then shows it."""
+    from arkcli.receiver import record
 
-    def stamp() -> object:
-        return files.look(), is_stored and session.home.store.stamp()
+    # With --save, continue even if standard output is closed.
+    going_on = () if kept is None else (Unread,)
+    numbers = itertools.count(1)
 
-    followed = Followed(stamp, find, session.home.clock.monotonic, warn, every=_LOOK_EVERY)
-    followed.now()
-    return followed.now
+    def report(received: "Received") -> None:
+        if kept is not None and received.again is None:
+            kept.append(to_json(record.saved(received)).encode())
+        with suppress(*going_on):
+            if desk is not None:
+                desk.show(received)
+            else:
+                listing.add(next(numbers), received)
+
+    return report
+
+
+def _answers(orders: "Orders", plan: str) -> tuple[str, str]:
+    """What is done with valid requests, and what they are answered, in words."""
+    if orders.forwarder is not None:
+        which = "all requests" if orders.forward_unverified else "valid requests"
+        return f"forwarding {which} to {orders.forwarder.url} and returning its answers", "what the application answers"
+    repeating = "; the last answer repeats" if "," in plan else ""
+    return f"answering {plan}{repeating}", f"{plan}, as planned"
+
+
+def _copier(orders: "Orders", url: str, ca_file: Path | None) -> "Callable[[int, Received], str]":
+    """Returns a function that makes a curl command of a request: to the application, or to this receiver."""
+    from arkcli.cli.received import as_curl
+
+    def copy(number: int, received: "Received") -> str:
+        to = orders.forwarder.url if orders.forwarder is not None else url + received.request.target
+        return as_curl(number, received, to, None if ca_file is None else str(ca_file))
+
+    return copy
 
 
 def _summary(totals: "Totals") -> str:
@@ -228,45 +266,3 @@ def _kept(path: Path) -> files.LineFile:
         return files.LineFile(path)
     except OSError as error:
         raise UsageError(f"--save: {path} cannot be written: {error.strerror}") from None
-
-
-def _reports(rows: "Rows", kept: files.LineFile | None, *, verbose: bool) -> "Report":
-    """Returns a function that saves each request, then prints it."""
-    from arkcli.receiver import record
-
-    # With --save, continue even if standard output is closed.
-    going_on = () if kept is None else (Unread,)
-
-    def report(received: "Received") -> None:
-        if kept is not None:
-            kept.append(to_json(record.saved(received)).encode())
-        document = record.document(received)
-        at = document["at"]
-        cells = (
-            at[11:-1] if rows.drawn else at,
-            received.event,
-            "valid" if received.verdict.valid else "invalid",
-            received.size,
-            received.answer or None,
-            "; ".join(_remarks(received)),
-        )
-        more = None
-        if verbose:
-            document |= record.body_of(received)
-            more = (received.request.body or b"").decode("utf-8", "backslashreplace")
-        with suppress(*going_on):
-            rows.add(document, cells, more)
-
-    return report
-
-
-def _remarks(received: "Received") -> Iterator[str]:
-    if received.verdict.reason is not None:
-        yield received.verdict.reason
-    if received.explanation is not None:
-        yield received.explanation
-    if received.before:
-        attempt = f"attempt {received.attempt}" if received.attempt else f"time {received.before + 1}"
-        yield f"repeated: {attempt} of {received.delivery}"
-    if received.error is not None:
-        yield received.error

@@ -228,7 +228,10 @@ class Connection(asyncio.Protocol):
     def _answer(self, body: bytes | None) -> None:
         assert self._head is not None
         head = self._head
-        request = Request(head.method.decode(), head.target.decode("latin-1"), head.headers.raw_items(), body)
+        request = Request(
+            head.method.decode(), head.target.decode("latin-1"), head.headers.raw_items(), body,
+            head.http_version.decode(),
+        )  # fmt: skip
         self._body = bytearray()
         self._turn(_State.ANSWERING)
         self._task = self._loop.create_task(self._respond(request))

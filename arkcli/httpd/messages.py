@@ -15,6 +15,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     target: str
     headers: Sequence[Header]
     body: bytes | None
+    #: The version of HTTP that the client spoke.
+    version: str = "1.1"
 
     def header(self, name: str) -> str | None:
         """The value of the first header with this name, in any case; None if there is none."""

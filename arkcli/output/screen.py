@@ -18,6 +18,8 @@ STYLES: Final = {
     "failed": "red",
     "dead": "bold red",
     "paused": "dim",
+    "resent": "cyan",
+    "edited": "cyan",
     "pass": "green",
     "warn": "yellow",
     "fail": "bold red",

@@ -1,6 +1,6 @@
 """Tables: drawn under headings on a terminal, tab-separated when piped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from arkcli.output.screen import Screen, plain
@@ -68,11 +68,24 @@ def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]
     return words if words <= longest else max(*map(len, heading.split()), 0, min(widest, _SLIM)), False
 
 
+def narrowed(widths: Mapping[str, int], narrower: Iterable[tuple[str, int]], width: int) -> dict[str, int]:
+    """The widths of columns by their headings, made narrower one by one in the given order until a row fits.
+
+    A column of width 0 is left out.
+    """
+    found = dict(widths)
+    for heading, less in narrower:
+        shown = [size for size in found.values() if size]
+        if sum(shown) + 2 * (len(shown) - 1) > width:
+            found[heading] = min(found[heading], less)
+    return {heading: size for heading, size in found.items() if size}
+
+
 def fitted(text: str, column: Column) -> str:
-    """A cell's text, cut or filled to its column's width."""
+    """A cell's text, filled to its column's width; cut if it is too long and not a number."""
     from rich.cells import cell_len, set_cell_size
 
-    if column.width and cell_len(text) > column.width:
+    if column.width and not column.right and cell_len(text) > column.width:
         text = f"{set_cell_size(text, column.width - 1)}…"
     fill = " " * (column.width - cell_len(text))
     return fill + text if column.right else text + fill

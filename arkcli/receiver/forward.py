@@ -55,6 +55,11 @@ class Forwarder:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False, verify=trust)
 
+    @property
+    def url(self) -> str:
+        """The application's URL, without a user name and password."""
+        return str(self._url)
+
     async def forward(self, request: Request) -> Reply:
         """The application's answer; 502 or 504 if there is none."""
         headers = end_to_end(request.headers)

@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -28,21 +28,40 @@ if TYPE_CHECKING:
 SENDER_WAITS: Final = 10.0
 #: How long answers under way may take after a stop, in seconds.
 _GRACE: Final = 2.0
+#: How often to ask whether keys may be read, in seconds: a shell puts a job into the foreground without telling it.
+_LOOK_EVERY: Final = 0.1
 #: Descriptors for everything except connections. Each connection may need a second one, to the application.
 _OTHER_DESCRIPTORS: Final = 100
+_SIGNED_BEFORE: Final = "it is signed with the secret before; the sender needs the new one"
 #: A 401 must say how to authenticate (RFC 9110, section 15.5.2).
 _CHALLENGE: Final = ((b"WWW-Authenticate", signing.SIGNATURE_HEADER.encode()),)
 
 Report = Callable[[Received], None]
 
 
+class Keys(Protocol):
+    """Somebody who presses keys while requests come. All methods are called in the loop's thread."""
+
+    def fileno(self) -> int:
+        """The descriptor that keys come from."""
+
+    def are_wanted(self) -> bool:
+        """Whether keys may be read now; asked after each `pressed`, and ten times a second."""
+
+    def pressed(self) -> None:
+        """Reads what was pressed, and does it."""
+
+
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """A receiver's settings. It ends after `count` requests or `timeout` seconds; `delay` is in seconds, too.
 
-    `secrets` is called for each request and returns the secrets with which it may be signed.
+    `secrets` is called for each request and returns the secrets with which it may be signed; `before` returns those
+    that were replaced, to recognise them. If there are `events`, any others are answered, and nothing else.
     """
 
     secrets: Callable[[], Sequence[Secret]]
+    before: Callable[[], Sequence[Secret]] = tuple
+    events: frozenset[str] = frozenset()
     plan: Iterator[Answer]
     delay: float = 0.0
     forwarder: "Forwarder | None" = None
@@ -72,6 +91,8 @@ class Receiver:
     ) -> None:
         """`complain` gets a message about what is not a valid HTTP request. What `report` raises ends the run."""
         self.totals = Totals()
+        #: What valid requests are answered from the next one on; None: by the plan or by the application.
+        self.choice: Answer | None = None
         self._orders = orders
         self._clock = clock
         self._report = report
@@ -82,15 +103,16 @@ class Receiver:
         self._error: BaseException | None = None
         self._told = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._resending: set[asyncio.Task[None]] = set()
 
     @property
     def has_enough(self) -> bool:
         """Whether `count` requests have come."""
         return self._orders.count is not None and self.totals.requests >= self._orders.count
 
-    def run(self, listeners: Iterable[socket.socket]) -> None:
-        """Serves until `count` or `timeout` is reached, or `stop` is called. Raises what `report` raised."""
-        asyncio.run(self._run(listeners))
+    def run(self, listeners: Iterable[socket.socket], keys: Keys | None = None) -> None:
+        """Serves until `count` or `timeout` is reached, or `stop` is called. Raises what `report` or `keys` raised."""
+        asyncio.run(self._run(listeners, keys))
         if self._error is not None:
             raise self._error
 
@@ -111,7 +133,26 @@ class Receiver:
             self.stop()
             thread.join()
 
-    async def _run(self, listeners: Iterable[socket.socket]) -> None:
+    def resend(self, received: Received, request: Request, again: str) -> None:
+        """Sends a request to the application, and reports it as `again`. There must be an application.
+
+        `received` is what it was made from. It does not count as a request. Call this in the loop's thread.
+        """
+        given = {"at": self._clock.now(), "request": request, "event": event_of(request), "again": again}
+        fresh = {"explanation": None, "error": None, "reply": None, "took": None}
+        assert self._loop is not None
+        task = self._loop.create_task(self._resend(msgspec.structs.replace(received, **given, **fresh)))
+        self._resending.add(task)
+        task.add_done_callback(self._resending.discard)
+
+    async def _resend(self, received: Received) -> None:
+        assert self._orders.forwarder is not None
+        try:
+            await self._forward(received, self._orders.forwarder)
+        except Exception as error:
+            self._fail(error)
+
+    async def _run(self, listeners: Iterable[socket.socket], keys: Keys | None) -> None:
         self._enough, self._stopping = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._told:
@@ -121,7 +162,8 @@ class Receiver:
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:
             async with serving(listeners, callbacks, limits) as connections:
-                await _first(self._enough.wait(), self._stopping.wait(), seconds=self._orders.timeout)
+                ends = (self._enough.wait(), self._stopping.wait(), *([] if keys is None else [self._attend(keys)]))
+                await _first(*ends, seconds=self._orders.timeout)
             if self.has_enough:
                 connections.dismiss(patient=True)
                 await _first(connections.quiet(), self._stopping.wait())
@@ -131,8 +173,38 @@ class Receiver:
             await _first(connections.gone(), seconds=_GRACE)
         finally:
             self._loop = None
+            for task in self._resending:
+                task.cancel()
             if self._orders.forwarder is not None:
                 await self._orders.forwarder.close()
+
+    async def _attend(self, keys: Keys) -> None:
+        """Reads keys while they are wanted. Ends only with an error."""
+        loop = asyncio.get_running_loop()
+        descriptor = keys.fileno()
+        is_reading = False
+
+        def look() -> None:
+            nonlocal is_reading
+            if is_reading is not keys.are_wanted():
+                is_reading = not is_reading
+                if is_reading:
+                    loop.add_reader(descriptor, pressed)
+                else:
+                    loop.remove_reader(descriptor)
+
+        def pressed() -> None:
+            keys.pressed()
+            look()
+
+        try:
+            while True:
+                look()
+                await asyncio.sleep(_LOOK_EVERY)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            loop.remove_reader(descriptor)
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -143,33 +215,44 @@ class Receiver:
             return _greet(request)
         if self.has_enough:
             return Reply(503, body=b"this receiver has had as many requests as it was to take\n")
-        received = self._receive(request)
-        if request.body is None:
-            return self._tell(received, Reply(413, body=f"{received.verdict.reason}\n".encode()))
-        if self._orders.forwarder is not None and (received.verdict.valid or self._orders.forward_unverified):
-            return await self._forward(received, self._orders.forwarder)
-        if not received.verdict.valid:
-            return self._tell(received, Reply(401, _CHALLENGE, f"{received.verdict.reason}\n".encode()))
-        answer = next(self._orders.plan)
+        verdict = self._judge(request)
+        if self._orders.events and event_of(request) not in self._orders.events:
+            return _refusal(request, verdict) or Reply(200)
+        received = self._receive(request, verdict)
+        choice, forwarder = self.choice, self._orders.forwarder
+        may_pass = verdict.valid or (self._orders.forward_unverified and request.body is not None)
+        if forwarder is not None and choice is None and may_pass:
+            return await self._forward(received, forwarder)
+        if refusal := _refusal(request, verdict):
+            return self._tell(received, refusal)
+        answer = next(self._orders.plan) if choice is None else choice
         told = self._tell(received, answer if isinstance(answer, Silence) else Reply(answer))
         if self._orders.delay:
             await asyncio.sleep(self._orders.delay)
         return told
 
-    def _receive(self, request: Request) -> Received:
+    def _judge(self, request: Request) -> Verdict:
         if request.body is None:
             why = f"the body is larger than {self._limits.body:,} bytes; it was not read"
-            verdict, explanation = Verdict(Signature.UNCHECKED, why), None
-        else:
-            signature = request.header(signing.SIGNATURE_HEADER)
-            verdict = judge(self._orders.secrets(), request.body, signature)
-            explanation = self._explainer.explain(verdict, request.body, signature)
+            return Verdict(Signature.UNCHECKED, why)
+        return judge(self._orders.secrets(), request.body, request.header(signing.SIGNATURE_HEADER))
+
+    def _explain(self, request: Request, verdict: Verdict) -> str | None:
+        signature = request.header(signing.SIGNATURE_HEADER)
+        if request.body is None or verdict.valid:
+            return None
+        before = self._orders.before()
+        if before and judge(before, request.body, signature).valid:
+            return _SIGNED_BEFORE
+        return self._explainer.explain(verdict, request.body, signature)
+
+    def _receive(self, request: Request, verdict: Verdict) -> Received:
         delivery, attempt = request.header(DELIVERY_HEADER), request.header(ATTEMPT_HEADER) or ""
         received = Received(
             at=self._clock.now(),
             request=request,
             verdict=verdict,
-            explanation=explanation,
+            explanation=self._explain(request, verdict),
             event=event_of(request),
             delivery=delivery,
             attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
@@ -192,7 +275,8 @@ class Receiver:
             self._report(received)
             raise
         took = self._clock.monotonic() - begun
-        received.error = reply.error
+        received.reply = reply if reply.error is None else None
+        received.took, received.error = round(took * 1000), reply.error
         if reply.error is None and took >= SENDER_WAITS:
             received.error = f"the application took {took:.1f} s; a sender waits {SENDER_WAITS:g} s at most"
         self._tell(received, reply)
@@ -214,6 +298,14 @@ async def _first(*awaited: Coroutine[Any, Any, object], seconds: float | None = 
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+
+
+def _refusal(request: Request, verdict: Verdict) -> Reply | None:
+    """The answer to a request that is invalid or too large; None if it is neither."""
+    if verdict.valid:
+        return None
+    said = f"{verdict.reason}\n".encode()
+    return Reply(413, body=said) if request.body is None else Reply(401, _CHALLENGE, said)
 
 
 def _greet(request: Request) -> Reply:

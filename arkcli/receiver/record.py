@@ -8,13 +8,16 @@ import msgspec
 
 from arkcli import times
 from arkcli.contract.headers import EVENT_HEADER
-from arkcli.httpd.messages import Request
+from arkcli.httpd.messages import Reply, Request
 from arkcli.signing.verdict import Verdict
+from arkcli.text import clean
 
 #: How many deliveries are remembered, the newest ones; they take about 20 MB.
 REMEMBERED: Final = 65_536
 #: A longer delivery id is not one of ark's, and not worth the memory.
 _LONGEST_ID: Final = 256
+#: How much of the application's answer is printed as JSON, in bytes. As much as `ark` stores of a receiver's answer.
+_EXCERPT: Final = 2048
 
 
 class Received(msgspec.Struct, kw_only=True, gc=False):
@@ -35,6 +38,11 @@ class Received(msgspec.Struct, kw_only=True, gc=False):
     status: int | None = None
     #: Why there is no answer from the application, or why it came too late.
     error: str | None = None
+    #: The application's answer, and how long it took, in milliseconds.
+    reply: Reply | None = None
+    took: int | None = None
+    #: What the user did to send it to the application again: `resent` or `edited`. None: a sender sent it.
+    again: str | None = None
 
     @property
     def size(self) -> int | None:
@@ -58,6 +66,41 @@ class Deliveries:
         if len(self._seen) > self._remembered:
             del self._seen[next(iter(self._seen))]
         return before
+
+
+class Numbered:
+    """The newest requests by their numbers, which begin with 1."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        """Keeps at most `most` requests, and of two or more at most `most_bytes` bytes."""
+        self.last = 0
+        self._kept: dict[int, Received] = {}
+        self._most, self._most_bytes = most, most_bytes
+        self._bytes = 0
+
+    def add(self, received: Received) -> int:
+        """Gives a request its number, and forgets the oldest that are too many."""
+        self.last += 1
+        self._kept[self.last] = received
+        self._bytes += _weight(received)
+        while len(self._kept) > 1 and (len(self._kept) > self._most or self._bytes > self._most_bytes):
+            self._bytes -= _weight(self._kept.pop(next(iter(self._kept))))
+        return self.last
+
+    def get(self, number: int) -> Received | None:
+        """The request with a number; None if it was forgotten."""
+        return self._kept.get(number)
+
+    def items(self) -> list[tuple[int, Received]]:
+        """Numbers and requests, oldest first."""
+        return list(self._kept.items())
+
+
+def _weight(received: Received) -> int:
+    """The bytes that a request and its answer take in memory."""
+    messages: list[Request | Reply] = [received.request, *([received.reply] if received.reply else [])]
+    headers = sum(len(name) + len(value) for message in messages for name, value in message.headers)
+    return headers + sum(len(message.body or b"") for message in messages)
 
 
 class _Named(msgspec.Struct):
@@ -88,10 +131,17 @@ def document(received: Received) -> dict[str, Any]:
         "answer": received.answer,
         "status": received.status,
         "error": received.error,
+        "duration_ms": received.took,
+        "excerpt": clean(said_by(received)[:_EXCERPT].decode("utf-8", "replace")),
     }
 
 
-def body_of(received: Received) -> dict[str, str]:
+def said_by(received: Received) -> bytes:
+    """The body of the application's answer; empty if there is none."""
+    return b"" if received.reply is None else received.reply.body
+
+
+def _body(received: Received) -> dict[str, str]:
     """The body's exact bytes for JSON: `body` as a string, or `body_base64` if they are not UTF-8."""
     body = received.request.body
     if body is None:
@@ -102,9 +152,13 @@ def body_of(received: Received) -> dict[str, str]:
         return {"body_base64": base64.b64encode(body).decode()}
 
 
-def saved(received: Received) -> dict[str, Any]:
-    """What is saved of a request in a file: enough to send it again, byte for byte."""
+def request_of(received: Received) -> dict[str, Any]:
+    """The request as it came, as JSON: its method, target, headers and body."""
     request = received.request
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers]
-    sent = {"method": request.method, "target": request.target, "headers": headers}
-    return document(received) | sent | body_of(received)
+    return {"method": request.method, "target": request.target, "headers": headers} | _body(received)
+
+
+def saved(received: Received) -> dict[str, Any]:
+    """What is saved of a request in a file: enough to send it again, byte for byte."""
+    return document(received) | request_of(received)

@@ -40,7 +40,10 @@ class Process:
         self.accepted: str | None = None
         #: What to write to standard error before a message of the signal handler, so that it begins a line.
         self.erasing = ""
+        #: Whether Ctrl-C and Ctrl-\ are for another program, such as an editor, that has the terminal.
+        self.lends_terminal = False
         self._on_stop: Callable[[], None] = lambda: None
+        self._before_end: Callable[[], None] = lambda: None
         self._words: Callable[[], str] | None = None
 
     def stopping(self) -> bool:
@@ -65,6 +68,28 @@ class Process:
         is_heard = at_hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         for number in _STOPS:
             signal.signal(number, self._stop if is_heard or number != signal.SIGHUP else signal.SIG_IGN)
+
+    def around_stops(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Calls `before` when SIGTSTP (Ctrl-Z) is about to suspend this process, or SIGQUIT or a second SIGINT or
+        SIGTERM to end it; calls `after` when it goes on.
+        """
+
+        def obey(number: int, _frame: "FrameType | None") -> None:
+            if number == signal.SIGQUIT and self.lends_terminal:
+                return
+            before()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            # Going on: a shell has sent SIGCONT, or there is no shell that could, and the kernel has not suspended.
+            signal.signal(number, obey)
+            after()
+
+        self._before_end = before
+        for number in (signal.SIGTSTP, signal.SIGQUIT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, obey)
+        # After a SIGSTOP, which no process notices.
+        signal.signal(signal.SIGCONT, lambda *_: after())
 
     def ignore_signals(self) -> None:
         """Ignores signals at the very end. Python restores their defaults as it exits, so a late signal would kill the
@@ -97,6 +122,8 @@ class Process:
         os.close(nowhere)
 
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
+        if number == signal.SIGINT and self.lends_terminal:
+            return
         # A closed terminal often sends SIGHUP twice, and a service manager sends it with SIGTERM.
         if self.stop_signal in (None, signal.SIGHUP):
             is_first, self.stop_signal = self.stop_signal is None, number
@@ -104,6 +131,7 @@ class Process:
             if is_first and self._words is not None:
                 self._say(f"{self._words()}\n")
         elif number != signal.SIGHUP:
+            self._before_end()
             self._say(f"interrupted: {self.accepted}\n" if self.accepted else "")
             # A crash at any point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)

@@ -1,0 +1,266 @@
+"""How `ark listen` shows a request: as a row, with its headers and body, and in detail."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from arkcli import times
+from arkcli.output.tables import Column, narrowed
+from arkcli.receiver import record
+from arkcli.receiver.resend import text_of
+from arkcli.text import clean, clean_lines, counted, escaped, is_harmless
+
+if TYPE_CHECKING:
+    from arkcli.httpd.messages import Header, Reply, Request
+    from arkcli.output import Output
+    from arkcli.receiver.record import Received
+
+#: The columns on a terminal and their widths.
+_WIDTHS: Final = {
+    "#": 3, "time UTC": 12, "event": 20, "verdict": 7, "try": 3, "bytes": 6, "answer": 7, "took": 6, "event id": 28,
+}  # fmt: skip
+#: What is made narrower (0: left out) until a row fits, in this order. The beginning of an id is its time.
+_NARROWER: Final = (
+    *(("event id", 12), ("time UTC", 8), ("bytes", 0), ("event id", 0), ("took", 0), ("try", 0), ("time UTC", 0)),
+)
+_PIPED: Final = tuple(map(Column, ("time (UTC)", "event", "verdict", "bytes", "answer", "remarks")))
+#: How much is shown of a request or an answer in detail, and how much of an answer that is not a 2xx.
+_MOST_LINES: Final = 200
+_MOST_CHARACTERS: Final = 16 * 1024
+_SAID_LINES: Final = 4
+_SAID_CHARACTERS: Final = 200
+#: The largest body to copy as a command, in bytes. Some terminals do not take more into their clipboard.
+_MOST_COPIED: Final = 64 * 1024
+_CREDENTIALS: Final = ("authorization", "proxy-authorization", "cookie")
+
+
+class Listing:
+    """The list of requests that `ark listen` prints."""
+
+    def __init__(self, output: "Output", *, forwarding: bool, verbose: int) -> None:
+        """`verbose`: 1 also shows headers and bodies, 2 shows them byte for byte."""
+        self._output = output
+        self._verbose = verbose
+        self._width = max(output.screen.width, 24)
+        widths = {heading: size for heading, size in _WIDTHS.items() if forwarding or heading != "took"}
+        right = ("#", "try", "bytes", "took")
+        narrow = [step for step in _NARROWER if step[0] in widths]
+        fitting = narrowed(widths, narrow, self._width)
+        drawn = [Column(heading, size, right=heading in right) for heading, size in fitting.items()]
+        rows = output.rows(drawn)
+        self._rows = rows if rows.drawn else output.rows(_PIPED)
+        #: Whether somebody looks at a terminal.
+        self.drawn = rows.drawn
+
+    def add(self, number: int, received: "Received") -> None:
+        """Prints a request. Raises Unread if nobody reads it."""
+        document = record.document(received)
+        if not self.drawn:
+            self._rows.add(document | (record.request_of(received) if self._verbose else {}), self._piped(received))
+            return
+        cells = _cells(number, received, document["at"])
+        widths = {column.heading: column.width for column in self._rows.columns}
+        if "time UTC" in widths:
+            cells["time UTC"] = document["at"][11 : 11 + widths["time UTC"]]
+        # The beginning of an id is one, too; with an ellipsis it could not be copied.
+        cells["event id"] = clean(cells["event id"])[: widths.get("event id", 0)]
+        self._rows.add(document, [cells[heading] for heading in widths])
+        self._below(_remarks(received))
+        self._below(self._said(received), "dim")
+        if self._verbose:
+            self._below((_raw if self._verbose > 1 else _readable)(received.request), "dim")
+
+    def details(self, number: int, received: "Received") -> None:
+        """Prints everything about a request, its answer included."""
+        self._output.line(f"#{number}: {summary(received)}")
+        attempt = "" if received.attempt is None else f", attempt {received.attempt}"
+        self._below([f"{times.to_text(received.at)}{attempt} of delivery {received.delivery or '-'}"])
+        self._below(_remarks(received))
+        self._below(_readable(received.request), "dim")
+        if received.reply is not None:
+            self._below([f"The application answered {received.answer} after {_took(received.took)}:"])
+            self._below(_answer(received.reply), "dim")
+
+    def _piped(self, received: "Received") -> list[object]:
+        said = clean(" ".join(_excerpt(received).split()))[:_SAID_CHARACTERS]
+        remarks = [*_causes(received), *_repeated(received), *([f"the application said: {said}"] if said else [])]
+        if received.error is not None:
+            remarks.append(received.error)
+        cells: list[object] = [
+            *(times.to_text(received.at), received.event, "valid" if received.verdict.valid else "invalid"),
+            *(received.size, received.answer or None, "; ".join(remarks)),
+        ]
+        return [*cells, (received.request.body or b"").decode("utf-8", "backslashreplace")] if self._verbose else cells
+
+    def _said(self, received: "Received") -> list[str]:
+        """The beginning of the application's answer, if it is not a 2xx."""
+        lines = [
+            piece
+            for line in clean_lines(_excerpt(received)).splitlines()
+            for piece in textwrap.wrap(line, self._width - 4, break_on_hyphens=False)
+        ]
+        more = len(lines) > _SAID_LINES
+        return [*lines[: _SAID_LINES - more], "…"] if more else lines
+
+    def _below(self, lines: Iterable[str], style: str = "") -> None:
+        """Prints lines below a row. Remarks are wrapped; what came over the wire is the terminal's to wrap."""
+        for line in lines:
+            pieces = textwrap.wrap(clean(line), self._width - 4, break_long_words=False) if not style else [line]
+            for piece in pieces:
+                self._output.line(self._output.screen.painted(f"    {piece}".rstrip(), style))
+
+
+def summary(received: "Received") -> str:
+    """What a request is and how it was answered, in a few words."""
+    event = clean(received.event or "no event")
+    return f"{event}, {_verdict(received)}, {received.answer or 'not answered'}"
+
+
+def matches(received: "Received", text: str) -> bool:
+    """Whether a filter lets a request pass: its event contains the text, or its verdict or answer begins with it."""
+    text = text.lower()
+    words = (_verdict(received), received.answer)
+    return text in (received.event or "").lower() or any(word.startswith(text) for word in words)
+
+
+def as_curl(number: int, received: "Received", url: str, ca_file: str | None) -> str:
+    """A curl command that sends the request to a URL, with a new signature. Raises ValueError if there cannot be one.
+
+    It reads credentials from the environment, so that it can be shown to others.
+    """
+    from arkcli.actions import curl
+    from arkcli.receiver.forward import end_to_end
+    from arkcli.signing.scheme import SCHEMES
+
+    body = received.request.body
+    if body is None or len(body) > _MOST_COPIED:
+        raise ValueError(f"its body is larger than {_MOST_COPIED:,} bytes")
+    made = {name.lower() for scheme in SCHEMES for name in scheme.headers}
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in end_to_end(received.request.headers)}
+    shown = {
+        name: None if name.lower() in _CREDENTIALS else value
+        for name, value in headers.items()
+        if name.lower() not in made
+    }
+    try:
+        command = curl.command(f"#{number} {received.event or ''}", url, shown, body, ca_file)
+    except UnicodeDecodeError:
+        command = "\0"
+    if not is_harmless(command):
+        raise ValueError("it is not plain text; --save keeps its bytes")
+    return command
+
+
+def _cells(number: int, received: "Received", at: str) -> dict[str, Any]:
+    # The part of a delivery's id that names the event; `ark queue show` takes it without the prefix, too.
+    event_id = (received.delivery or "-").partition(".")[0].removeprefix("evt_")
+    return {
+        "#": number,
+        "time UTC": at,
+        "event": received.event,
+        "verdict": _verdict(received),
+        "try": received.attempt,
+        "bytes": received.size,
+        "answer": received.answer or None,
+        "took": _took(received.took),
+        "event id": event_id,
+    }
+
+
+def _verdict(received: "Received") -> str:
+    return received.again or ("valid" if received.verdict.valid else "invalid")
+
+
+def _took(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def _remarks(received: "Received") -> Iterator[str]:
+    yield from _causes(received) if received.again is None else ()
+    if received.before and received.again is None:
+        yield f"repeated: this delivery has come {received.before + 1} times"
+    if received.error is not None:
+        yield received.error
+
+
+def _causes(received: "Received") -> list[str]:
+    return [cause for cause in (received.verdict.reason, received.explanation) if cause is not None]
+
+
+def _repeated(received: "Received") -> Iterator[str]:
+    if received.before:
+        attempt = f"attempt {received.attempt}" if received.attempt else f"time {received.before + 1}"
+        yield f"repeated: {attempt} of {received.delivery}"
+
+
+def _excerpt(received: "Received") -> str:
+    """The beginning of an answer that makes a sender try again; empty for any other."""
+    if received.reply is None or 200 <= received.reply.status <= 299:
+        return ""
+    return received.reply.body[:_MOST_CHARACTERS].decode("utf-8", "replace")
+
+
+def _readable(request: "Request") -> Iterator[str]:
+    """The headers, and the body as indented JSON if it is JSON."""
+    yield from _head(request)
+    yield from _content(request.body)
+
+
+def _answer(reply: "Reply") -> Iterator[str]:
+    yield from _headers(reply.headers)
+    yield from _content(reply.body)
+
+
+def _head(request: "Request") -> Iterator[str]:
+    yield clean(f"{request.method} {request.target} HTTP/{request.version}")
+    yield from _headers(request.headers)
+
+
+def _headers(headers: "Iterable[Header]") -> Iterator[str]:
+    yield from _bounded("\n".join(escaped(_header(header)) for header in headers))
+    yield ""
+
+
+def _header(header: "Header") -> str:
+    name, value = (part.decode("latin-1") for part in header)
+    return f"{name}: {value}"
+
+
+def _content(body: bytes | None) -> Iterator[str]:
+    if body is None:
+        yield "(the body was not read)"
+    else:
+        yield from _bounded(text_of(body).decode("utf-8", "backslashreplace").removesuffix("\n"))
+
+
+def _bounded(text: str) -> Iterator[str]:
+    """The beginning of a text made harmless, and how much is left."""
+    shown = "\n".join(text.split("\n", _MOST_LINES)[:_MOST_LINES])[:_MOST_CHARACTERS]
+    for line in shown.split("\n"):
+        yield line[: len(line) - len(line.lstrip(" "))] + clean(line)
+    left = text[len(shown) :]
+    if left.startswith("\n"):
+        yield f"… {counted(left.count(chr(10)), 'more line')}"
+    elif left:
+        yield f"… {counted(len(left), 'more character')}"
+
+
+def _raw(request: "Request") -> Iterator[str]:
+    """The request byte for byte; control characters are shown as escape sequences."""
+    head = f"{request.method} {request.target} HTTP/{request.version}"
+    yield from _bounded("\n".join(map(escaped, (head, *map(_header, request.headers)))))
+    yield ""
+    if request.body is None:
+        yield "(the body was not read)"
+        return
+    lines = request.body[:_MOST_CHARACTERS].split(b"\n")[:_MOST_LINES]
+    for line in lines:
+        yield escaped(line.decode("utf-8", "backslashreplace"))
+    left = len(request.body) - len(b"\n".join(lines))
+    if left:
+        yield f"… {counted(left, 'more byte')}"
+    else:
+        newline = "a newline" if request.body.endswith(b"\n") else "no newline"
+        yield f"({counted(len(request.body), 'byte')}, {newline} at the end)"
