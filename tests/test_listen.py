@@ -23,11 +23,13 @@ from arkcli.signing import sign
 from tests.receiver.running import request
 from tests.test_output import COLOUR, plain
 from tests.test_processes import ark
-from tests.world import PAYLOAD, Certificates, World, receiver
+from tests.world import PAYLOAD, Certificates, World, answer, receiver
 
 ROOT = Path(__file__).parent.parent
 SECRET = "s3cret"
 BODY = b'{"event":"ping"}'
+#: What it says on standard error as it starts.
+STARTED = "checking signatures with the secret from --secret\nanswering 200\n"
 
 
 class Listening:
@@ -114,6 +116,7 @@ def test_json_lines_have_these_keys(listen: Listen) -> None:
     assert (status, err) == (0, "")
     first, second = (json.loads(line) for line in lines)
     assert first.pop("at").endswith("Z")
+    assert ["X-SignalArk-Delivery", "d1"] in first.pop("headers")
     assert first == {
         "event": "ping",
         "valid": True,
@@ -127,6 +130,10 @@ def test_json_lines_have_these_keys(listen: Listen) -> None:
         "answer": "503",
         "status": 503,
         "error": None,
+        "duration_ms": None,
+        "excerpt": "",
+        "method": "POST",
+        "target": "/",
         "body_base64": "/w==",
     }
     assert (second["valid"], second["signature"], second["status"], second["body"]) == (False, "mismatch", 401, "é")
@@ -146,32 +153,94 @@ def test_piped_a_request_is_a_line_of_tab_separated_fields(listen: Listen) -> No
     assert rows[1] == ["ping", "valid", "16", "200", "repeated: attempt 2 of d1"]
     assert rows[2][:4] == ["ping", "invalid", "16", "401"]
     assert "not 64 hex digits" in rows[2][4]
-    assert err == "3 requests: 2 valid, 1 invalid, 1 repeated\n"
+    assert err == f"{STARTED}3 requests: 2 valid, 1 invalid, 1 repeated\n"
 
 
-def test_on_a_terminal_columns_are_aligned_and_bodies_stand_below(listen: Listen, world: World) -> None:
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("", []),
+        ("-v", ["POST / HTTP/1.1", "X-SignalArk-Attempt: 2", "", "{", '  "a": " [2J"', "}"]),
+        (
+            "-vv",
+            ["POST / HTTP/1.1", "X-SignalArk-Attempt: 2", "", r'{"a":"\x9b[2J"}', "(13 bytes, no newline at the end)"],
+        ),
+    ],
+    ids=["rows", "-v", "-vv"],
+)
+def test_on_a_terminal_columns_are_aligned_and_details_are_below(
+    listen: Listen, world: World, option: str, shown: list[str]
+) -> None:
     ours, theirs = pty.openpty()
-    world.variables["NO_COLOR"] = "1"
-    receiver = listen("-v", "--count", "2", stdout=theirs)
+    world.variables.update(NO_COLOR="1", COLUMNS="120")
+    receiver = listen("--count", "2", *filter(None, [option]), stdout=theirs)
     os.close(theirs)
     with open(ours, encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
         receiver.url = terminal.readline().split()[-1]
-        assert "stop with Ctrl-C" in str(receiver.process.stderr and receiver.process.stderr.readline())
-        receiver.post(event="ping")
-        receiver.post(b'{\n"a":\x1b[2J1}', event="social.lead_promoted", signature="0" * 64)
-        assert receiver.finish()[0] == 0
-        text = "".join(terminal.readline() for _ in range(6))
+        receiver.post(event="ping", attempt="1", delivery="evt_019ab3c4d5e6f7a8b9c0d1e2f3a4.dst_1")
+        receiver.post('{"a":"\x9b[2J"}'.encode(), event="social.lead_promoted", attempt="2", signature="0" * 64)
+        _, _, said = receiver.finish()
+        text = ""
+        # Linux reports the closed end as an error.
+        with suppress(OSError):
+            while line := terminal.readline():
+                text += line
+    assert "`ark dest add http://127.0.0.1:" in said
     assert not COLOUR.search(text)
     lines = [line.rstrip() for line in plain(text).splitlines()]
-    headings, first, body, second, *more = lines
-    assert headings.split() == ["time", "(UTC)", "event", "verdict", "bytes", "answer", "remarks"]
+    headings = lines[0]
+    assert headings.split() == ["#", "time", "UTC", "event", "verdict", "try", "bytes", "answer", "event", "id"]
+    first, second = (next(line for line in lines if line.startswith(f"  {number}  ")) for number in (1, 2))
     for heading, cells in (
         ("event", ("ping", "social.")),
         ("verdict", ("valid", "invalid")),
         ("answer", ("200", "401")),
+        ("event id", ("019ab3c4d5e6f7a8b9c0d1e2f3a4", "-")),
     ):
-        assert [first.index(cells[0]), second.index(cells[1])] == [headings.index(heading)] * 2
-    assert [body.strip(), *(line.strip() for line in more)] == [BODY.decode(), "{", '"a": [2J1}']
+        assert [first.index(cells[0]), second.rindex(cells[1])] == [headings.index(heading)] * 2
+    below = [line.removeprefix("    ") for line in lines[lines.index(second) + 1 :]]
+    assert below[0] == "the signature does not match these bytes with this secret"
+    assert [line for line in below[1:] if line in shown] == shown
+    assert bool(below[1:]) is bool(option)
+
+
+def test_it_says_what_it_does_and_whose_secret_it_uses(world: World, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+
+    def said(*args: str) -> str:
+        return world.ark("listen", "--port", "0", "--timeout", "1ms", *args).err
+
+    assert said("--plan", "503x2,200", "--delay", "2s", "--secret-file", f"{tmp_path}/secret").startswith(
+        f"checking signatures with the secret from {tmp_path}/secret\n"
+        "answering 503x2,200; the last answer repeats, after 2s\n"
+    )
+    forwarding = said("--forward-to", "http://me:hidden@localhost:1/hook")
+    assert f"checking signatures with the secret from {world.store_file}\n" in forwarding
+    assert "forwarding valid requests to http://localhost:1/hook and returning its answers\n" in forwarding
+    world.variables["ARK_SECRET"] = SECRET
+    chosen = said("--event", "ping", "--event", "signal.promoted")
+    assert "checking signatures with the secret from ARK_SECRET\n" in chosen
+    assert "showing only ping, signal.promoted; other events are answered, and nothing else\n" in chosen
+
+
+def test_what_the_application_says_against_a_request_is_shown(listen: Listen) -> None:
+    said = b'{"error":\n "no \x1b[2Jaccount"}'
+    with receiver(lambda _: answer(500, said)) as application:
+        piped = listen("--forward-to", str(application.port), "--count", "1")
+        piped.post()
+        (row,) = piped.finish()[1]
+        assert row.endswith('\t500\tthe application said: {"error": "no  [2Jaccount"}')
+
+
+def test_other_events_than_the_chosen_ones_are_answered_and_nothing_else(listen: Listen, tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+    one = listen("--event", "ping", "--plan", "503,200", "--count", "2", "--save", str(file), "--json")
+    other = b'{"event":"signal.promoted"}'
+    answers = [one.post(other), one.post(), one.post(other, signature="0" * 64), one.post(other), one.post()]
+    assert [got.status_code for got in answers] == [200, 503, 401, 200, 200]
+    _, lines, _ = one.finish()
+    assert [json.loads(line)["event"] for line in lines] == ["ping", "ping"]
+    assert len(file.read_bytes().splitlines()) == 2
 
 
 def test_saved_lines_rebuild_the_bodies(listen: Listen, tmp_path: Path) -> None:
@@ -213,7 +282,7 @@ def test_it_ends_by_itself_once_the_last_answer_that_was_under_way_has_been_give
 
 
 def test_without_a_count_its_time_is_just_over(listen: Listen) -> None:
-    assert listen("--timeout", "50ms").finish() == (0, [], "0 requests: 0 valid, 0 invalid, 0 repeated\n")
+    assert listen("--timeout", "50ms").finish() == (0, [], f"{STARTED}0 requests: 0 valid, 0 invalid, 0 repeated\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -221,7 +290,7 @@ def test_told_to_stop_it_says_what_came(listen: Listen, number: int) -> None:
     receiver = listen()
     receiver.post()
     status, lines, err = receiver.finish(number)
-    assert (status, len(lines), err) == (130, 1, "1 request: 1 valid, 0 invalid, 0 repeated\n")
+    assert (status, len(lines), err) == (130, 1, f"{STARTED}1 request: 1 valid, 0 invalid, 0 repeated\n")
 
 
 def test_told_to_stop_while_it_says_nothing_it_stops(listen: Listen) -> None:
@@ -332,6 +401,7 @@ def test_a_full_disk_ends_it_before_the_sender_is_told_that_all_is_well(listen: 
         (("--delay", "12"), "--delay: '12' is not a duration"),
         (("--timeout", "soon"), "--timeout: 'soon' is not a duration"),
         (("--count", "0"), "--count"),
+        (("--event", "signal.promotd"), "there is no event 'signal.promotd'. Did you mean 'signal.promoted'?"),
         (("--port", "70000"), "--port"),
         (("--save", "/nowhere/at/all"), "--save: /nowhere/at/all cannot be written: No such file or directory"),
         (("--save", "/"), "--save: / cannot be written"),
@@ -401,6 +471,9 @@ def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
         file.write_text("new")
     time.sleep(0.6)
     assert (taken(receiver, "old"), taken(receiver, "new")) == (False, True)
+    assert receiver.process.stdout is not None
+    rows = b"".join(receiver.process.stdout.readline() for _ in range(3))
+    assert b"signed with the secret before" in rows
     # Only the file is broken: the receiver continues with the secret that it knows, and warns once.
     (world.store_file if where == "store" else file).write_text("")
     time.sleep(0.6)
@@ -408,6 +481,7 @@ def test_a_secret_that_is_rotated_is_the_one_that_counts_within_a_second(
     time.sleep(0.6)
     assert taken(receiver, "new")
     err = receiver.finish(signal.SIGINT)[2]
+    assert err.count("the signing secret was changed; requests are checked with the new one from now on") == 1
     assert err.count("Until it can be read, ark uses what it read last") == 1
 
 
@@ -539,4 +613,4 @@ def test_an_express_application_behind_it_verifies_what_it_gets(world: World, li
 def test_too_few_requests_are_said_even_when_quiet(world: World) -> None:
     result = world.ark("listen", "--port", "0", "--secret", "s", "--count", "2", "--timeout", "20ms", "--quiet")
     assert result.status == 1
-    assert result.err == "warning: only 0 of 2 requests came within 20ms\n"
+    assert result.err == "warning: 0 of 2 requests came within 20ms\n"

@@ -219,8 +219,9 @@ def _head(request: "Request") -> Iterator[str]:
 
 
 def _headers(headers: "Iterable[Header]") -> Iterator[str]:
-    yield from _bounded("\n".join(escaped(_header(header)) for header in headers))
-    yield ""
+    if lines := [escaped(_header(header)) for header in headers]:
+        yield from _bounded("\n".join(lines))
+        yield ""
 
 
 def _header(header: "Header") -> str:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arkcli.httpd.messages import Request
+from arkcli.httpd.messages import Reply, Request
 from arkcli.output import to_json
 from arkcli.receiver import record
-from arkcli.receiver.record import Deliveries, Received, event_of
+from arkcli.receiver.record import Deliveries, Numbered, Received, event_of
 from arkcli.signing import Secret, sign
 from arkcli.signing.verdict import VALID, Signature, judge
 
@@ -53,6 +53,26 @@ def test_a_body_that_was_not_taken_is_not_kept() -> None:
 def test_a_delivery_is_counted_for_as_long_as_it_is_remembered() -> None:
     deliveries = Deliveries(remembered=2)
     assert [deliveries.count(name) for name in ("a", "a", "b", "a", "c", "a", "b")] == [0, 1, 0, 2, 0, 3, 0]
+
+
+def test_the_newest_requests_are_remembered_by_number_and_by_size() -> None:
+    numbered = Numbered(most=3, most_bytes=1000)
+    assert [numbered.add(received(b"x" * size)) for size in (1, 1, 1, 1)] == [1, 2, 3, 4]
+    assert [number for number, _ in numbered.items()] == [2, 3, 4]
+    # The answer counts, too; one request is always remembered.
+    large = received(b"x" * 400)
+    large.reply = Reply(500, ((b"Name", b"value"),), b"y" * 590)
+    for one, left in ((large, [4, 5]), (received(b"x" * 1001), [6]), (received(b""), [7])):
+        numbered.add(one)
+        assert [number for number, _ in numbered.items()] == left
+
+
+def test_the_answer_of_the_application_is_told_without_its_control_characters() -> None:
+    one = received(BODY)
+    one.reply, one.took = Reply(500, (), b'{"error":\n "no \x1b[2Jaccount"}' + b"x" * 4096), 12
+    told = record.document(one)
+    assert (told["duration_ms"], len(told["excerpt"])) == (12, 2048)
+    assert told["excerpt"].startswith('{"error":  "no  [2Jaccount"}x')
 
 
 @pytest.mark.parametrize(
