@@ -85,7 +85,7 @@ def listen(
         list[str] | None,
         typer.Option(
             "--event",
-            help="Show, save, forward, plan for and count only this event; others get 200, or 401. Repeatable.",
+            help="Only this event; others get 200 (or 401) and are not shown, saved, forwarded or counted. Repeatable.",
             autocompletion=complete_event,
         ),
     ] = None,
@@ -102,6 +102,10 @@ def listen(
 
     An invalid signature gets 401; a body above 1 MiB gets 413. The secret comes from --secret (repeat it to accept
     several), --secret-file or ARK_SECRET; otherwise it is the one in destinations.toml, created if there is none.
+    A secret that is changed is in force within a second.
+
+    On a terminal, keys send a request to the application again, edit and sign it again, show its details, copy it as
+    a curl command, change the next answers, and filter. The key ? lists them.
 
     Exit status: 0 --count requests came; 1 fewer came within --timeout; 130 interrupted.
 
