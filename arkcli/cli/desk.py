@@ -100,8 +100,8 @@ class Desk:
         """Leaves the terminal as it was, and shows what was held back."""
         if self._edited is not None:
             self._edited[2].close()
+        self._take_back()
         with suppress(Unread):
-            self._leave_editor()
             self._close_prompt()
 
     # What the receiver reports.
@@ -225,7 +225,7 @@ class Desk:
             command = editor_of(self._session.variables)
             editor = Editor(command, "body.json", text_of(received.request.body or b""))
         except (OSError, ValueError) as error:
-            self._leave_editor()
+            self._take_back()
             why = error.strerror if isinstance(error, OSError) else error
             self._say(f"the editor cannot be started: {why}; set VISUAL or EDITOR")
         else:
@@ -238,7 +238,8 @@ class Desk:
         except OSError:
             saved = None
         editor.close()
-        self._leave_editor()
+        self._take_back()
+        self._show_held()
         self._keyboard.take()
         if status:
             self._say(f"the editor {process_ending(status)}; nothing is sent")
@@ -251,11 +252,11 @@ class Desk:
             self._say(f"sending #{number}, edited and signed again, to the application")
             self._receiver.resend(received, request, "edited")
 
-    def _leave_editor(self) -> None:
+    def _take_back(self) -> None:
+        """The terminal is this process's again, with the modes that it had before anything."""
         self._edited = None
         self._session.process.lends_terminal = False
         self._keyboard.release()
-        self._show_held()
 
     def _details(self) -> None:
         if chosen := self._chosen():

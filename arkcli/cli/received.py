@@ -21,7 +21,7 @@ _WIDTHS: Final = {
 }  # fmt: skip
 #: What is made narrower (0: left out) until a row fits, in this order. The beginning of an id is its time.
 _NARROWER: Final = (
-    *(("event id", 12), ("time UTC", 8), ("bytes", 0), ("event id", 0), ("took", 0), ("try", 0), ("time UTC", 0)),
+    *(("event id", 12), ("time UTC", 8), ("bytes", 0), ("event id", 0), ("took", 0), ("time UTC", 0), ("try", 0)),
 )
 _PIPED: Final = tuple(map(Column, ("time (UTC)", "event", "verdict", "bytes", "answer", "remarks")))
 #: How much is shown of a request or an answer in detail, and how much of an answer that is not a 2xx.

@@ -27,7 +27,7 @@ class Editor:
     def __init__(self, command: list[str], name: str, text: bytes) -> None:
         """Starts it on a private file with this name and text. Raises OSError."""
         self._text = text
-        self._directory = tempfile.TemporaryDirectory(prefix="ark-edit-")
+        self._directory = tempfile.TemporaryDirectory(prefix="ark-edit-", ignore_cleanup_errors=True)
         self._path = Path(self._directory.name, name)
         try:
             files.overwrite(self._path, text, durable=False)

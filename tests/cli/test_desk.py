@@ -235,6 +235,10 @@ def test_a_filter_shows_what_matches_and_its_prompt_is_not_written_into(desk: St
     one.press("/", "filter: ")
     assert one.press("\x1b", "no filter: every request is shown")
     one.press("5", "from the next request on: 503,200, as planned")
+    one.press("/", "filter: ")
+    one.post()
+    assert one.ends("\x03") == 130
+    assert re.search(r"  5  .*200.*\n(.*\n)+5 requests: 5 valid", one.terminal.rest())
 
 
 def test_started_in_the_background_it_receives_and_in_the_foreground_it_has_keys(world: World, tmp_path: Path) -> None:
