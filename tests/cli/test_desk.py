@@ -246,7 +246,8 @@ def test_started_in_the_background_it_receives_and_in_the_foreground_it_has_keys
     shell = OnATerminal(["bash", "--norc", "-i"], {**world.variables, "PS1": "$ "})
     try:
         shell.press(f"stty -a > {tmp_path}/before; {ARK} listen --port 0 --secret {SECRET} & echo begun\n")
-        (url,) = re.findall(r"listening on (\S+)", shell.until(r"press \? for the keys"))
+        started = shell.until(r"press \? for the keys")
+        ((pid, url),) = re.findall(r"(?s)\[1\] (\d+)\n.*listening on (\S+)", started)
 
         def post() -> None:
             httpx.post(url, content=BODY, headers={"X-SignalArk-Signature": sign(SECRET, BODY)}, trust_env=False)
@@ -273,6 +274,14 @@ def test_started_in_the_background_it_receives_and_in_the_foreground_it_has_keys
         shell.until_it_has_other_modes()
         shell.press("k")
         shell.until("selected #1: ")
+        # No process notices this signal.
+        os.kill(int(pid), signal.SIGSTOP)
+        shell.until(r"\[1\]\+ +Stopped")
+        shell.press("fg\n")
+        shell.until("\n.*arkcli listen.*\n")
+        shell.until_it_has_other_modes()
+        shell.press("j")
+        shell.until("selected #2, the newest")
         shell.press("\x03")
         shell.until("2 requests: 2 valid")
         shell.press(f"stty -a | diff {tmp_path}/before - && echo same again; exit\n")
