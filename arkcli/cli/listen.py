@@ -154,11 +154,11 @@ def listen(
         # 0.0.0.0 and :: can be listened on but not connected to.
         url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         if listing.drawn:
-            output.note(f"send events here with `ark dest add {url} --allow-local`; stop with Ctrl-C")
+            output.note(f"send events here with `ark dest add {url} --allow-local`")
+            output.note("press ? for the keys; stop with Ctrl-C" if desk is not None else "stop with Ctrl-C")
         if reaches_others(listeners):
             output.warn(f"listening on {host}: other machines can reach this receiver")
         if desk is not None:
-            output.note("press ? for the keys")
             stack.callback(desk.close)
             desk.begin(receiver, orders, answers, _copier(orders, url, forward_ca_file))
         receiver.run(listeners, desk)
