@@ -257,7 +257,7 @@ COLUMNS = (Column("event", 8), Column("bytes", 5, right=True), Column("remarks")
 
 def say_rows(output: Output) -> None:
     rows = output.rows(COLUMNS)
-    rows.add({"n": 1}, ("ping", 1_048_576, f"a\n[bold]{HARMFUL}"))
+    rows.add({"n": 1}, ("ping", 1_048_576, ""), f'{{\n  "a": [bold]{HARMFUL}')
     rows.add({"n": 2}, ("界" * 8, None, "[red]x[/red]"))
 
 
@@ -267,7 +267,7 @@ def test_rows_that_come_one_by_one_are_lines_of_json_or_of_tab_separated_fields(
     assert said.out == '{"n": 1}\n{"n": 2}\n'
     said = Said()
     say_rows(said.output)
-    assert said.out == f"ping\t1048576\ta [bold] ]0;owned 2J\n{'界' * 8}\t-\t[red]x[/red]\n"
+    assert said.out == f'ping\t1048576\t\t{{   "a": [bold] ]0;owned 2J\n{"界" * 8}\t-\t[red]x[/red]\n'
     said = Said(quiet=True)
     say_rows(said.output)
     assert said.out == ""
@@ -280,7 +280,10 @@ def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
     assert lines == [
         "event     bytes  remarks",
         # A number is never cut.
-        "ping      1048576  a [bold] ]0;owned 2J",
+        "ping      1048576",
+        "  {",
+        '    "a": [bold] ]0;owned',
+        "  2J",
         f"{'界' * 3} …      -  [red]x[/red]",
     ]
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
+from arkcli.cli.records import said_lines
 from arkcli.output.tables import Column, narrowed
 from arkcli.receiver import record
 from arkcli.receiver.resend import text_of
-from arkcli.text import clean, clean_lines, counted, escaped, is_harmless
+from arkcli.text import clean, counted, escaped, is_harmless
 
 if TYPE_CHECKING:
     from arkcli.httpd.messages import Header, Reply, Request
@@ -24,13 +25,14 @@ _NARROWER: Final = (
     *(("event id", 12), ("time UTC", 8), ("bytes", 0), ("event id", 0), ("took", 0), ("time UTC", 0), ("try", 0)),
 )
 _PIPED: Final = tuple(map(Column, ("time (UTC)", "event", "verdict", "bytes", "answer", "remarks")))
-#: How much is shown of a request or an answer in detail, and how much of an answer that is not a 2xx.
+#: How much is shown of a request or an answer in detail, and how much of an answer that is not a 2xx in a pipe.
 _MOST_LINES: Final = 200
 _MOST_CHARACTERS: Final = 16 * 1024
-_SAID_LINES: Final = 4
 _SAID_CHARACTERS: Final = 200
 #: The largest body to copy as a command, in bytes. Some terminals do not take more into their clipboard.
 _MOST_COPIED: Final = 64 * 1024
+#: What is below a row begins with it.
+_INDENT: Final = "    "
 _CREDENTIALS: Final = ("authorization", "proxy-authorization", "cookie")
 
 
@@ -56,7 +58,11 @@ class Listing:
         """Prints a request. Raises Unread if nobody reads it."""
         document = record.document(received)
         if not self.drawn:
-            self._rows.add(document | (record.request_of(received) if self._verbose else {}), self._piped(received))
+            body = None
+            if self._verbose:
+                document |= record.request_of(received)
+                body = (received.request.body or b"").decode("utf-8", "backslashreplace")
+            self._rows.add(document, self._piped(received), body)
             return
         cells = _cells(number, received, document["at"])
         widths = {column.heading: column.width for column in self._rows.columns}
@@ -66,7 +72,7 @@ class Listing:
         cells["event id"] = clean(cells["event id"])[: widths.get("event id", 0)]
         self._rows.add(document, [cells[heading] for heading in widths])
         self._below(_remarks(received))
-        self._below(self._said(received), "dim")
+        self._below(said_lines(self._output.screen, _excerpt(received), len(_INDENT)), "dim")
         if self._verbose:
             self._below((_raw if self._verbose > 1 else _readable)(received.request), "dim")
 
@@ -86,28 +92,18 @@ class Listing:
         remarks = [*_causes(received), *_repeated(received), *([f"the application said: {said}"] if said else [])]
         if received.error is not None:
             remarks.append(received.error)
-        cells: list[object] = [
+        return [
             *(times.to_text(received.at), received.event, "valid" if received.verdict.valid else "invalid"),
             *(received.size, received.answer or None, "; ".join(remarks)),
         ]
-        return [*cells, (received.request.body or b"").decode("utf-8", "backslashreplace")] if self._verbose else cells
-
-    def _said(self, received: "Received") -> list[str]:
-        """The beginning of the application's answer, if it is not a 2xx."""
-        lines = [
-            piece
-            for line in clean_lines(_excerpt(received)).splitlines()
-            for piece in textwrap.wrap(line, self._width - 4, break_on_hyphens=False)
-        ]
-        more = len(lines) > _SAID_LINES
-        return [*lines[: _SAID_LINES - more], "…"] if more else lines
 
     def _below(self, lines: Iterable[str], style: str = "") -> None:
         """Prints lines below a row. Remarks are wrapped; what came over the wire is the terminal's to wrap."""
         for line in lines:
-            pieces = textwrap.wrap(clean(line), self._width - 4, break_long_words=False) if not style else [line]
+            width = self._width - len(_INDENT)
+            pieces = textwrap.wrap(clean(line), width, break_long_words=False) if not style else [line]
             for piece in pieces:
-                self._output.line(self._output.screen.painted(f"    {piece}".rstrip(), style))
+                self._output.line(self._output.screen.painted(f"{_INDENT}{piece}".rstrip(), style))
 
 
 def summary(received: "Received") -> str:

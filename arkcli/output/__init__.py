@@ -11,7 +11,7 @@ from arkcli.output.screen import STYLES, Screen, plain
 from arkcli.output.tables import Column, Table, draw, fitted
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Stream, Unread
-from arkcli.text import clean
+from arkcli.text import clean, clean_lines
 
 #: Rows aligned together on a terminal; longer lists are drawn in chunks of this size.
 _ROWS_AT_ONCE: Final = 1_000
@@ -243,20 +243,22 @@ class Rows:
         self.drawn = drawn
         self._begun = False
 
-    def add(self, document: Mapping[str, Any], cells: Sequence[object]) -> None:
-        """Prints one row: the document as JSON, or a cell for each column; piped, there may be more cells. Raises
-        Unread if standard output has failed before.
+    def add(self, document: Mapping[str, Any], cells: Sequence[object], more: str | None = None) -> None:
+        """Prints one row: the document as JSON, or a cell for each column. `more` is an extra cell; on a terminal it
+        is printed below the row. Raises Unread if standard output has failed before.
         """
         if self._output.lost is not None:
             raise Unread
         if not self.drawn:
             self._output.result(document)
-            self._output.line("\t".join(map(plain, cells)))
+            self._output.line("\t".join(map(plain, cells if more is None else (*cells, more))))
             return
         if not self._begun:
             self._begun = True
             self._draw((column.heading, "bold") for column in self.columns)
         self._draw((text, STYLES.get(text, "")) for text in map(plain, cells))
+        for line in clean_lines(more).splitlines() if more else ():
+            self._output.line(self._output.screen.painted(f"  {line}", "dim"))
 
     def _draw(self, cells: Iterable[tuple[str, str]]) -> None:
         painted = self._output.screen.painted

@@ -38,10 +38,10 @@ class Process:
         self.stop_signal: int | None = None
         #: What has been accepted, as text for the user. It is printed however the process ends.
         self.accepted: str | None = None
-        #: What to write to standard error before a message of the signal handler, so that it begins a line.
-        self.erasing = ""
         #: Whether Ctrl-C and Ctrl-\ are for another program, such as an editor, that has the terminal.
         self.lends_terminal = False
+        #: What to write to standard error before a message of the signal handler, so that it begins a line.
+        self.erasing = ""
         self._on_stop: Callable[[], None] = lambda: None
         self._before_end: Callable[[], None] = lambda: None
         self._words: Callable[[], str] | None = None

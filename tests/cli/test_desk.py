@@ -14,7 +14,7 @@ import pytest
 
 from arkcli.cli.desk import keys_in
 from arkcli.signing import sign
-from tests.terminals import OnATerminal, editor
+from tests.keyboard import OnATerminal, editor
 from tests.world import Request, TestReceiver, World, answer, receiver
 
 SECRET = "s3cret"

@@ -9,7 +9,7 @@ import termios
 import pytest
 
 from arkcli.system.terminal import Keyboard
-from tests.terminals import OnATerminal
+from tests.keyboard import OnATerminal
 
 #: Reads keys, and tells what was pressed. It goes on when it is told to stop.
 READER = """
