@@ -1,6 +1,7 @@
 """`ark ping`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +11,7 @@ from arkcli.cli.options import choose_destinations, complete_destination, sessio
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.errors import ExitCode
-from arkcli.model import Outcome
+from arkcli.model import Answer, Destination, Outcome
 from arkcli.output.tables import Table
 
 app = App()
@@ -40,10 +41,20 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
     chosen = choose_destinations(contents, names)
     session.process.stop_on_signals()
     answers = destinations.ping_all(session.home, session.home.endpoints(chosen, contents))
-    document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
-    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
     proxies = {advice.unused_proxy(session.variables, found.url, answer.error or "") for found, answer in answers}
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
-    table = Table(("destination", "outcome", "answer", "took"), rows)
-    return Printout({"deliveries": document}, [table], [said for said in proxies if said], status=status)
+    return Printout(
+        {"deliveries": pings_json(answers)}, [pings_table(answers)], [said for said in proxies if said], status=status
+    )
+
+
+def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:
+    """The JSON of pings."""
+    return [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
+
+
+def pings_table(answers: Sequence[tuple[Destination, Answer]]) -> Table:
+    """A row for each ping."""
+    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
+    return Table(("destination", "outcome", "answer", "took"), rows)

@@ -719,7 +719,10 @@ def test_a_whole_number_is_an_integer_however_it_is_spelled_and_is_sent_so(
         (b'{\n\n  "a": 1,,\n}', "(line 3, column 10)"),
         (b'{"a" 1}', "expected ':' (byte 5)"),
         (b'{"a" 1}\n', "expected ':' (byte 5)"),
-        (b"{}\n{}\n", "there is more after the first document; `ark send --ndjson` takes one document per line"),
+        (b"{}\n{}\n", "this holds more than one JSON document; send them with --ndjson, one per line"),
+        (b"{}\n{}x", "this holds more than one JSON document"),
+        (b"{} [1]", "this holds more than one JSON document"),
+        (b"{}\n}", "trailing characters (line 2, column 1)"),
     ],
 )
 def test_what_is_no_json_is_told_with_line_and_column(payload: bytes, says: str) -> None:
