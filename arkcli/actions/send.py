@@ -69,7 +69,7 @@ def draft(home: Home, order: Order) -> Draft:
 def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
     """The event for a payload accepted at a time (ISO 8601). `digits` make its ids unique. Raises PayloadError."""
     payload = _shaped(order, payload)
-    name = event_of(payload) if order.event == EACH else order.event
+    name = _name(order, payload)
     body = _body(order, name, payload, Filling(timestamp=at, batch_id=f"batch_{digits}"))
     key = order.event_id if order.id_from is None else key_at(payload, order.id_from)
     to = None if order.to is None else tuple(destination.id for destination in order.to)
@@ -80,10 +80,15 @@ def doubts(order: Order, payload: bytes) -> list[str]:
     """A warning for each setting whose path is probably misspelled, given a payload. What is invalid raises none."""
     found: list[str | None] = []
     with contextlib.suppress(PayloadError):
+        name = _name(order, _shaped(order, payload))
         for number, assignment in enumerate(order.settings):
             before = assignments.put(payload, order.settings[:number])
-            found.append(spelling.doubt(event_of(before) if order.event == EACH else order.event, before, assignment))
+            found.append(spelling.doubt(name, before, assignment))
     return [said for said in found if said is not None]
+
+
+def _name(order: Order, shaped: bytes) -> str:
+    return event_of(shaped) if order.event == EACH else order.event
 
 
 def _body(order: Order, name: str, payload: bytes, filling: Filling) -> bytes:
@@ -162,7 +167,7 @@ def _in_order(receivers: Sequence[Destination], deliveries: Sequence[Sent]) -> l
 def check_same(order: Order, payload: bytes, accepted: Event) -> None:
     """Raises UsageError if the event that was accepted under a payload's idempotency key was made from another one."""
     payload = _shaped(order, payload)
-    name = event_of(payload) if order.event == EACH else order.event
+    name = _name(order, payload)
     body = payload if order.raw else refill(name, payload, accepted.body)
     if (accepted.name, accepted.body) != (name, body):
         choose = "" if order.event_id is None else "; choose another --id"

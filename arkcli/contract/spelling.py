@@ -43,7 +43,10 @@ def doubt(event: str, payload: bytes, assignment: Assignment) -> str | None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
-    near = [one for one in sorted(known) if abs(len(one) - len(name)) <= 2 and _letters(one) != _letters(name)]
+    letters = set(name)
+    # Two wrong letters change a set by four at most. There may be many thousands of keys.
+    near = [one for one in known if abs(len(one) - len(name)) <= 2 and len(letters ^ set(one)) <= 4]
+    near = sorted(one for one in near if _letters(one) != _letters(name))
     for wrong in (1, 2) if len(name) >= _LONG else (1,):
         for one in near:
             if _is_near(name, one, wrong):
