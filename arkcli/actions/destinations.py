@@ -16,6 +16,7 @@ from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
+from arkcli.delivery.watching import LookAtSend
 from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
@@ -150,15 +151,18 @@ def ping_event(home: Home) -> Event:
 
 
 def ping_all(
-    home: Home, endpoints: "Sequence[Endpoint]", stopping: Callable[[], bool] = lambda: False
+    home: Home,
+    endpoints: "Sequence[Endpoint]",
+    stopping: Callable[[], bool] = lambda: False,
+    look: LookAtSend | None = None,
 ) -> list[tuple[Destination, Answer]]:
     """Sends one ping to each endpoint until told to stop. Returns the answers."""
     with home.sender(stopping) as sender:
-        return sender.ping(endpoints, ping_event(home))
+        return sender.ping(endpoints, ping_event(home), look)
 
 
 def probe(
-    home: Home, contents: Contents, secret: Secret, stopping: Callable[[], bool]
+    home: Home, contents: Contents, secret: Secret, stopping: Callable[[], bool], look: LookAtSend | None = None
 ) -> list[tuple[Destination, Answer]]:
     """Pings each destination that uses the shared secret and is not paused; the pings are signed with another secret.
 
@@ -167,7 +171,7 @@ def probe(
     from arkcli.wire.wire import Endpoint
 
     asked = [found for found in contents.destinations if found.secret is None and not found.paused]
-    return ping_all(home, [Endpoint(found, secret) for found in asked], stopping) if asked else []
+    return ping_all(home, [Endpoint(found, secret) for found in asked], stopping, look) if asked else []
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:

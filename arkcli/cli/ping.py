@@ -10,6 +10,8 @@ from arkcli.cli.command import App
 from arkcli.cli.options import choose_destinations, complete_destination, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
+from arkcli.cli.session import NOT_ATTEMPTED_AGAIN
+from arkcli.cli.watching import awaiting, hints
 from arkcli.errors import ExitCode
 from arkcli.model import Answer, Destination, Outcome
 from arkcli.output.tables import Table
@@ -39,14 +41,19 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)
-    session.process.stop_on_signals()
-    answers = destinations.ping_all(session.home, session.home.endpoints(chosen, contents))
-    failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
-    proxies = {advice.unused_proxy(session.variables, found.url, answer.error or "") for found, answer in answers}
+    output = session.output()
+    session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
+    with awaiting(session, output) as look:
+        endpoints = session.home.endpoints(chosen, contents)
+        answers = destinations.ping_all(session.home, endpoints, session.process.stopping, look)
+    failed = [(found, answer.error or "") for found, answer in answers if answer.outcome is Outcome.FAILED]
+    if output.is_watched:
+        notes = hints(session, failed)
+    else:
+        proxies = {advice.unused_proxy(session.variables, found.url, error) for found, error in failed}
+        notes = [said for said in proxies if said]
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
-    return Printout(
-        {"deliveries": pings_json(answers)}, [pings_table(answers)], [said for said in proxies if said], status=status
-    )
+    return Printout({"deliveries": pings_json(answers)}, [pings_table(answers)], notes, status=status)
 
 
 def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:

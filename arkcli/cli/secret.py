@@ -10,7 +10,8 @@ from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, Yes, ask, session_of
 from arkcli.cli.ping import pings_json, pings_table
 from arkcli.cli.printout import Printout
-from arkcli.cli.session import Session
+from arkcli.cli.session import NOT_ATTEMPTED_AGAIN, Session
+from arkcli.cli.watching import awaiting
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
 from arkcli.signing import Secret
@@ -124,9 +125,10 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
 
 def _probe(session: Session, contents: Contents, secret: Secret, helps: str) -> Printout:
     """What each destination answers to a ping signed with the secret. Its status is DONE if all accepted it."""
-    session.process.stop_on_signals()
+    session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
     resolved = resolve_secret(secret, session.variables, "the secret")
-    answers = destinations.probe(session.home, contents, resolved, session.process.stopping)
+    with awaiting(session, session.output()) as look:
+        answers = destinations.probe(session.home, contents, resolved, session.process.stopping, look)
     refused = [found.name for found, answer in answers if answer.outcome is Outcome.FAILED]
     paused = [found.name for found in contents.destinations if found.secret is None and found.paused]
     notes = [f"{name} is paused and got no ping" for name in paused]

@@ -16,7 +16,6 @@ _COMMANDS: Final = {
         **dict.fromkeys(("forward", "receive", "tunnel"), "ark listen"),
         **dict.fromkeys(("logs", "history", "tail"), "ark log"),
         **dict.fromkeys(("work", "worker", "run", "deliver"), "ark drain"),
-        **dict.fromkeys(("check", "health"), "ark doctor"),
         **dict.fromkeys(("get", "info", "describe", "inspect"), "ark queue show"),
         **dict.fromkeys(("update", "edit"), "ark dest set"),
         "enable": "ark dest resume",
@@ -25,6 +24,8 @@ _COMMANDS: Final = {
         **dict.fromkeys(("rotate", "secrets"), "ark secret rotate"),
         **dict.fromkeys(("init", "setup"), "ark dest add"),
         "test": "ark ping",
+        "health": "ark doctor",
+        "conformance": "ark check",
         "settings": "ark config show",
     },
     "ark dest": {

@@ -271,6 +271,7 @@ class Queue(Protocol):
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:
         """Claims up to `most` destinations for the first attempt at an event that was just accepted.
 
+        The event may also be that of a `Pending` in a View: a delivery that waits, perhaps because it was sent again.
         Skips those that another process has claimed or attempted. Raises NotRecorded.
         """
 

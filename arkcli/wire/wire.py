@@ -12,6 +12,7 @@ import pycurl
 
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.signing import Secret
+from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
 from arkcli.wire.lookup import Found, Lookups
@@ -45,11 +46,13 @@ class _Handles(list[Transfer]):
 class Endpoint:
     """A destination prepared for sending: its secret, its requests, and idle libcurl handles."""
 
-    def __init__(self, destination: Destination, secret: Secret, before: "Endpoint | None" = None) -> None:
+    def __init__(
+        self, destination: Destination, secret: Secret, before: "Endpoint | None" = None, scheme: Scheme = BODY
+    ) -> None:
         """`before` is the endpoint that this one replaces: if both connect alike, its connections are kept."""
         self.destination = destination
         self.secret = secret
-        self.requests = Requests(destination, secret)
+        self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None
         self.idle: _Handles = before.idle if before else _Handles()
@@ -96,6 +99,20 @@ class Wire(Generic[AnyToken]):
     def in_flight(self) -> int:
         """The number of attempts under way."""
         return len(self._under_way)
+
+    def oldest(self) -> tuple[AnyToken, float] | None:
+        """The token of the attempt that has been under way for longest, and for how many seconds."""
+        first = next(iter(self._under_way.values()), None)
+        return None if first is None else (first[2], self._age(first))
+
+    def ends_within(self) -> float:
+        """Within how many seconds every attempt under way ends."""
+        newest = next(reversed(self._under_way.values()), None)
+        return 0.0 if newest is None else DEADLINE - self._age(newest)
+
+    def _age(self, attempt: _UnderWay[AnyToken]) -> float:
+        # Not `_time`, which changes something: a signal handler may ask at any moment.
+        return self._clock.monotonic() - self._lost - attempt[3]
 
     def _time(self) -> float:
         """A clock, in seconds, that stops while the process is stalled."""

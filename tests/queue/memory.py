@@ -62,9 +62,13 @@ class _Entry:
         return self.failed_at is None or now >= self.due_at or self.failed_at > now
 
     def is_first_of(self, event: Event) -> bool:
+        """Whether it waits for the first attempt at an event that was not sent again."""
+        return self.is_first and self.waits_for(event)
+
+    def waits_for(self, event: Event) -> bool:
         """Whether it waits for the first attempt at an event."""
         is_its = isinstance(event, _Event) and event.number == self.event.number
-        return is_its and self.is_first and self.state is State.WAITING
+        return is_its and self.state is State.WAITING
 
     def due_by(self, now: int | None) -> int | None:
         """When it is due; `now` if it is dated later because the clock was set back."""
@@ -337,7 +341,7 @@ class MemoryQueue:
         firsts: list[tuple[MemoryClaim, Delivery]] = []
         for destination_id in ids:
             place = self.content.places[destination_id]
-            first = next((entry for entry in place.entries if entry.is_first_of(event)), None)
+            first = next((entry for entry in place.entries if entry.waits_for(event)), None)
             if len(firsts) < most and first is not None and place.claim is None:
                 claim = self._claim(destination_id, "send")
                 firsts.append((claim, claim.begin_first(first)))

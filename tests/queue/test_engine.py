@@ -785,6 +785,44 @@ def test_the_first_attempt_at_an_event_is_made_out_of_turn_and_only_once(queue: 
     assert attempt_all(other, A, OK, START) == [(1, 1)]
 
 
+@pytest.mark.parametrize("action", ["retry", "replay"])
+@pytest.mark.parametrize("failures", [1, 5])
+def test_what_was_sent_again_is_attempted_at_once_and_only_once(
+    queue: Queue, other: Queue, action: str, failures: int
+) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    now = fail(queue, A, failures)
+    accept(queue, 2)
+    assert act(other, action, E1, now) == 1
+    queue.look([A], now)
+    with closing(queue.view(A)) as view:
+        (again,) = view.deliveries(of(E1))
+    ((found, delivery),) = queue.claim_first(again.event, [A], 1)
+    assert numbers([delivery]) == [(1, 1)]
+    queue.record([(found, [(delivery, OK)])], now)
+    found.release()
+    assert queue.claim_first(again.event, [A], 1) == []
+    # What it replaced is not attempted, too.
+    assert drained(queue, A, now + LATER, OK) == [[(2, 1)], [], [], [], [], [], []]
+
+
+def test_what_was_sent_again_but_went_on_before_that_is_not_claimed(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    now = fail(queue, A, 1) + LATER
+    found = claim(queue, A, now)
+    (delivery,) = found.take(now, 9)
+    assert act(other, "retry", E1, now) == 1
+    other.look([A], now)
+    with closing(other.view(A)) as view:
+        (again,) = view.deliveries(of(E1))
+    queue.record([(found, [(delivery, OK)])], now)
+    found.release()
+    assert other.claim_first(again.event, [A], 1) == []
+    assert claimable(other, now, A) == []
+
+
 def test_at_most_so_many_destinations_are_claimed_for_a_first_attempt(queue: Queue, other: Queue) -> None:
     queue.join([A, B, C])
     (event,) = accept(queue, 1)

@@ -90,12 +90,12 @@ class Claim:
         return self._lanes[:1] if self._lanes[0].is_due(now) else ()
 
     def first_attempt(self, event: StoredEvent) -> StoredDelivery | None:
-        """The first attempt at one event, out of turn; None if it has been made."""
+        """The first attempt at one event, out of turn; None if it has been made, or is not to be made any more."""
         if self._journal.state.first.passed(event.position) is not None:
             return None
-        delivery = StoredDelivery(event, 1)
-        self._under_way.begin(delivery)
-        self._behind = self._arrivals.behind(event)
+        delivery = self._arrivals.begin(event)
+        if delivery is not None:
+            self._behind = self._arrivals.behind(event)
         return delivery
 
     @told

@@ -190,15 +190,22 @@ class Arrivals:
         found: list[StoredDelivery] = []
         while self._read and len(found) < most:
             event = self._read.popleft()
-            instead = event.instead.get(self._destination_id) if event.instead else None
-            if instead is None or self.may_replace(instead, id_sum(event.id)):
-                delivery = StoredDelivery(event, 1, None, instead)
-                # At once: the next event may want to replace the same delivery.
-                self._under_way.begin(delivery)
-                found.append(delivery)
-            else:
+            delivery = self.begin(event)
+            if delivery is None:
                 self._void(event)
+            else:
+                found.append(delivery)
         return found
+
+    def begin(self, event: StoredEvent) -> StoredDelivery | None:
+        """Takes an event's first attempt; None if it was to replace a delivery that has gone on."""
+        instead = event.instead.get(self._destination_id) if event.instead else None
+        if instead is not None and not self.may_replace(instead, id_sum(event.id)):
+            return None
+        delivery = StoredDelivery(event, 1, None, instead)
+        # At once: the next event may want to replace the same delivery.
+        self._under_way.begin(delivery)
+        return delivery
 
     def settle(self) -> None:
         """Voids heads that were to replace a delivery that has gone on: they are not due."""
