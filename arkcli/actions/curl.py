@@ -1,4 +1,4 @@
-"""`ark send --curl`: a request as a shell command. It contains no secret and no signature; it signs when it is run."""
+"""A request as a shell command that runs curl. It contains no secret and no signature; it signs when it is run."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.roster import Roster
-from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.drain import Drain, Drained, Plan, Work
 from arkcli.delivery.places import Limits
 from arkcli.delivery.watching import Onlooker
 from arkcli.errors import Unreadable
@@ -39,13 +39,14 @@ def drain(
     warn: Callable[[str], None],
     stopping: Callable[[], bool],
     onlooker: Onlooker | None = None,
+    queue: Work | None = None,
 ) -> Drained:
     """Attempts what is due, until told to stop. `warn` is called for destinations that cannot be delivered to.
 
-    Raises UsageError, Unreadable and NotRecorded.
+    `queue` has the work; default: the home's. Raises UsageError, Unreadable and NotRecorded.
     """
     roster = Roster(home, job.choose, warn)
-    queue = home.queue
+    queue = queue or home.queue
     descriptors = files.free_descriptors()
     limits = job.limits.within(descriptors)
     wire = home.wire(limits.connections(descriptors))

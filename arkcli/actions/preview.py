@@ -1,4 +1,4 @@
-"""`ark send --dry-run` and `--curl`: the requests that an event would make. Nothing is sent."""
+"""The requests that deliver an event, as text and as curl commands. Nothing is sent."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -25,13 +25,17 @@ class Preview(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: str
 
+    @property
+    def head(self) -> list[str]:
+        """The headers as lines."""
+        return [f"{name}: {clean(value)}" for name, value in self.headers.items()]
+
     def __str__(self) -> str:
-        headers = "".join(f"{name}: {clean(value)}\n" for name, value in self.headers.items())
-        return f"{self.method} {self.url}\n{headers}\n{clean_lines(self.body)}\n"
+        return "\n".join([f"{self.method} {self.url}", *self.head, "", clean_lines(self.body), ""])
 
 
-def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Preview]:
-    """The first attempt at every endpoint, signed at a time (seconds since 1970, UTC)."""
+def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int, attempt: int = 1) -> list[Preview]:
+    """An attempt at every endpoint, signed at a time (seconds since 1970, UTC)."""
     return [
         Preview(
             destination=endpoint.destination.name,
@@ -39,7 +43,7 @@ def requests(event: Event, endpoints: "Iterable[Endpoint]", at: int) -> list[Pre
             url=endpoint.destination.url,
             headers={
                 name: _MASK if name in _set_by_user(endpoint.destination) else value
-                for name, value in endpoint.requests.headers(Delivery(event, 1), at)
+                for name, value in endpoint.requests.headers(Delivery(event, attempt), at)
             },
             body=event.body.decode(),
         )

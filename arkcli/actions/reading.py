@@ -5,14 +5,15 @@ Changes nothing, except that a new destination gets its place in the queue. The 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import takewhile
 from typing import Final, TypeVar
 
 import msgspec
 
 from arkcli.actions.home import Home
 from arkcli.errors import Broken, Gone, UsageError
-from arkcli.model import Attempt, Destination, Event, State
-from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
+from arkcli.model import Attempt, Destination, Event, Outcome, State
+from arkcli.queue.engine import Outage, Pending, Selection, Standing, Totals, View
 
 Item = TypeVar("Item")
 #: How much of the end of the event log holds the newest event: usually, and always. Bytes.
@@ -41,11 +42,16 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """An event's state at one destination, and its attempts there, oldest first."""
+    """An event's state at one destination, and its attempts there, oldest first.
+
+    `next_attempt_at` (milliseconds, UTC) is None if no attempt is to come; `outage` is set while it is held back.
+    """
 
     destination: Destination
     state: State
     attempts: Sequence[Attempt]
+    next_attempt_at: int | None = None
+    outage: Outage | None = None
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -148,13 +154,19 @@ class Reading:
         return Story(event, deliveries, self.broken)
 
     def _delivered(self, event: Event) -> Iterator[Delivered]:
+        chosen, now = Selection(destination_ids=(), event_ids=frozenset((event.id,))), self._home.clock.now()
+
+        def of_one(view: View) -> Iterator[tuple[State | None, Sequence[Attempt], int | None, Outage | None]]:
+            state, attempts = view.history(event.id)
+            # After a damaged journal line, an event may have recorded attempts and still count as waiting.
+            state = State.WAITING if view.is_waiting(event) else state
+            due = [one.next_attempt_at for one in view.deliveries(chosen, now) if one.next_attempt_at is not None]
+            yield state, attempts, min(due, default=None), view.standing(now).outage if due else None
+
         for destination in self.destinations:
-            both = self._read(destination, lambda view: [(view.history(event.id), view.is_waiting(event))])
-            for (state, attempts), is_waiting in both:
-                # After a damaged journal line, an event may have recorded attempts and still count as waiting.
-                now = State.WAITING if is_waiting else state
-                if now is not None:
-                    yield Delivered(destination, now, attempts)
+            for state, attempts, next_at, outage in self._read(destination, of_one):
+                if state is not None:
+                    yield Delivered(destination, state, attempts, next_at, outage)
 
     @property
     def totals(self) -> Totals:
@@ -167,6 +179,15 @@ class Reading:
         None if they cannot be read.
         """
         return next(self._read(destination, lambda view: [view.recent(size)]), None)
+
+    def failing_since(self, destination: Destination) -> tuple[int, bool] | None:
+        """When the first of a destination's newest attempts that all failed was made (milliseconds, UTC).
+
+        And whether that is certain: only about the last 64 KiB of attempts are read. None if the newest did not fail.
+        """
+        attempts, is_all = self.recent(destination, _LITTLE) or ((), True)
+        failed = list(takewhile(lambda attempt: attempt.outcome is Outcome.FAILED, reversed(attempts)))
+        return (failed[-1].at, is_all or len(failed) < len(attempts)) if failed else None
 
     def _read(self, destination: Destination, ask: Callable[[View], Iterable[Item]]) -> Iterator[Item]:
         """Yields what `ask` finds in a destination's view; notes in `broken` if it cannot be read."""

@@ -23,7 +23,16 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_json, attempt_json, made_secret_note, took_cell
+from arkcli.cli.records import (
+    answer_json,
+    attempt_json,
+    from_now,
+    made_secret_note,
+    said_cell,
+    short_answer,
+    short_time,
+    took_cell,
+)
 from arkcli.cli.session import Session
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
@@ -121,7 +130,8 @@ def show(
     session = session_of(context)
     contents = session.home.store.read()
     found = find_destination(contents, name)
-    standing, broken = _standing(session, found)
+    reading = Reading(session.home, [found])
+    standing = next((place.standing for place in reading.overview().places), None)
     document = _json(found) | _counts(standing)
     secret = "its own" if found.secret else "the one for all"
     if reveal:
@@ -134,9 +144,35 @@ def show(
         ("secret", secret),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
+    if standing is not None:
+        rows[-1:] = _recently(session, reading, found, standing)
     # As a Painted, a label such as "paused" is not coloured as a state.
     table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
-    return Printout({"destination": document}, [table], broken=broken)
+    return Printout({"destination": document}, [table], broken=reading.broken)
+
+
+def _recently(
+    session: Session, reading: Reading, found: Destination, standing: "Standing"
+) -> list[tuple[str, object | None]]:
+    """The last attempt and its answer, since when attempts fail, and when the next is due."""
+    now, drawn, last = session.home.clock.now(), session.output().on_a_terminal, standing.last
+
+    def moment(at: int) -> str:
+        return f"{short_time(at)} UTC, {from_now(at, now)}" if drawn else times.to_text(at)
+
+    rows: list[tuple[str, object | None]] = [("last", _cells(standing)[-1])]
+    if drawn and last is not None:
+        rows = [("last", f"{last.outcome} {short_answer(last)}, {from_now(last.at, now)} ({last.event_id})")]
+    if last is not None and last.error is not None:
+        since = reading.failing_since(found)
+        rows += [("answer", said_cell(last) or None)]
+        rows += [("failing since", f"{moment(since[0])}{'' if since[1] else ' or earlier'}")] if since else []
+    if standing.outage is not None:
+        rows.append(("held back", f"unreachable since {moment(standing.outage.since)} ({standing.outage.error})"))
+    if standing.next_due_at is not None:
+        paused = " (paused)" if found.paused else ""
+        rows.append(("next attempt", moment(standing.next_due_at) + paused))
+    return rows
 
 
 @app.command("set")

@@ -23,11 +23,12 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout, broken_json, show
-from arkcli.cli.records import attempt_json, took_cell, when
+from arkcli.cli.records import attempt_json, said_cell, said_lines, short_time, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Rows
+from arkcli.output.screen import Screen
 from arkcli.output.tables import Column, Table
 from arkcli.store.store import Contents
 
@@ -65,6 +66,9 @@ def log(
     stats: Annotated[
         bool, typer.Option("--stats", help="Print a summary per destination instead: rates, latencies and outcomes.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Also show the beginning of the answer to each failed attempt.")
+    ] = False,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Keep running and show new attempts as they are made. Ctrl-C stops.")
     ] = False,
@@ -73,12 +77,13 @@ def log(
 
     Exit status: 0 everything was shown, 130 --follow was interrupted.
 
-    Example: ark log --outcome failed -n 20
+    Example: ark log --outcome failed -n 20 -v
 
     Example: ark log --stats --since -24h
     """
-    if stats and follow:
-        raise UsageError("--stats summarises past attempts, and --follow shows new ones; choose one")
+    if stats and (follow or verbose):
+        other = "--follow shows new ones" if follow else "-v shows the answers"
+        raise UsageError(f"--stats summarises past attempts, and {other}; choose one")
     session = session_of(context)
     wanted = _wanted(session, event, outcome, status, since)
     output = output_of(context)
@@ -104,9 +109,10 @@ def log(
         return _summed_up(following.destinations, chosen, broken)
     names = [found.name for found in following.destinations]
     rows = output.rows(columns(output.screen.width, max(map(len, names), default=0)))
-    _print_all(session, rows, chosen)
+    printed = _Printed(rows, output.screen, verbose=verbose)
+    _print_all(session, printed, chosen)
     if follow:
-        return _go_on(session, following, rows, wanted)
+        return _go_on(session, following, printed, wanted)
     return show(output, Printout({}, broken=broken)) if broken else ExitCode.DONE
 
 
@@ -131,18 +137,18 @@ def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
     return [found for found in named if found is not None] if names else contents.destinations
 
 
-def _go_on(session: Session, following: Following, rows: Rows, wanted: Wanted) -> ExitCode:
+def _go_on(session: Session, following: Following, printed: "_Printed", wanted: Wanted) -> ExitCode:
     while not session.process.stopping():
-        _print_all(session, rows, (named for named in following.new() if wanted(named[1])))
+        _print_all(session, printed, (named for named in following.new() if wanted(named[1])))
         session.home.clock.sleep(_POLL)
     return ExitCode.INTERRUPTED
 
 
-def _print_all(session: Session, rows: Rows, chosen: Iterable[Named]) -> None:
+def _print_all(session: Session, printed: "_Printed", chosen: Iterable[Named]) -> None:
     for destination, attempt in chosen:
         if session.process.stopping():
             return
-        _print(rows, destination, attempt)
+        printed.add(destination, attempt)
 
 
 def _wanted(
@@ -198,19 +204,30 @@ def _shortened(cell: object, width: int) -> object:
     return cell[:width] if cell.startswith("evt_") else f"{cell[: width - 9]}…{cell[-8:]}"
 
 
-def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
-    document: dict[str, Any] = {
-        "event_id": attempt.event_id,
-        "event": attempt.event,
-        "destination": destination.name,
-        **attempt_json(attempt),
-    }
-    at, answer, took = document["at"], attempt.error or attempt.status, took_cell(attempt)
-    number, outcome = attempt.attempt, attempt.outcome
-    if rows.drawn:
-        cells = {
+class _Printed:
+    """Attempts as rows of a table; verbose ones with the beginning of the answer."""
+
+    def __init__(self, rows: Rows, screen: Screen, *, verbose: bool) -> None:
+        self._rows = rows
+        self._screen = screen
+        self._verbose = verbose
+
+    def add(self, destination: Destination, attempt: Attempt) -> None:
+        document: dict[str, Any] = {
+            "event_id": attempt.event_id,
+            "event": attempt.event,
+            "destination": destination.name,
+            **attempt_json(attempt),
+        }
+        at, answer, took = document["at"], attempt.error or attempt.status, took_cell(attempt)
+        number, outcome = attempt.attempt, attempt.outcome
+        if not self._rows.drawn:
+            cells = (at, destination.name, attempt.event, attempt.event_id, number, outcome, answer, took)
+            self._rows.add(document, cells, said_cell(attempt) if self._verbose else None)
+            return
+        shown = {
             # The year is known.
-            "time (UTC)": at[5:19].replace("T", " "),
+            "time (UTC)": short_time(attempt.at),
             "destination": destination.name,
             "event": attempt.event,
             "#": number,
@@ -219,6 +236,12 @@ def _print(rows: Rows, destination: Destination, attempt: Attempt) -> None:
             "answer": attempt.status or attempt.error,
             "event id": attempt.event_id,
         }
-        rows.add(document, [_shortened(cells[column.heading], column.width) for column in rows.columns])
-    else:
-        rows.add(document, (at, destination.name, attempt.event, attempt.event_id, number, outcome, answer, took))
+        columns = self._rows.columns
+        row = [_shortened(shown[column.heading], column.width) for column in columns]
+        width = next(column.width for column in columns if column.heading == "answer")
+        self._rows.add(document, row, "\n".join(self._below(attempt, width)) if self._verbose else None)
+
+    def _below(self, attempt: Attempt, width: int) -> list[str]:
+        """What the receiver said with a failure; or why there was no answer, if the row has no room for it."""
+        cut = attempt.status is None and attempt.error is not None and len(attempt.error) > width
+        return said_lines(self._screen, attempt.error if cut else attempt.excerpt, 2) if attempt.error else []

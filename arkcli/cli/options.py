@@ -11,6 +11,7 @@ from arkcli.cli.synonyms import did_you_mean
 from arkcli.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from arkcli.actions.reading import Reading
     from arkcli.model import Destination
     from arkcli.output import Output
     from arkcli.signing import Secret
@@ -63,6 +64,12 @@ def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[
     """Shell completion: names of destinations, with their URLs."""
     found = session_of(context).home.store.read().destinations
     return [(known.name, known.url) for known in found if known.name.startswith(incomplete)]
+
+
+To = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="Only deliveries to this destination. Repeatable.", autocompletion=complete_destination),
+]
 
 
 def given_options(context: typer.Context) -> set[str]:
@@ -123,6 +130,14 @@ def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[
         return contents.destinations
     chosen = {found.id: found for found in (find_destination(contents, name) for name in names)}
     return list(chosen.values())
+
+
+def reading_of(session: Session, names: list[str] | None = None) -> "Reading":
+    """Reads the queue at the destinations with these names; at all, perhaps none, if no names are given."""
+    from arkcli.actions.reading import Reading
+
+    contents = session.home.store.read()
+    return Reading(session.home, choose_destinations(contents, names) if names else contents.destinations)
 
 
 def find_secrets(

@@ -1,7 +1,7 @@
 """`ark queue`: inspect and manage the delivery queue."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -11,48 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from arkcli import times
-from arkcli.actions import metrics, operate
+from arkcli.actions import metrics
 from arkcli.actions.reading import Named, Reading
+from arkcli.cli import operate, story
 from arkcli.cli.chart import last_hour
 from arkcli.cli.command import App
-from arkcli.cli.options import (
-    Yes,
-    ask,
-    check_event,
-    choose_destinations,
-    complete_destination,
-    complete_event,
-    complete_event_id,
-    output_of,
-    session_of,
-)
+from arkcli.cli.options import To, check_event, complete_event, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout, broken_json, left_out
-from arkcli.cli.records import answer_cell, attempt_json, outage_json, outage_note, when
-from arkcli.cli.session import Session
+from arkcli.cli.records import outage_json, outage_note, when
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import State
 from arkcli.output import Output
 from arkcli.output.tables import Table
-from arkcli.queue.engine import Selection
-from arkcli.text import clean_lines, counted
+from arkcli.text import counted
 
 app = App(alone=True)
-
-EventIds = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[EVENT_ID…]",
-        help="Choose the deliveries of these events: ids, unique prefixes of ids, or `last`.",
-        autocompletion=complete_event_id,
-    ),
-]
-To = Annotated[
-    list[str] | None,
-    typer.Option("--to", help="Only deliveries to this destination. Repeatable.", autocompletion=complete_destination),
-]
-Dead = Annotated[bool, typer.Option("--dead", help="All dead deliveries to the destinations given with --to.")]
-AllDead = Annotated[bool, typer.Option("--all-dead", help="All dead deliveries to all destinations.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the count; change nothing.")]
 
 
 @app.callback()
@@ -74,7 +47,7 @@ def summary(
             raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
         return None
     session = session_of(context)
-    reading = _reading(session)
+    reading = reading_of(session)
     overview, totals = reading.overview(), reading.totals
     standings = overview.readable
     now = session.home.clock.now()
@@ -146,7 +119,7 @@ def list_(
     """
     if event is not None:
         check_event(event)
-    reading = _reading(session_of(context), to)
+    reading = reading_of(session_of(context), to)
     matching = (
         (destination, found)
         for destination, found in reading.deliveries()
@@ -155,107 +128,9 @@ def list_(
     return show_deliveries(output_of(context), reading, islice(matching, number), "no delivery matches")
 
 
-@app.command()
-def show(
-    context: typer.Context,
-    event_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="EVENT_ID",
-            help="The event's id, a unique prefix of it, or `last`.",
-            autocompletion=complete_event_id,
-        ),
-    ],
-) -> Printout:
-    """Show one event: its body and every attempt at every destination.
-
-    Example: ark queue show evt_…
-    """
-    story = _reading(session_of(context)).story(event_id)
-    event, body = story.event, story.event.body.decode()
-    rows: list[tuple[object, ...]] = []
-    for one in story.deliveries:
-        name, state = one.destination.name, one.state
-        rows += [] if one.attempts else [(name, state, None, None, None, None)]
-        rows += [(name, state, made.attempt, when(made.at), made.outcome, answer_cell(made)) for made in one.attempts]
-    return Printout(
-        {
-            "event": {
-                "id": event.id,
-                "type": event.name,
-                "at": event.at,
-                "bytes": len(event.body),
-                "body": body,
-            },
-            "deliveries": [
-                {
-                    "destination": one.destination.name,
-                    "state": one.state,
-                    "attempts": [attempt_json(made) for made in one.attempts],
-                }
-                for one in story.deliveries
-            ],
-        },
-        [
-            f"{event.id}  {event.name}  accepted {event.at}, {len(event.body):,} bytes",
-            clean_lines(body),
-            Table(("destination", "state", "attempt", "at", "outcome", "answer"), rows),
-        ],
-        broken=story.broken,
-    )
-
-
-@app.command()
-def retry(
-    context: typer.Context,
-    event_ids: EventIds = None,
-    to: To = None,
-    dead: Dead = False,
-    all_dead: AllDead = False,
-    dry_run: DryRun = False,
-) -> Printout:
-    """Make retrying and dead deliveries due now. The next `ark drain` attempts them.
-
-    Example: ark queue retry --dead --to crm
-    """
-    session = session_of(context)
-    reading, selection = _selection(session, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(reading, selection, [State.RETRYING, State.DEAD])
-    count = operate.retry(session.home, selection, dry=dry_run)
-    verb = "would be" if dry_run else "is" if count == 1 else "are"
-    said = f"{counted(count, 'delivery', 'deliveries')} {verb} due now"
-    said += f"; `ark drain` attempts {'it' if count == 1 else 'them'}"
-    return Printout({"retried": count}, [said], broken=reading.broken)
-
-
-@app.command()
-def drop(
-    context: typer.Context,
-    event_ids: EventIds = None,
-    to: To = None,
-    dead: Dead = False,
-    all_dead: AllDead = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-) -> Printout:
-    """Discard waiting, retrying or dead deliveries for good.
-
-    Example: ark queue drop --all-dead --yes
-    """
-    session = session_of(context)
-    reading, selection = _selection(session, event_ids, to, dead=dead, all_dead=all_dead)
-    _check_found(reading, selection, [State.WAITING, State.RETRYING, State.DEAD])
-    chosen = reading.destinations
-    if not (yes or dry_run):
-        count = operate.drop(session.home, chosen, selection, dry=True)
-        if count:
-            ask(session, f"Discard {counted(count, 'delivery', 'deliveries')} for good?")
-        else:
-            chosen = []
-    count = operate.drop(session.home, chosen, selection, dry=dry_run)
-    verb = "would be" if dry_run else "was" if count == 1 else "were"
-    said = f"{counted(count, 'delivery', 'deliveries')} {verb} discarded"
-    return Printout({"dropped": count}, [said], broken=reading.broken)
+app.command()(story.show)
+app.command()(operate.retry)
+app.command()(operate.drop)
 
 
 @app.command()
@@ -311,35 +186,6 @@ def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], no
         lambda: broken_json(reading.broken),
     )
     return left_out(output, reading.broken)
-
-
-def _reading(session: Session, names: list[str] | None = None) -> Reading:
-    contents = session.home.store.read()
-    return Reading(session.home, choose_destinations(contents, names) if names or contents.destinations else [])
-
-
-def _selection(
-    session: Session, event_ids: list[str] | None, to: list[str] | None, *, dead: bool, all_dead: bool
-) -> tuple[Reading, Selection]:
-    if dead and not to:
-        raise UsageError("--dead needs --to NAME; --all-dead means every destination")
-    if not (event_ids or dead or all_dead):
-        raise UsageError("name the deliveries: EVENT_ID…, --dead --to NAME, or --all-dead")
-    reading = _reading(session, to)
-    ids = tuple(known.id for known in reading.destinations)
-    events = frozenset(reading.event(given).id for given in event_ids or ())
-    return reading, Selection(destination_ids=ids, event_ids=events, dead=dead or all_dead)
-
-
-def _check_found(reading: Reading, selection: Selection, states: Sequence[State]) -> None:
-    missing = reading.missing(selection, states)
-    if missing:
-        words = f"{', '.join(states[:-1])} or {states[-1]}"
-        unread = "".join(f"; {name} could not be read: {reason}" for name, reason in reading.broken.items())
-        raise UsageError(
-            f"no delivery of {', '.join(missing)} is {words}, so nothing was changed; "
-            f"`ark queue list` shows the deliveries{unread}"
-        )
 
 
 def _delivery(one: Named) -> dict[str, Any]:

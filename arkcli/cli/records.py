@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
 
-#: How much of a receiver's answer a cell shows, in characters.
+#: How much of a receiver's answer a cell shows, in characters; and below an attempt, in lines.
 _SAID: Final = 200
+_SAID_LINES: Final = 4
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from arkcli.model import Answer, Attempt, Outcome, State
+    from arkcli.output.screen import Screen
     from arkcli.queue.engine import Outage
 
 
@@ -70,9 +72,14 @@ def answer_cell(made: "Answer | Attempt") -> str | int | None:
     """The answer in a table: its status; or why it does not count, and the beginning of what the receiver said."""
     if made.error is None:
         return made.status
-    said = " ".join(made.excerpt.split())
-    shown = said if len(said) <= _SAID else f"{said[:_SAID]}…"
+    shown = said_cell(made)
     return f"{made.error}: {shown}" if shown else made.error
+
+
+def said_cell(made: "Answer | Attempt") -> str:
+    """The beginning of what a receiver answered with a failure, on one line; empty if it said nothing."""
+    said = "" if made.error is None else " ".join(made.excerpt.split())
+    return said if len(said) <= _SAID else f"{said[:_SAID]}…"
 
 
 def took_cell(made: "Answer | Attempt | None") -> str | None:
@@ -83,3 +90,26 @@ def took_cell(made: "Answer | Attempt | None") -> str | None:
 def when(at: int | None) -> str | None:
     """A time (milliseconds, UTC) as ISO 8601; None stays None."""
     return None if at is None else times.to_text(at)
+
+
+def from_now(at: int, now: int) -> str:
+    """A time as its distance from now: `in 23 s`, `5 min ago`, `just now`."""
+    if 0 <= now - at < 1000:
+        return "just now"
+    said = times.describe_duration(abs(at - now) / 1000)
+    return f"in {said}" if at > now else f"{said} ago"
+
+
+def short_time(at: int) -> str:
+    """A time (UTC) without its year and milliseconds: `11-26 12:50:03`."""
+    return times.to_text(at)[5:19].replace("T", " ")
+
+
+def short_answer(made: "Answer | Attempt") -> str:
+    """The answer in a few words: its status, or why there was none."""
+    return (made.error or str(made.status)).replace(f"answered {made.status}, not a 2xx", str(made.status), 1)
+
+
+def said_lines(screen: "Screen", text: str, indent: int) -> list[str]:
+    """The beginning of what a receiver answered: at most four lines that fit a terminal below an indentation."""
+    return screen.wrapped(text, screen.width - indent, _SAID_LINES) if text else []

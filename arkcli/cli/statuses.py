@@ -1,5 +1,7 @@
 """Exit statuses of the commands that deliver; the README explains each. Pure functions."""
 
+from collections.abc import Collection
+
 from arkcli.delivery.drain import Drained
 from arkcli.delivery.send import Sending
 from arkcli.errors import ExitCode
@@ -16,6 +18,18 @@ def of_sending(sending: Sending, paused: set[str], *, queued: bool, interrupted:
         return ExitCode.DONE
     # The event is accepted, and 1 would say that it is not, so a broken destination counts as one to retry.
     return ExitCode.FAILED if State.DEAD in states else ExitCode.RETRYING
+
+
+def of_again(states: Collection[State], *, left_out: bool, interrupted: bool) -> ExitCode:
+    """The status of `queue retry --now` and `replay --now`. `states` are those of deliveries that are not paused.
+
+    `left_out`: a destination has no usable secret.
+    """
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    if left_out or State.DEAD in states:
+        return ExitCode.FAILED
+    return ExitCode.DONE if set(states) <= {State.DELIVERED, State.DROPPED} else ExitCode.RETRYING
 
 
 def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> ExitCode:

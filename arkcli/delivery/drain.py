@@ -1,9 +1,9 @@
 """`ark drain`: attempts everything that is due."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -14,7 +14,7 @@ from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
+from arkcli.queue.engine import Claim, Holder, Outage, Recorded, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -93,12 +93,35 @@ class Plan(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
+class Work(Protocol):
+    """What a drain needs of a queue; see `engine.Queue`."""
+
+    def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
+        """The destinations that may have something due."""
+
+    def drains(self) -> int:
+        """The number of drains that share the destinations."""
+
+    def claim_due(self, ids: Sequence[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
+        """Claims up to `most` destinations that have something due."""
+
+    def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
+        """Records the outcomes of attempts."""
+
+    def holder(self, destination_id: str) -> Holder | None:
+        """Who has claimed a destination."""
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """The destinations whose part of the queue could not be used, and why."""
+
+
 class Drain:
     """One run over all destinations of a roster. Drains that run at the same time share the destinations."""
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Work,
         wire: "Wire[Token]",
         clock: Clock,
         limits: Limits,

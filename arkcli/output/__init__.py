@@ -81,6 +81,19 @@ class Output:
             # A single line may report a change, so print it to standard error instead. Longer text only shows things.
             self._say("", text[0])
 
+    def exact(self, document: Mapping[str, Any], data: bytes) -> None:
+        """Prints the document as JSON, or UTF-8 data byte for byte, also when quiet."""
+        if self.as_json:
+            self.result(document)
+            return
+        self._stdout.flush()
+        if isinstance(self._stdout, Stream):
+            # Its encoding may be another one.
+            self._stdout.buffer.write(data)
+        else:
+            self._stdout.write(data.decode())
+        self._stdout.flush()
+
     def items(
         self,
         key: str,

@@ -82,6 +82,21 @@ class Screen:
 
         return fill(text, self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
+    def wrapped(self, text: str, width: int, most: int) -> list[str]:
+        """Text from outside, cleaned: at most `most` lines of at most `width` columns, the last cut if there is more.
+
+        Lines end between words; a word that is longer than a line is broken.
+        """
+        from rich.text import Text
+
+        # No more than fills the lines: wrapping a long text takes long.
+        cleaned = " ".join(clean(text).split())[: (width + 1) * (most + 1)]
+        lines = [line.plain.rstrip() for line in Text(cleaned).wrap(self.console(), max(width, 1))]
+        if len(lines) > most:
+            lines[most:] = []
+            lines[-1] = f"{lines[-1][: max(width - 2, 0)]} …"
+        return lines
+
     def write(self, text: str) -> None:
         """Writes text at once."""
         self.stream.write(text)

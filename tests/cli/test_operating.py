@@ -78,7 +78,8 @@ def test_retry_makes_it_due_now_once_however_often_it_is_asked_for(world: World,
     assert world.ark("queue", "retry", "evt-1", "--dry-run", "--json").json == {"retried": 1}
     assert states(world) == [("evt-1", "retrying", 1)]
     assert world.ark("queue", "retry", "evt-1", "--json").json == {"retried": 1}
-    assert world.ark("queue", "retry", "evt-1").status == 2
+    again = world.ark("queue", "retry", "evt-1")
+    assert (again.status, again.out) == (0, "nothing to do: evt-1 waits already; `ark drain` attempts it\n")
     assert states(world) == [("evt-1", "waiting", 0)]
     assert world.ark("drain", "--json").json["delivered"] == 1
     world.clock.advance(86400)
@@ -145,11 +146,11 @@ def test_what_is_told_of_one_thing_is_told_in_the_singular(world: World, receive
     send(world)
     assert "1 event stored, " in world.ark("queue").err
     assert "1 event, " in world.ark("doctor").out
-    retry, retried = ("queue", "retry", "evt-1"), "due now; `ark drain` attempts it\n"
-    assert world.ark(*retry, "--dry-run").out == f"1 delivery would be {retried}"
-    assert world.ark(*retry).out == f"1 delivery is {retried}"
+    assert world.ark("queue", "retry", "evt-1", "--dry-run").out == "would be queued again: 1 delivery\n"
+    assert world.ark("queue", "retry", "evt-1").out == "queued again: 1 delivery; run `ark drain`\n"
     assert world.ark("queue", "drop", "evt-1", "--yes").out == "1 delivery was discarded\n"
-    assert world.ark("replay", "evt-1").out == "1 event is sent again; `ark drain` delivers it\n"
+    assert world.ark("replay", "evt-1", "--dry-run").out == "would be queued again: 1 event\n"
+    assert world.ark("replay", "evt-1").out == "queued again: 1 event; run `ark drain`\n"
     assert world.ark("dest", "remove", "d", "--yes").out == "removed d; 1 delivery was discarded\n"
 
 

@@ -54,6 +54,24 @@ def test_a_send_is_done_when_every_destination_has_the_event(
     assert statuses.of_sending(Sending(EVENT, deliveries), set(), queued=queued, interrupted=False) is status
 
 
+@pytest.mark.parametrize(
+    ("states", "left_out", "interrupted", "status"),
+    [
+        (set(), False, False, ExitCode.DONE),
+        ({State.DELIVERED, State.DROPPED}, False, False, ExitCode.DONE),
+        ({State.DELIVERED, State.RETRYING}, False, False, ExitCode.RETRYING),
+        ({State.WAITING}, False, False, ExitCode.RETRYING),
+        ({State.RETRYING, State.DEAD}, False, False, ExitCode.FAILED),
+        ({State.WAITING}, True, False, ExitCode.FAILED),
+        ({State.DEAD}, True, True, ExitCode.INTERRUPTED),
+    ],
+)
+def test_what_was_sent_again_at_once_is_done_when_all_of_it_is_delivered(
+    states: set[State], left_out: bool, interrupted: bool, status: ExitCode
+) -> None:
+    assert statuses.of_again(states, left_out=left_out, interrupted=interrupted) is status
+
+
 def test_a_paused_destination_keeps_no_send_from_being_done() -> None:
     sending = Sending(EVENT, [DELIVERED, WAITING])
 
