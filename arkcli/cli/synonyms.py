@@ -79,7 +79,7 @@ _OPTIONS: Final[dict[str, str | tuple[str, ...]]] = {
     **dict.fromkeys(("--all",), "--all-dead"),
 }
 #: An option that says what a command does anyway; the option without which it does; and what to say.
-_ALREADY: Final = {"--once": ("--watch", "Leave it out: without --watch and --for the command runs once.")}
+_ALREADY: Final = {"--once": ("--watch", "Leave it out: without --watch the command runs once.")}
 #: From which likeness (0 to 1) a name counts as near, which may be short; and a command or an option: below that,
 #: unrelated options are near one another.
 _NAMES: Final = 0.6

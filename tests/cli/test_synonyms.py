@@ -86,7 +86,7 @@ def test_an_option_for_what_a_command_does_anyway_may_be_left_out(world: World) 
     result = world.ark("drain", "--once")
 
     assert result.status == 2
-    assert "no option '--once'. Leave it out: without --watch and --for the command runs once. `" in result.err
+    assert "no option '--once'. Leave it out: without --watch the command runs once. `" in result.err
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,10 @@ class _Table:
     def _hashed(self) -> Iterator[int]:
         width, size = self.head.width, len(self) * self.head.width
         for begin in range(0, size, width << 12):
-            piece = self._read(self._begin + begin, min(width << 12, size - begin))
+            wanted = min(width << 12, size - begin)
+            piece = self._read(self._begin + begin, wanted)
+            if len(piece) < wanted:
+                raise Damaged("the index was cut")
             for (row,) in struct.iter_unpack(f"{width}s", piece):
                 if not row.startswith(b"%08x " % zlib.crc32(row[_SEALED:])):
                     raise Damaged("a row of the index is damaged")
