@@ -11,12 +11,13 @@ from arkcli.actions.operate import Attempted, Tried
 from arkcli.actions.reading import Reading
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, delivery_json, from_now, outage_note, took_cell, when
-from arkcli.cli.session import Session
+from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.queue.engine import Selection
+from arkcli.text import counted
 
 Now = Annotated[
     bool,
@@ -52,9 +53,11 @@ def attempt_now(session: Session, reading: Reading, chosen: Chosen, document: Ma
     from arkcli.cli import statuses
 
     process, output = session.process, session.output()
-    process.stop_on_signals()
+    session.stop_on_signals(ATTEMPTED_AGAIN)
     process.accepted = "the deliveries are queued"
-    done = operate.attempt(session.home, reading.destinations, chosen, output.warn, process.stopping)
+    what = counted(sum(map(len, chosen.values())), "delivery", "deliveries")
+    with output.working(f"attempting {what}", session.home.clock.monotonic):
+        done = operate.attempt(session.home, reading.destinations, chosen, output.warn, process.stopping)
     active = {tried.state for tried in done.deliveries if not tried.destination.paused}
     status = statuses.of_again(active, left_out=bool(done.run.left_out), interrupted=process.stopping())
     table, *said = _summary(done) if output.on_a_terminal and len(done.deliveries) > _FEW else [_each(session, done)]
