@@ -161,6 +161,19 @@ def ping_all(
         return sender.ping(endpoints, ping_event(home), look)
 
 
+def probe(
+    home: Home, contents: Contents, secret: Secret, stopping: Callable[[], bool], look: LookAtSend | None = None
+) -> list[tuple[Destination, Answer]]:
+    """Pings each destination that uses the shared secret and is not paused; the pings are signed with another secret.
+
+    Returns the answers; some are missing after a stop.
+    """
+    from arkcli.wire.wire import Endpoint
+
+    asked = [found for found in contents.destinations if found.secret is None and not found.paused]
+    return ping_all(home, [Endpoint(found, secret) for found in asked], stopping, look) if asked else []
+
+
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
     (_, answer), *_ = ping_all(home, home.endpoints([destination], contents))
     if answer.outcome is not Outcome.DELIVERED:

@@ -66,6 +66,11 @@ class Home:
 
         return Store(config_directory(self.variables))
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether a destination was looked for, and there was none."""
+        return "store" in vars(self) and self.store.was_empty
+
     @cached_property
     def queue(self) -> "Queue":
         """The queue, created if there is none. Raises Unreadable."""

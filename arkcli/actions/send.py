@@ -1,15 +1,17 @@
 """Makes an event from a payload, accepts it into the queue, and delivers it at once."""
 
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.contract import assignments, samples
-from arkcli.contract.assignments import Assignment
-from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
+from arkcli.contract import assignments, samples, spelling
+from arkcli.contract.assignments import Assignment, Path
+from arkcli.contract.bodies import Filling, check_raw_body, event_of, make_body, refill
+from arkcli.contract.keys import key_at
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sending, Sent
 from arkcli.delivery.watching import LookAtSend
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 
 
 Tell = Callable[[Event], object]
+#: In place of an event's name: each payload names its own.
+EACH: Final = "-"
 
 
 class Order(msgspec.Struct, kw_only=True):
     """What to send: an event's name, its payload (None: the sample) and its destinations (None: all).
 
-    `source` is the file that the payload is from, which errors name. `settings` are put into the payload first. `raw`
-    sends the payload byte for byte.
+    The name EACH means that every payload names its event. `source` is the file or event that the payload is from,
+    which errors name. `settings` are put into the payload first; then the idempotency key is `event_id`, or the value
+    at `id_from` in the payload. `raw` sends the payload byte for byte.
     """
 
     event: str
@@ -38,6 +43,7 @@ class Order(msgspec.Struct, kw_only=True):
     source: str | None = None
     to: list[Destination] | None = None
     event_id: str | None = None
+    id_from: Path | None = None
     validate: bool = True
     settings: Sequence[Assignment] = ()
     raw: bool = False
@@ -63,24 +69,43 @@ def draft(home: Home, order: Order) -> Draft:
 
 def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
     """The event for a payload accepted at a time (ISO 8601). `digits` make its ids unique. Raises PayloadError."""
-    return Draft(
-        id=order.event_id or f"evt_{digits}",
-        name=order.event,
-        at=at,
-        body=_body(order, payload, Filling(timestamp=at, batch_id=f"batch_{digits}")),
-        to=None if order.to is None else tuple(destination.id for destination in order.to),
-    )
+    payload = _shaped(order, payload)
+    name = _name(order, payload)
+    body = _body(order, name, payload, Filling(timestamp=at, batch_id=f"batch_{digits}"))
+    key = order.event_id if order.id_from is None else key_at(payload, order.id_from)
+    to = None if order.to is None else tuple(destination.id for destination in order.to)
+    return Draft(id=key or f"evt_{digits}", name=name, at=at, body=body, to=to)
 
 
-def _body(order: Order, payload: bytes, filling: Filling) -> bytes:
+def doubts(order: Order, payload: bytes) -> list[str]:
+    """A warning for each setting whose path is probably misspelled, given a payload. What is invalid raises none."""
+    found: list[str | None] = []
+    with contextlib.suppress(PayloadError):
+        name = _name(order, _shaped(order, payload))
+        for number, assignment in enumerate(order.settings):
+            before = assignments.put(payload, order.settings[:number])
+            found.append(spelling.doubt(name, before, assignment))
+    return [said for said in found if said is not None]
+
+
+def _name(order: Order, shaped: bytes) -> str:
+    return event_of(shaped) if order.event == EACH else order.event
+
+
+def _body(order: Order, name: str, payload: bytes, filling: Filling) -> bytes:
     if order.raw:
-        check_raw_body(order.event, payload, validate=order.validate)
+        check_raw_body(name, payload, validate=order.validate)
         return payload
-    return make_body(order.event, _shaped(order, payload), filling, validate=order.validate)
+    return make_body(name, payload, filling, validate=order.validate)
 
 
 def _shaped(order: Order, payload: bytes) -> bytes:
     return assignments.put(payload, order.settings) if order.settings else payload
+
+
+def payload_of(home: Home, order: Order) -> bytes:
+    """The payload before its settings."""
+    return _payload(order, home.clock.now())
 
 
 def _payload(order: Order, at: int) -> bytes:
@@ -115,7 +140,7 @@ def send(
     finally:
         process.accepted = None
     if event.body is not drafted.body:
-        _check_same(event, order)
+        check_same(order, _payload(order, times.from_text(event.at)), event)
         raise Repeated(event)
     process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` shows its deliveries"
     tell(event)
@@ -152,10 +177,11 @@ def _in_order(receivers: Sequence[Destination], deliveries: Sequence[Sent]) -> l
     return [known.get(found.name) or Sent(found.name, State.WAITING) for found in receivers]
 
 
-def _check_same(accepted: Event, order: Order) -> None:
-    payload = _shaped(order, _payload(order, times.from_text(accepted.at)))
-    body = payload if order.raw else refill(order.event, payload, accepted.body)
-    if (accepted.name, accepted.body) != (order.event, body):
-        raise UsageError(
-            f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}; choose another --id"
-        )
+def check_same(order: Order, payload: bytes, accepted: Event) -> None:
+    """Raises UsageError if the event that was accepted under a payload's idempotency key was made from another one."""
+    payload = _shaped(order, payload)
+    name = _name(order, payload)
+    body = payload if order.raw else refill(name, payload, accepted.body)
+    if (accepted.name, accepted.body) != (name, body):
+        choose = "" if order.event_id is None else "; choose another --id"
+        raise UsageError(f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}{choose}")

@@ -14,6 +14,7 @@ from typer._click.exceptions import (
 
 from arkcli import __version__
 from arkcli.cli.command import App, Group
+from arkcli.cli.options import NONE_YET
 from arkcli.cli.session import Session
 from arkcli.cli.synonyms import option_hint
 from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError
@@ -53,6 +54,8 @@ ark sends signed webhooks and never loses one. To start:
 
 `ark --help` lists all commands; `ark COMMAND --help` explains one, with examples.
 """
+#: Commands that show or attempt deliveries. Where there is no destination, they have nothing to say.
+_ABOUT_DELIVERIES: Final = frozenset(("drain", "queue", "log"))
 
 
 class Color(StrEnum):
@@ -148,8 +151,14 @@ def _status(args: Sequence[str], session: Session) -> ExitCode:
     if not args:
         session.stdout.write(FIRST_DAY)
         return ExitCode.DONE
+    # What one types by habit: other tools have commands for these.
+    if args[0] in ("help", "version"):
+        args = [*args[1:], f"--{args[0]}"]
     command = typer.main.get_command(app)
-    return ExitCode(command.main(list(args), prog_name="ark", standalone_mode=False, obj=session) or ExitCode.DONE)
+    status = command.main(list(args), prog_name="ark", standalone_mode=False, obj=session) or ExitCode.DONE
+    if _ABOUT_DELIVERIES & set(args[:2]) and "home" in vars(session) and session.home.found_nothing:
+        session.output().note(NONE_YET)
+    return ExitCode(status)
 
 
 def _tell(session: Session, error: ArkError) -> ExitCode:

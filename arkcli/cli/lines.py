@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from arkcli import times
 from arkcli.actions import drain
 from arkcli.actions.drain import Job
-from arkcli.actions.send import Order, make_draft
+from arkcli.actions.send import Order, check_same, doubts, make_draft
 from arkcli.cli import statuses
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import death_warnings, drain_watched, stream_line
@@ -18,12 +19,15 @@ from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.errors import ExitCode, UsageError
 from arkcli.intake.lines import Lines
-from arkcli.intake.stream import LONGEST_LINE, Intake, Receipt
+from arkcli.intake.stream import LONGEST_LINE, Intake, Keys, Receipt
 from arkcli.intake.writer import Writer
-from arkcli.model import Destination
+from arkcli.model import Destination, Draft
 from arkcli.output import Output, to_json
 from arkcli.store.store import Contents
 from arkcli.text import clean, counted
+
+#: Makes an event from a payload, a time and digits for its ids.
+Make = Callable[[bytes, str, str], Draft]
 
 
 def send_lines(
@@ -48,15 +52,20 @@ def send_lines(
     session.stop_on_signals(ATTEMPTED_AGAIN)
     home.joined(receivers)
 
-    def new_intake() -> Intake:
-        writer = Writer(lambda: home.queue, home.open_queue, session.process)
-        return Intake(partial(make_draft, order), home.new_digits, home.clock, writer, session.process)
+    make = _doubting(output, order) if order.settings else partial(make_draft, order)
+    keys = None if order.id_from is None else Keys(partial(check_same, order), home.queue.find)
 
-    intake = new_intake()
+    def new_intake(make: Make) -> Intake:
+        writer = Writer(lambda: home.queue, home.open_queue, session.process)
+        return Intake(make, home.new_digits, home.clock, writer, session.process, keys)
+
+    intake = new_intake(make)
     with _opened(session, file) as stream:
         if strict:
             with home.nameless_file() as copy:
-                _check(session, output, new_intake(), stream, copy)
+                # The same time for every line: equal payloads make equal bodies.
+                at = times.to_text(home.clock.now())
+                _check(session, output, new_intake(lambda payload, _at, _digits: make(payload, at, "")), stream, copy)
                 _accept(session, output, intake, copy)
         else:
             _accept(session, output, intake, stream)
@@ -65,8 +74,9 @@ def send_lines(
             f"{counted(intake.large, 'body is', 'bodies are')} larger than {LARGE_BODY:,} bytes; many receivers "
             "reject that"
         )
+    repeated = f"; {counted(intake.repeated, 'line')} repeated events accepted before" if intake.repeated else ""
     refused = f"; {_refused(intake)}" if intake.refused else ""
-    output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
+    output.note(f"accepted {counted(intake.accepted, 'event')}{repeated}{refused}")
     drained, stopping = None, session.process.stopping
     if intake.accepted and not queue:
         job = Job(drain.only(receivers), Plan())
@@ -74,6 +84,21 @@ def send_lines(
             drained = drain.drain(home, job, output.warn, stopping, onlooker)
         _show_drained(output, drained, receivers)
     return statuses.of_stream(drained, intake.refused, interrupted=drained is not None and stopping())
+
+
+def _doubting(output: Output, order: Order) -> Make:
+    """Makes events, and warns of settings that the first payload makes doubtful: there may be millions of others."""
+    doubted = False
+
+    def make(payload: bytes, at: str, digits: str) -> Draft:
+        nonlocal doubted
+        drafted = make_draft(order, payload, at, digits)
+        for said in () if doubted else doubts(order, payload):
+            output.warn(said)
+        doubted = True
+        return drafted
+
+    return make
 
 
 def _check(session: Session, output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
@@ -116,11 +141,14 @@ def _to_json(receipt: Receipt) -> str:
     if receipt.error is not None:
         return to_json({"line": receipt.line, "error": receipt.error})
     # Built by hand for speed: there may be millions, and an id needs no escaping.
-    return f'{{"line": {receipt.line}, "event_id": "{receipt.event_id}"}}'
+    repeated = ', "repeated": true' if receipt.repeated else ""
+    return f'{{"line": {receipt.line}, "event_id": "{receipt.event_id}"{repeated}}}'
 
 
 def _to_text(receipt: Receipt) -> str:
-    return f"{receipt.line}\t-\t{clean(receipt.error)}" if receipt.error else f"{receipt.line}\t{receipt.event_id}"
+    if receipt.error:
+        return f"{receipt.line}\t-\t{clean(receipt.error)}"
+    return f"{receipt.line}\t{receipt.event_id}" + ("\trepeated" if receipt.repeated else "")
 
 
 def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destination]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -42,6 +42,8 @@ PerDestination = Annotated[
 ]
 
 
+#: What to do first.
+NONE_YET: Final = "there is no destination yet; add one with `ark dest add URL`"
 #: Bytes read from the end of the event log to complete ids.
 _LATEST = 128 * 1024
 
@@ -114,6 +116,8 @@ def find_destination(contents: "Contents", name: str) -> "Destination":
     found = contents.find(name)
     if found is not None:
         return found
+    if not contents.destinations:
+        raise UsageError(NONE_YET)
     names = [known.name for known in contents.destinations]
     raise UsageError(f"there is no destination {name!r}{did_you_mean(name, names)} `ark dest list` shows all")
 
@@ -121,7 +125,7 @@ def find_destination(contents: "Contents", name: str) -> "Destination":
 def choose_destinations(contents: "Contents", names: list[str] | None) -> "list[Destination]":
     """The destinations with these names, each once; all destinations if no names are given. Raises UsageError."""
     if not contents.destinations:
-        raise UsageError("there is no destination yet; add one with `ark dest add URL`")
+        raise UsageError(NONE_YET)
     if not names:
         return contents.destinations
     chosen = {found.id: found for found in (find_destination(contents, name) for name in names)}

@@ -1,6 +1,7 @@
 """`ark ping`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.cli.session import NOT_ATTEMPTED_AGAIN
 from arkcli.cli.watching import awaiting, hints
 from arkcli.errors import ExitCode
-from arkcli.model import Outcome
+from arkcli.model import Answer, Destination, Outcome
 from arkcli.output.tables import Table
 
 app = App()
@@ -45,8 +46,6 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
     with awaiting(session, output) as look:
         endpoints = session.home.endpoints(chosen, contents)
         answers = destinations.ping_all(session.home, endpoints, session.process.stopping, look)
-    document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
-    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
     failed = [(found, answer.error or "") for found, answer in answers if answer.outcome is Outcome.FAILED]
     if output.is_watched:
         notes = hints(session, failed)
@@ -54,5 +53,15 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
         proxies = {advice.unused_proxy(session.variables, found.url, error) for found, error in failed}
         notes = [said for said in proxies if said]
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
-    table = Table(("destination", "outcome", "answer", "took"), rows)
-    return Printout({"deliveries": document}, [table], notes, status=status)
+    return Printout({"deliveries": pings_json(answers)}, [pings_table(answers)], notes, status=status)
+
+
+def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:
+    """The JSON of pings."""
+    return [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
+
+
+def pings_table(answers: Sequence[tuple[Destination, Answer]]) -> Table:
+    """A row for each ping."""
+    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
+    return Table(("destination", "outcome", "answer", "took"), rows)

@@ -1,20 +1,27 @@
 """`ark secret`: the shared signing secret."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from arkcli.actions import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, Yes, ask, session_of
+from arkcli.cli.ping import pings_json, pings_table
 from arkcli.cli.printout import Printout
-from arkcli.cli.session import Session
+from arkcli.cli.session import NOT_ATTEMPTED_AGAIN, Session
+from arkcli.cli.watching import awaiting
+from arkcli.errors import ExitCode
+from arkcli.model import Outcome
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
+from arkcli.store.store import Contents
 from arkcli.text import counted
 
 app = App("Show or change the signing secret of all destinations.")
 
+_MADE: Final = "saved the signing secret; give it to your receivers, then add them with `ark dest add URL`"
 Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret.")]
 
 
@@ -47,33 +54,92 @@ def set_(context: typer.Context, secret_file: SecretFile = None, yes: Yes = Fals
 
 
 @app.command()
-def rotate(context: typer.Context, reveal: Reveal = False, yes: Yes = False) -> Printout:
+def rotate(
+    context: typer.Context,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="First send each destination a ping signed with the new secret; change nothing unless all accept it.",
+        ),
+    ] = False,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option("--secret-file", help="Use the secret in this file, which your receivers may know already."),
+    ] = None,
+    reveal: Reveal = False,
+    yes: Yes = False,
+) -> Printout:
     """Generate a new signing secret for all destinations. Waiting deliveries are signed with it, too: prepare your
     receivers to accept a second secret first. The old secret is kept as `previous` in destinations.toml.
 
-    Example: ark secret rotate --reveal
+    Example: ark secret rotate --probe --secret-file secret.txt
     """
     session = session_of(context)
-    return _replace(session, destinations.new_secret(session.home), yes=yes, reveal=reveal)
+    if secret_file is None:
+        secret = destinations.new_secret(session.home)
+        helps = (
+            "Your receivers cannot know a secret that was generated just now: write one to a file, make them accept it "
+            "beside the current one, and run `ark secret rotate --probe --secret-file FILE`"
+        )
+    else:
+        secret = read_secret_file(secret_file)
+        resolve_secret(secret, session.variables, "the secret")
+        helps = "Make your receivers accept it beside the current one, and try again"
+    return _replace(session, secret, yes=yes, reveal=reveal, helps=helps if probe else "")
 
 
-def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool) -> Printout:
-    """Saves the secret. On a terminal it asks first where destinations are signed with another one."""
+def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps: str = "") -> Printout:
+    """Saves the secret. On a terminal it asks first where destinations are signed with another one.
+
+    With `helps`, every destination has to accept a ping signed with it; `helps` says what to do if one does not.
+    """
     contents = session.home.store.read()
     before = contents.workspace.secret
-    users = sum(found.secret is None for found in contents.destinations)
+    users = [found for found in contents.destinations if found.secret is None]
     is_another = before is not None and before != secret
     if is_another and users and not yes and session.stdin.isatty():
-        signed = counted(users, "destination is", "destinations are")
+        signed = counted(len(users), "destination is", "destinations are")
         ask(session, f"{signed} signed with the current secret, and receivers refuse another. Replace it?")
+    probed = _probe(session, contents, secret, helps) if helps else Printout({})
+    if probed.status is not ExitCode.DONE:
+        document = {"secret": None, "source": None} if before is None else _said(session, reveal=False).document
+        return probed._replace(document={**document, **probed.document})
     with session.home.store.change() as contents:
         if contents.workspace.secret != secret:
             contents.workspace.previous = contents.workspace.secret
             contents.workspace.secret = secret
     if before != secret:
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
-    note = f"your receivers need the new secret; the one before is `previous` in {session.home.store.path}"
-    return _said(session, reveal=reveal)._replace(notes=[note] if is_another else [])
+    is_known = helps and all(not found.paused for found in users)
+    needed = "your receivers accept the new secret" if is_known else "your receivers need the new secret"
+    note = f"{needed}; the one before is `previous` in {session.home.store.path}"
+    said = _said(session, reveal=reveal)
+    return said._replace(
+        document={**said.document, **probed.document},
+        # With --reveal, standard output is the secret alone.
+        text=[*([] if reveal else probed.text), *said.text],
+        notes=[*probed.notes, *([note] if is_another else [_MADE] if before is None else [])],
+    )
+
+
+def _probe(session: Session, contents: Contents, secret: Secret, helps: str) -> Printout:
+    """What each destination answers to a ping signed with the secret. Its status is DONE if all accepted it."""
+    session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
+    resolved = resolve_secret(secret, session.variables, "the secret")
+    with awaiting(session, session.output()) as look:
+        answers = destinations.probe(session.home, contents, resolved, session.process.stopping, look)
+    refused = [found.name for found, answer in answers if answer.outcome is Outcome.FAILED]
+    paused = [found.name for found in contents.destinations if found.secret is None and found.paused]
+    notes = [f"{name} is paused and got no ping" for name in paused]
+    printed = Printout({"probe": pings_json(answers)}, [pings_table(answers)] if answers else [], notes)
+    if session.process.stopping():
+        return printed._replace(warnings=["interrupted: nothing was changed"], status=ExitCode.INTERRUPTED)
+    if refused:
+        named = f"{refused[0]} does" if len(refused) == 1 else f"{counted(len(refused), 'destination')} do"
+        why = f"nothing was changed: {named} not accept a ping signed with the new secret. {helps}"
+        return printed._replace(warnings=[why], status=ExitCode.FAILED)
+    return printed
 
 
 def _said(session: Session, *, reveal: bool) -> Printout:

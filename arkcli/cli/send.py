@@ -1,6 +1,5 @@
 """`ark send`."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,7 +9,7 @@ import typer
 from arkcli.actions import destinations
 from arkcli.actions import send as actions
 from arkcli.actions.destinations import Wanted
-from arkcli.actions.send import Order, Repeated
+from arkcli.actions.send import EACH, Order, Repeated
 from arkcli.cli import ping as ping_command
 from arkcli.cli import statuses
 from arkcli.cli.command import App
@@ -23,6 +22,7 @@ from arkcli.cli.options import (
     choose_destinations,
     complete_destination,
     complete_event,
+    complete_event_id,
     find_secrets,
     given_options,
     output_of,
@@ -36,6 +36,7 @@ from arkcli.cli.watching import awaiting, hints
 from arkcli.contract import assignments
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
+from arkcli.contract.keys import KEY, KEY_RULE
 from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
 from arkcli.model import Destination, Event, Outcome
@@ -49,14 +50,15 @@ if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
 
 app = App()
-_EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 #: Arguments and options that `ark ping` does not have.
-_NOT_FOR_PING: Final = frozenset(("FILE", "--set", "--sample", "--raw", "--id", "--queue", "--ndjson"))
+_NOT_FOR_PING: Final = frozenset(("FILE", "--set", "--sample", "--like", "--raw", "--id", "--queue", "--ndjson"))
 #: Options that exclude each other, and why.
 _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
-    ("--ndjson", ("--id",), "every line gets an id of its own"),
-    ("--ndjson", ("--raw", "--sample"), "a line is a payload, and is made compact"),
+    ("--ndjson", ("--id",), "every line gets an id of its own; --id-from takes it from the payload"),
+    ("--ndjson", ("--raw", "--sample", "--like"), "a line is a payload, and is made compact"),
     ("--ndjson", ("--url", "--dry-run", "--curl"), "these show or send one event"),
+    ("--like", ("FILE", "--sample"), "--like sends the body of an event again, with a new `timestamp` and `batchId`"),
+    ("--like", ("--raw",), "--like makes the `timestamp` and the `batchId` new; `ark replay` sends the same bytes"),
     ("--raw", ("--set", "--sample"), "--raw sends the bytes of FILE as they are"),
     ("--sample", ("FILE",), "--sample sends a built-in payload, and FILE gives another"),
     ("--url", ("--to", "--queue"), "--url is one attempt to one address, and stores nothing"),
@@ -64,7 +66,7 @@ _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
 )
 #: Options that need another one.
 _WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("--ndjson", ("--strict",)),
+    ("--ndjson", ("--strict", "--id-from")),
     ("--url", ("--secret-file", "--allow-local", "--header", "--ca-file")),
 )
 
@@ -75,7 +77,9 @@ def send(
     event: Annotated[
         str,
         typer.Argument(
-            metavar="EVENT", help="The event's type, such as signal.promoted.", autocompletion=complete_event
+            metavar="EVENT",
+            help="The event's type, such as signal.promoted. With --ndjson also -: each line's own `event` names it.",
+            autocompletion=complete_event,
         ),
     ],
     file: Annotated[
@@ -97,12 +101,30 @@ def send(
     sample: Annotated[
         bool, typer.Option("--sample", help="Send a realistic built-in payload instead of FILE.")
     ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="EVENT_ID",
+            help="Start from the body of an event that was sent: its id, a unique prefix of it, or `last`. Its "
+            "`timestamp` and `batchId` are made new unless --set gives them.",
+            autocompletion=complete_event_id,
+        ),
+    ] = None,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Send the payload byte for byte; fill in no `event`, `timestamp` or `batchId`."),
     ] = False,
     event_id: Annotated[
         str | None, typer.Option("--id", help="Idempotency key: a second send with the same key and body does nothing.")
+    ] = None,
+    id_from: Annotated[
+        str | None,
+        typer.Option(
+            "--id-from",
+            metavar="PATH",
+            help="With --ndjson: take each line's idempotency key from its payload, such as signal.id.",
+        ),
     ] = None,
     queue: Annotated[
         bool, typer.Option("--queue", help="Save the event to the queue only; `ark drain` delivers it.")
@@ -142,12 +164,14 @@ def send(
     Example: ark send signal.promoted payload.json
     """
     session = session_of(context)
-    _check(event, event_id, given_options(context))
+    given = given_options(context)
+    _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):
         return ping_command.ping_destinations(context, to)
     order = Order(
         event=event,
         event_id=event_id,
+        id_from=None if id_from is None else _path(id_from),
         validate=not no_validate,
         settings=[assignments.parse(text) for text in settings or []],
         raw=raw,
@@ -166,7 +190,12 @@ def send(
             from arkcli.cli.lines import send_lines
 
             return send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
-    order.payload = None if sample else _payload(session, event, file)
+    if like is not None:
+        order.payload, order.source = _like(session, event, like)
+    elif not sample:
+        order.payload = _payload(session, event, file)
+    for said in actions.doubts(order, actions.payload_of(session.home, order)) if settings else ():
+        output.warn(said)
     if curl:
         return _show_commands(session, output, order, receivers)
     if contents is None:
@@ -183,9 +212,19 @@ def send(
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
     """Raises UsageError for an unknown event, an invalid id, or options that exclude each other."""
-    check_event(event)
-    if event_id is not None and not _EVENT_ID.fullmatch(event_id):
-        raise UsageError("--id takes up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit")
+    if event != EACH:
+        check_event(event)
+    elif "--ndjson" not in given:
+        raise UsageError("with - as EVENT each line names its own event, so it needs --ndjson; name the event")
+    if event_id is not None and not KEY.fullmatch(event_id):
+        raise UsageError(f"--id takes {KEY_RULE}")
+    _check_together(given)
+    refused = sorted(given & _NOT_FOR_PING)
+    if event == PING and refused and not given & {"--url", "--dry-run", "--curl"}:
+        raise UsageError(f"a ping takes no {refused[0]}: `ark send ping` is `ark ping`, and never queued")
+
+
+def _check_together(given: set[str]) -> None:
     for option, others, why in _APART:
         for other in others:
             if {option, other} <= given:
@@ -194,9 +233,23 @@ def _check(event: str, event_id: str | None, given: set[str]) -> None:
         for other in others:
             if other in given and needed not in given:
                 raise UsageError(f"{other} is for {needed} alone")
-    refused = sorted(given & _NOT_FOR_PING)
-    if event == PING and refused and not given & {"--url", "--dry-run", "--curl"}:
-        raise UsageError(f"a ping takes no {refused[0]}: `ark send ping` is `ark ping`, and never queued")
+
+
+def _path(text: str) -> assignments.Path:
+    try:
+        return assignments.parse_path(text)
+    except UsageError as error:
+        raise UsageError(f"--id-from: {error}") from None
+
+
+def _like(session: Session, event: str, given: str) -> tuple[bytes, str]:
+    """The body of an event that was sent, without what is made new, and its id. Raises UsageError."""
+    from arkcli.actions.reading import Reading
+
+    found = Reading(session.home, session.home.store.read().destinations, join=False).event(given)
+    if found.name != event:
+        raise UsageError(f"{found.id} is a {found.name} event: `ark send {found.name} --like {given}`")
+    return assignments.without(found.body, ("timestamp", "batchId")), found.id
 
 
 def _given_secret(session: Session, file: Path | None) -> Secret:

@@ -16,12 +16,17 @@ _COMMANDS: Final = {
         **dict.fromkeys(("forward", "receive", "tunnel"), "ark listen"),
         **dict.fromkeys(("logs", "history", "tail"), "ark log"),
         **dict.fromkeys(("work", "worker", "run", "deliver"), "ark drain"),
+        **dict.fromkeys(("get", "info", "describe", "inspect"), "ark queue show"),
+        **dict.fromkeys(("update", "edit"), "ark dest set"),
+        "enable": "ark dest resume",
+        "disable": "ark dest pause",
+        **dict.fromkeys(("rm", "remove", "delete"), "ark dest remove"),
+        **dict.fromkeys(("rotate", "secrets"), "ark secret rotate"),
+        **dict.fromkeys(("init", "setup"), "ark dest add"),
         "test": "ark ping",
         "health": "ark doctor",
         "conformance": "ark check",
         "settings": "ark config show",
-        "help": "ark --help",
-        "version": "ark --version",
     },
     "ark dest": {
         **dict.fromkeys(("rm", "delete", "del", "unsubscribe"), "ark dest remove"),
@@ -41,7 +46,8 @@ _COMMANDS: Final = {
     "ark queue": {
         **dict.fromkeys(("purge", "clear", "rm", "remove", "delete", "discard"), "ark queue drop"),
         **dict.fromkeys(("resend", "redrive", "requeue", "revive"), "ark queue retry"),
-        **dict.fromkeys(("get", "info", "inspect"), "ark queue show"),
+        **dict.fromkeys(("get", "info", "inspect", "describe"), "ark queue show"),
+        **dict.fromkeys(("edit", "copy"), "ark send"),
         **dict.fromkeys(("verify", "fsck", "repair"), "ark queue check"),
         "ls": "ark queue list",
         "drain": "ark drain",
@@ -52,24 +58,28 @@ _COMMANDS: Final = {
         **dict.fromkeys(("example", "payload", "show"), "ark events sample"),
     },
 }
-#: What to give in place of an option that a command does not have.
-_OPTIONS: Final = {
+#: What to give in place of an option that a command does not have: the first of these that it has.
+_OPTIONS: Final[dict[str, str | tuple[str, ...]]] = {
     **dict.fromkeys(("--dest", "--destination", "--endpoint", "--target"), "--to NAME"),
     **dict.fromkeys(("--data", "--body", "--payload", "--file", "--input"), "FILE, or standard input"),
-    **dict.fromkeys(("--limit", "--lines", "--tail", "--max", "--number"), "-n N"),
-    **dict.fromkeys(("--failed", "--errors", "--failing"), "--outcome failed"),
+    **dict.fromkeys(("--limit", "--lines", "--tail", "--max", "--number"), ("-n N", "--count N")),
+    **dict.fromkeys(("--failed", "--errors", "--failing"), ("--outcome failed", "--failing", "--state retrying")),
     **dict.fromkeys(("--idempotency-key", "--key"), "--id KEY"),
     **dict.fromkeys(("--force", "--no-confirm"), "--yes"),
-    **dict.fromkeys(("--dead", "--status"), "--state dead"),
+    **dict.fromkeys(("--dead", "--status"), ("--state dead", "--failed")),
     **dict.fromkeys(("--output", "--format"), "--json"),
-    **dict.fromkeys(("--type", "--event-type"), "--event EVENT"),
+    **dict.fromkeys(("--type", "--event-type", "--event"), ("--event EVENT", "EVENT, before FILE")),
+    **dict.fromkeys(("--from", "--copy", "--template"), "--like EVENT_ID"),
+    **dict.fromkeys(("--jsonl", "--batch", "--bulk"), "--ndjson"),
     **dict.fromkeys(("--silent",), "--quiet"),
     **dict.fromkeys(("--follow", "--daemon"), "--watch"),
     **dict.fromkeys(("--parallel", "--workers", "--jobs"), "--concurrency N"),
     **dict.fromkeys(("--test", "--preview"), "--dry-run"),
-    **dict.fromkeys(("--cacert", "--ca"), "--ca-file FILE"),
+    **dict.fromkeys(("--cacert", "--ca", "--insecure", "--no-verify"), ("--ca-file FILE", "--forward-ca-file FILE")),
     **dict.fromkeys(("--all",), "--all-dead"),
 }
+#: An option that says what a command does anyway; the option without which it does; and what to say.
+_ALREADY: Final = {"--once": ("--watch", "Leave it out: without --watch the command runs once.")}
 #: From which likeness (0 to 1) a name counts as near, which may be short; and a command or an option: below that,
 #: unrelated options are near one another.
 _NAMES: Final = 0.6
@@ -88,12 +98,20 @@ def option_hint(option: str, known: Iterable[str]) -> str:
     `known` are the options of the command, and its arguments in capitals. A synonym that it does not have is not named.
     """
     names = frozenset(known)
-    meant = _OPTIONS.get(option, "")
-    if meant and meant.split()[0].rstrip(",") in names:
-        return f". Did you mean {meant}?"
+    without, said = _ALREADY.get(option, ("", ""))
+    if without in names:
+        return f". {said}"
+    for meant in _synonyms(option):
+        if meant.split()[0].rstrip(",") in names:
+            return f". Did you mean {meant}?"
     long = {name.removeprefix("--"): name for name in names if name.startswith("--")}
     near = _nearest(option.lstrip("-"), long, _WORDS)
     return _hint(near and long[near])
+
+
+def _synonyms(option: str) -> tuple[str, ...]:
+    found = _OPTIONS.get(option, ())
+    return (found,) if isinstance(found, str) else found
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

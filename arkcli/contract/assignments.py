@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,16 +13,21 @@ from arkcli.errors import PayloadError, UsageError
 
 #: `.key`, `[0]`, or any key as a JSON string: `["a.b"]`.
 _STEP: Final = re.compile(r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
-_ASSIGNMENT: Final = re.compile(rf"(?P<path>(?:{_STEP.pattern})+)=(?P<value>.*)", re.DOTALL)
+_PATH: Final = re.compile(rf"(?:{_STEP.pattern})+")
+_ASSIGNMENT: Final = re.compile(rf"(?P<path>{_PATH.pattern})=(?P<value>.*)", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 #: Finds where a value ends. It keeps numbers as strings, so they may have any length.
 _reader: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-class Assignment(NamedTuple):
-    """A value as JSON, and the path of keys and indices to its place. A key of digits may be an index."""
+#: Keys and indices that lead to a value. A key of digits may be an index.
+Path = tuple[str | int, ...]
 
-    path: tuple[str | int, ...]
+
+class Assignment(NamedTuple):
+    """A value as JSON, and the path to its place."""
+
+    path: Path
     value: str
 
 
@@ -36,15 +41,11 @@ class _Item(NamedTuple):
 
 def parse(text: str) -> Assignment:
     """Parses `PATH=VALUE`. VALUE is JSON if it parses, else a string. Raises UsageError."""
-    rooted = re.sub(r"^\$(?=[.\[])", "", text)
-    match = _ASSIGNMENT.fullmatch(rooted if rooted.startswith((".", "[")) else f".{rooted}")
+    match = _ASSIGNMENT.fullmatch(_rooted(text))
     try:
         if match is None:
             raise ValueError(text)
-        path = tuple(
-            key or (json.loads(quoted) if quoted else int(index)) for key, index, quoted in _STEP.findall(match["path"])
-        )
-        "".join(map(str, path)).encode()
+        path = _steps(match["path"])
     except ValueError:
         shown = complaints.excerpt(text.encode("utf-8", "replace"))
         raise UsageError(
@@ -54,6 +55,29 @@ def parse(text: str) -> Assignment:
         return Assignment(path, _to_json(match["value"]))
     except UnicodeEncodeError:
         raise UsageError(f"--set {match['path'].removeprefix('.')}: the value is not UTF-8") from None
+
+
+def parse_path(text: str) -> Path:
+    """Parses a path as in `--set`. Raises UsageError."""
+    try:
+        if not _PATH.fullmatch(_rooted(text)):
+            raise ValueError(text)
+        return _steps(_rooted(text))
+    except ValueError:
+        shown = complaints.excerpt(text.encode("utf-8", "replace"))
+        raise UsageError(f"expected a path, as in signal.id or plays[0].id, got {shown!r}") from None
+
+
+def _rooted(text: str) -> str:
+    rooted = re.sub(r"^\$(?=[.\[])", "", text)
+    return rooted if rooted.startswith((".", "[")) else f".{rooted}"
+
+
+def _steps(path: str) -> Path:
+    """Raises ValueError if a key is not valid JSON or UTF-8."""
+    steps = tuple(key or (json.loads(quoted) if quoted else int(index)) for key, index, quoted in _STEP.findall(path))
+    "".join(map(str, steps)).encode()
+    return steps
 
 
 def _to_json(value: str) -> str:
@@ -86,6 +110,18 @@ def put(payload: bytes, assignments: Sequence[Assignment]) -> bytes:
     return text.encode()
 
 
+def without(payload: bytes, keys: Collection[str]) -> bytes:
+    """A JSON object without these keys of its own. Everything else keeps its spelling."""
+    check_object(payload)
+    text = payload.decode()
+    begin = _past_space(text, 0)
+    items, _ = _items(text, begin)
+    ends = [begin + 1, *(item.end for item in items)]
+    members = zip(ends, items, strict=False)
+    kept = [text[before : item.end].lstrip(" \t\r\n,") for before, item in members if item.key not in keys]
+    return f"{text[: begin + 1]}{','.join(kept)}{text[ends[-1] :]}".encode()
+
+
 def _put(text: str, assignment: Assignment) -> str:
     begin, end = _past_space(text, 0), len(text)
     for depth, step in enumerate(assignment.path):
@@ -99,7 +135,7 @@ def _put(text: str, assignment: Assignment) -> str:
             return text[:inside] + grown + text[inside:]
         else:
             got = complaints.excerpt(text[begin:end].strip().encode())
-            place = _shown(assignment.path[:depth])
+            place = shown(assignment.path[:depth])
             raise PayloadError(f"{place}: expected {_wanted(bracket, step)} to put {step!r} into, got {got}")
     return text[:begin] + assignment.value + text[end:]
 
@@ -130,38 +166,40 @@ def _find(items: list[_Item], bracket: str, step: str | int) -> _Item | None:
     if bracket == "{":
         # If a key appears twice, readers take the last one.
         return next((item for item in reversed(items) if item.key == step), None)
-    index = _index(step)
+    index = index_of(step)
     return items[index] if index is not None and index < len(items) else None
 
 
 def _may_follow(items: list[_Item], bracket: str, step: str | int) -> bool:
-    return isinstance(step, str) if bracket == "{" else bracket == "[" and _index(step) == len(items)
+    return isinstance(step, str) if bracket == "{" else bracket == "[" and index_of(step) == len(items)
 
 
 def _made(assignment: Assignment, depth: int, bracket: str) -> str:
     """A new object or list (as `bracket` says) with the rest of the path, from `depth` on, and the value."""
     step, made = assignment.path[depth], assignment.value
     if depth + 1 < len(assignment.path):
-        inner = "{" if _index(assignment.path[depth + 1]) is None else "["
-        if inner == "[" and _index(assignment.path[depth + 1]) != 0:
-            place = _shown(assignment.path[: depth + 1])
+        inner = "{" if index_of(assignment.path[depth + 1]) is None else "["
+        if inner == "[" and index_of(assignment.path[depth + 1]) != 0:
+            place = shown(assignment.path[: depth + 1])
             raise PayloadError(f"{place}: there is no list yet; a new list begins at [0]")
         made = _made(assignment, depth + 1, inner)
     return f"{{{msgspec.json.encode(step).decode()}:{made}}}" if bracket == "{" else f"[{made}]"
 
 
-def _index(step: str | int) -> int | None:
+def index_of(step: str | int) -> int | None:
+    """The index that a step may be; None if it can only be a key."""
     if isinstance(step, int):
         return step
     return int(step) if step.isascii() and step.isdigit() and len(step) < 10 else None
 
 
 def _wanted(bracket: str, step: str | int) -> str:
-    index = _index(step)
+    index = index_of(step)
     if index is None:
         return "an object"
     return f"a list of at least {index}" if bracket == "[" else "a list"
 
 
-def _shown(path: Sequence[str | int]) -> str:
+def shown(path: Sequence[str | int]) -> str:
+    """A path as messages show it: `$.plays[0].name`."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

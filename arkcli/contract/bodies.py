@@ -124,6 +124,20 @@ def refill(event: str, payload: bytes, sent: bytes) -> bytes:
     return make_body(event, payload, filling, validate=False)
 
 
+def event_of(payload: bytes) -> str:
+    """The event type that a payload names itself. Raises PayloadError."""
+    given = _read_envelope(payload).event
+    known = [event for event in EVENTS if event != PING]
+    name = _text(given)
+    if name in known:
+        return name
+    if name == PING:
+        raise PayloadError("$.event: a ping is never queued; send it with `ark ping`")
+    problem = "required but missing: " if given is UNSET else ""
+    got = "" if given is UNSET else f", got {complaints.excerpt(bytes(given))}"
+    raise PayloadError(f"$.event: {problem}expected one of {', '.join(known)}{got}")
+
+
 def _text(raw: Raw | UnsetType) -> str:
     if raw is UNSET:
         return ""
@@ -201,12 +215,18 @@ def _read_envelope(payload: bytes) -> _Envelope:
 def _placed(problem: str, payload: bytes) -> str:
     """What the decoder found, with line and column (from 1) where a payload has several lines."""
     payload = payload.rstrip()
-    if "trailing characters" in problem and payload[:1] in (b"{", b"["):
-        return "there is more after the first document; `ark send --ndjson` takes one document per line"
     place = _BYTE.search(problem)
-    if place is None or b"\n" not in payload:
+    if place is None:
         return problem
-    before = payload[: int(place[1])]
+    position = int(place[1])
+    if "trailing characters" in problem:
+        # The decoder has read one byte more.
+        position -= 1
+        if payload[position : position + 1] in (b"{", b"["):
+            return "this holds more than one JSON document; send them with --ndjson, one per line"
+    if b"\n" not in payload:
+        return problem
+    before = payload[:position]
     column = len(before) - before.rfind(b"\n")
     line = before.count(b"\n") + 1
     return f"{problem[: place.start()]}(line {line}, column {column})"

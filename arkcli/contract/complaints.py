@@ -1,6 +1,7 @@
 """Messages about invalid bodies, which name the place: `$.signal.icp_score: expected …, got …`."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -62,6 +63,22 @@ def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type
     if isinstance(kind, msgspec.inspect.StructType):
         return [field.type for field in kind.fields if field.encode_name == step]
     return []
+
+
+def fields(kind: type[msgspec.Struct], path: Sequence[str | int]) -> set[str]:
+    """The fields, by name, of the object at a path in a body of this type; none if the type does not list them."""
+    found = [msgspec.inspect.type_info(kind)]
+    for step in path:
+        found = [member for part in found for member in _members(part, str(step))]
+    return {name for part in found for name in _names(part)}
+
+
+def _names(kind: msgspec.inspect.Type) -> list[str]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _names(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [name for option in kind.types for name in _names(option)]
+    return [field.encode_name for field in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
 
 
 def expected(path: str, description: str, found: str) -> str:

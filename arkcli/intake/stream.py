@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -11,7 +12,7 @@ from arkcli.contract.events import LARGE_BODY, MAX_BODY
 from arkcli.errors import Interrupted, NotAccepted, PayloadError, UsageError
 from arkcli.intake.lines import Arrived, Lines
 from arkcli.intake.writer import Writer
-from arkcli.model import Draft
+from arkcli.model import Draft, Event
 from arkcli.system.clock import Clock
 from arkcli.system.process import Process
 from arkcli.text import counted
@@ -38,6 +39,17 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     line: int
     event_id: str | None
     error: str | None
+    #: Whether the event was accepted before, with the same body, and so not again.
+    repeated: bool = False
+
+
+class Keys(NamedTuple):
+    """For a stream whose ids are idempotency keys."""
+
+    #: Raises UsageError if the event, which has a payload's key, was not made from that payload.
+    check_same: Callable[[bytes, Event], None]
+    #: The event accepted before under a key.
+    find: Callable[[str], Event | None]
 
 
 class _Batch:
@@ -48,7 +60,14 @@ class _Batch:
         self.size = 0
         self.last_line = 0
         self.drafts: list[Draft] = []
+        #: The payloads of the drafts, if they have to be compared with those of events accepted before.
+        self.payloads: list[bytes] = []
         self.receipts: list[Receipt] = []
+
+    @property
+    def good(self) -> list[int]:
+        """Which receipts are those of the drafts, in order."""
+        return [number for number, receipt in enumerate(self.receipts) if receipt.error is None]
 
     def is_full(self) -> bool:
         return self.size >= _BATCH_SIZE or len(self.receipts) >= _BATCH
@@ -71,19 +90,26 @@ class Intake:
         clock: Clock,
         writer: Writer,
         process: Process,
+        keys: Keys | None = None,
     ) -> None:
         """`make` makes an event from a payload, a time (ISO 8601) and digits for its ids, or raises PayloadError.
 
-        `new_digits` takes a number of events and returns new digits for each.
+        `new_digits` takes a number of events and returns new digits for each. With `keys`, every event's id is an
+        idempotency key.
         """
         self._make = make
         self._new_digits = new_digits
         self._clock = clock
         self._writer = writer
         self._process = process
+        self._keys = keys
+        #: For `refusals`: a digest of the body that first had a key in this stream.
+        self._seen: dict[str, bytes] = {}
         self._under_way: _Batch | None = None
-        #: How many events are durable, how many lines were rejected, and how many bodies are large.
+        #: How many events are durable, how many of their lines came before, how many lines were rejected, and how many
+        #: bodies are large.
         self.accepted = 0
+        self.repeated = 0
         self.refused = 0
         self.large = 0
         #: Every line up to this one has been accepted or rejected.
@@ -102,7 +128,7 @@ class Intake:
                     self._under_way = batch
                     self._process.accepted = self._so_far(batch)
                     # If the stream fills batches, more lines are coming.
-                    self._writer.submit(batch.drafts, aside=batch.is_full())
+                    self._writer.submit(batch.drafts, aside=batch.is_full(), unique=self._keys is not None)
                     if not self._writer.is_busy:
                         yield from self._finished()
             yield from self._finished()
@@ -118,14 +144,17 @@ class Intake:
             raise Interrupted(f"interrupted: {self._so_far()}")
 
     def refusals(self, lines: Lines) -> Iterator[list[Receipt]]:
-        """Reads up to the end of the stream, accepts nothing, and yields a receipt for every invalid line.
+        """Reads up to the end of the stream, accepts nothing, and yields a receipt for every line to be refused.
 
-        Raises NotAccepted if the stream cannot be copied, and Interrupted after a stop.
+        With `keys`, `make` has to give the same body for the same payload, and every key is remembered. Raises
+        NotAccepted if the stream cannot be copied, and Interrupted after a stop.
         """
         try:
             for batch in self._batches(lines):
                 if batch is not None:
                     self.last_line = batch.last_line
+                    if self._keys is not None:
+                        self._look_up(batch, self._keys)
                     yield [found for found in batch.receipts if found.error is not None]
             lines.flush()
         except OSError as error:
@@ -178,6 +207,8 @@ class Intake:
             self.large += size > LARGE_BODY
             batch.size += size
             batch.drafts.append(draft)
+            if self._keys is not None and text is not None:
+                batch.payloads.append(text)
             batch.receipts.append(Receipt(number, draft.id, None))
         batch.last_line = arrived.number + len(arrived.texts) - 1
 
@@ -195,10 +226,43 @@ class Intake:
         if reason is not None:
             so_far = self._process.accepted = self._so_far(batch if self._writer.is_uncertain else None)
             raise NotAccepted(reason, so_far)
-        self.accepted += len(batch.drafts)
+        before = self.refused + self.repeated
+        if self._keys is not None:
+            self._settle(batch, self._keys)
+        self.accepted += len(batch.drafts) - (self.refused + self.repeated - before)
         self.last_line = batch.last_line
         self._process.accepted = self._so_far() if self.accepted else None
         yield batch.receipts
+
+    def _settle(self, batch: _Batch, keys: Keys) -> None:
+        """Corrects the receipts of lines whose keys belong to events accepted before."""
+        events = self._writer.events
+        for number, draft, payload, event in zip(batch.good, batch.drafts, batch.payloads, events, strict=True):
+            if event.body is not draft.body and not self._is_refused(batch, number, payload, event, keys):
+                batch.receipts[number] = Receipt(batch.receipts[number].line, event.id, None, repeated=True)
+                self.repeated += 1
+
+    def _look_up(self, batch: _Batch, keys: Keys) -> None:
+        """Refuses the lines whose keys belong to another event, accepted before or earlier in the stream."""
+        for number, draft, payload in zip(batch.good, batch.drafts, batch.payloads, strict=True):
+            digest = sha256(draft.body).digest()
+            known = keys.find(draft.id)
+            if known is not None:
+                self._is_refused(batch, number, payload, known, keys)
+            elif self._seen.setdefault(draft.id, digest) != digest:
+                self._refuse(batch, number, f"the id {draft.id!r} belongs to an earlier line, which is another event")
+
+    def _is_refused(self, batch: _Batch, number: int, payload: bytes, event: Event, keys: Keys) -> bool:
+        try:
+            keys.check_same(payload, event)
+        except UsageError as error:
+            self._refuse(batch, number, str(error))
+            return True
+        return False
+
+    def _refuse(self, batch: _Batch, number: int, error: str) -> None:
+        batch.receipts[number] = Receipt(batch.receipts[number].line, None, error)
+        self.refused += 1
 
     def _so_far(self, uncertain: _Batch | None = None) -> str:
         following = f"{self.last_line + 1:,}"

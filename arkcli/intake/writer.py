@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from arkcli.errors import ArkError, NotAccepted
-from arkcli.model import Draft
+from arkcli.model import Draft, Event
 from arkcli.queue.engine import Queue
 from arkcli.system.process import Process
 from arkcli.text import process_ending
@@ -52,19 +52,22 @@ class Writer:
         self._reason: str | None = _NOT_BEGUN
         #: Whether a batch is under way in the other process.
         self.is_busy = False
+        #: What the last batch with `unique` became: an event for each draft, in order.
+        self.events: Sequence[Event] = ()
         #: Whether it is unknown how much of the last batch was accepted, because the other process ended while at it.
         self.is_uncertain = False
 
-    def submit(self, drafts: Sequence[Draft], *, aside: bool) -> None:
+    def submit(self, drafts: Sequence[Draft], *, aside: bool, unique: bool = False) -> None:
         """Begins to accept a batch; call `finish` for the previous one first. `aside`: in the second process.
 
-        Raises Unreadable if the queue cannot be opened.
+        `unique` is passed on to `Queue.accept`; such a batch is never aside. Raises Unreadable if the queue cannot be
+        opened.
         """
         self._reason = _NOT_BEGUN
         sizes = [len(draft.body) for draft in drafts]
-        child = self._started() if aside and drafts and sum(sizes) <= _ROOM else None
+        child = self._started() if aside and not unique and drafts and sum(sizes) <= _ROOM else None
         if child is None:
-            self._reason = _accept(self._queue(), drafts)
+            self._reason, self.events = _accept(self._queue(), drafts, unique=unique)
         else:
             self._hand_over(child, drafts, sizes)
 
@@ -145,16 +148,16 @@ def _ending(child: _Child) -> str:
     return f"the process that writes events {process_ending(child.process.exitcode)}"
 
 
-def _accept(queue: Queue, drafts: Sequence[Draft]) -> str | None:
+def _accept(queue: Queue, drafts: Sequence[Draft], *, unique: bool = False) -> tuple[str | None, Sequence[Event]]:
+    """Why a batch is not accepted, or None and its events."""
     if not drafts:
-        return None
+        return None, ()
     try:
-        queue.accept(drafts)
+        return None, queue.accept(drafts, unique=unique)
     except NotAccepted as error:
-        return error.reason
+        return error.reason, ()
     except OSError as error:
-        return f"the event log cannot be written ({error.strerror or error})"
-    return None
+        return f"the event log cannot be written ({error.strerror or error})", ()
 
 
 def _serve(
@@ -174,7 +177,7 @@ def _serve(
             heads = _decoder.decode(mine.recv_bytes())
             room.seek(0)
             drafts = [Draft(found, name, at, room.read(size), to) for found, name, at, size, to in heads]
-            mine.send(_accept(queue, drafts))
+            mine.send(_accept(queue, drafts)[0])
     except (ArkError, EOFError, OSError):
         status = 0
     finally:

@@ -70,11 +70,13 @@ class Store:
         self.path = directory / "destinations.toml"
         self._shelf = shelf or FileShelf(self.path)
         self._known: tuple[bytes, Contents] | None = None
+        #: Whether there was no destination when the file was last read.
+        self.was_empty = False
 
     def read(self) -> Contents:
         """The content; empty if there is no file. Raises Unreadable, which says where."""
         data = self._shelf.read()
-        return Contents(version=VERSION) if data is None else self._parse(data)
+        return self._noted(Contents(version=VERSION) if data is None else self._parse(data))
 
     def read_again(self) -> Contents:
         """The content; the same object as before if unchanged. Raises Unreadable, also if the file has disappeared."""
@@ -82,10 +84,14 @@ class Store:
         if data is None and self._known is not None:
             raise Unreadable(f"{self._shelf.name} is gone; put it back")
         if data is None:
-            return Contents(version=VERSION)
+            return self._noted(Contents(version=VERSION))
         if self._known is None or self._known[0] != data:
             self._known = data, self._parse(data)
-        return self._known[1]
+        return self._noted(self._known[1])
+
+    def _noted(self, contents: Contents) -> Contents:
+        self.was_empty = not contents.destinations
+        return contents
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Contents]:

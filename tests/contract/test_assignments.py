@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arkcli.contract.assignments import parse, put
+from arkcli.contract.assignments import parse, put, without
 from arkcli.errors import PayloadError, UsageError
 
 PAYLOAD = '{ "a" : 1.10, "signal":{"score":5, "x":1e400},"plays":[{"name":"q"}] }'
@@ -202,3 +202,18 @@ def test_brackets_that_are_never_closed_are_a_string_or_nested_too_deeply(levels
         assert parse(f"x={'[' * levels}").value == json.dumps("[" * levels)
     except PayloadError as error:
         assert levels > 500, error
+
+
+@pytest.mark.parametrize(
+    ("payload", "rest"),
+    [
+        (b'{"timestamp":"t","batchId":"b","x":1}', b'{"x":1}'),
+        (b'{ "a" : 1.10 , "timestamp":"t" ,"b": [ 2 ] , "batchId":"b"}', b'{"a" : 1.10,"b": [ 2 ]}'),
+        (b'{"timestamp":"t"}', b"{}"),
+        (b'{"timestamp":1,"x":{"timestamp":2},"timestamp":3}', b'{"x":{"timestamp":2}}'),
+        (b'{"x":"\\u00e9, {"}', b'{"x":"\\u00e9, {"}'),
+        (b" {} ", b" {} "),
+    ],
+)
+def test_keys_are_taken_out_of_an_object_and_the_rest_keeps_its_spelling(payload: bytes, rest: bytes) -> None:
+    assert without(payload, ("timestamp", "batchId")) == rest

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import sys
 from typing import Any
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.contract.bodies import DEEPEST, TOO_DEEP, Filling, check_depth, check_raw_body, make_body, refill
+from arkcli.contract.bodies import (
+    DEEPEST,
+    TOO_DEEP,
+    Filling,
+    check_depth,
+    check_raw_body,
+    event_of,
+    make_body,
+    refill,
+)
 from arkcli.contract.events import EVENTS, LARGE_BODY, MAX_BODY, PURPOSES
 from arkcli.errors import PayloadError
 
@@ -719,8 +729,31 @@ def test_a_whole_number_is_an_integer_however_it_is_spelled_and_is_sent_so(
         (b'{\n\n  "a": 1,,\n}', "(line 3, column 10)"),
         (b'{"a" 1}', "expected ':' (byte 5)"),
         (b'{"a" 1}\n', "expected ':' (byte 5)"),
-        (b"{}\n{}\n", "there is more after the first document; `ark send --ndjson` takes one document per line"),
+        (b"{}\n{}\n", "this holds more than one JSON document; send them with --ndjson, one per line"),
+        (b"{}\n{}x", "this holds more than one JSON document"),
+        (b"{} [1]", "this holds more than one JSON document"),
+        (b"{}\n}", "trailing characters (line 2, column 1)"),
     ],
 )
 def test_what_is_no_json_is_told_with_line_and_column(payload: bytes, says: str) -> None:
     assert says in refused("signal.promoted", payload)
+
+
+def test_a_payload_may_name_its_own_event() -> None:
+    assert event_of(b'{"signal":{"event":"x"},"event":"signal.promoted"}') == PROMOTED
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b"{}", "$.event: required but missing: expected one of signal.promoted, signal.play_matched, social.lead_pro"),
+        (b'{"event":"signal.gone"}', "$.event: expected one of signal.promoted, signal.play_matched, social.lead_pro"),
+        (b'{"event":5}', ", got 5"),
+        (b'{"event":"ping"}', "$.event: a ping is never queued; send it with `ark ping`"),
+        (b"[]", "$: expected a JSON object"),
+        (b"{", "$: this is not JSON"),
+    ],
+)
+def test_a_payload_that_names_no_event_that_can_be_queued_is_refused(payload: bytes, says: str) -> None:
+    with pytest.raises(PayloadError, match=re.escape(says)):
+        event_of(payload)

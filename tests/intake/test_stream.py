@@ -314,3 +314,31 @@ def test_many_events_are_accepted_in_order_in_memory_that_does_not_grow(
             assert b'"number":%d,' % number in event.body
     assert number == count
     queue.close()
+
+
+@pytest.mark.parametrize("after", [1, 1_500])
+def test_killed_anywhere_and_repeated_from_the_first_line_every_key_is_there_once(
+    world: World, opened: Callable[..., Stream], after: int
+) -> None:
+    lines = [payload(number, 300) for number in range(3_000)]
+    stream = opened("--queue", "--id-from", "number")
+    writer = threading.Thread(target=_write_all, args=(stream, lines))
+    writer.start()
+    receipts = [stream.receipt() for _ in range(after)]
+    stream.process.kill()
+    writer.join()
+    again = opened("--queue", "--id-from", "number")
+    writer = threading.Thread(target=_write_all, args=(again, lines))
+    writer.start()
+    repeated = [json.loads(line) for line in again.stdout]
+    writer.join()
+    assert again.process.wait(60) == 0
+    assert [receipt["event_id"] for receipt in repeated] == [str(number) for number in range(3_000)]
+    assert all(receipt.get("repeated") for receipt in repeated[: len(receipts)])
+    assert sorted(numbers(world)) == list(range(3_000))
+
+
+def _write_all(stream: Stream, lines: list[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(*lines)
+        stream.stdin.close()

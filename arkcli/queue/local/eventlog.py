@@ -113,8 +113,9 @@ class EventLog:
             # The process that wrote a known event may have been killed before it synced.
             self._segments.sync()
         fresh: dict[str, StoredEvent] = {}
+        seen = self._seen([draft.id for draft in drafts], end) if unique else ()
         for draft in drafts:
-            known = fresh.get(draft.id) or next(self.find_all(draft.id, end), None) if unique else None
+            known = fresh.get(draft.id) or (next(self.find_all(draft.id, end), None) if draft.id in seen else None)
             if known is not None:
                 accepted.append(known)
                 continue
@@ -144,6 +145,11 @@ class EventLog:
             self._end = position
             self._counts = (position, seq, addressed)
         return accepted
+
+    def _seen(self, ids: Sequence[str], end: int) -> set[str]:
+        """The ids that the log has up to `end`, perhaps with a few that it has not. Writes no index."""
+        self._ids.cover(self.start, end, keep=False)
+        return self._ids.known(ids, self.start, end)
 
     def _marked(self) -> Mark:
         """The mark; if it is missing, one derived from the log and the destinations."""

@@ -8,9 +8,11 @@ import contextlib
 import heapq
 import os
 import re
+import struct
 import zlib
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Final, TypeVar
@@ -36,6 +38,9 @@ _MOST: Final = 1 << 18
 _TABLES: Final = 100
 #: This many of its first bytes identify a line: they contain its checksum.
 _KNOWN_BY: Final = 64
+#: Finding a key by bisection takes about as long as hashing this many rows. And the bits of a hash.
+_DEAR: Final = 128
+_HASH: Final = 0xFFFFFFFF
 #: The length of what a row begins with: its checksum and a space.
 _SEALED: Final = 9
 
@@ -47,6 +52,14 @@ class _Read(list[Row]):
         super().__init__()
         self.start = self.end = start
         self.reads = 0
+
+    def prepare(self, keys: int) -> None:
+        """Nothing to do: the rows are in memory."""
+
+    def may_have(self, key: str) -> bool:
+        """Whether a key is among the rows."""
+        place = bisect_left(self, (key,))
+        return place < len(self) and self[place][0] == key
 
 
 class _Head(msgspec.Struct):
@@ -66,6 +79,9 @@ class _Table:
         """Raises the errors in `_UNUSABLE`; so does reading."""
         self.path = path
         self._file: int | None = None
+        self._asked = 0
+        #: Sorted hashes of all keys, made when that costs less than the lookups that were asked for.
+        self._hashes: array[int] = array("I")
         head = self._read(0, 4096).partition(b"\n")[0]
         lines.check(head)
         self.head = msgspec.json.decode(head, type=_Head)
@@ -85,6 +101,32 @@ class _Table:
             raise Damaged("a row of the index is damaged")
         key, position, length, more = text[_SEALED:].decode().split()
         return key, int(position), int(length), more.removeprefix("-")
+
+    def prepare(self, keys: int) -> None:
+        """Makes `may_have` know better, if looking up this many keys more is worth it."""
+        self._asked += keys
+        if not self._hashes and self._asked * _DEAR > len(self):
+            self._hashes = array("I", sorted(self._hashed()))
+
+    def may_have(self, key: str) -> bool:
+        """Whether a key may be among the rows. Takes about a microsecond."""
+        if not self._hashes:
+            return True
+        found = hash(key.encode()) & _HASH
+        place = bisect_left(self._hashes, found)
+        return place < len(self._hashes) and self._hashes[place] == found
+
+    def _hashed(self) -> Iterator[int]:
+        width, size = self.head.width, len(self) * self.head.width
+        for begin in range(0, size, width << 12):
+            wanted = min(width << 12, size - begin)
+            piece = self._read(self._begin + begin, wanted)
+            if len(piece) < wanted:
+                raise Damaged("the index was cut")
+            for (row,) in struct.iter_unpack(f"{width}s", piece):
+                if not row.startswith(b"%08x " % zlib.crc32(row[_SEALED:])):
+                    raise Damaged("a row of the index is damaged")
+                yield hash(row[_SEALED : row.index(b" ", _SEALED)]) & _HASH
 
     def close(self) -> None:
         """Closes the file until the next reading: there may be many tables."""
@@ -120,10 +162,21 @@ class Index:
 
         return sum(self._each(begin, end, counted))
 
+    def known(self, keys: Collection[str], begin: int, end: int) -> set[str]:
+        """The keys that a stretch of the log has, and perhaps others. Cheap for many keys of which it has few."""
+
+        def some(rows: Part, _low: int, _high: int) -> list[str]:
+            rows.prepare(len(keys))
+            return [key for key in keys if rows.may_have(key)]
+
+        return set(chain.from_iterable(self._each(begin, end, some)))
+
     def rows(self, key: str, begin: int, end: int) -> Iterator[Row]:
         """The rows with a key in a stretch of the log, by position."""
 
         def some(rows: Part, low: int, high: int) -> list[Row]:
+            if not rows.may_have(key):
+                return []
             first = bisect_left(rows, (key, low))
             chosen = map(rows.__getitem__, range(first, min(first + _FEW, len(rows))))
             return list(takewhile(lambda row: row[:2] < (key, high), chosen))

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -469,6 +469,32 @@ def test_known_and_new_ids_in_one_batch_come_back_in_order(tmp_path: Path) -> No
         assert [event.id for event in got] == ["evt_3", "evt_2", "evt_4", "evt_1"]
         assert [got[1], got[3]] == [known[1], known[0]]
         assert read_all(log) == [*known, got[0], got[2]]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        bytes,
+        lambda table: table[:-3],
+        lambda table: table[: table.rfind(b"\n", 0, -1) + 1],
+        lambda table: table[:-3] + b"?  ",
+    ],
+    ids=["whole", "cut", "a row short", "damaged"],
+)
+def test_a_large_batch_finds_the_known_ids_among_the_new_ones_by_the_tables(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    with log_in(tmp_path) as log:
+        for first in range(0, 1_000, 100):
+            log.accept(drafts(*range(first, first + 100)), unique=True)
+    tables = list(tmp_path.glob("**/index/ids-*"))
+    assert tables
+    for table in tables:
+        table.write_bytes(spoil(table.read_bytes()))
+    with log_in(tmp_path) as log:
+        got = log.accept(drafts(*range(1_100, -1, -1)), unique=True)
+        assert [event.id for event in got] == [f"evt_{number}" for number in range(1_100, -1, -1)]
+        assert len(ids(log)) == len(set(ids(log))) == 1_101
 
 
 def test_an_id_that_comes_twice_in_one_batch_is_written_once(tmp_path: Path) -> None:
