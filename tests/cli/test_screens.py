@@ -32,6 +32,11 @@ SLOW = Answer(None, "no answer within 10 s", 10_000, timed_out=True)
 REFUSED = Answer(None, "no connection: connection refused", 1, unreached=True)
 
 
+def event_id(number: int) -> str:
+    """An id as ark makes them, but the same at each run."""
+    return f"evt_{START + number:012x}{hashlib.sha256(b'%d' % number).hexdigest()[:16]}"
+
+
 class Row(NamedTuple):
     """One screen: its name, and the words after `ark`. HOME is the directory of the home."""
 
@@ -50,13 +55,17 @@ SCREENS = (
     Row("queue-list-by-error", "queue list --by error"),
     Row("queue-list-by-event", "queue list --by event"),
     Row("queue-list-by-destination", "queue list --by destination"),
+    Row("queue-show-retrying", f"queue show {event_id(7)}"),
+    Row("queue-show-dead", f"queue show {event_id(20_000)}"),
     Row("queue-check", "queue check"),
     Row("queue-help", "queue --help"),
     Row("dest-list", "dest list"),
     Row("dest-list-failing", "dest list --failing"),
+    Row("dest-show", "dest show globex-eu-west"),
     Row("drain-dry-run", "drain --dry-run"),
     Row("log", "log -n 12"),
     Row("log-failed", "log --outcome failed --to globex-eu-west"),
+    Row("log-verbose", "log -v --to globex-eu-west"),
     Row("log-stats", "log --stats"),
     Row("events", "events"),
     Row("secret-show", "secret show"),
@@ -69,11 +78,6 @@ SCREENS = (
     Row("error-id", "queue show evt_that_is_not_there"),
     Row("error-watch", "queue --watch --quiet"),
 )
-
-
-def event_id(number: int) -> str:
-    """An id as ark makes them, but the same at each run."""
-    return f"evt_{START + number:012x}{hashlib.sha256(b'%d' % number).hexdigest()[:16]}"
 
 
 class Past(NamedTuple):
