@@ -37,6 +37,38 @@ def escaped(text: str) -> str:
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def columns_of(text: str) -> int:
+    """How many columns a terminal needs for one line of text: East Asian wide characters take two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 1 + (east_asian_width(char) in "WF") for char in text)
+
+
+def folded(text: str, width: int, indent: str = "") -> str:
+    """The text with line breaks between words, so that no line is wider than `width` columns, unless a word is.
+
+    A word stays whole, so that an id or a URL can be copied, and so does a command in backticks that fits a line.
+    `indent` begins each line but the first.
+    """
+
+    def whole(found: re.Match[str]) -> str:
+        return found[0].replace(" ", "\0") if columns_of(found[0]) <= width - len(indent) else found[0]
+
+    lines = []
+    for paragraph in re.sub("`[^`\n]*`", whole, text).split("\n"):
+        line = ""
+        for number, word in enumerate(paragraph.split(" ")):
+            if number and line.strip() and columns_of(line) + 1 + columns_of(word) > width:
+                lines.append(line)
+                line = indent + word
+            else:
+                line += f" {word}" if number else word
+        lines.append(line)
+    return "\n".join(line.rstrip(" ") for line in lines).replace("\0", " ")
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Formats a count with its noun: `1 line`, `2,000 lines`. `several` is the plural if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"

@@ -29,6 +29,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-faults", action="store_true", help="Cause every fault there is, not a sample of them.")
+    parser.addoption("--keep-screens", action="store_true", help="Write tests/cli/screens/ again, from what is shown.")
     # Worker processes inherit this, so that all of them draw the same sample.
     os.environ.setdefault("FAULTS_SEED", "0" if os.environ.get("CI") else str(random.randrange(10**6)))
 

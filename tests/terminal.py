@@ -20,12 +20,14 @@ CTRL_C = b"\x03"
 class Terminal:
     """One run of `ark` with its standard streams on a terminal."""
 
-    def __init__(self, world: World, *args: str, columns: int = 80, ahead: float = 0.0, **variables: str) -> None:
+    def __init__(
+        self, world: World, *args: str, columns: int = 80, lines: int = 24, ahead: float = 0.0, **variables: str
+    ) -> None:
         """`ahead` moves the clock, in seconds."""
         environment = {**os.environ, "TERM": "xterm-256color", **world.variables, **variables}
         self._process, self._fd = pty.fork()
         if self._process == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
             os.chdir(ROOT)
             os.execve(sys.executable, [sys.executable, "-m", "tests.ark_at", str(ahead), *args], environment)
         self.text = ""

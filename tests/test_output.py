@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadError, Unreadable
 from arkcli.model import Outcome
 from arkcli.output import Output, to_json
-from arkcli.output.tables import Column, Table
+from arkcli.output.tables import Column, Table, fitting, needed
 from arkcli.output.throttle import Throttle
 from tests.world import World
 
@@ -424,7 +424,7 @@ def test_what_goes_wrong_amid_a_list_stands_in_the_same_json_object(
 
     said = Said(as_json=True)
     with pytest.raises(told if before else type(raised)) as caught:
-        said.output.items("numbers", found(), lambda number: {"n": number}, ("n",), lambda number: (number,), "none")
+        said.output.items("numbers", found(), lambda number: {"n": number}, str, lambda _: TABLE, "none")
     if before == 0:
         # Nothing has been written yet, so the error is the only output.
         assert said.out == ""
@@ -447,3 +447,46 @@ def test_at_any_width_no_word_is_lost_and_no_id_is_cut_in_two(width: int) -> Non
     assert at in said
     assert all(word in said for word in answer.split())
     assert max(map(len, said.splitlines())) <= max(width, len(answer) + 13)
+
+
+def test_what_goes_to_a_terminal_is_broken_between_words_and_what_is_piped_is_not() -> None:
+    text = "crm has an id, evt_01a20954bead9e55f6fd6a06654e, and `ark queue show last` shows it, with every attempt"
+
+    def say(output: Output) -> None:
+        output.note(text)
+        output.warn(text)
+        output.error(ArkError(text))
+        output.verdict("invalid", text, text)
+
+    for lines in (plain(on_terminal({}, say)).splitlines(), plain(on_terminal({"COLUMNS": "40"}, say)).splitlines()):
+        assert max(map(len, lines)) <= (60 if len(lines) < 14 else 40)
+        assert sum("evt_01a20954bead9e55f6fd6a06654e" in line for line in lines) == 5
+        assert sum("`ark queue show last`" in line for line in lines) == 5
+        begun = next(number for number, line in enumerate(lines) if line.startswith("error: "))
+        assert lines[begun + 1].startswith("  ")
+    said = Said()
+    say(said.output)
+    assert said.err == f"{text}\nwarning: {text}\nerror: {text}\ninvalid: {text}\n{text}\n"
+
+
+WIDE = Table(("name", "url", "state", "note"), [("crm", "https://crm.example/", "paused", "two words")])
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (45, ("name", "url", "state", "note")),
+        (44, ("name", "state", "note")),
+        (23, ("name", "state", "note")),
+        (20, ("name", "note")),
+        (11, ("name", "note")),
+        (10, ("name",)),
+    ],
+)
+def test_columns_are_left_out_in_their_order_until_a_row_is_one_line_or_its_words_are_whole(
+    width: int, headings: tuple[str, ...]
+) -> None:
+    found = fitting(WIDE, width, ("url", "state"), ("note",))
+    assert tuple(found.headings) == headings
+    assert [len(row) for row in found.rows] == [len(headings)]
+    assert needed(WIDE) == 45

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arkcli.signing import sign
+from arkcli.text import folded
 from tests.world import PAYLOAD, TestReceiver, World, in_turn
 
 README = Path(__file__).parent.parent / "README.md"
@@ -20,16 +21,17 @@ def recorded(world: World, receiver: TestReceiver, directory: Path) -> str:
     payload.write_bytes(PAYLOAD)
     shown: list[str] = []
 
-    def play(*words: str, options: tuple[str, ...] = ()) -> None:
+    def play(*words: str, options: tuple[str, ...] = (), columns: int = COLUMNS) -> None:
         real = [{URL: receiver.url, "payload.json": str(payload)}.get(word, word) for word in words]
-        text = world.on_a_terminal(*real, *options, columns=COLUMNS, NO_COLOR="1")
+        text = world.on_a_terminal(*real, *options, columns=columns, NO_COLOR="1")
         text = text.replace(receiver.url, URL).replace(str(world.store_file), "~/.config/ark/destinations.toml")
         text = re.sub(r"(dst|evt)_[0-9a-f]{12}[0-9a-f]{16}", lambda id: f"{id[1]}_01a1ee565e00{RANDOM[id[1]]}", text)
         text = re.sub(r"\b\d+ ms( {2,})?", lambda took: "4 ms" + "  " * bool(took[1]), re.sub("took +", "took  ", text))
-        lines = [line.rstrip() for line in text.splitlines() if "--allow-local" not in line]
+        lines = [folded(line.rstrip(), COLUMNS, "  ") for line in text.splitlines() if "--allow-local" not in line]
         shown.append("\n".join([f"$ ark {' '.join(words)}", *lines]))
 
-    play("dest", "add", URL, "--name", "crm", options=("--allow-local",))
+    # Its lines are broken here: the real path is longer than the one that is shown.
+    play("dest", "add", URL, "--name", "crm", options=("--allow-local",), columns=400)
     play("send", "signal.promoted", "payload.json")
     world.clock.advance(10)
     play("queue")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.text import clean, clean_lines, counted, process_ending
+from arkcli.text import clean, clean_lines, columns_of, counted, folded, process_ending
 
 #: The other planes contain only ideographs, tags and private-use characters.
 EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
@@ -90,3 +90,42 @@ def test_a_plural_of_its_own_may_bring_its_verb(number: int, said: str) -> None:
 @pytest.mark.parametrize(("status", "said"), [(0, "ended with 0"), (3, "ended with 3"), (-9, "was killed by signal 9")])
 def test_how_a_process_ended_is_said(status: int, said: str) -> None:
     assert process_ending(status) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "indent", "lines"),
+    [
+        ("", 10, "", [""]),
+        ("fits the line", 13, "", ["fits the line"]),
+        ("does not fit it", 12, "", ["does not fit", "it"]),
+        ("error: what to do", 10, "    ", ["error:", "    what", "    to do"]),
+        ("      → a hint that goes on", 18, " " * 8, ["      → a hint", "        that goes", "        on"]),
+        (
+            "an evt_01a20954bead9e55f6fd6a06654e is whole",
+            20,
+            "",
+            ["an", "evt_01a20954bead9e55f6fd6a06654e", "is whole"],
+        ),
+        ("run `ark queue show` now", 18, "", ["run", "`ark queue show`", "now"]),
+        ("run `ark queue show with much more` now", 18, "", ["run `ark queue", "show with much", "more` now"]),
+        ("one\ntwo and three", 8, "", ["one", "two and", "three"]),
+        ("你好 你好", 8, "", ["你好", "你好"]),
+    ],
+)
+def test_sentences_are_broken_between_words_and_commands_and_ids_stay_whole(
+    text: str, width: int, indent: str, lines: list[str]
+) -> None:
+    assert folded(text, width, indent).split("\n") == lines
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("ab `"), max_size=60), st.integers(1, 30))
+def test_folding_loses_no_word_and_no_line_is_too_wide_unless_a_word_is(text: str, width: int) -> None:
+    lines = folded(text, width).split("\n")
+    assert " ".join(lines).split() == text.split()
+    assert all(columns_of(line) <= width or len(line.strip().split()) == 1 or "`" in line for line in lines)
+
+
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("你好", 4), ("e\N{COMBINING ACUTE ACCENT}", 1), ("→", 1)])
+def test_a_wide_character_takes_two_columns(text: str, columns: int) -> None:
+    assert columns_of(text) == columns

@@ -1,7 +1,8 @@
 """Statistics over attempts: counts, rates and durations. Pure functions, in constant memory."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from arkcli.model import Attempt, Outcome
@@ -53,6 +54,15 @@ class Summary:
             if left <= 0:
                 return duration
         return None
+
+    def histogram(self, bounds: Sequence[int]) -> list[int]:
+        """How many attempts took less than each of these durations (ms, ascending) and no less than the one before it;
+        last, how many took longer.
+        """
+        counts = [0] * (len(bounds) + 1)
+        for duration, count in self._durations.items():
+            counts[bisect_right(bounds, duration)] += count
+        return counts
 
 
 class Slot:

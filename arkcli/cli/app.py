@@ -46,13 +46,13 @@ COMMANDS: Final = {
 FIRST_DAY: Final = """\
 ark sends signed webhooks and never loses one. To start:
 
-  ark demo                                  run a complete example on this machine
-  ark dest add URL                          add a receiver; it must answer a ping
-  ark send signal.promoted --sample         send an event to every destination
-  ark drain                                 retry what is due; run it from cron every minute
-  ark queue                                 show what is waiting, retrying and dead
+  ark demo                            run a complete example on this machine
+  ark dest add URL                    add a receiver; it must answer a ping
+  ark send signal.promoted --sample   send an event to every destination
+  ark drain                           retry what is due; run it from cron
+  ark queue                           show what is waiting, retrying and dead
 
-`ark --help` lists all commands; `ark COMMAND --help` explains one, with examples.
+`ark --help` lists all commands; `ark COMMAND --help` explains one.
 """
 #: Commands that show or attempt deliveries. Where there is no destination, they have nothing to say.
 _ABOUT_DELIVERIES: Final = frozenset(("drain", "queue", "log"))

@@ -1,4 +1,4 @@
-"""A one-line chart of a destination's last hour."""
+"""One-line charts: a destination's last hour, and how long its attempts took."""
 
 from typing import Final
 
@@ -14,8 +14,9 @@ _TAIL: Final = 256 * 1024
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def last_hour(reading: Reading, destination: Destination, now: int) -> Painted | None:
-    """Twelve bars of five minutes each, then the counts. A bar's height is the number of attempts; red: one failed.
+def last_hour(reading: Reading, destination: Destination, now: int) -> tuple[Painted, str] | None:
+    """Twelve bars of five minutes each, and the counts. A bar's height is the number of attempts. It is green if none
+    failed, yellow if some did, red if half of them or more did.
 
     If the hour has more attempts than are read, `?` replaces unknown bars, and `+` follows the counts. None if the
     attempts cannot be read.
@@ -28,8 +29,8 @@ def last_hour(reading: Reading, destination: Destination, now: int) -> Painted |
     return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
 
 
-def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:
-    """The chart of these slots, of which the last `known` are known."""
+def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> tuple[Painted, str]:
+    """The chart and the counts of these slots, of which the last `known` are known."""
     highest = max(slot.delivered + slot.failed for slot in slots)
     pieces = [_bar(slot, highest) for slot in slots]
     failed = sum(slot.failed for slot in slots)
@@ -37,12 +38,21 @@ def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> Painted:
     unknown = max(len(slots) - known, 0)
     more = "+" if unknown else ""
     noun = "attempt" if (made, unknown) == (1, 0) else "attempts"
-    said = f" {made}{more} {noun}" + (f", {failed}{more} failed" if failed else "")
-    return Painted([*([("?", "dim")] * unknown), *pieces[unknown:], (said, "")])
+    said = f"{made:,}{more} {noun}" + (f", {failed:,}{more} failed" if failed else "")
+    return Painted([*([("?", "dim")] * unknown), *pieces[unknown:]]), said
+
+
+def latencies(counts: list[int]) -> Painted:
+    """A bar for each of these counts, one after another; its height is its share of the largest."""
+    highest = max(counts)
+    return Painted([_filled(count, highest, "cyan") for count in counts])
 
 
 def _bar(slot: stats.Slot, highest: int) -> tuple[str, str]:
     count = slot.delivered + slot.failed
-    if not count:
-        return "·", "dim"
-    return _BARS[(count * len(_BARS) - 1) // highest], "red" if slot.failed else "green"
+    style = "green" if not slot.failed else "yellow" if slot.failed * 2 < count else "red"
+    return _filled(count, highest, style)
+
+
+def _filled(count: int, highest: int, style: str) -> tuple[str, str]:
+    return (_BARS[(count * len(_BARS) - 1) // highest], style) if count else ("·", "dim")

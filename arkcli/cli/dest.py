@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from arkcli import times
-from arkcli.actions import destinations
+from arkcli.actions import destinations, trouble
 from arkcli.actions.destinations import Wanted
-from arkcli.actions.reading import Reading
+from arkcli.actions.reading import Place, Reading
 from arkcli.cli.command import App
+from arkcli.cli.lists import count_cell, last_cell, shortened, totals
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -20,6 +21,7 @@ from arkcli.cli.options import (
     ask,
     complete_destination,
     find_destination,
+    output_of,
     session_of,
 )
 from arkcli.cli.printout import Printout
@@ -38,7 +40,7 @@ from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
-from arkcli.output.tables import Table
+from arkcli.output.tables import Table, fitting, needed
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
 from arkcli.text import counted
@@ -46,6 +48,8 @@ from arkcli.text import counted
 if TYPE_CHECKING:
     from arkcli.queue.engine import Standing
 
+#: The shortest piece of a URL that a list shows, in characters.
+_URL: Final = 16
 app = App("Manage destinations, the URLs that receive every event.")
 
 Name = Annotated[
@@ -100,21 +104,54 @@ def add(
 
 
 @app.command("list")
-def list_(context: typer.Context) -> Printout:
-    """List all destinations, and how many deliveries are queued for each.
+def list_(
+    context: typer.Context,
+    failing: Annotated[
+        bool,
+        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
+    ] = False,
+) -> Printout:
+    """List all destinations, and how many deliveries are queued for each. On a terminal, those in trouble come first.
 
     Example: ark dest list
+
+    Example: ark dest list --failing
     """
-    session = session_of(context)
+    session, output = session_of(context), output_of(context)
     overview = Reading(session.home, session.home.store.read().destinations).overview()
-    found = [(place.destination, place.standing) for place in overview.places]
+    now, places = session.home.clock.now(), list(overview.places)
+    notes = [] if places else ["there is no destination yet; add one with `ark dest add URL`"]
+    if failing:
+        places = [place for place in trouble.worst_first(places, now) if trouble.is_in_trouble(place, now)]
+        notes += [] if places or not overview.places else ["no destination is failing"]
+    found = [(place.destination, place.standing) for place in places]
+    document = {"destinations": [_json(known) | _counts(standing) for known, standing in found]}
+    if output.on_a_terminal:
+        said = totals(trouble.sums(overview.places, now), output.screen)
+        return Printout(document, [*said, _drawn(places, now, output.screen.width)], notes, broken=overview.broken)
     rows = [
         (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
     ]
-    document = {"destinations": [_json(known) | _counts(standing) for known, standing in found]}
     table = Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows)
-    notes = [] if found else ["there is no destination yet; add one with `ark dest add URL`"]
     return Printout(document, [table], notes, broken=overview.broken)
+
+
+def _drawn(places: Sequence[Place], now: int, width: int) -> Table:
+    """The destinations on a terminal: trouble on top, the URL as far as there is room for it."""
+    headings = ("name", "url", "waiting", "retrying", "dead", "last")
+    rows = []
+    for place in trouble.worst_first(places, now):
+        known, held = place.destination, place.standing
+        name = Painted([(known.name, ""), *([(" (paused)", "dim")] if known.paused else [])])
+        cells: tuple[object, ...] = (None,) * 4
+        if held is not None:
+            retrying = count_cell(sum(held.retrying), "yellow")
+            cells = f"{held.waiting:,}", retrying, count_cell(held.dead, "red"), last_cell(now, held.last)
+        rows.append([name, known.url, *cells])
+    without = Table(headings, [[name, "", *cells] for name, _, *cells in rows])
+    room = max(width - needed(without) + len("url"), _URL)
+    fitted = Table(headings, [[name, shortened(str(url), room), *cells] for name, url, *cells in rows])
+    return fitting(fitted, width, ("url", "waiting"), ("retrying",))
 
 
 @app.command()

@@ -41,5 +41,7 @@ def doctor(context: typer.Context) -> Printout:
 
 
 def _lines(output: Output, check: checks.Check) -> list[str]:
-    said = [f"{output.screen.word(check.status)}  {clean(check.name)}: {clean(check.message)}"]
-    return said if check.hint is None else [*said, f"      → {clean(check.hint)}"]
+    screen = output.screen
+    said = screen.folded(f"{check.status}  {clean(check.name)}: {clean(check.message)}", " " * 6)
+    lines = [screen.word(check.status) + said.removeprefix(check.status)]
+    return lines if check.hint is None else [*lines, screen.folded(f"      → {clean(check.hint)}", " " * 8)]

@@ -12,6 +12,7 @@ from arkcli.actions.drain import Job
 from arkcli.actions.reading import Reading
 from arkcli.cli import statuses
 from arkcli.cli.command import App
+from arkcli.cli.deliveries import show_deliveries
 from arkcli.cli.options import (
     Concurrency,
     PerDestination,
@@ -23,7 +24,6 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.queue import show_deliveries
 from arkcli.cli.records import outage_json, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import death_warnings, drain_watched
@@ -78,7 +78,7 @@ def drain(
         now = session.home.clock.now()
         moment = now if at is None else parse_time(at, now, "--at")
         reading = Reading(session.home, (found for found in choose(session.home.store.read()) if not found.paused))
-        return show_deliveries(output, reading, reading.due(moment), "nothing would be attempted")
+        return show_deliveries(output, reading, reading.due(moment), "nothing would be attempted", now)
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
     session.stop_on_signals(ATTEMPTED_AGAIN)

@@ -12,7 +12,9 @@ import typer
 
 from arkcli.actions.following import Following, Named
 from arkcli.actions.stats import Summary
+from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
+from arkcli.cli.lists import FEW, count_cell, percent, shortened
 from arkcli.cli.options import (
     check_event,
     choose_destinations,
@@ -27,10 +29,11 @@ from arkcli.cli.records import attempt_json, said_cell, said_lines, short_time, 
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.output import Rows
+from arkcli.output import Output, Rows
 from arkcli.output.screen import Screen
-from arkcli.output.tables import Column, Table
+from arkcli.output.tables import Column, Table, fitting
 from arkcli.store.store import Contents
+from arkcli.text import counted
 
 app = App()
 _POLL = 0.2
@@ -40,6 +43,10 @@ _WIDTHS: Final = {
 }  # fmt: skip
 #: What is made narrower (0: left out) until a row fits, in this order. The beginning of an id is enough to name it.
 _NARROWER: Final = (("event id", 20), ("took", 0), ("outcome", 0), ("event", 0), ("event id", 0))
+
+#: Where one bar of the chart of latencies ends and the next one begins, in milliseconds.
+_BOUNDS: Final = (3, 10, 30, 100, 300, 1_000, 3_000)
+_LATENCY: Final = "latency, bar by bar: below 3, 10, 30, 100, 300, 1,000 and 3,000 ms, and longer"
 
 Wanted = Callable[[Attempt], bool]
 
@@ -106,7 +113,7 @@ def log(
     matching = (named for named in until_stopped if wanted(named[1]))
     chosen = matching if number is None else deque(matching, maxlen=number)
     if stats:
-        return _summed_up(following.destinations, chosen, broken)
+        return _summed_up(output, following.destinations, chosen, broken)
     names = [found.name for found in following.destinations]
     rows = output.rows(columns(output.screen.width, max(map(len, names), default=0)))
     printed = _Printed(rows, output.screen, verbose=verbose)
@@ -172,7 +179,9 @@ def _wanted(
     return wanted
 
 
-def _summed_up(destinations: list[Destination], chosen: Iterable[Named], broken: Mapping[str, str]) -> Printout:
+def _summed_up(
+    output: Output, destinations: list[Destination], chosen: Iterable[Named], broken: Mapping[str, str]
+) -> Printout:
     sums = {found.name: Summary() for found in destinations}
     for found, attempt in chosen:
         sums[found.name].add(attempt)
@@ -192,16 +201,41 @@ def _summed_up(destinations: list[Destination], chosen: Iterable[Named], broken:
         for name, found in sums.items()
         if name not in broken
     ]
+    if output.on_a_terminal:
+        drawn = {name: found for name, found in sums.items() if name not in broken}
+        idle = [name for name, found in drawn.items() if not found.attempts]
+        idle = idle if len(idle) > FEW else []
+        table = _drawn({name: found for name, found in drawn.items() if name not in idle}, output.screen.width)
+        rest = [f"{counted(len(idle), 'destination')}: no attempt"] if idle else []
+        return Printout({}, [table, *rest], [_LATENCY] if table.rows else [], broken=broken)
     headings = ("destination", "attempts", "delivered", "failed", "share", "a minute", "p50 ms", "p95 ms", "p99 ms")
     rows = [tuple(one.values())[: len(headings)] for one in documents]
     return Printout({"destinations": documents}, [Table(headings, rows)], broken=broken)
+
+
+def _drawn(sums: Mapping[str, Summary], width: int) -> Table:
+    """The summary on a terminal: percent, thousands separated, and a chart of how long the attempts took."""
+    headings = ("destination", "attempts", "failed", "delivered", "a minute", "p50 ms", "p95 ms", "p99 ms", "latency")
+    rows = [
+        (
+            name,
+            f"{found.attempts:,}",
+            count_cell(found.failed, "red"),
+            None if found.delivered_share is None else percent(found.delivered_share),
+            found.per_minute and f"{found.per_minute:,.{0 if found.per_minute >= 10 else 1}f}",
+            *(None if took is None else f"{took:,}" for took in map(found.percentile, (0.5, 0.95, 0.99))),
+            latencies(found.histogram(_BOUNDS)) if found.attempts else None,
+        )
+        for name, found in sums.items()
+    ]
+    return fitting(Table(headings, rows), width, ("p95 ms", "a minute", "failed", "p99 ms", "attempts"))
 
 
 def _shortened(cell: object, width: int) -> object:
     """An id's beginning, and both ends of a name, where they are too long; other cells are cut when they are drawn."""
     if not isinstance(cell, str) or len(cell) <= width or " " in cell:
         return cell
-    return cell[:width] if cell.startswith("evt_") else f"{cell[: width - 9]}…{cell[-8:]}"
+    return cell[:width] if cell.startswith("evt_") else shortened(cell, width)
 
 
 class _Printed:

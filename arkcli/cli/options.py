@@ -172,8 +172,7 @@ def ask(session: Session, question: str, refused: str = "nothing was changed") -
     """
     if not session.stdin.isatty():
         raise UsageError(f"{question} Confirm with --yes")
-    session.stderr.write(f"{question} [y/N]: ")
-    session.stderr.flush()
+    session.output().question(f"{question} [y/N]:")
     if session.stdin.readline().strip().lower() not in (b"y", b"yes"):
         raise Interrupted(refused)
 

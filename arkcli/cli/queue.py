@@ -1,9 +1,7 @@
 """`ark queue`: inspect and manage the delivery queue."""
 
 import sys
-from collections.abc import Callable, Iterable
 from enum import StrEnum
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,16 +10,24 @@ import typer
 
 from arkcli import times
 from arkcli.actions import metrics
-from arkcli.actions.reading import Named, Reading
+from arkcli.actions.grouping import By
 from arkcli.cli import operate, story
-from arkcli.cli.chart import last_hour
-from arkcli.cli.command import App
-from arkcli.cli.options import To, check_event, complete_event, output_of, reading_of, session_of
-from arkcli.cli.printout import Printout, broken_json, left_out
-from arkcli.cli.records import outage_json, outage_note, when
+from arkcli.cli.command import EVERYWHERE, App
+from arkcli.cli.deliveries import show_deliveries, show_groups
+from arkcli.cli.options import (
+    To,
+    check_event,
+    complete_event,
+    given_options,
+    output_of,
+    reading_of,
+    session_of,
+)
+from arkcli.cli.printout import Printout
+from arkcli.cli.summary import Summary, printed
+from arkcli.cli.summary import watch as watch_summary
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import State
-from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.text import counted
 
@@ -31,68 +37,54 @@ app = App(alone=True)
 @app.callback()
 def summary(
     context: typer.Context,
+    to: To = None,
+    failing: Annotated[
+        bool,
+        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw it again each second, on a terminal. Ctrl-C stops.")
+    ] = False,
     prometheus: Annotated[
         Path | None,
         typer.Option("--prometheus", help="Write metrics to FILE for node_exporter, or to standard output with -."),
     ] = None,
-) -> Printout | None:
+) -> Printout | ExitCode | None:
     """Inspect and manage the delivery queue.
 
-    Without a command: print what is waiting, retrying and dead per destination, and when the next attempt is due.
+    Without a command: print what is waiting, retrying and dead per destination, and when the next attempt is due. On
+    a terminal: totals first, then the destinations in trouble.
 
     Example: ark queue
+
+    Example: ark queue --failing
     """
     if context.invoked_subcommand is not None:
-        if prometheus is not None:
-            raise UsageError("--prometheus goes with `ark queue` alone; run it without " + context.invoked_subcommand)
+        for given in given_options(context) - EVERYWHERE:
+            raise UsageError(
+                f"{given} goes with `ark queue` alone; leave it out, or give it after {context.invoked_subcommand}"
+            )
         return None
+    if prometheus is not None and (failing or watch):
+        raise UsageError("--prometheus writes all metrics once; leave out --failing and --watch")
     session = session_of(context)
-    reading = reading_of(session)
-    overview, totals = reading.overview(), reading.totals
-    standings = overview.readable
-    now = session.home.clock.now()
-    output = output_of(context)
+
+    def look() -> Summary:
+        reading = reading_of(session, to)
+        return Summary(reading, reading.overview(), session.home.clock.now(), failing)
+
+    if watch:
+        return watch_summary(session, look)
+    found, output = look(), output_of(context)
     if prometheus is not None:
-        text = metrics.exposition(overview, totals, now)
+        text = metrics.exposition(found.overview, found.reading.totals, found.now)
         if prometheus != Path("-"):
             metrics.write(prometheus, text)
         elif output.as_json:
             raise UsageError("--prometheus - and --json both write to standard output; use one of them")
         else:
-            return Printout({}, [text.decode().rstrip("\n")], broken=reading.broken, always=True)
-    headings: tuple[str, ...] = ("destination", "waiting", "retrying", "dead", "next due", "oldest")
-    moment: Callable[[int | None], str | None] = when
-    if output.on_a_terminal:
-        headings, moment = (*headings, "last hour"), partial(_from_now, now)
-    rows: list[tuple[object, ...]] = [
-        (known.name, held.waiting, sum(held.retrying), held.dead, moment(held.next_due_at), moment(held.oldest_at))
-        for known, held in standings
-    ]
-    if output.on_a_terminal:
-        rows = [(*row, last_hour(reading, known, now)) for row, (known, _) in zip(rows, standings, strict=True)]
-    notes = [outage_note(known.name, held.outage) for known, held in standings if held.outage is not None]
-    return Printout(
-        {
-            "destinations": [
-                {
-                    "name": known.name,
-                    "waiting": held.waiting,
-                    "retrying": sum(held.retrying),
-                    "retry_lanes": list(held.retrying),
-                    "dead": held.dead,
-                    "next_due_at": when(held.next_due_at),
-                    "oldest_at": when(held.oldest_at),
-                    "held_back": outage_json(held.outage),
-                }
-                for known, held in standings
-            ],
-            "events": totals.events,
-            "bytes": totals.size,
-        },
-        [Table(headings, rows)],
-        [*notes, f"{counted(totals.events, 'event')} stored, {counted(totals.size, 'byte')}"],
-        broken=reading.broken,
-    )
+            return Printout({}, [text.decode().rstrip("\n")], broken=found.reading.broken, always=True)
+    return printed(found, output.screen, drawn=output.on_a_terminal)
 
 
 class _NotDone(StrEnum):
@@ -112,20 +104,27 @@ def list_(
         str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
     ] = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show at most N.")] = None,
+    by: Annotated[By | None, typer.Option("--by", help="Count them by this, with an example event for each.")] = None,
 ) -> ExitCode:
     """List deliveries that are waiting, retrying or dead.
 
     Example: ark queue list --state dead
+
+    Example: ark queue list --by error
     """
     if event is not None:
         check_event(event)
-    reading = reading_of(session_of(context), to)
+    session, output = session_of(context), output_of(context)
+    reading = reading_of(session, to)
     matching = (
         (destination, found)
         for destination, found in reading.deliveries()
         if state in (None, found.state.value) and event in (None, found.event.name)
     )
-    return show_deliveries(output_of(context), reading, islice(matching, number), "no delivery matches")
+    if by is not None:
+        return show_groups(output, reading, matching, by, number)
+    now = session.home.clock.now()
+    return show_deliveries(output, reading, islice(matching, number), "no delivery matches", now)
 
 
 app.command()(story.show)
@@ -147,9 +146,9 @@ def check(
 
     Example: ark queue check
     """
-    session = session_of(context)
+    session, output = session_of(context), output_of(context)
     queue, clock = session.home.queue, session.home.clock
-    with output_of(context).working("checking the queue", clock.monotonic):
+    with output.working("checking the queue", clock.monotonic):
         result = queue.check(repair_at=times.to_text(clock.now()) if repair else None)
     rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
@@ -168,50 +167,5 @@ def check(
     elif rows:
         said += f"; copies of the damaged lines and a record of the gaps are in {result.set_aside}"
     status = ExitCode.UNREADABLE if rows and result.set_aside is None else ExitCode.DONE
-    return Printout(document, [Table(("file", "line", "problem"), rows), said], status=status, always=bool(rows))
-
-
-def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], nothing: str) -> ExitCode:
-    """Prints unfinished deliveries as they are read, in constant memory; returns the exit status.
-
-    `nothing` is the note printed if there are none.
-    """
-    output.items(
-        "deliveries",
-        found,
-        _delivery,
-        ("event id", "event", "destination", "state", "attempt", "next attempt", "last answer"),
-        _delivery_row,
-        nothing,
-        lambda: broken_json(reading.broken),
-    )
-    return left_out(output, reading.broken)
-
-
-def _delivery(one: Named) -> dict[str, Any]:
-    destination, found = one
-    return {
-        "event_id": found.event.id,
-        "event": found.event.name,
-        "destination": destination.name,
-        "state": found.state,
-        "attempt": found.attempt,
-        "next_attempt_at": when(found.next_attempt_at),
-        "last_status": found.last_status,
-        "last_error": found.last_error,
-        "accepted_at": found.event.at,
-    }
-
-
-def _delivery_row(one: Named) -> tuple[object, ...]:
-    destination, found = one
-    answer = found.last_error or found.last_status
-    following = when(found.next_attempt_at)
-    return found.event.id, found.event.name, destination.name, found.state, found.attempt, following, answer
-
-
-def _from_now(now: int, at: int | None) -> str | None:
-    if at is None:
-        return None
-    said = times.describe_duration(abs(at - now) / 1000)
-    return f"in {said}" if at > now else f"{said} ago"
+    text: list[str | Table] = [Table(("file", "line", "problem"), rows), output.screen.folded(said)]
+    return Printout(document, text, status=status, always=bool(rows))

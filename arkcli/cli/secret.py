@@ -148,5 +148,6 @@ def _said(session: Session, *, reveal: bool) -> Printout:
     stored = contents.workspace.secret
     source = (stored and reference(stored)) or str(session.home.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
-    text = shown if reveal else f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
+    hint = f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
+    text = shown if reveal else session.output().screen.folded(hint, " " * 5)
     return Printout({"secret": shown, "source": source}, [text], always=True)

@@ -73,9 +73,7 @@ def verify(
     if verdict.valid:
         return Printout(document, ["valid"], given.remarks)
     if not output.as_json:
-        session.stderr.write(f"invalid: {verdict.reason}\n")
-        if explanation is not None:
-            session.stderr.write(f"{explanation}\n")
+        output.verdict("invalid", verdict.reason or "", explanation)
     return Printout(document, notes=given.remarks, status=ExitCode.FAILED)
 
 

@@ -17,6 +17,7 @@ from arkcli.text import clean, clean_lines
 _ROWS_AT_ONCE: Final = 1_000
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
 class Output:
@@ -99,14 +100,15 @@ class Output:
         key: str,
         found: Iterable[Item],
         document: Callable[[Item], Mapping[str, Any]],
-        headings: Sequence[str],
-        row: Callable[[Item], Sequence[object]],
+        row: Callable[[Item], Row],
+        table: Callable[[Sequence[Row]], Table],
         nothing: str,
         more: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        """Prints any number of items in constant memory: a list under a key as JSON, or a table.
+        """Prints any number of items in constant memory: a list under a key as JSON, or tables, one after another.
 
-        `nothing` is the note printed if there are none; `more` is called last for further keys of the JSON object.
+        `row` takes from an item what `table` needs to draw it: items may be large. `nothing` is the note printed if
+        there are none; `more` is called last for further keys of the JSON object.
 
         As JSON, an error after the first item is added to the same object, and raised with `told` set.
         """
@@ -137,7 +139,7 @@ class Output:
             while rows := [row(item) for item in islice(left, _ROWS_AT_ONCE)]:
                 begun = True
                 if not self.quiet:
-                    draw(Table(headings, rows), self.screen)
+                    draw(table(rows), self.screen)
             if not begun:
                 self.note(nothing)
         self._stdout.flush()
@@ -173,6 +175,18 @@ class Output:
     def warn(self, text: str) -> None:
         """Writes a warning to standard error, even when quiet."""
         self._say("warning:", text, "yellow")
+
+    def verdict(self, word: str, text: str, more: str | None = None) -> None:
+        """Writes a verdict such as `invalid` with its reason, and an explanation below it, to standard error; even when
+        quiet.
+        """
+        self._say(f"{word}:", text, STYLES.get(word, ""))
+        for line in clean_lines(more or "").splitlines():
+            self._say("", line)
+
+    def question(self, text: str) -> None:
+        """Writes a question to standard error, even when quiet or as JSON; the answer is typed on its last line."""
+        self._errors.write(self._errors.folded(clean(text)) + " ")
 
     def error(self, error: ArkError) -> None:
         """Writes an error: one line on standard error, or one JSON object on standard output."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
-from arkcli.text import clean
+from arkcli.text import clean, folded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ _SGR: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
 }  # fmt: skip
 _WIDTH: Final = 80
+_HEIGHT: Final = 24
 
 
 class Painted(NamedTuple):
@@ -76,13 +77,12 @@ class Screen:
             real = 0
         return min(self.width, real or self.width)
 
-    def folded(self, text: str) -> str:
-        """The text, broken between words on a terminal, which would break it anywhere; otherwise unchanged."""
-        if not self.is_terminal or len(text) <= self.width:
-            return text
-        from textwrap import fill
+    def folded(self, text: str, indent: str = "  ") -> str:
+        """The text, broken between words on a terminal, which would break it anywhere; otherwise unchanged.
 
-        return fill(text, self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        `indent` begins each line but the first.
+        """
+        return folded(text, self.width, indent) if self.is_terminal else text
 
     def wrapped(self, text: str, width: int, most: int) -> list[str]:
         """Text from outside, cleaned: at most `most` lines of at most `width` columns, the last cut if there is more.
@@ -98,6 +98,17 @@ class Screen:
             lines[most:] = []
             lines[-1] = f"{lines[-1][: max(width - 2, 0)]} …"
         return lines
+
+    @property
+    def height(self) -> int:
+        """Height in lines: LINES, else the terminal's, else 24."""
+        given = self._variables.get("LINES", "")
+        if given.isdecimal() and int(given):
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stream.fileno()).lines or _HEIGHT
+        except (OSError, ValueError):
+            return _HEIGHT
 
     def write(self, text: str) -> None:
         """Writes text at once."""

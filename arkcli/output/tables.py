@@ -4,9 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from arkcli.output.screen import Screen, plain
+from arkcli.text import columns_of
 
 #: Narrowest width of a folded column, in characters. If the table is still too wide, its rows are printed as records.
 _SLIM: Final = 12
+#: Words of up to this many characters stay whole, as ids do; longer ones if they take up to half the width.
+_WHOLE: Final = 32
 
 
 class Table(NamedTuple):
@@ -34,10 +37,8 @@ def draw(table: Table, screen: Screen) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    columns = zip(table.headings, *(map(plain, row) for row in table.rows), strict=True)
-    least = [_least(heading, cells, screen.width // 2) for heading, *cells in columns]
-    # Columns are separated by two spaces.
-    if sum(width + 2 for width, _ in least) - 2 > screen.width:
+    least = _least_widths(table, screen.width)
+    if _joined(width for width, _ in least) > screen.width:
         _draw_records(table, screen)
         return
     drawn = RichTable(box=None, show_header=any(table.headings), pad_edge=False, header_style="bold")
@@ -48,6 +49,40 @@ def draw(table: Table, screen: Screen) -> None:
     screen.console().print(drawn)
 
 
+def fitting(table: Table, width: int, spare: Sequence[str], rather: Sequence[str] = ()) -> Table:
+    """The table with each row on one line of this width, as far as leaving out `spare` columns, in this order, helps.
+
+    If the rest is too wide, cells will be folded; the columns in `rather` are left out before rows become records.
+    """
+    if not table.rows:
+        return table
+    for heading in spare:
+        if needed(table) <= width:
+            return table
+        table = _without(table, heading)
+    for heading in rather if needed(table) > width else ():
+        if _joined(least for least, _ in _least_widths(table, width)) <= width:
+            break
+        table = _without(table, heading)
+    return table
+
+
+def needed(table: Table) -> int:
+    """The width, in columns, at which each row is one line."""
+    cells = zip(*((map(columns_of, map(plain, row))) for row in (table.headings, *table.rows)), strict=True)
+    return _joined(map(max, cells))
+
+
+def _joined(widths: Iterable[int]) -> int:
+    """The width of columns beside each other: two spaces separate them."""
+    return sum(width + 2 for width in widths) - 2
+
+
+def _without(table: Table, heading: str) -> Table:
+    kept = [number for number, known in enumerate(table.headings) if known != heading]
+    return Table([table.headings[number] for number in kept], [[row[number] for number in kept] for row in table.rows])
+
+
 def _draw_records(table: Table, screen: Screen) -> None:
     """Prints a table that is too wide as records: one line per cell, a blank line between rows."""
     label = max(map(len, table.headings))
@@ -56,6 +91,12 @@ def _draw_records(table: Table, screen: Screen) -> None:
         for row in table.rows
     )
     screen.stream.write("\n\n".join("\n".join(lines) for lines in records) + "\n")
+
+
+def _least_widths(table: Table, width: int) -> list[tuple[int, bool]]:
+    """For each column, what `_least` says on a terminal of this width."""
+    columns = zip(table.headings, *(map(plain, row) for row in table.rows), strict=True)
+    return [_least(heading, cells, max(width // 2, _WHOLE)) for heading, *cells in columns]
 
 
 def _least(heading: str, cells: Sequence[str], longest: int) -> tuple[int, bool]:

@@ -58,3 +58,9 @@ def test_an_hour_in_slots_of_five_minutes(at: int, place: int | None) -> None:
     found = slots([attempt(now + at, outcome=Outcome.FAILED)], now, 12, 5 * MINUTE)
     assert [index for index, slot in enumerate(found) if slot.failed] == ([] if place is None else [place])
     assert sum(slot.delivered for slot in found) == 0
+
+
+def test_a_histogram_counts_what_is_below_each_bound_and_what_is_above_all() -> None:
+    found = summed(*(attempt(duration=took) for took in (0, 2, 3, 9, 10, 10, 500)))
+    assert found.histogram([3, 10]) == [2, 2, 3]
+    assert Summary().histogram([3, 10]) == [0, 0, 0]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from arkcli.actions.grouping import By
 from arkcli.cli.command import Group
 from arkcli.errors import ArkError
 from arkcli.signing import sign
@@ -67,6 +68,9 @@ SUCCESSES = [
     Row("drain"),
     Row("queue"),
     Row("queue list"),
+    Row("queue list --by destination"),
+    Row("queue list --by error"),
+    Row("queue list --by event"),
     Row("queue show", "dead"),
     Row("queue retry", "--all-dead"),
     Row("queue drop", "--all-dead --yes"),
@@ -224,7 +228,7 @@ def parsed(row: Row, out: str) -> list[Any]:
 
 
 def test_every_command_has_rows_here_and_in_the_document() -> None:
-    shapes = COMMANDS | ALONE | {"log --stats"}
+    shapes = COMMANDS | ALONE | {"log --stats", *(f"queue list --by {by}" for by in By)}
     assert {row.command for row in SUCCESSES} == shapes
     assert {row.command for row in FAILURES} == COMMANDS | ALONE
     assert documented().keys() == shapes - FREE.keys()

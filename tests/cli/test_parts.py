@@ -154,7 +154,10 @@ def test_the_metrics_of_the_others_are_written_and_the_broken_part_has_one_of_it
 def test_a_terminal_shows_the_others(broad: World) -> None:
     break_by_a_file(place_of(broad, "b"))
     shown = broad.on_a_terminal("queue", columns=120, NO_COLOR="1")
-    assert [line.split()[0] for line in shown.splitlines()] == ["destination", "a", "c", "2", "warning:"]
+    lines = shown.splitlines()
+    assert [line.split()[0] for line in lines[:7]] == ["3", "destination", "b", "a", "c", "2", "warning:"]
+    assert "3 failing, 1 unreadable;" in lines[0]
+    assert set(lines[2].split()) == {"b", "-"}
 
 
 def test_a_broken_destination_is_listed_and_shown_without_what_waits_for_it(broad: World) -> None:

@@ -82,6 +82,7 @@ COMMANDS = {
     "list-json": ["queue", "list", "--json"],
     "list-text": ["queue", "list"],
     "list-retrying": ["queue", "list", "--state", "retrying", "--json"],
+    "list-by-error": ["queue", "list", "--by", "error", "--json"],
     "dry-run": ["drain", "--dry-run", "--at", "2100-01-01T00:00:00Z", "--json"],
     "check": ["queue", "check", "--json"],
     "log": ["log", "--json"],
@@ -94,6 +95,7 @@ FOUND: dict[str, Callable[[str], bool]] = {
     "list-json": lambda out: len(json.loads(out)["deliveries"]) == EVENTS,
     "list-text": lambda out: out.count("\n") == EVENTS,
     "list-retrying": lambda out: len(json.loads(out)["deliveries"]) == EVENTS // 2,
+    "list-by-error": lambda out: [one["count"] for one in json.loads(out)["groups"]] == [EVENTS // 2] * 2,
     "dry-run": lambda out: len(json.loads(out)["deliveries"]) == EVENTS,
     # Plus one journal line: the snapshot at its beginning.
     "check": lambda out: json.loads(out)["lines"] >= EVENTS + EVENTS // 2,
