@@ -345,19 +345,15 @@ def read_holder(path: Path) -> str:
         return ""
 
 
-def raise_descriptor_limit() -> int:
-    """Raises the limit on this process's open files as far as allowed, and returns it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def free_descriptors() -> int:
     """How many more files this process may open."""
-    limit = raise_descriptor_limit()
+    limit = descriptor_limit()
     try:
         return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path for each would open as many again
     except OSError:
