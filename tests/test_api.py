@@ -21,7 +21,7 @@ import pytest
 
 import arkcli
 from arkcli.errors import ArkError, PayloadError, Unreadable, UsageError
-from tests.world import SIGNAL, Hang, Request, World, answer, in_turn, receiver
+from tests.world import PAYLOAD, SIGNAL, Hang, Request, World, answer, in_turn, receiver
 
 
 @pytest.fixture
@@ -346,3 +346,30 @@ def test_to_import_it_costs_nothing_heavy_and_never_the_command_line(tmp_path: P
     assert {name for name in first if name.startswith("arkcli")} == {"arkcli", "arkcli.version"}
     assert opened & {"typer", "click", "rich", "httpx", "pycurl", "asyncio"} == set()
     assert not any(name.startswith("arkcli.cli") for name in opened)
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "python.md"
+
+
+@pytest.mark.parametrize("name", ["send", "service"])
+def test_the_programs_on_the_page_run_as_shown(world: World, name: str, tmp_path: Path) -> None:
+    (tmp_path / "payload.json").write_bytes(PAYLOAD)
+    program = PAGE.read_text().split(f"<!-- program: {name} -->\n```python\n")[1].split("```")[0]
+    with receiver() as found:
+        world.add(found, "crm")
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, **world.variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (run.returncode, run.stderr) == (0, "")
+    with opened(world) as ark:
+        event = ark.story("last").event
+    first = run.stdout.splitlines()[0]
+    assert first == {"send": "sig_1-promoted", "service": f"{event.id} is accepted"}[name]
+    if name == "send":
+        assert run.stdout.splitlines()[1] == "crm delivered 200 None"
