@@ -6,7 +6,6 @@ process, and prints nothing: warnings go to the logger `arkcli`.
 
 import logging
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,9 +22,6 @@ from arkcli.system.clock import SystemClock
 from arkcli.system.process import Process
 
 _log = logging.getLogger("arkcli")
-
-#: What an idempotency key looks like.
-_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 Payload = Mapping[str, Any] | bytes | str
 
@@ -125,7 +121,7 @@ class Ark:
             self._is_closed = True
             homes, self._homes = self._homes, []
             for process in self._busy:
-                process.stop_signal = signal.SIGTERM
+                process.ask_to_stop(signal.SIGTERM)
         if os.getpid() == self._process_id:
             for home in homes:
                 home.close()
@@ -142,7 +138,7 @@ class Ark:
     ) -> Sent:
         from arkcli.actions.send import Order, Repeated, send
 
-        _check(event, event_id)
+        _check(event)
         with self._home() as (home, process):
             contents = home.store.read_again()
             receivers = None if to is None else _chosen(contents, to)
@@ -204,14 +200,12 @@ def open(config_dir: str | os.PathLike[str] | None = None, state_dir: str | os.P
     return Ark(variables)
 
 
-def _check(event: str, event_id: str | None) -> None:
+def _check(event: str) -> None:
     from arkcli.contract.events import EVENTS, PING
 
     if event == PING or event not in EVENTS:
         known = ", ".join(name for name in EVENTS if name != PING)
         raise UsageError(f"there is no event {event!r} to send; the events are {known}")
-    if event_id is not None and not _EVENT_ID.fullmatch(event_id):
-        raise UsageError("an id has up to 128 letters, digits, '.', '_', ':' or '-', and begins with a letter or digit")
 
 
 def _chosen(contents: Contents, names: Iterable[str]) -> list[Destination]:

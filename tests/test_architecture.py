@@ -23,7 +23,7 @@ ONLY_IN = [
     ("certifi", "wire"),
     ("h11", "httpd"),
     ("httpx", "receiver"),
-    ("asyncio", "httpd receiver"),
+    ("asyncio", "httpd receiver service"),
     ("idna", "url"),
     ("platformdirs", "system"),
     ("tomllib", "store"),

@@ -1,7 +1,8 @@
 """Makes an event from a payload, accepts it into the queue, and delivers it at once."""
 
+import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
 
 
+#: What an idempotency key looks like.
+_EVENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 Tell = Callable[[Event], object]
 
 
@@ -51,7 +54,9 @@ class Repeated(Exception):
 
 
 def draft(home: Home, order: Order) -> Draft:
-    """The event as it will be accepted. Raises PayloadError."""
+    """The event as it will be accepted. Raises PayloadError, and UsageError if the id is not usable."""
+    if order.event_id is not None and not _EVENT_ID.fullmatch(order.event_id):
+        raise UsageError("an id has up to 128 letters, digits, '.', '_', ':' or '-', and begins with a letter or digit")
     (digits,) = home.new_digits(1)
     now = home.clock.now()
     try:
@@ -104,7 +109,7 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
     finally:
         process.accepted = None
     if event.body is not drafted.body:
-        _check_same(event, order)
+        check_same(event, order)
         raise Repeated(event)
     process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` shows its deliveries"
     tell(event)
@@ -139,7 +144,8 @@ def _in_order(receivers: Sequence[Destination], deliveries: Sequence[Sent]) -> l
     return [known.get(found.name) or Sent(found.name, State.WAITING) for found in receivers]
 
 
-def _check_same(accepted: Event, order: Order) -> None:
+def check_same(accepted: Event, order: Order) -> None:
+    """Raises UsageError if an accepted event is not what an order with its id makes."""
     payload = _shaped(order, _payload(order, times.from_text(accepted.at)))
     body = payload if order.raw else refill(order.event, payload, accepted.body)
     if (accepted.name, accepted.body) != (order.event, body):

@@ -30,6 +30,7 @@ from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.tables import Table
+from arkcli.system.child import when_input_ends
 
 app = App()
 
@@ -57,6 +58,7 @@ def drain(
         str | None, typer.Option("--at", help="With --dry-run: what would be attempted at this time (ISO 8601).")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 if a delivery is left to retry.")] = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> Printout | ExitCode:
     """Attempt every delivery that is due, the oldest first at each destination.
 
@@ -81,6 +83,9 @@ def drain(
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
     session.process.stop_on_signals()
+    if until_eof:
+        # It works for another process, and must not outlive it.
+        when_input_ends(session.stdin, lambda: session.process.ask_to_stop(signal.SIGTERM))
     drained = draining.drain(session.home, job, output.warn, session.process.stopping)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [

@@ -47,6 +47,11 @@ class Process:
         """Whether a clean stop has been asked for."""
         return self.stop_signal is not None
 
+    def ask_to_stop(self, number: int) -> None:
+        """Asks for a clean stop, as this signal would."""
+        self.stop_signal = self.stop_signal or number
+        self._on_stop()
+
     def stop_on_signals(self, then: Callable[[], None] | None = None, *, at_hangup: bool = True) -> None:
         """From now on the first SIGINT, SIGTERM or SIGHUP asks for a clean stop; another SIGINT or SIGTERM ends the
         process at once. A SIGHUP that was ignored at the start (nohup) stays ignored.
