@@ -86,6 +86,9 @@ RUNS: Final = (
     ("queue", "check", "--repair"),
     ("replay", "event-1"),
     ("log",),
+    ("check", "URL", "--allow-local", "--secret-file", "OWN", "--header", f"X-Token: {HEADER}"),
+    ("check", "http://127.0.0.1:1/", "--allow-local", "--header", f"X-Token: {HEADER}"),
+    ("check", MISTYPED[0]),
     ("sign", "PAYLOAD"),
     ("sign", "PAYLOAD", "--secret", OWN),
     ("sign", "PAYLOAD", "--secret-file", "OWN"),
@@ -97,6 +100,7 @@ RUNS: Final = (
     ("verify", "PAYLOAD", "--signature", sign(HEADER, PAYLOAD), "--secret", OWN, "--explain"),
     ("verify", "PAYLOAD", "--signature", sign(VARIABLE, PAYLOAD), "--secret", OWN, "--explain"),
     ("verify", "PAYLOAD", "--signature", sign(WORKSPACE, PAYLOAD), "--secret", OWN, "--explain"),
+    ("verify", "--request", "RECEIVED", "--secret", OWN, "--explain"),
     ("listen", "--port", "0", "--count", "1", "--timeout", "20ms", "--secret", OWN),
     ("listen", "--forward-to", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
     *(("listen", "--forward-to", url) for url in MISTYPED),
@@ -131,9 +135,10 @@ class Run:
         self.home = home
         self.world = World(home / "ark")
         self.world.variables["ARK_SECRET"] = VARIABLE
-        self.places = {"OWN": home / "own.txt", "PAYLOAD": home / "payload.json"}
+        self.places = {"OWN": home / "own.txt", "PAYLOAD": home / "payload.json", "RECEIVED": home / "received.http"}
         self.places["OWN"].write_text(OWN)
         self.places["PAYLOAD"].write_bytes(PAYLOAD)
+        self.places["RECEIVED"].write_bytes(f"X-Token: {HEADER}\nX-Signature: {OWN}\n\n".encode() + PAYLOAD)
 
     def ark(self, url: str, *args: str) -> str:
         given = [url if arg == "URL" else str(self.places.get(arg, arg)) for arg in args]
@@ -146,8 +151,11 @@ def said(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Iterator[tuple[Run, dict[tuple[str, ...], bytes], TestReceiver]]":
     run = Run(tmp_path_factory.mktemp("canary"))
-    echo = receiver(lambda request: answer(503, b"you sent " + request.signature.encode()))
-    with echo as server:
+
+    def echo(request: Request) -> bytes:
+        return answer(503, b"you sent " + request.headers.get("x-signalark-signature", "").encode())
+
+    with receiver(echo) as server:
         url = server.url.replace("http://", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@")
         heard: dict[tuple[str, ...], bytes] = {}
         for form in ((), ("--json",)):
@@ -155,7 +163,7 @@ def said(
                 if args[:2] == ("dest", "add"):
                     server.behave = lambda _: answer(200)
                 heard[*args, *form] = run.ark(url, *args, *form).encode()
-                server.behave = lambda request: answer(503, b"you sent " + request.signature.encode())
+                server.behave = echo
         yield run, heard, server
 
 
@@ -169,7 +177,9 @@ def test_the_secrets_were_in_use(said: tuple[Run, dict[tuple[str, ...], bytes], 
     requests: list[Request] = server.requests
     assert {request.headers["authorization"] for request in requests} == {f"Basic {basic}"}
     assert {request.headers["x-token"] for request in requests} == {HEADER}
-    assert all(request.signature == sign(OWN, request.body) for request in requests)
+    forged = [one for one in requests if one.headers.get("x-signalark-signature") != sign(OWN, one.body)]
+    # `ark check` forges six, in text and in JSON.
+    assert len(forged) == 2 * 6
     assert heard["sign", "PAYLOAD"].decode().strip() == sign(VARIABLE, PAYLOAD)
     assert len(run.world.event_lines) > 2
 
@@ -184,9 +194,10 @@ def test_no_secret_is_in_any_file_but_its_own(
     said: tuple[Run, dict[tuple[str, ...], bytes], TestReceiver],
 ) -> None:
     run, _, _ = said
-    files = [path for path in run.home.rglob("*") if path.is_file() and path != run.places["OWN"]]
+    files = [path for path in run.home.rglob("*") if path.is_file()]
+    given = {run.places["OWN"], run.places["RECEIVED"], run.world.store_file}
     assert run.world.store_file in files
-    found = {path: leaked(path.read_bytes()) for path in files if path != run.world.store_file}
+    found = {path: leaked(path.read_bytes()) for path in files if path not in given}
     assert {path: secrets for path, secrets in found.items() if secrets} == {}
 
 

@@ -14,11 +14,15 @@ from arkcli.contract.events import PURPOSES
 from arkcli.model import DOCUMENTED
 from arkcli.signing import sign
 from arkcli.times import describe_duration
-from tests.world import PAYLOAD, TestReceiver, World
+from tests.world import PAYLOAD, TestReceiver, World, verifying
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+#: A request that was saved, signed with the secret of `surroundings`.
+RECEIVED = f"POST / HTTP/1.1\r\nX-SignalArk-Signature: {sign('s3cret', PAYLOAD)}\r\n\r\n".encode() + PAYLOAD
 
 
 def commands(document: Path) -> list[str]:
@@ -45,6 +49,8 @@ def test_every_command_shown_works(
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
     (tmp_path / "payloads.ndjson").write_bytes(PAYLOAD + b"\n" + PAYLOAD + b"\n")
     environment = surroundings(world, tmp_path) | {"URL": receive(200).url}
+    right = receive(verifying(lambda: ["s3cret", *world.shared_secrets()])).url
+    (tmp_path / "received.http").write_bytes(RECEIVED)
     if document.name == "operating.md":
         # operating.md assumes that a destination exists.
         world.add(receive(200), "crm")
@@ -52,8 +58,9 @@ def test_every_command_shown_works(
         if command.startswith("ark listen"):
             assert listens(f"{command} --port 0", tmp_path, environment)
             continue
+        variables = {**environment, "URL": right} if "ark check" in command else environment
         done = subprocess.run(
-            ["bash", "-euc", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            ["bash", "-euc", command], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
@@ -77,7 +84,18 @@ def test_the_explanation_that_the_readme_shows_is_the_one_that_is_given(world: W
 
 def test_the_readme_shows_every_command() -> None:
     shown = " ".join(commands(ROOT / "README.md"))
-    for word in ("dest add", "send", "drain", "queue", "sign", "verify --explain", "listen", "secret show", "events"):
+    for word in (
+        "dest add",
+        "send",
+        "drain",
+        "queue",
+        "sign",
+        "check",
+        "verify --explain",
+        "listen",
+        "secret show",
+        "events",
+    ):
         assert f"ark {word}" in shown
 
 

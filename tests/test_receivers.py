@@ -19,7 +19,7 @@ from arkcli.contract import samples
 from arkcli.contract.events import MAX_BODY
 from arkcli.signing import sign
 from arkcli.system.clock import SystemClock
-from tests.world import START, World
+from tests.world import START, Behaviour, Request, TestReceiver, World, answer
 
 PAGE = Path(__file__).parent.parent / "docs" / "receivers.md"
 PROGRAMS = dict(re.findall(r"<!-- program: (\S+) -->\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
@@ -64,14 +64,20 @@ def test_the_page_has_a_program_in_five_languages_and_two_receivers() -> None:
     assert PROGRAMS.keys() == {*LANGUAGES, "receiver.py", "receiver.js"}
 
 
-@pytest.mark.parametrize("program", LANGUAGES)
-def test_the_program_of_a_language_verifies(program: str, tmp_path: Path) -> None:
+def made(program: str, directory: Path) -> list[str]:
+    """Builds the program of a language in a directory; returns the command that runs it there."""
     tool, build, run = LANGUAGES[program]
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
-    (tmp_path / program).write_text(PROGRAMS[program])
+    (directory / program).write_text(PROGRAMS[program])
     if build:
-        subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(build, cwd=directory, check=True, capture_output=True)
+    return run
+
+
+@pytest.mark.parametrize("program", LANGUAGES)
+def test_the_program_of_a_language_verifies(program: str, tmp_path: Path) -> None:
+    run = made(program, tmp_path)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARK_")}
     for body, signature, variables, valid in CASES:
         command, environment = [*run, signature], {**inherited, **variables}
@@ -142,6 +148,7 @@ def test_the_receiver_in_python_takes_each_event_once(world: World, tmp_path: Pa
 
     with running([sys.executable], "receiver.py", tmp_path) as url:
         check_receiver(url, world, inbox)
+        assert world.ark("check", url, "--allow-local").out.endswith("\n12 of 12 passed\n")
         old = samples.complete("signal.promoted", START - 400 * 86_400_000, "batch_1")
         assert post(url, old, sign(SECRET, old), "dlv_3") == 401
 
@@ -153,3 +160,42 @@ def test_the_receiver_with_express_takes_each_event_once(world: World, tmp_path:
         pytest.skip("express is not installed where node finds it (NODE_PATH)")
     with running(["node"], "receiver.js", tmp_path) as url:
         check_receiver(url, world, lambda: (tmp_path / "log").read_text().split())
+        assert world.ark("check", url, "--allow-local").out.endswith("\n12 of 12 passed\n")
+
+
+@pytest.mark.parametrize("program", ["verify.py", "verify.go", "verify.php"])  # the others start slowly
+def test_a_receiver_with_the_program_of_a_language_passes_every_check(
+    program: str, world: World, receive: Callable[[Behaviour], TestReceiver], tmp_path: Path
+) -> None:
+    run = made(program, tmp_path)
+    environment = {**os.environ, "ARK_SECRET": SECRET}
+
+    def behave(request: Request) -> bytes:
+        command = [*run, request.headers.get("x-signalark-signature", "")]
+        done = subprocess.run(command, input=request.body, cwd=tmp_path, env=environment, check=False)
+        return answer(401 if done.returncode else 204)
+
+    world.variables["ARK_SECRET"] = SECRET
+    result = world.ark("check", receive(behave).url, "--allow-local")
+    assert (result.status, result.err) == (0, "")
+
+
+def test_the_script_for_a_build_checks_the_receiver_and_fails_with_it(tmp_path: Path) -> None:
+    (script,) = re.findall(r"<!-- script: check -->\n```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    for name in ("verify.py", "receiver.py"):
+        (tmp_path / name).write_text(PROGRAMS[name])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        script = script.replace("8787", str(free.getsockname()[1]))
+
+    def built() -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": path, "HOME": str(tmp_path)}
+        return subprocess.run(
+            ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert "12 of 12 passed" in built().stdout
+    (tmp_path / "receiver.py").write_text(PROGRAMS["receiver.py"].replace("if not verify(", "if False and verify("))
+    careless = built()
+    assert careless.returncode == 1
+    assert "other-secret\tfail\t204\t4xx" in careless.stdout

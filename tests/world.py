@@ -22,6 +22,7 @@ from arkcli.cli.session import Session
 from arkcli.model import RetrySchedule
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.queue import LocalQueue
+from arkcli.signing import verify
 
 START = 1_795_000_000_000
 
@@ -109,6 +110,10 @@ class World:
                 return text[:-1].decode().replace("\r\n", "\n")
         finally:
             os.close(ours)
+
+    def shared_secrets(self) -> list[str]:
+        """The shared signing secret, if there is one."""
+        return self.ark("secret", "show", "--reveal").out.split()
 
     def add(self, receiver: "TestReceiver", name: str, *options: str) -> None:
         """Adds a receiver as a destination, without a ping."""
@@ -335,6 +340,13 @@ def in_turn(*statuses: int) -> Behaviour:
             return answer(left.pop(0) if len(left) > 1 else left[0])
 
     return behave
+
+
+def verifying(secrets: Callable[[], list[str]]) -> Behaviour:
+    """The behaviour of a receiver that does right: 204 to what is signed with one of the secrets, 401 to all else."""
+    return lambda request: answer(
+        204 if verify(secrets(), request.body, request.headers.get("x-signalark-signature", "")) else 401
+    )
 
 
 def read_request(reader: io.BufferedIOBase | io.RawIOBase) -> Request | None:

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "replay": "Send past events again, whether delivered or not",
     "log": "Show delivery attempts, newest last",
     "listen": "Receive webhooks on this machine, check each signature and answer",
+    "check": "Check that a receiver takes genuine events and refuses forged ones",
     "sign": "Print the signature for a body's exact bytes",
     "verify": "Check whether a signature matches a body's exact bytes",
     "demo": "Run a complete example on this machine in a few seconds",

@@ -147,14 +147,16 @@ def find_secrets(
     return [session.home.workspace_secret(contents, read_file)]
 
 
-def ask(session: Session, question: str) -> None:
-    """Asks for confirmation. Raises Interrupted if the answer is no; UsageError if standard input is not a terminal."""
+def ask(session: Session, question: str, refused: str = "nothing was changed") -> None:
+    """Asks for confirmation. If the answer is no, raises Interrupted with the message `refused`; if standard input is
+    not a terminal, UsageError.
+    """
     if not session.stdin.isatty():
         raise UsageError(f"{question} Confirm with --yes")
     session.stderr.write(f"{question} [y/N]: ")
     session.stderr.flush()
     if session.stdin.readline().strip().lower() not in (b"y", b"yes"):
-        raise Interrupted("nothing was changed")
+        raise Interrupted(refused)
 
 
 def parse_seconds(text: str, option: str) -> float:

@@ -43,6 +43,21 @@ class _Body:
         return sign
 
 
+class Ready:
+    """Header lines that are ready and depend on no secret: for requests that a receiver should refuse."""
+
+    name: Final = "ready"
+
+    def __init__(self, *lines: tuple[str, str]) -> None:
+        """Takes a name and a value for each line; without any, requests have no signature."""
+        self.headers = tuple(name for name, _ in lines)
+        self._values = tuple(value for _, value in lines)
+
+    def signer(self, _secret: Secret) -> Sign:
+        """Makes a function that returns these values, whatever it signs."""
+        return lambda _id, _at, _body: self._values
+
+
 #: The documented scheme.
 BODY: Final[Scheme] = _Body()
 #: All there are. Nobody else may set their headers.

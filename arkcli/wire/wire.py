@@ -12,6 +12,7 @@ import pycurl
 
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.signing import Secret
+from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
 from arkcli.wire.lookup import Found, Lookups
@@ -45,11 +46,13 @@ class _Handles(list[Transfer]):
 class Endpoint:
     """A destination prepared for sending: its secret, its requests, and idle libcurl handles."""
 
-    def __init__(self, destination: Destination, secret: Secret, before: "Endpoint | None" = None) -> None:
+    def __init__(
+        self, destination: Destination, secret: Secret, before: "Endpoint | None" = None, scheme: Scheme = BODY
+    ) -> None:
         """`before` is the endpoint that this one replaces: if both connect alike, its connections are kept."""
         self.destination = destination
         self.secret = secret
-        self.requests = Requests(destination, secret)
+        self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None
         self.idle: _Handles = before.idle if before else _Handles()

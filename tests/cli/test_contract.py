@@ -17,7 +17,7 @@ from arkcli.cli.command import Group
 from arkcli.errors import ArkError
 from arkcli.signing import sign
 from tests.cli.test_help import PAGES
-from tests.world import PAYLOAD, Result, World, receiver
+from tests.world import PAYLOAD, Result, World, receiver, verifying
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
 SIGNATURE = "0" * 64
@@ -74,6 +74,7 @@ SUCCESSES = [
     Row("replay", "dead"),
     Row("log"),
     Row("log --stats"),
+    Row("check", "RIGHT --allow-local"),
     Row("sign", "--secret s3cret", b"x", data=True),
     Row("verify", "--secret s3cret --signature VALID", b"x"),
     Row("demo"),
@@ -113,6 +114,9 @@ FAILURES = [
     Row("queue check", "extra", status=2, code="usage"),
     Row("replay", status=2, code="usage"),
     Row("log", "--status nonsense", status=2, code="usage"),
+    Row("check", "REFUSING --allow-local", status=1),
+    Row("check", "http://crm.example/", status=2, code="address"),
+    Row("check", "https://crm.example/", status=2, code="usage"),
     Row("sign", "--secret-file /no/such/file", b"x", status=2, code="usage"),
     Row("verify", f"--secret s3cret --signature {SIGNATURE}", b"x", status=1),
     Row("demo", "extra", status=2, code="usage"),
@@ -143,7 +147,13 @@ class Stage(NamedTuple):
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The home that every test copies: it has one dead event and one that is retried."""
     world = World(tmp_path_factory.mktemp("built") / "home")
-    with receiver(200) as crm, receiver(503) as lake, receiver(200) as other, receiver(500) as refusing:
+    with (
+        receiver(200) as crm,
+        receiver(503) as lake,
+        receiver(200) as other,
+        receiver(500) as refusing,
+        receiver(verifying(world.shared_secrets)) as right,
+    ):
         world.add(crm, "crm")
         world.add(lake, "lake")
         world.ark("send", "signal.promoted", "--id", "dead", stdin=PAYLOAD)
@@ -151,7 +161,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             world.clock.advance(seconds)
             world.ark("drain")
         world.ark("send", "signal.promoted", "--id", "retrying", stdin=PAYLOAD)
-        yield Stage(world, {"OTHER": other.url, "REFUSING": refusing.url, "VALID": sign("s3cret", b"x")})
+        urls = {"OTHER": other.url, "REFUSING": refusing.url, "RIGHT": right.url}
+        yield Stage(world, {**urls, "VALID": sign("s3cret", b"x")})
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from arkcli.cli.app import COMMANDS, app
 from arkcli.cli.command import Group, purpose_of
 from arkcli.cli.help import Page, page_of
 from arkcli.signing import sign
-from tests.test_docs import surroundings
-from tests.world import PAYLOAD, TestReceiver, World
+from tests.test_docs import RECEIVED, surroundings
+from tests.world import PAYLOAD, TestReceiver, World, verifying
 
 
 def pages() -> Iterator[tuple[Page, Any]]:
@@ -80,6 +80,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         world.ark("send", "signal.promoted", "--sample", "--queue", "--id", "evt_1")
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
     (tmp_path / "body.json").write_bytes(PAYLOAD)
+    (tmp_path / "received.http").write_bytes(RECEIVED)
     (tmp_path / "secret.txt").write_text("s3cret\n")
     (tmp_path / ".local/share/bash-completion/completions").mkdir(parents=True)
     # Parts of an example that the reader has to fill in.
@@ -87,6 +88,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         "https://hooks.example.com/signalark": f"{receiver.url} --allow-local",
         "evt_…": "evt_1",
         "55s": "0.1s",
+        "http://127.0.0.1:3000/webhook": receive(verifying(world.shared_secrets)).url,
         "ark listen": "ark listen --port 0 --timeout 0.1s",
         "3a7f…": sign("s3cret", PAYLOAD),
     }.items():

@@ -1,0 +1,129 @@
+"""The requests of `ark check`: what a receiver must accept, and what it must refuse. Pure: it sends nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from arkcli import times
+from arkcli.contract import samples
+from arkcli.contract.bodies import Filling, make_body
+from arkcli.contract.events import PING
+from arkcli.signing import SIGNATURE_HEADER, Secret, sign
+from arkcli.signing.scheme import BODY, Ready, Scheme
+
+#: The size of a large body, in bytes: less than what ark may send, and more than many receivers take by default.
+LARGE: Final = 256 * 1024
+#: How many events the trials are about.
+EVENTS: Final = 11
+#: What a receiver has to answer.
+ACCEPTED: Final = "2xx"
+REFUSED: Final = "4xx"
+#: Letters of two, three and four bytes in UTF-8.
+_LETTERS: Final = "Zoë Nguyễn, 東京 🚀"
+#: Where an event has a long text. A ping has none: it gets a field.
+_TEXT: Final = {PING: (None, "note"), "social.lead_promoted": ("engagement", "post_content")}
+_SIGNAL_TEXT: Final = ("signal", "description")
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One request. `sent` describes it; `wanted` is the class of statuses that passes: ACCEPTED or REFUSED.
+
+    `number` tells events apart: the trial that repeats an event has the number of the first.
+    """
+
+    name: str
+    sent: str
+    wanted: str
+    number: int
+    body: bytes
+    scheme: Scheme = BODY
+
+
+def trials(event: str, now: int, batches: list[str], secret: Secret, other: Secret) -> list[Trial]:
+    """The requests for an event's sample at `now` (milliseconds, UTC), in the order in which they are to be sent.
+
+    `batches` are the batch ids of the EVENTS events. `other` is the secret of a forger.
+    """
+    bodies = _Bodies(event, now, batches)
+    return [*_accepted(bodies, secret), *_refused(bodies, secret, other)]
+
+
+class _Bodies:
+    """Makes bodies, each of an event of its own."""
+
+    def __init__(self, event: str, now: int, batches: list[str]) -> None:
+        self._event = event
+        self._payload = msgspec.json.decode(samples.sample(event, now))
+        self._timestamp = times.to_text(now)
+        self._batches = iter(batches)
+
+    def plain(self) -> bytes:
+        return self._body(self._payload)
+
+    def with_fields(self) -> bytes:
+        """With fields that no event has today."""
+        within = {
+            key: {**value, "added_later": 1} if isinstance(value, dict) else value
+            for key, value in self._payload.items()
+        }
+        return self._body({**within, "added_later": {"list": [None, True, 1.5]}})
+
+    def with_text(self, text: str) -> bytes:
+        return self._body(self._put(text))
+
+    def large(self) -> bytes:
+        """Of exactly LARGE bytes."""
+        filling = Filling(self._timestamp, next(self._batches))
+        short = make_body(self._event, msgspec.json.encode(self._put("x")), filling)
+        return make_body(self._event, msgspec.json.encode(self._put("x" * (LARGE - len(short) + 1))), filling)
+
+    def compact_and_spaced(self) -> tuple[bytes, bytes]:
+        """One document twice. Its keys are sorted, so that serialisers that sort them make the same bytes."""
+        document = json.loads(self.plain())
+        spaced = json.dumps(document, sort_keys=True)
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode(), spaced.encode()
+
+    def _put(self, text: str) -> dict[str, Any]:
+        above, name = _TEXT.get(self._event, _SIGNAL_TEXT)
+        return {**self._payload, above: {**self._payload[above], name: text}} if above else {name: text}
+
+    def _body(self, payload: dict[str, Any]) -> bytes:
+        return make_body(self._event, msgspec.json.encode(payload), Filling(self._timestamp, next(self._batches)))
+
+
+def _accepted(bodies: _Bodies, secret: Secret) -> Iterator[Trial]:
+    valid = bodies.plain()
+    yield Trial("valid-event", "a valid event", ACCEPTED, 0, valid)
+    yield Trial("repeat", "the same event again", ACCEPTED, 0, valid)
+    yield Trial("unknown-fields", "an event with new fields", ACCEPTED, 1, bodies.with_fields())
+    yield Trial("unicode", "letters outside ASCII, in UTF-8", ACCEPTED, 2, bodies.with_text(_LETTERS))
+    yield Trial("large", f"a body of {LARGE:,} bytes", ACCEPTED, 3, bodies.large())
+    body = bodies.plain()
+    lowercase = Ready((SIGNATURE_HEADER.lower(), sign(secret, body)))
+    yield Trial("header-case", "the header's name in lower case", ACCEPTED, 4, body, lowercase)
+
+
+def _refused(bodies: _Bodies, secret: Secret, other: Secret) -> Iterator[Trial]:
+    def signed(text: str) -> Ready:
+        return Ready((SIGNATURE_HEADER, text))
+
+    body = bodies.plain()
+    yield Trial("other-secret", "signed with another secret", REFUSED, 5, body, signed(sign(other, body)))
+    body = bodies.plain()
+    right = signed(sign(secret, body))
+    yield Trial("changed-body", "one byte changed after signing", REFUSED, 6, _changed(body), right)
+    body = bodies.plain()
+    yield Trial("cut-signature", "62 of the signature's 64 digits", REFUSED, 7, body, signed(sign(secret, body)[:62]))
+    yield Trial("no-signature", "no signature header", REFUSED, 8, bodies.plain(), Ready())
+    compact, spaced = bodies.compact_and_spaced()
+    yield Trial("spaces-added", "JSON re-encoded: spaces added", REFUSED, 9, spaced, signed(sign(secret, compact)))
+    compact, spaced = bodies.compact_and_spaced()
+    yield Trial("spaces-removed", "JSON re-encoded: spaces removed", REFUSED, 10, compact, signed(sign(secret, spaced)))
+
+
+def _changed(body: bytes) -> bytes:
+    """The body with its timestamp a millisecond earlier or later: still a valid event."""
+    end = body.index(b'Z"', body.index(b'"timestamp":"')) - 1
+    return body[:end] + b"%d" % (int(body[end : end + 1]) ^ 1) + body[end + 1 :]
