@@ -5,7 +5,10 @@ import json
 import os
 import pty
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadEr
 from arkcli.model import Outcome
 from arkcli.output import Output, to_json
 from arkcli.output.tables import Column, Table
+from arkcli.output.throttle import Throttle
 from tests.world import World
 
 TABLE = Table(
@@ -283,19 +287,25 @@ def test_on_a_terminal_rows_have_headings_once_and_fit_their_columns() -> None:
     ]
 
 
-def told_on_a_terminal(*, out_too: bool, as_json: bool = False, quiet: bool = False) -> tuple[str, str]:
-    """Standard error on a terminal during a long operation, and standard output in a pipe."""
+def drawn_on_a_terminal(
+    *, out_too: bool = False, as_json: bool = False, quiet: bool = False, **variables: str
+) -> tuple[str, str]:
+    """What a command that draws its live line writes to standard error on a terminal, and to standard output."""
     ours, theirs = pty.openpty()
     try:
         with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
             piped = io.StringIO()
-            variables = {"TERM": "xterm-256color", "COLUMNS": "60"}
+            variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
             stdout = terminal if out_too else piped
             output = Output(stdout, terminal, variables, as_json=as_json, quiet=quiet)
-            with output.progress(10) as progress:
-                progress(5, "half is done")
-                output.lines(["1\tevt_1", "2\tevt_2"])
-                progress(10, "all is done")
+            with output.drawing() as draw:
+                for now, words in enumerate(
+                    ["too early to be shown", "half is done", "half is done", "all is done" * 9]
+                ):
+                    if draw is not None:
+                        draw(now, partial(lambda words, _width: words, words))
+                    if now == 2:
+                        output.lines(["1\tevt_1", "2\tevt_2"])
             terminal.write("\x04")
             terminal.flush()
             text = b""
@@ -306,30 +316,93 @@ def told_on_a_terminal(*, out_too: bool, as_json: bool = False, quiet: bool = Fa
         os.close(ours)
 
 
-def test_progress_is_drawn_on_a_terminal_and_gone_at_the_end() -> None:
-    told, piped = told_on_a_terminal(out_too=False)
-    assert "all is done" in plain(told)
-    assert told.endswith("\x1b[2K")
+def test_the_live_line_is_drawn_when_it_changes_cut_to_the_width_and_gone_at_the_end() -> None:
+    told, piped = drawn_on_a_terminal(NO_COLOR="1")
+    assert told == f"\rhalf is done\x1b[K\r{('all is done' * 9)[:59]}\x1b[K\r\x1b[K"
     assert piped == "1\tevt_1\n2\tevt_2\n"
 
 
-def test_lines_on_the_same_terminal_stand_alone() -> None:
-    told, _ = told_on_a_terminal(out_too=True)
-    assert re.search(r"\x1b\[2K1\tevt_1\r\n2\tevt_2\r\n", told)
+def test_lines_on_the_same_terminal_are_not_mixed_with_the_live_line() -> None:
+    told, _ = drawn_on_a_terminal(out_too=True, NO_COLOR="1")
+    assert "\rhalf is done\x1b[K\r\x1b[K1\tevt_1\r\n2\tevt_2\r\n\rall is done" in told
 
 
-@pytest.mark.parametrize("how", [{"quiet": True}, {"as_json": True}])
-def test_progress_is_drawn_for_people_only(how: dict[str, bool]) -> None:
-    told, piped = told_on_a_terminal(out_too=False, **how)
+def test_the_live_line_has_a_calm_colour() -> None:
+    assert "\r\x1b[36mhalf is done\x1b[0m\x1b[K" in drawn_on_a_terminal()[0]
+
+
+@pytest.mark.parametrize("how", [{"quiet": True}, {"as_json": True}, {"TERM": "dumb"}], ids=str)
+def test_the_live_line_is_for_people_only(how: dict[str, Any]) -> None:
+    told, piped = drawn_on_a_terminal(**how)
     assert told == ""
     assert piped == ("" if how.get("quiet") else "1\tevt_1\n2\tevt_2\n")
 
 
-def test_progress_is_not_drawn_into_a_pipe() -> None:
+def test_the_live_line_is_not_drawn_into_a_pipe() -> None:
     said = Said()
-    with said.output.progress(None) as progress:
-        progress(1, "words")
+    with said.output.drawing() as draw:
+        assert draw is None
     assert (said.out, said.err) == ("", "")
+
+
+def test_what_a_command_is_busy_with_is_shown_while_it_lasts() -> None:
+    asked, has_lasted = count(), threading.Event()
+
+    def monotonic() -> float:
+        if (seconds := next(asked)) > 4:
+            has_lasted.set()
+        return float(seconds)
+
+    def work(output: Output) -> None:
+        with output.working("checking the queue", monotonic):
+            assert has_lasted.wait(5)
+
+    told = on_terminal({"NO_COLOR": "1"}, work)
+    assert re.search(r"\rchecking the queue, [0-9] s\x1b\[K", told)
+    assert told.endswith("\r\x1b[K")
+
+
+def test_what_does_not_last_is_not_shown() -> None:
+    def work(output: Output) -> None:
+        with output.working("checking the queue", float):
+            pass
+
+    assert on_terminal({}, work) == ""
+
+
+def test_a_message_on_a_terminal_is_broken_between_words() -> None:
+    told = on_terminal({"NO_COLOR": "1"}, lambda output: output.warn(f"{'word ' * 12}and evt_01a20954bead9e55f6fd6a"))
+    assert told == f"warning: {'word ' * 9}word\r\n  word word and evt_01a20954bead9e55f6fd6a\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "printed", "held"),
+    [
+        ([0.0], [0.0], []),
+        ([0.0, 0.1, 0.2], [0.0, 0.1], [(1.0, 1)]),
+        ([0.0, 0.1, 0.2, 0.3, 0.9], [0.0, 0.1], [(1.0, 3)]),
+        # A second begins with its first line.
+        ([0.8, 1.1, 1.7, 1.9], [0.8, 1.1, 1.9], [(1.8, 1)]),
+        ([0.0, 0.1, 0.2, 1.0, 1.5], [0.0, 0.1, 1.0, 1.5], [(1.0, 1)]),
+        ([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], []),
+    ],
+)
+def test_of_many_lines_a_second_a_few_are_printed_and_the_others_counted(
+    lines: list[float], printed: list[float], held: list[tuple[float, int]]
+) -> None:
+    throttle, admitted, counted = Throttle(2), [], []
+    for tenth in range(40):
+        now = tenth / 10
+        if found := throttle.held(now):
+            counted.append((now, found))
+        admitted += [at for at in lines if round(at * 10) == tenth and throttle.admits(now)]
+    assert (admitted, counted, throttle.held()) == (printed, held, 0)
+
+
+def test_lines_that_were_not_printed_are_counted_at_the_end_though_the_second_is_not_over() -> None:
+    throttle = Throttle(1)
+    assert [throttle.admits(0.0), throttle.admits(0.0), throttle.admits(0.0)] == [True, False, False]
+    assert (throttle.held(0.5), throttle.held(), throttle.held()) == (0, 2, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,29 +11,70 @@ from arkcli.wire import answers
 _HINTS: Final = (
     (r"not a URL|a fragment|user name", "Correct the URL: `ark dest set NAME --url URL`"),
     (r" the name ", "Check the spelling of the host, and that this machine can resolve it"),
+    # Certificates and TLS.
     (
-        r"self-signed|issuer is not",
+        r"self-signed|issuer is not trusted",
         "If your own certificate authority signed it, pass that authority's certificate with --ca-file",
+    ),
+    (
+        r"certificate .* has expired",
+        "Renew the certificate that has expired, the receiver's or its authority's (then pass the new one with "
+        "--ca-file), and check this machine's clock",
+    ),
+    (r"certificate .* not valid yet", "Check this machine's clock, and the date from which the certificate is valid"),
+    (
+        r"name constraints",
+        "Give the receiver a certificate from an authority that may sign for this host; --ca-file does not help",
+    ),
+    (
+        r"for another host",
+        "Use the host name that the certificate is for, or give the receiver a certificate for this one",
     ),
     (r"does not verify", "The receiver needs another certificate"),
     (r"not speak TLS", "Check the port; a receiver without TLS takes http:// and --allow-local"),
+    (r"unrecognized_name", "Check the spelling of the host; the server must be set up for this name"),
+    (r"perhaps only HTTP/2", "Let the receiver take HTTP/1.1; `ark` does not speak HTTP/2"),
+    (r"newer than TLS", "Let the receiver take TLS 1.2 or 1.3"),
     (r"requires a client", "Let the receiver take requests without one"),
-    (
-        r"allow-local|never connects",
-        "Destinations must have a public address; --allow-local permits a private one of yours",
-    ),
+    (r"handshake was not done", "Check the port, and that the receiver is not overloaded: it takes connections only"),
+    # Addresses.
+    (r"never connects", "Use another address of the receiver; no option permits this one"),
+    (r"allow-local", "Destinations must have a public address; --allow-local permits a private one of yours"),
+    # Connections.
+    (r"no answer within", "Let the receiver answer within 10 s: first answer, then do the work"),
+    (r"no connection within", "A firewall may drop the packets; check the host, the port and the network between"),
+    (r"connection refused", "Check the port, and that the receiver is running: nothing listens there"),
+    (r"no connection: .*(unreachable|no route)", "Check the address, and this machine's network and firewall"),
     (
         r"https .*connection (broke|was closed)",
         f"The receiver may require {answers.CLIENT_CERTIFICATE}; otherwise see its log",
     ),
     (r"http .*(broke|was closed|not HTTP)", "If the receiver expects https, write https://; otherwise see its log"),
+    (r"not HTTP/1", "Check the port; the server may speak HTTP/2 only, which `ark` does not"),
+    (r"before the request", "Let the receiver read the whole request before it answers"),
+    # Answers.
     (r"answered 3", "Use the URL that it redirects to"),
     (
-        r"answered [45]",
+        r"answered 40[13]",
+        "The receiver needs the signing secret, which `ark dest show NAME --reveal` prints, or credentials in --header",
+    ),
+    (r"answered 404", "Check the path of the URL: the server has nothing there"),
+    (r"answered 405", "Check the path of the URL: what is there does not take a POST"),
+    (r"answered 407", "A proxy on the way asks for a password; see the proxy's settings"),
+    (r"answered 410", "The endpoint is gone for good: use its new URL, or `ark dest remove NAME`"),
+    (r"answered 413", "Raise the limit for bodies at the receiver, and at the proxy in front of it"),
+    (r"answered 415", "Let the receiver take Content-Type: application/json"),
+    (r"answered 429", "The receiver limits requests; `ark drain --per-destination 1` sends one at a time"),
+    (r"answered 50[234]", "If a gateway answered, see whether the application behind it is running"),
+    (r"answered 5", "The receiver's application failed; see its log"),
+    (
+        r"answered",
         "The receiver is reachable but must answer a POST with a 2xx; check the path, and the receiver's log",
     ),
+    # This machine.
     (r"CA file", "Check the file that --ca-file or SSL_CERT_FILE names"),
     (r"network sockets|be opened", "Allow IPv4 and IPv6, for example in RestrictAddressFamilies= of the systemd unit"),
+    (r"this machine is out of", "Raise that limit of this machine, or run fewer programs on it"),
     (r"", "Check that the receiver is reachable from here and answers a POST with a 2xx within 10 s"),
 )
 

@@ -16,6 +16,7 @@ from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
+from arkcli.delivery.watching import LookAtSend
 from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, UsageError
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
@@ -150,11 +151,14 @@ def ping_event(home: Home) -> Event:
 
 
 def ping_all(
-    home: Home, endpoints: "Sequence[Endpoint]", stopping: Callable[[], bool] = lambda: False
+    home: Home,
+    endpoints: "Sequence[Endpoint]",
+    stopping: Callable[[], bool] = lambda: False,
+    look: LookAtSend | None = None,
 ) -> list[tuple[Destination, Answer]]:
     """Sends one ping to each endpoint until told to stop. Returns the answers."""
     with home.sender(stopping) as sender:
-        return sender.ping(endpoints, ping_event(home))
+        return sender.ping(endpoints, ping_event(home), look)
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:

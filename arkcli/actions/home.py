@@ -55,6 +55,7 @@ class Home:
         self._endpoints: dict[str, Endpoint] = {}
         #: Names of destinations whose deliveries this run found to be gone.
         self.losses: list[str] = []
+        self._wire: Wire[Token] | None = None
 
     @cached_property
     def schedule(self) -> "RetrySchedule":
@@ -121,7 +122,13 @@ class Home:
         from arkcli.wire.trust import ca_bundle
         from arkcli.wire.wire import Wire
 
-        return Wire(ca_bundle(self.variables), self.clock, connections)
+        self._wire = Wire(ca_bundle(self.variables), self.clock, connections)
+        return self._wire
+
+    @property
+    def in_flight(self) -> tuple[int, float]:
+        """How many attempts are under way, and within how many seconds they end. A signal handler may ask."""
+        return (self._wire.in_flight, self._wire.ends_within()) if self._wire else (0, 0.0)
 
     @contextmanager
     def sender(

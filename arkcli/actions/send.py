@@ -13,6 +13,7 @@ from arkcli.contract.assignments import Assignment
 from arkcli.contract.bodies import Filling, check_raw_body, make_body, refill
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sending, Sent
+from arkcli.delivery.watching import LookAtSend
 from arkcli.errors import Interrupted, PayloadError, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
@@ -92,10 +93,20 @@ def _payload(order: Order, at: int) -> bytes:
     return samples.sample(order.event, at) if order.payload is None else order.payload
 
 
-def send(home: Home, order: Order, contents: Contents, process: Process, tell: Tell = repr, *, now: bool) -> Sending:
+def send(
+    home: Home,
+    order: Order,
+    contents: Contents,
+    process: Process,
+    tell: Tell = repr,
+    *,
+    now: bool,
+    look: LookAtSend | None = None,
+) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
-    Calls `tell` between the two. Raises PayloadError, NotAccepted, UsageError (another body has the id) and Repeated.
+    Calls `tell` between the two, and `look` while attempts are under way. Raises PayloadError, NotAccepted, UsageError
+    (another body has the id) and Repeated.
     """
     drafted = draft(home, order)
     home.joined(contents.destinations)
@@ -120,15 +131,17 @@ def send(home: Home, order: Order, contents: Contents, process: Process, tell: T
     # Do not claim more destinations than can be in flight while none has answered; leave the rest to other processes.
     capacity = min(limits.claims(descriptors), limits.silent)
     with home.sender(process.stopping, limits, limits.connections(descriptors)) as sender:
-        sending = sender.send(home.queue, endpoints, event, capacity)
+        sending = sender.send(home.queue, endpoints, event, capacity, look)
     return Sending(sending.event, _in_order(receivers, sending.deliveries), sending.trouble)
 
 
-def send_once(home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool]) -> tuple[Event, Answer]:
+def send_once(
+    home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool], look: LookAtSend | None = None
+) -> tuple[Event, Answer]:
     """Makes one attempt at one endpoint. Nothing is stored or retried. Raises PayloadError and Interrupted."""
     event = unsaved(home, order)
     with home.sender(stopping) as sender:
-        for _, answer in sender.ping([endpoint], event):
+        for _, answer in sender.ping([endpoint], event, look):
             return event, answer
     raise Interrupted("interrupted before the attempt: nothing was sent")
 

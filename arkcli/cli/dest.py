@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -44,6 +44,7 @@ Name = Annotated[
 ]
 Description = Annotated[str | None, typer.Option("--description", help="A note, shown by `ark dest show`.")]
 OwnSecret = Annotated[bool, typer.Option("--own-secret", help="Generate a signing secret for this destination alone.")]
+_PINGING: Final = "waiting for the receiver to answer the ping"
 NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without sending a ping first.")]
 
 
@@ -76,7 +77,8 @@ def add(
         ca_file=ca_file,
         secret=_own_secret(session, secret_file, own_secret),
     )
-    added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
+    with session.output().working(_PINGING, session.home.clock.monotonic):
+        added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
         notes.append(made_secret_note(session.home.store.path))
@@ -180,7 +182,8 @@ def set_(
     )
     if wanted == Wanted():
         raise UsageError("nothing to change; `ark dest set --help` shows the settings")
-    changed = destinations.change(session.home, found, wanted, ping=not no_ping)
+    with session.output().working(_PINGING, session.home.clock.monotonic):
+        changed = destinations.change(session.home, found, wanted, ping=not no_ping)
     return _said(session, changed, "changed", _notes_of_own_secret(session, changed, own=own_secret))
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,8 @@ from arkcli.cli.options import (
 from arkcli.cli.printout import Printout
 from arkcli.cli.queue import show_deliveries
 from arkcli.cli.records import outage_json, outage_note
-from arkcli.cli.session import Session
+from arkcli.cli.session import ATTEMPTED_AGAIN, Session
+from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.errors import ExitCode, UsageError
@@ -82,11 +84,15 @@ def drain(
         return show_deliveries(output, reading, reading.due(moment), "nothing would be attempted")
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
-    session.process.stop_on_signals()
+    session.stop_on_signals(ATTEMPTED_AGAIN)
     if until_eof:
         # It works for another process, and must not outlive it.
         when_input_ends(session.stdin, lambda: session.process.ask_to_stop(signal.SIGTERM))
-    drained = draining.drain(session.home, job, output.warn, session.process.stopping)
+    log = DrainInLog(output, session.home.schedule)
+    watched = nullcontext(log) if until_eof else drain_watched(session, output, draining.Stock(session.home, choose))
+    with watched as onlooker:
+        warn = output.log_warning if until_eof else output.warn
+        drained = draining.drain(session.home, job, warn, session.process.stopping, onlooker)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [
         f"{outage_note(name, outage)}; deliveries not attempted stay due" for name, outage in drained.held_back.items()
@@ -108,7 +114,8 @@ def drain(
         left=strict and draining.is_anything_left(session.home, drained),
         interrupted=_is_interrupted(session, watch=plan.watch),
     )
-    return Printout(_json(drained, totals), [said, table], notes, status=status)
+    deaths = list(death_warnings(drained.destinations)) if output.quiet and not output.as_json else []
+    return Printout(_json(drained, totals), [said, table], notes, deaths, status=status)
 
 
 def _next(session: Session, drained: Drained) -> Iterator[str]:

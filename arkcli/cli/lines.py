@@ -12,7 +12,8 @@ from arkcli.actions import drain
 from arkcli.actions.drain import Job
 from arkcli.actions.send import Order, make_draft
 from arkcli.cli import statuses
-from arkcli.cli.session import Session
+from arkcli.cli.session import ATTEMPTED_AGAIN, Session
+from arkcli.cli.watching import death_warnings, drain_watched, stream_line
 from arkcli.contract.events import LARGE_BODY
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.errors import ExitCode, UsageError
@@ -44,7 +45,7 @@ def send_lines(
     if not queue:
         # Report an unavailable secret before anything is accepted, as for a single event.
         home.endpoints([found for found in receivers if not found.paused], contents)
-    session.process.stop_on_signals()
+    session.stop_on_signals(ATTEMPTED_AGAIN)
     home.joined(receivers)
 
     def new_intake() -> Intake:
@@ -55,10 +56,10 @@ def send_lines(
     with _opened(session, file) as stream:
         if strict:
             with home.nameless_file() as copy:
-                _check(output, new_intake(), stream, copy)
-                _accept(output, intake, copy)
+                _check(session, output, new_intake(), stream, copy)
+                _accept(session, output, intake, copy)
         else:
-            _accept(output, intake, stream)
+            _accept(session, output, intake, stream)
     if intake.large:
         output.warn(
             f"{counted(intake.large, 'body is', 'bodies are')} larger than {LARGE_BODY:,} bytes; many receivers "
@@ -68,32 +69,34 @@ def send_lines(
     output.note(f"accepted {counted(intake.accepted, 'event')}{refused}")
     drained, stopping = None, session.process.stopping
     if intake.accepted and not queue:
-        drained = drain.drain(home, Job(drain.only(receivers), Plan()), output.warn, stopping)
+        job = Job(drain.only(receivers), Plan())
+        with drain_watched(session, output, drain.Stock(home, job.choose)) as onlooker:
+            drained = drain.drain(home, job, output.warn, stopping, onlooker)
         _show_drained(output, drained, receivers)
     return statuses.of_stream(drained, intake.refused, interrupted=drained is not None and stopping())
 
 
-def _check(output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
+def _check(session: Session, output: Output, intake: Intake, stream: BinaryIO, copy: BinaryIO) -> None:
     """Copies a stream if all its lines are valid. Raises UsageError if one is not."""
     lines = Lines(stream, LONGEST_LINE, copy)
-    with _progress(output, stream) as progress:
+    with _progress(session, output, stream) as progress:
         for receipts in intake.refusals(lines):
             _show(output, receipts)
-            progress(lines.taken, f"{counted(intake.last_line, 'line')} checked")
+            progress(lines.taken, intake.last_line, "lines checked")
     if intake.refused:
         raise UsageError(f"{_refused(intake)}, so with --strict nothing was accepted")
     copy.seek(0)
 
 
-def _accept(output: Output, intake: Intake, stream: BinaryIO) -> None:
+def _accept(session: Session, output: Output, intake: Intake, stream: BinaryIO) -> None:
     lines = Lines(stream, LONGEST_LINE)
-    with _progress(output, stream) as progress:
+    with _progress(session, output, stream) as progress:
         for receipts in intake.accept(lines):
             was_read = output.lost is None
             _show(output, receipts)
             if was_read and output.lost is not None:
                 output.warn("the reader of the receipts has gone; ark goes on accepting lines")
-            progress(lines.taken, f"{counted(intake.accepted, 'event')} accepted")
+            progress(lines.taken, intake.accepted, "events accepted")
 
 
 def _refused(intake: Intake) -> str:
@@ -121,6 +124,9 @@ def _to_text(receipt: Receipt) -> str:
 
 
 def _show_drained(output: Output, drained: Drained, receivers: Sequence[Destination]) -> None:
+    if output.quiet and not output.as_json:
+        for death in death_warnings(drained.destinations):
+            output.warn(death)
     for tally in drained.destinations:
         output.note(f"{tally.name}: {tally.delivered:,} delivered, {tally.retrying:,} to retry, {tally.dead:,} dead")
     for held in drained.held:
@@ -145,9 +151,23 @@ def _opened(session: Session, file: Path | None) -> Iterator[BinaryIO]:
         yield opened
 
 
-def _progress(output: Output, stream: BinaryIO) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
-    # No bar if the lines are typed at a terminal: it would hide what the user types.
-    return contextlib.nullcontext(lambda _done, _words: None) if stream.isatty() else output.progress(_size(stream))
+@contextlib.contextmanager
+def _progress(session: Session, output: Output, stream: BinaryIO) -> Iterator[Callable[[int, int, str], None]]:
+    """Shows a bar during a block. Yields a function that takes the bytes read, and the number of what was done."""
+    if stream.isatty():
+        # The bar would hide what the user types.
+        yield lambda _read, _count, _what: None
+        return
+    monotonic, size = session.home.clock.monotonic, _size(stream)
+    began = monotonic()
+    with output.drawing() as draw:
+
+        def progress(read: int, count: int, what: str) -> None:
+            if draw is not None:
+                now = monotonic()
+                draw(now, partial(stream_line, read, size, count, what, now - began))
+
+        yield progress
 
 
 def _size(stream: BinaryIO) -> int | None:

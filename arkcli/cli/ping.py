@@ -9,6 +9,8 @@ from arkcli.cli.command import App
 from arkcli.cli.options import choose_destinations, complete_destination, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, answer_json, took_cell
+from arkcli.cli.session import NOT_ATTEMPTED_AGAIN
+from arkcli.cli.watching import awaiting, hints
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
 from arkcli.output.tables import Table
@@ -38,12 +40,19 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)
-    session.process.stop_on_signals()
-    answers = destinations.ping_all(session.home, session.home.endpoints(chosen, contents))
+    output = session.output()
+    session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
+    with awaiting(session, output) as look:
+        endpoints = session.home.endpoints(chosen, contents)
+        answers = destinations.ping_all(session.home, endpoints, session.process.stopping, look)
     document = [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
     rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
-    failed = any(answer.outcome is Outcome.FAILED for _, answer in answers)
-    proxies = {advice.unused_proxy(session.variables, found.url, answer.error or "") for found, answer in answers}
+    failed = [(found, answer.error or "") for found, answer in answers if answer.outcome is Outcome.FAILED]
+    if output.is_watched:
+        notes = hints(session, failed)
+    else:
+        proxies = {advice.unused_proxy(session.variables, found.url, error) for found, error in failed}
+        notes = [said for said in proxies if said]
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
     table = Table(("destination", "outcome", "answer", "took"), rows)
-    return Printout({"deliveries": document}, [table], [said for said in proxies if said], status=status)
+    return Printout({"deliveries": document}, [table], notes, status=status)

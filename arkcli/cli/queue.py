@@ -273,7 +273,9 @@ def check(
     Example: ark queue check
     """
     session = session_of(context)
-    result = session.home.queue.check(repair_at=times.to_text(session.home.clock.now()) if repair else None)
+    queue, clock = session.home.queue, session.home.clock
+    with output_of(context).working("checking the queue", clock.monotonic):
+        result = queue.check(repair_at=times.to_text(clock.now()) if repair else None)
     rows = [(found.file, found.line, found.problem) for found in result.damaged]
     document: dict[str, Any] = {
         "ok": not rows,

@@ -1,5 +1,6 @@
 """`ark replay`."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -78,11 +79,14 @@ def replay(
         event=event,
         failed=failed,
     )
+    working = partial(session.output().working, monotonic=session.home.clock.monotonic)
     if not (yes or dry_run) and (not event_ids or len(event_ids) > 1):
-        count = operate.replay(session.home, chosen, dry=True)
+        with working("counting the events"):
+            count = operate.replay(session.home, chosen, dry=True)
         if count > 1:
             ask(session, f"Send {counted(count, 'event')} again?")
-    count = operate.replay(session.home, chosen, dry=dry_run)
+    with working("counting the events" if dry_run else "queueing the events again"):
+        count = operate.replay(session.home, chosen, dry=dry_run)
     verb = "would be" if dry_run else "is" if count == 1 else "are"
     said = f"{counted(count, 'event')} {verb} sent again"
     said += f"; `ark drain` delivers {'it' if count == 1 else 'them'}"

@@ -30,8 +30,9 @@ from arkcli.cli.options import (
 )
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
-from arkcli.cli.session import Session
+from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.sign import read_pieces
+from arkcli.cli.watching import awaiting, hints
 from arkcli.contract import assignments
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
@@ -172,7 +173,7 @@ def send(
         from arkcli.wire.wire import Endpoint
 
         endpoint = Endpoint(receivers[0], _given_secret(session, secret_file))
-        return _show_requests(session, order, [endpoint]) if dry_run else _send_once(session, order, endpoint)
+        return _show_requests(session, order, [endpoint]) if dry_run else _send_once(session, output, order, endpoint)
     if not dry_run:
         return _send_event(session, output, order, contents, receivers, queue=queue)
     active = [found for found in receivers if not found.paused]
@@ -227,7 +228,7 @@ def _send_event(
     queue: bool,
 ) -> Printout:
     """Accepts an event, and delivers it at once unless `queue` is set."""
-    session.process.stop_on_signals()
+    session.stop_on_signals(ATTEMPTED_AGAIN)
 
     def tell(accepted: Event) -> None:
         if len(accepted.body) > LARGE_BODY:
@@ -235,7 +236,8 @@ def _send_event(
         output.note(f"accepted {accepted.id} ({len(accepted.body):,} bytes)")
 
     try:
-        sending = actions.send(session.home, order, contents, session.process, tell, now=not queue)
+        with awaiting(session, output) as look:
+            sending = actions.send(session.home, order, contents, session.process, tell, now=not queue, look=look)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [said])
@@ -247,28 +249,34 @@ def _send_event(
     if status is ExitCode.INTERRUPTED:
         warnings.append(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
     headings = ("destination", "outcome", "answer", "took", "next attempt")
+    notes = [
+        f"{sent.destination} is left to {sent.held_by}, which is delivering to it"
+        for sent in sending.deliveries
+        if sent.held_by is not None
+    ]
+    if output.is_watched:
+        failed = {sent.destination: sent.attempt.error for sent in sending.deliveries if sent.attempt}
+        notes += hints(session, ((found, error) for found in receivers if (error := failed.get(found.name))))
     return Printout(
         {"event": _event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
         [Table(headings, [_row(sent) for sent in sending.deliveries])],
-        [
-            f"{sent.destination} is left to {sent.held_by}, which is delivering to it"
-            for sent in sending.deliveries
-            if sent.held_by is not None
-        ],
+        notes,
         warnings,
         status=status,
     )
 
 
-def _send_once(session: Session, order: Order, endpoint: "Endpoint") -> Printout:
+def _send_once(session: Session, output: Output, order: Order, endpoint: "Endpoint") -> Printout:
     """Makes one attempt, stores nothing, and reports the outcome; exit status 1 if it failed."""
-    session.process.stop_on_signals()
-    event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping)
+    session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
+    with awaiting(session, output) as look:
+        event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping, look)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
     row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
     table = Table(("destination", "outcome", "answer", "took"), [row])
     document = {"event": _event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
-    return Printout(document, [table], status=ExitCode.FAILED if failed else ExitCode.DONE)
+    notes = hints(session, [(endpoint.destination, answer.error or "")]) if failed and output.is_watched else []
+    return Printout(document, [table], notes, status=ExitCode.FAILED if failed else ExitCode.DONE)
 
 
 def _show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]") -> Printout:

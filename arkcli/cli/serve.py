@@ -57,7 +57,7 @@ def serve(
         if not addresses:
             output.note("delivering; it takes no events over HTTP without --socket or --port")
 
-    drain = ["drain", "--watch", "--until-eof", "--json"]
+    drain = ["drain", "--watch", "--until-eof", *(["--json"] if output.as_json else [])]
     drain += ["--concurrency", str(concurrency), "--per-destination", str(per_destination)]
-    run(Running(session.new_home, session.process, output.warn), Ways(socket, port, token_file), drain, ready)
+    run(Running(session.new_home, session.process, output.log_warning), Ways(socket, port, token_file), drain, ready)
     return ExitCode.INTERRUPTED if session.process.stop_signal == signal.SIGINT else ExitCode.DONE

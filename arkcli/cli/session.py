@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from functools import cached_property, partial
+from math import ceil
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from arkcli.system.process import Process, prepare
 from arkcli.system.streams import Stream
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
     from arkcli.actions.home import Home
     from arkcli.model import RetrySchedule
     from arkcli.output import Output
+    from arkcli.output.live import Live
     from arkcli.system.clock import Clock
+
+#: What a second Ctrl-C does: to deliveries in the queue, and to attempts that are made once.
+ATTEMPTED_AGAIN: Final = "to leave {them} to the next `ark drain`"
+NOT_ATTEMPTED_AGAIN: Final = "to stop at once"
 
 
 class Session:
@@ -44,6 +50,7 @@ class Session:
         self._clock = clock
         self._randomness = randomness
         self._retries = retries
+        self._live: Live | None = None
 
     @classmethod
     def of_this_process(cls) -> "Session":
@@ -67,9 +74,32 @@ class Session:
         """A command's output, in the form that the user chose."""
         from arkcli.output import Output
 
-        return Output(
-            self.stdout, self.stderr, self.variables, as_json=self.as_json, quiet=self.quiet, color=self.color
-        )
+        made = Output(
+            self.stdout, self.stderr, self.variables, as_json=self.as_json, quiet=self.quiet, color=self.color,
+            live=self._live,
+        )  # fmt: skip
+        self._live = made.live
+        return made
+
+    def stop_on_signals(self, again: str) -> None:
+        """From now on a signal asks for a clean stop, as `Process.stop_on_signals` says.
+
+        A person at the terminal is told at once what is still in flight. `again` says what a second Ctrl-C is for, with
+        {them} in place of the attempts.
+        """
+        self.process.erasing = self.output().erasing
+        # With --json, too: the words go to standard error.
+        is_told = self.stderr.isatty() and not self.quiet
+        self.process.stop_on_signals(words=partial(self._stopping, again) if is_told else None)
+
+    def _stopping(self, again: str) -> str:
+        """What is said at the first signal. A signal handler calls it, so it takes no lock."""
+        count, seconds = self.home.in_flight
+        if not count:
+            return "stopping"
+        attempts = "1 attempt is in flight and ends" if count == 1 else f"{count:,} attempts are in flight and end"
+        again = again.format(them="it" if count == 1 else "them")
+        return f"stopping: {attempts} within {max(ceil(seconds), 1)} s; Ctrl-C again {again}"
 
     def _warn(self, text: str) -> None:
         self.output().warn(text)

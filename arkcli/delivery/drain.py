@@ -1,6 +1,8 @@
 """`ark drain`: attempts everything that is due."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -9,8 +11,9 @@ from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
+from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Answer, Delivery, Destination, State
+from arkcli.model import Answer, Attempt, Delivery, Destination, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
@@ -27,20 +30,23 @@ _GIVES_BACK_WITHIN: Final = 1.0
 _IS_DELIVERED: Final = State.DELIVERED
 #: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
+#: How many dead deliveries of a destination a run remembers by themselves.
+_NAMED: Final = 3
 #: How often to remove data that nobody needs any more, in seconds.
 _TIDY_EVERY: Final = 3600.0
 
 
 class Tally(msgspec.Struct):
-    """What a run did for one destination."""
+    """What a run did for one destination. `deaths` are the last attempts of the first few deliveries that died."""
 
     name: str
     attempted: int = 0
     delivered: int = 0
     retrying: int = 0
     dead: int = 0
+    deaths: list[Attempt] = []
 
-    def add(self, states: Sequence[State | None]) -> None:
+    def add(self, states: Sequence[State | None], results: Sequence[Result], now: int) -> None:
         """Counts the states of deliveries after their attempts; None for a delivery that another process has."""
         delivered = states.count(_IS_DELIVERED)
         self.attempted += len(states)
@@ -48,7 +54,10 @@ class Tally(msgspec.Struct):
         if delivered < len(states):
             self.attempted -= states.count(None)
             self.retrying += states.count(State.RETRYING)
-            self.dead += states.count(State.DEAD)
+            if dead := states.count(State.DEAD):
+                self.dead += dead
+                died = (result for state, result in zip(states, results, strict=True) if state is State.DEAD)
+                self.deaths += [attempt_of(*result, now) for result in islice(died, _NAMED - len(self.deaths))]
 
 
 class Left(msgspec.Struct):
@@ -98,6 +107,7 @@ class Drain:
         stopping: Callable[[], bool],
         tidy: Callable[[], None],
         warn: Callable[[str], None],
+        onlooker: Onlooker | None = None,
     ) -> None:
         """`roster` returns the current destinations; it is called often.
 
@@ -112,6 +122,7 @@ class Drain:
         self._stopping = stopping
         self._tidy = tidy
         self._warn = warn
+        self._onlooker = onlooker
         self._tidy_at = 0.0
         self._look_at = 0.0
         self._capacity = capacity
@@ -133,7 +144,8 @@ class Drain:
         def stopping() -> bool:
             return self._stopping() or (ends is not None and self._clock.monotonic() >= ends)
 
-        loop = Loop(self._wire, self._clock, self._limits, stopping)
+        look = None if self._onlooker is None else partial(self._onlooker.look, self._underway)
+        loop = Loop(self._wire, self._clock, self._limits, stopping, look)
         busy_since: float | None = None
         while True:
             before = sum(tally.attempted for tally in self._tallies.values())
@@ -151,6 +163,19 @@ class Drain:
             destinations=sorted(self._tallies.values(), key=_name),
             held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
+        )
+
+    def _underway(self) -> Underway:
+        oldest = self._wire.oldest()
+        slowest = None if oldest is None else (oldest[0][0].endpoint.destination.name, oldest[1])
+        tallies = self._tallies.values()
+        return Underway(
+            attempted=sum(tally.attempted for tally in tallies),
+            delivered=sum(tally.delivered for tally in tallies),
+            retrying=sum(tally.retrying for tally in tallies),
+            dead=sum(tally.dead for tally in tallies),
+            slowest=slowest,
+            is_idle=not self._active,
         )
 
     def _name(self, found: str) -> str:
@@ -297,7 +322,9 @@ class Drain:
         failure = None
         for (course, results), (states, error) in zip(done, recorded, strict=True):
             source = course.source
-            source.tally.add(states)
+            source.tally.add(states, results, now)
+            if self._onlooker is not None:
+                self._onlooker.recorded(source.tally.name, results, states, now)
             source.error = results[-1][1].error
             if source.claim.outage is not None:
                 backoff.note_answers(source.claim, results)

@@ -76,12 +76,23 @@ Token = tuple[Course[Any], Delivery]
 class Loop:
     """Runs courses to their end, with at most `limits` attempts at once."""
 
-    def __init__(self, wire: "Wire[Token]", clock: Clock, limits: Limits, stopping: Callable[[], bool]) -> None:
-        """Once `stopping` returns True, no more attempts start; those in flight are still recorded."""
+    def __init__(
+        self,
+        wire: "Wire[Token]",
+        clock: Clock,
+        limits: Limits,
+        stopping: Callable[[], bool],
+        look: Callable[[], None] | None = None,
+    ) -> None:
+        """Once `stopping` returns True, no more attempts start; those in flight are still recorded.
+
+        `look` is called about ten times a second.
+        """
         self._wire = wire
         self._clock = clock
         self._limits = limits
         self._stopping = stopping
+        self._look = look
         self._answering: deque[Course[Any]] = deque()
         self._silent: deque[Course[Any]] = deque()
         #: In the order in which they were added.
@@ -125,6 +136,8 @@ class Loop:
         return self._failure is not None or self._stopping()
 
     def _add(self, supply: Supply[Any]) -> None:
+        if self._look is not None:
+            self._look()
         if self._halted():
             return
         try:

@@ -9,6 +9,7 @@ from arkcli import times
 from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
+from arkcli.delivery.watching import Awaited, LookAtSend
 from arkcli.errors import Broken, NotAttempted, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
@@ -59,13 +60,37 @@ class Sender:
         self._schedule = schedule
         self._stopping = stopping
 
-    def ping(self, endpoints: "Iterable[Endpoint]", event: Event) -> list[tuple[Destination, Answer]]:
+    def ping(
+        self, endpoints: "Iterable[Endpoint]", event: Event, look: LookAtSend | None = None
+    ) -> list[tuple[Destination, Answer]]:
         """Makes one attempt at each endpoint, without queue and retries. Without those that a stop prevented."""
         pings = _Pings(endpoints, event)
-        Loop(self._wire, self._clock, self._limits, self._stopping).run(pings)
+        self._loop(look, pings).run(pings)
         return pings.answers
 
-    def send(self, queue: Queue, endpoints: "Sequence[Endpoint]", event: Event, capacity: int) -> "Sending":
+    def _loop(self, look: LookAtSend | None, supply: "_Pings | _Firsts") -> Loop:
+        asked = None if look is None else lambda: look(lambda: self._awaited(supply))
+        return Loop(self._wire, self._clock, self._limits, self._stopping, asked)
+
+    def _awaited(self, supply: "_Pings | _Firsts") -> Awaited:
+        from arkcli.wire.transfer import DEADLINE
+
+        total, names = supply.awaited()
+        oldest = self._wire.oldest()
+        if oldest is None:
+            return Awaited(total, names, None, DEADLINE)
+        (course, _), seconds = oldest
+        slowest = course.endpoint.destination.name
+        return Awaited(total, sorted(names, key=slowest.__ne__), seconds, DEADLINE)
+
+    def send(
+        self,
+        queue: Queue,
+        endpoints: "Sequence[Endpoint]",
+        event: Event,
+        capacity: int,
+        look: LookAtSend | None = None,
+    ) -> "Sending":
         """Makes the first attempt of an accepted event at every endpoint and returns the results.
 
         At most `capacity` destinations are held at once. If another process holds a destination, that process delivers,
@@ -73,7 +98,7 @@ class Sender:
         """
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
-        loop = Loop(self._wire, self._clock, self._limits, self._stopping)
+        loop = self._loop(look, firsts)
         trouble: str | None = None
         while trouble is None:
             try:
@@ -140,6 +165,11 @@ class _Pings:
     def answers(self) -> list[tuple[Destination, Answer]]:
         """The answers to the pings that were made, in the order of the endpoints."""
         return [(course.endpoint.destination, answer) for course in self._all if (answer := course.source.answer)]
+
+    def awaited(self) -> tuple[int, list[str]]:
+        """The number of endpoints, and the names of those that have not answered."""
+        waiting = [course.endpoint.destination.name for course in self._all if course.source.answer is None]
+        return len(self._all), waiting
 
     def courses(self) -> list[Course[_Once]]:
         given, self._left = self._left, []
@@ -212,6 +242,12 @@ class _Firsts:
         #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
+
+    def awaited(self) -> tuple[int, list[str]]:
+        """The number of endpoints, and the names of those without a result."""
+        done = self.attempts.keys() | self.outages.keys() | self.broken.keys()
+        waiting = [endpoint.destination.name for found, endpoint in self._endpoints.items() if found not in done]
+        return len(self._endpoints), waiting
 
     def courses(self) -> list[Course[_First]]:
         room = self._capacity - len(self._held)

@@ -1,12 +1,12 @@
 """The only module that prints. Data goes to standard output, everything else to standard error."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import chain, islice, takewhile
 from typing import Any, Final, TextIO, TypeVar
 
 from arkcli.errors import ArkError, Interrupted
-from arkcli.output.live import Live
+from arkcli.output.live import ERASE, Live, Words
 from arkcli.output.screen import STYLES, Screen, plain
 from arkcli.output.tables import Column, Table, draw, fitted
 from arkcli.system.refused import of_system
@@ -31,15 +31,16 @@ class Output:
         as_json: bool,
         quiet: bool,
         color: str = "auto",
+        live: Live | None = None,
     ) -> None:
         """`as_json` prints JSON instead of text; `quiet` omits text unless something went wrong.
 
-        `color` is as for a Screen.
+        `color` is as for a Screen. `live` is the live line of another Output on the same terminal.
         """
         self._stdout = stdout
         self.screen = Screen(stdout, variables, color)
         self._errors = Screen(stderr, variables, color)
-        self._live = Live(self._errors)
+        self.live = live or Live(self._errors)
         self.as_json = as_json
         self.quiet = quiet
 
@@ -49,12 +50,23 @@ class Output:
         return self.screen.is_terminal and not self.as_json
 
     @property
+    def is_watched(self) -> bool:
+        """Whether somebody at a terminal reads standard error, and wants to know more than problems."""
+        return self._errors.is_terminal and not (self.quiet or self.as_json)
+
+    @property
+    def erasing(self) -> str:
+        """What a signal handler writes before a message: it begins a line of its own, after the `^C` of a terminal."""
+        return ERASE if self._errors.can_redraw else "\n" if self._errors.is_terminal else ""
+
+    @property
     def lost(self) -> OSError | None:
         """The error that made standard output unwritable; None while it works."""
         return self._stdout.lost if isinstance(self._stdout, Stream) else None
 
     def result(self, document: Mapping[str, Any], *text: str | Table, always: bool = False) -> None:
         """Prints a command's result: the document as JSON, or the text. `always` prints the text even when quiet."""
+        self.live.erase()
         if self.as_json:
             self._stdout.write(to_json(document) + "\n")
         elif always or not self.quiet:
@@ -67,7 +79,7 @@ class Output:
         is_full = not isinstance(self.lost, BrokenPipeError | None)
         if is_full and not always and text and isinstance(text[0], str) and "\n" not in text[0]:
             # A single line may report a change, so print it to standard error instead. Longer text only shows things.
-            self._errors.write(text[0] + "\n")
+            self._say("", text[0])
 
     def items(
         self,
@@ -85,6 +97,7 @@ class Output:
 
         As JSON, an error after the first item is added to the same object, and raised with `told` set.
         """
+        self.live.erase()
         # Stop reading once standard output has failed.
         left = takewhile(lambda _: self.lost is None, found)
         if self.as_json:
@@ -124,27 +137,40 @@ class Output:
     def lines(self, texts: Iterable[str]) -> None:
         """Writes lines of data (JSON or text) in batches. Omits text when quiet."""
         if self.as_json or not self.quiet:
-            with self._live.aside() if self.screen.is_terminal else nullcontext():
-                remaining = iter(texts)
-                while batch := list(islice(remaining, _ROWS_AT_ONCE)):
-                    batch.append("")
-                    self._stdout.write("\n".join(batch))
-                self._stdout.flush()
+            if self.screen.is_terminal:
+                self.live.erase()
+            remaining = iter(texts)
+            while batch := list(islice(remaining, _ROWS_AT_ONCE)):
+                batch.append("")
+                self._stdout.write("\n".join(batch))
+            self._stdout.flush()
 
     def line(self, text: str) -> None:
         """Writes one line of progress at once; omitted when quiet or as JSON."""
         if not (self.quiet or self.as_json):
+            self.live.erase()
             self._stdout.write(text + "\n")
             self._stdout.flush()
 
     def note(self, text: str) -> None:
         """Writes a note to standard error; omitted when quiet or as JSON."""
         if not (self.quiet or self.as_json):
-            self._errors.write(clean(text) + "\n")
+            self._say("", text)
 
     def warn(self, text: str) -> None:
         """Writes a warning to standard error, even when quiet."""
-        self._errors.write(f"{self._errors.painted('warning:', 'yellow')} {clean(text)}\n")
+        self._say("warning:", text, "yellow")
+
+    def log(self, text: str, document: Mapping[str, Any]) -> None:
+        """Writes a line of a service's log to standard error: the text, or the document as JSON."""
+        if self.as_json:
+            self._errors.write(to_json(document) + "\n")
+        else:
+            self._say("", text)
+
+    def log_warning(self, text: str) -> None:
+        """Writes a warning as a line of a service's log."""
+        self.log(f"warning: {text}", {"warning": text})
 
     def error(self, error: ArkError) -> None:
         """Writes an error: one line on standard error, or one JSON object on standard output."""
@@ -152,19 +178,50 @@ class Output:
             self._stdout.write(to_json({"error": _error(error)}) + "\n")
             self._stdout.flush()
         else:
-            self._errors.write(f"{self._errors.painted('error:', 'red')} {clean(str(error))}\n")
+            self._say("error:", str(error), "red")
+
+    def _say(self, label: str, text: str, style: str = "") -> None:
+        """Writes a message to standard error, with a label in a style before it."""
+        self.live.erase()
+        said = self._errors.folded(f"{label} {clean(text)}".lstrip())
+        self._errors.write(f"{self._errors.painted(label, style)}{said.removeprefix(label)}\n")
 
     @contextmanager
-    def progress(self, total: int | None) -> Iterator[Callable[[int, str], None]]:
-        """Shows a progress bar during a block if standard error is a terminal; not when quiet or as JSON.
+    def drawing(self) -> Iterator[Callable[[float, Words], None] | None]:
+        """Yields a function that draws the live line (`Live.draw`) during a block.
 
-        Yields a function that takes how much of `total` (None: unknown) is done, and a description.
+        Yields None where nothing is drawn: not on a terminal, on a dumb one, when quiet and as JSON.
         """
-        if self.quiet or self.as_json or not self._errors.can_redraw:
-            yield lambda _done, _words: None
-            return
-        with self._live.shown(total) as live:
-            yield live.update
+        try:
+            yield self.live.draw if self.is_watched and self._errors.can_redraw else None
+        finally:
+            self.live.end()
+
+    @contextmanager
+    def working(self, doing: str, monotonic: Callable[[], float]) -> Iterator[None]:
+        """Shows on the live line what a block is doing and for how long, if it lasts.
+
+        A thread draws the line, so the block need not call anything. It must not start a process.
+        """
+        with self.drawing() as draw:
+            if draw is None:
+                yield
+                return
+            from threading import Event, Thread
+
+            began, ended = monotonic(), Event()
+
+            def show() -> None:
+                while not ended.wait(0.1):
+                    draw(monotonic(), lambda _width: f"{doing}, {monotonic() - began:.0f} s")
+
+            thread = Thread(target=show, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
 
 
 class Rows:

@@ -65,6 +65,23 @@ class Screen:
         except (OSError, ValueError):
             return _WIDTH
 
+    @property
+    def line_width(self) -> int:
+        """How many columns a line may have without being broken by the terminal, whatever COLUMNS says."""
+        try:
+            real = os.get_terminal_size(self.stream.fileno()).columns
+        except (OSError, ValueError):
+            real = 0
+        return min(self.width, real or self.width)
+
+    def folded(self, text: str) -> str:
+        """The text, broken between words on a terminal, which would break it anywhere; otherwise unchanged."""
+        if not self.is_terminal or len(text) <= self.width:
+            return text
+        from textwrap import fill
+
+        return fill(text, self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
     def write(self, text: str) -> None:
         """Writes text at once."""
         self.stream.write(text)

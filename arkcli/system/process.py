@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: A message of more characters than this does not fit on one line of a narrow terminal.
+_LONG: Final = 80
 
 
 def prepare() -> None:
@@ -41,7 +43,10 @@ class Process:
         self.stop_signal: int | None = None
         #: What has been accepted, as text for the user. It is printed however the process ends.
         self.accepted: str | None = None
+        #: What to write to standard error before a message of the signal handler, so that it begins a line.
+        self.erasing = ""
         self._on_stop: Callable[[], None] = lambda: None
+        self._words: Callable[[], str] | None = None
 
     def stopping(self) -> bool:
         """Whether a clean stop has been asked for."""
@@ -52,13 +57,21 @@ class Process:
         self.stop_signal = self.stop_signal or number
         self._on_stop()
 
-    def stop_on_signals(self, then: Callable[[], None] | None = None, *, at_hangup: bool = True) -> None:
+    def stop_on_signals(
+        self,
+        then: Callable[[], None] | None = None,
+        *,
+        at_hangup: bool = True,
+        words: Callable[[], str] | None = None,
+    ) -> None:
         """From now on the first SIGINT, SIGTERM or SIGHUP asks for a clean stop; another SIGINT or SIGTERM ends the
         process at once. A SIGHUP that was ignored at the start (nohup) stays ignored.
 
-        The first signal calls `then`, wherever the process is. Without `at_hangup`, SIGHUP is ignored.
+        The first signal calls `then`, wherever the process is, and writes what `words` returns to standard error. Both
+        may neither take a lock nor wait. Without `at_hangup`, SIGHUP is ignored.
         """
         self._on_stop = then or self._on_stop
+        self._words = words
         is_heard = at_hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         for number in _STOPS:
             signal.signal(number, self._stop if is_heard or number != signal.SIGHUP else signal.SIG_IGN)
@@ -96,15 +109,22 @@ class Process:
     def _stop(self, number: int, _frame: "FrameType | None") -> None:
         # A closed terminal often sends SIGHUP twice, and a service manager sends it with SIGTERM.
         if self.stop_signal in (None, signal.SIGHUP):
-            self.stop_signal = number
+            is_first, self.stop_signal = self.stop_signal is None, number
             self._on_stop()
+            if is_first and self._words is not None:
+                self._say(f"{self._words()}\n")
         elif number != signal.SIGHUP:
-            # Take no lock here, and do not wait.
-            if self.accepted and select.select((), (2,), (), 0)[1]:
-                with suppress(OSError):
-                    os.write(2, f"interrupted: {self.accepted}\n".encode())
+            self._say(f"interrupted: {self.accepted}\n" if self.accepted else "")
             # A crash at any point loses nothing: docs/internals.md, section 5.
             os._exit(ExitCode.INTERRUPTED)
+
+    def _say(self, text: str) -> None:
+        # Take no lock here, and do not wait.
+        with suppress(OSError, ValueError):
+            if (text or self.erasing) and select.select((), (2,), (), 0)[1]:
+                # A terminal would break a long line inside a word.
+                shown = text.replace("; ", ";\n  ") if self.erasing and len(text) > _LONG else text
+                os.write(2, f"{self.erasing}{shown}".encode())
 
 
 def _open_what_is_closed() -> None:

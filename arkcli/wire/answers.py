@@ -25,19 +25,24 @@ _HANDSHAKE: Final = (
     ("certificate required", ASKS),
     ("alert bad certificate", ASKS),
     ("alert certificate unknown", ASKS),
+    ("unrecognized name", "the server there does not know this host (TLS alert unrecognized_name)"),
+    ("no application protocol", "the server there does not speak HTTP/1.1, perhaps only HTTP/2"),
     ("alert handshake failure", f"the receiver refused it; it may require {CLIENT_CERTIFICATE}"),
 )
 _INTERMEDIATE: Final = "the receiver does not send its intermediate certificate, which browsers fetch"
+_FORBIDDEN: Final = "its authority may not sign certificates for this host (name constraints)"
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
 _CERTIFICATE: Final = {
     9: "it is not valid yet; or this machine's clock is wrong",
-    10: "it has expired; or this machine's clock is wrong",
+    10: "it has expired, or its authority's has; or this machine's clock is wrong",
     18: "it is self-signed",
     19: "its chain ends in a self-signed certificate that is not trusted",
     20: f"its issuer is not trusted, or {_INTERMEDIATE}",
     21: f"its issuer is not trusted, or {_INTERMEDIATE}",
     24: "its issuer is not a certificate authority",
     26: "it is not meant for a server",
+    47: _FORBIDDEN,
+    48: _FORBIDDEN,
     62: "it is for another host",
     64: "it is for another host",
 }

@@ -100,6 +100,20 @@ class Wire(Generic[AnyToken]):
         """The number of attempts under way."""
         return len(self._under_way)
 
+    def oldest(self) -> tuple[AnyToken, float] | None:
+        """The token of the attempt that has been under way for longest, and for how many seconds."""
+        first = next(iter(self._under_way.values()), None)
+        return None if first is None else (first[2], self._age(first))
+
+    def ends_within(self) -> float:
+        """Within how many seconds every attempt under way ends."""
+        newest = next(reversed(self._under_way.values()), None)
+        return 0.0 if newest is None else DEADLINE - self._age(newest)
+
+    def _age(self, attempt: _UnderWay[AnyToken]) -> float:
+        # Not `_time`, which changes something: a signal handler may ask at any moment.
+        return self._clock.monotonic() - self._lost - attempt[3]
+
     def _time(self) -> float:
         """A clock, in seconds, that stops while the process is stalled."""
         now = self._clock.monotonic()

@@ -56,13 +56,14 @@ def refusing() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("behave", "why", "helps"),
     [
-        (500, "answered 500", "The receiver is reachable but must answer a POST with a 2xx"),
-        (404, "answered 404", "The receiver is reachable but must answer a POST with a 2xx"),
+        (500, "answered 500", "The receiver's application failed; see its log"),
+        (404, "answered 404", "Check the path of the URL: the server has nothing there"),
+        (422, "answered 422", "The receiver is reachable but must answer a POST with a 2xx"),
         (302, "ark does not follow redirects", "Use the URL that it redirects to"),
         (then_close(), "closed without an answer", "If the receiver expects https, write https://"),
-        (hang, "no answer within 10 s", "Check that the receiver is reachable"),
+        (hang, "no answer within 10 s", "Let the receiver answer within 10 s"),
     ],
-    ids=["500", "404", "redirect", "closed", "hanging"],
+    ids=["500", "404", "422", "redirect", "closed", "hanging"],
 )
 def test_an_endpoint_that_does_not_answer_with_a_2xx_is_not_saved(
     world: World, receive: Receive, behave: object, why: str, helps: str

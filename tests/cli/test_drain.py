@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.world import PAYLOAD, TestReceiver, World, in_turn
+from arkcli.model import RetrySchedule
+from tests.world import PAYLOAD, TestReceiver, World, answer, in_turn
 
 Receive = Callable[..., TestReceiver]
 
@@ -160,3 +161,43 @@ def test_a_name_that_stands_twice_is_taken_once(world: World, receive: Receive) 
 def test_a_dry_run_does_not_go_on(world: World, option: tuple[str, ...]) -> None:
     result = world.ark("drain", "--dry-run", *option)
     assert (result.status, "leave out --watch and --for" in result.err) == (2, True)
+
+
+def test_a_quiet_drain_names_what_died_why_and_what_to_do(world: World, receive: Receive) -> None:
+    world.retries = RetrySchedule((1_000,))
+    world.add(receive(lambda _: answer(500, b'{"error": "no space left"}')), "crm")
+    for number in range(5):
+        queue(world, "--id", f"event-{number}")
+    in_order = ("drain", "--quiet", "--per-destination", "1")
+    assert world.ark(*in_order) == (0, "", "")
+    world.clock.advance(2)
+    died = world.ark(*in_order)
+    assert died.status == 1
+    said = died.err.splitlines()
+    assert len(said) == 4
+    assert [line.split(" is dead ")[0] for line in said[:3]] == [f"warning: crm: event-{number}" for number in range(3)]
+    assert said[0].endswith(
+        'after 2 attempts: answered 500, not a 2xx: {"error": "no space left"}; '
+        "`ark queue show event-0` shows the attempts, `ark queue retry event-0` tries again"
+    )
+    assert said[3] == "warning: crm: 2 more died; `ark queue list --state dead --to crm` lists them"
+    assert [row["state"] for row in world.ark("queue", "list", "--json").json["deliveries"]] == ["dead"] * 5
+
+
+@pytest.mark.parametrize("options", [(), ("--json", "--quiet")], ids=["loud", "json"])
+def test_a_drain_that_is_not_quiet_says_what_died_in_its_summary(
+    world: World, receive: Receive, options: tuple[str, ...]
+) -> None:
+    world.retries = RetrySchedule(())
+    world.add(receive(500), "crm")
+    queue(world)
+    died = world.ark("drain", *options)
+    assert (died.status, died.err) == (1, "")
+
+
+def test_a_quiet_stream_names_what_died(world: World, receive: Receive) -> None:
+    world.retries = RetrySchedule(())
+    world.add(receive(500), "crm")
+    died = world.ark("send", "signal.promoted", "--ndjson", "--quiet", stdin=PAYLOAD)
+    assert died.status == 1
+    assert "is dead after 1 attempt: answered 500, not a 2xx; `ark queue show evt_" in died.err

@@ -99,9 +99,12 @@ def ask(
 
 
 @contextmanager
-def serving(world: World, *args: str, before: tuple[str, ...] = (), **variables: str) -> Iterator[Served]:
+def serving(
+    world: World, *args: str, before: tuple[str, ...] = (), as_json: bool = True, **variables: str
+) -> Iterator[Served]:
+    form = ["--json"] if as_json else []
     with subprocess.Popen(
-        [*before, sys.executable, "-m", "arkcli", "serve", "--json", *(args or ("--port", "0"))],
+        [*before, sys.executable, "-m", "arkcli", "serve", *form, *(args or ("--port", "0"))],
         env={**os.environ, **world.variables, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -112,7 +115,8 @@ def serving(world: World, *args: str, before: tuple[str, ...] = (), **variables:
         try:
             line = process.stdout.readline()
             assert line, process.communicate(timeout=10)[1]
-            yield Served(process, json.loads(line)["listening"], world)
+            addresses = json.loads(line)["listening"] if as_json else [line.split()[-1]]
+            yield Served(process, addresses, world)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -344,6 +348,24 @@ def test_the_metrics_are_those_of_the_queue(world: World, crm: TestReceiver) -> 
     families = {family.name: family for family in text_string_to_metric_families(response.body.decode())}
     waiting = [one.value for one in families["ark_deliveries"].samples if one.labels["state"] == "waiting"]
     assert waiting == [1.0]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_each_failure_is_a_line_on_standard_error(world: World, as_json: bool) -> None:
+    with receiver(lambda _: answer(500, b"the table is locked")) as found:
+        world.add(found, "crm")
+        with serving(world, as_json=as_json) as served:
+            event = served.send().json["event"]["id"]
+            until(lambda: json.loads(world.ark("queue", "--json").out)["destinations"][0]["retrying"])
+            _, _, err = served.stop()
+    (line,) = err.splitlines()
+    if as_json:
+        said = json.loads(line)
+        assert (said["destination"], said["event_id"], said["attempt"], said["status"]) == ("crm", event, 1, 500)
+        assert said["excerpt"] == "the table is locked"
+        assert said["next_attempt_at"] > said["at"]
+    else:
+        assert re.fullmatch(rf"[\d:]+ crm: answered 500, .*the table is locked; attempt 1, .*; {event}", line), line
 
 
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(world: World, crm: TestReceiver, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from arkcli.system.clock import SystemClock
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import Transfer
 from arkcli.wire.wire import Endpoint, Wire
-from tests.world import Certificates, Request, TestReceiver, answer, hang, receiver, then_close
+from tests.world import Certificates, FakeClock, Request, TestReceiver, answer, hang, receiver, then_close
 
 Receive = Callable[..., TestReceiver]
 BODY = b'{"event":"signal.promoted","n":1.50}'
@@ -355,3 +355,22 @@ def test_an_attempt_has_ten_seconds_of_the_time_in_which_anybody_looks(
     assert 9_900 <= found.duration_ms <= 10_600
     # A stall counts as half a second: two looks.
     assert 39 <= looks <= 42
+
+
+def test_the_oldest_attempt_and_the_time_by_which_all_end_are_known_while_they_are_under_way(receive: Receive) -> None:
+    clock = FakeClock()
+    wire: Wire[str] = Wire(certifi.where(), clock)
+    assert (wire.oldest(), wire.ends_within()) == (None, 0.0)
+    target = endpoint(receive(hang).url)
+    for name in ("first", "second"):
+        wire.start(target, [(Delivery(EVENT, 1), name)])
+        # The wire looks at its connections, as it does ten times a second.
+        for _ in range(4):
+            clock.advance(0.5)
+            assert wire.wait(0.0) == []
+    oldest = wire.oldest()
+    assert oldest is not None
+    assert oldest[0] == "first"
+    assert oldest[1] == pytest.approx(4, abs=0.5)
+    assert wire.ends_within() == pytest.approx(8, abs=0.5)
+    wire.close()
