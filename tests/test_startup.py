@@ -81,12 +81,12 @@ def test_the_version_costs_nothing_but_itself() -> None:
     said, modules = started(MAIN, "--version")
     assert said == f"ark {__version__}"
     assert modules & {*HEAVY, "json", "typer", "click", "argparse"} == set()
-    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.__main__"}
+    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.__main__", "arkcli.version"}
 
 
 def test_the_library_for_signatures_imports_nothing_else_of_ark() -> None:
     _, modules = started(LIBRARY)
-    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.signing"}
+    assert {name for name in modules if name.startswith("arkcli")} == {"arkcli", "arkcli.signing", "arkcli.version"}
     assert modules & {*HEAVY, "json", "typer"} == set()
 
 

@@ -37,16 +37,22 @@ class Home:
         randomness: Callable[[int], bytes],
         warn: Callable[[str], None],
         retries: "RetrySchedule | None" = None,
+        *,
+        lasting: bool = False,
     ) -> None:
         """`randomness` returns that number of random bytes; `retries` defaults to the documented schedule.
 
-        `warn` is called for destinations whose deliveries are gone.
+        `warn` is called for destinations whose deliveries are gone. `lasting`: keep the connections to receivers from
+        one send to the next, until `close`.
         """
         self.variables = variables
         self.clock = clock
         self.randomness = randomness
         self._warn = warn
         self._retries = retries
+        self._lasting = lasting
+        self._kept: Wire[Token] | None = None
+        self._endpoints: dict[str, Endpoint] = {}
         #: Names of destinations whose deliveries this run found to be gone.
         self.losses: list[str] = []
         self._wire: Wire[Token] | None = None
@@ -137,11 +143,14 @@ class Home:
         from arkcli.delivery.places import Limits
         from arkcli.delivery.send import Sender
 
-        wire = self.wire(connections)
+        wire = self._kept or self.wire(connections)
         try:
             yield Sender(wire, self.clock, limits or Limits(), self.schedule, stopping)
         finally:
-            wire.close()
+            if self._lasting:
+                self._kept = wire
+            else:
+                wire.close()
 
     def new_id(self, prefix: str) -> str:
         """A new id: the prefix and 28 hex digits, 12 of time and 16 random, so that ids sort by age."""
@@ -186,4 +195,19 @@ class Home:
         """Destinations with their secrets, ready for sending. Raises UsageError if a secret is not available."""
         from arkcli.wire.wire import Endpoint
 
-        return [Endpoint(destination, self.secret_of(destination, contents)) for destination in destinations]
+        found = []
+        for destination in destinations:
+            secret, known = self.secret_of(destination, contents), self._endpoints.get(destination.id)
+            if known is None or (known.destination, known.secret) != (destination, secret):
+                known = Endpoint(destination, secret, known)
+            found.append(known)
+            if self._lasting:
+                self._endpoints[destination.id] = known
+        return found
+
+    def close(self) -> None:
+        """Closes what this home has opened."""
+        if self._kept is not None:
+            self._kept.close()
+        if "queue" in vars(self):
+            self.queue.close()

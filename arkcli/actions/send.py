@@ -11,7 +11,7 @@ from arkcli.actions.home import Home
 from arkcli.contract import assignments, samples, spelling
 from arkcli.contract.assignments import Assignment, Path
 from arkcli.contract.bodies import Filling, check_raw_body, event_of, make_body, refill
-from arkcli.contract.keys import key_at
+from arkcli.contract.keys import KEY, KEY_RULE, key_at
 from arkcli.delivery.places import Limits
 from arkcli.delivery.send import Sending, Sent
 from arkcli.delivery.watching import LookAtSend
@@ -58,7 +58,9 @@ class Repeated(Exception):
 
 
 def draft(home: Home, order: Order) -> Draft:
-    """The event as it will be accepted. Raises PayloadError."""
+    """The event as it will be accepted. Raises PayloadError, and UsageError if the id is not usable."""
+    if order.event_id is not None and not KEY.fullmatch(order.event_id):
+        raise UsageError(f"an id has {KEY_RULE}; choose another one")
     (digits,) = home.new_digits(1)
     now = home.clock.now()
     try:

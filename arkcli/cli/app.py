@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "send": "Save an event to the queue and deliver it at once to every destination",
     "events": "List the event types, and what triggers each",
     "drain": "Attempt every delivery that is due, the oldest first at each destination",
+    "serve": "Keep running: deliver events as they fall due, and take events over HTTP",
     "queue": "Inspect and manage the delivery queue",
     "replay": "Send past events again, whether delivered or not",
     "log": "Show delivery attempts, newest last",

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -26,11 +27,12 @@ from arkcli.cli.options import (
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import outage_json, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
-from arkcli.cli.watching import death_warnings, drain_watched
+from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.tables import Table
+from arkcli.system.child import when_input_ends
 
 app = App()
 
@@ -58,6 +60,7 @@ def drain(
         str | None, typer.Option("--at", help="With --dry-run: what would be attempted at this time (ISO 8601).")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 75 if a delivery is left to retry.")] = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> Printout | ExitCode:
     """Attempt every delivery that is due, the oldest first at each destination.
 
@@ -82,8 +85,14 @@ def drain(
     limits = Limits(total=concurrency, per_destination=min(per_destination, concurrency))
     job = Job(choose, plan, limits)
     session.stop_on_signals(ATTEMPTED_AGAIN)
-    with drain_watched(session, output, draining.Stock(session.home, choose)) as onlooker:
-        drained = draining.drain(session.home, job, output.warn, session.process.stopping, onlooker)
+    if until_eof:
+        # It works for another process, and must not outlive it.
+        when_input_ends(session.stdin, lambda: session.process.ask_to_stop(signal.SIGTERM))
+    log = DrainInLog(output, session.home.schedule)
+    watched = nullcontext(log) if until_eof else drain_watched(session, output, draining.Stock(session.home, choose))
+    with watched as onlooker:
+        warn = output.log_warning if until_eof else output.warn
+        drained = draining.drain(session.home, job, warn, session.process.stopping, onlooker)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [
         f"{outage_note(name, outage)}; deliveries not attempted stay due" for name, outage in drained.held_back.items()

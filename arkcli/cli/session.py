@@ -61,6 +61,10 @@ class Session:
     @cached_property
     def home(self) -> "Home":
         """The store, the queue and the network access."""
+        return self.new_home()
+
+    def new_home(self) -> "Home":
+        """A home of its own, for another thread."""
         from arkcli.actions.home import Home
         from arkcli.system.clock import SystemClock
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from arkcli import times
-from arkcli.cli.records import answer_cell
-from arkcli.model import State
+from arkcli.cli.records import answer_cell, attempt_json, when
+from arkcli.model import State, attempt_of
 from arkcli.output.live import bar, first_fit, fitted
 from arkcli.text import counted
 
@@ -147,6 +147,27 @@ class _DrainOnTerminal:
     def end(self) -> None:
         """Tells of the failures that were not printed."""
         self._tell_held(None)
+
+
+class DrainInLog:
+    """Writes a line for each failed attempt to standard error, for the log of a service; as JSON if the output is."""
+
+    def __init__(self, output: "Output", schedule: "RetrySchedule") -> None:
+        self._output = output
+        self._schedule = schedule
+
+    def look(self, take_stock: "Callable[[], Underway]") -> None:
+        """Nothing is drawn in a log."""
+
+    def recorded(self, name: str, results: "Sequence[Result]", states: Sequence[State | None], now: int) -> None:
+        """Writes the failures among the outcomes."""
+        for (delivery, answer), state in zip(results, states, strict=True):
+            if state in (State.RETRYING, State.DEAD):
+                following = self._schedule.next_attempt_at(delivery.attempt, now)
+                left = None if following is None else (following - now) / 1000
+                text = failure_line(now, name, delivery.event.id, delivery.attempt, answer, left)
+                made = {"event_id": delivery.event.id, **attempt_json(attempt_of(delivery, answer, now))}
+                self._output.log(text, {"destination": name, **made, "next_attempt_at": when(following)})
 
 
 def drain_line(found: "Underway", due: int | None, rate: float | None, width: int) -> str:

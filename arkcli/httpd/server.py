@@ -8,13 +8,15 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 
 from arkcli.errors import UsageError
 from arkcli.httpd.connection import Callbacks, Connection, Connections, ServerLimits
+from arkcli.system import files
 
 #: How many connections may wait to be accepted.
 _BACKLOG = 1024
@@ -64,6 +66,43 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
         raise UsageError(
             f"cannot listen on {host!r}: there is no such host; --host takes an address of this machine"
         ) from None
+
+
+@contextlib.contextmanager
+def listening_at(path: Path) -> Iterator[socket.socket]:
+    """A Unix socket at a path during a block, for this user alone. One that a process left behind is replaced.
+
+    Raises UsageError if another process listens there, or if something else is there. Keeps a lock in a file beside it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = files.Lock(path.with_name(f"{path.name}.lock"))
+            stack.callback(lock.close)
+            is_free = lock.try_acquire() and not _answers(path)
+            if is_free:
+                files.remove_socket(path)
+                made = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                files.bind_private(made, path)
+                stack.callback(files.remove_socket, path)
+                made.listen(_BACKLOG)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {path}: {error.strerror or error}; --socket takes a short path in a directory of "
+                "yours where nothing is"
+            ) from None
+        if not is_free:
+            raise UsageError(f"cannot listen on {path}: another process is listening there; choose another --socket")
+        yield made
+
+
+def _answers(path: Path) -> bool:
+    """Whether a process listens on a Unix socket. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
 
 def _at_each(ends: Iterable[tuple[int, Any]], port: int, tries: int = 20) -> list[socket.socket]:

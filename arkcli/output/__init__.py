@@ -188,6 +188,17 @@ class Output:
         """Writes a question to standard error, even when quiet or as JSON; the answer is typed on its last line."""
         self._errors.write(self._errors.folded(clean(text)) + " ")
 
+    def log(self, text: str, document: Mapping[str, Any]) -> None:
+        """Writes a line of a service's log to standard error: the text, or the document as JSON."""
+        if self.as_json:
+            self._errors.write(to_json(document) + "\n")
+        else:
+            self._say("", text)
+
+    def log_warning(self, text: str) -> None:
+        """Writes a warning as a line of a service's log."""
+        self.log(f"warning: {text}", {"warning": text})
+
     def error(self, error: ArkError) -> None:
         """Writes an error: one line on standard error, or one JSON object on standard output."""
         if self.as_json:

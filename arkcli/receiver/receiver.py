@@ -157,7 +157,7 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         if self._told:
             self._stopping.set()
-        most = min(self._limits.connections, (files.raise_descriptor_limit() - _OTHER_DESCRIPTORS) // 2)
+        most = min(self._limits.connections, (files.descriptor_limit() - _OTHER_DESCRIPTORS) // 2)
         limits = self._limits._replace(connections=max(most, 1))
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:

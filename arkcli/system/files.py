@@ -14,9 +14,12 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from arkcli.system.owner import as_owner
+
+if TYPE_CHECKING:
+    from socket import socket
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -53,6 +56,22 @@ def open_private(path: Path, flags: int) -> int:
     with as_owner(path) as (name, above):
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         return _regular(os.open(name, flags, FILE_MODE, dir_fd=above), path)
+
+
+def bind_private(listener: "socket", path: Path) -> None:
+    """Makes a Unix socket at a path, 0600 from the start. Raises OSError if something is there."""
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+
+
+def remove_socket(path: Path) -> None:
+    """Removes a Unix socket, if there is one; leaves everything else alone."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            unlink(path)
 
 
 def remove_left(directory: Path, beginning: str) -> None:
@@ -345,19 +364,15 @@ def read_holder(path: Path) -> str:
         return ""
 
 
-def raise_descriptor_limit() -> int:
-    """Raises the limit on this process's open files as far as allowed, and returns it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def free_descriptors() -> int:
     """How many more files this process may open."""
-    limit = raise_descriptor_limit()
+    limit = descriptor_limit()
     try:
         return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path for each would open as many again
     except OSError:

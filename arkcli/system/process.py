@@ -20,7 +20,9 @@ _LONG: Final = 80
 
 
 def prepare() -> None:
-    """Makes new files private (umask 077), and keeps a crash from leaving a core dump."""
+    """Makes new files private (umask 077), keeps a crash from leaving a core dump, and allows as many open files as it
+    may: every destination needs some.
+    """
     # Nearly everything here is freed by its reference count; Python's default frequency of cycle detection costs 5 %.
     gc.set_threshold(50_000, 20, 20)
     os.umask(0o077)
@@ -28,6 +30,9 @@ def prepare() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     # 0 keeps the kernel from writing a file, but not from piping the memory to a program; 1 prevents both (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Process:
@@ -49,6 +54,11 @@ class Process:
     def stopping(self) -> bool:
         """Whether a clean stop has been asked for."""
         return self.stop_signal is not None
+
+    def ask_to_stop(self, number: int) -> None:
+        """Asks for a clean stop, as this signal would."""
+        self.stop_signal = self.stop_signal or number
+        self._on_stop()
 
     def stop_on_signals(
         self,

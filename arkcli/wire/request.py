@@ -3,11 +3,11 @@
 import base64
 from typing import Final
 
-from arkcli import __version__
 from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER, EVENT_HEADER
 from arkcli.model import Delivery, Destination
 from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme
+from arkcli.version import __version__
 
 METHOD: Final = "POST"
 Headers = tuple[tuple[str, str], ...]

@@ -371,11 +371,11 @@ def test_a_lock_says_who_held_it_last(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from arkcli.system import files
+from arkcli.system import files, process
 soft, hard = int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 if sys.argv[3] == "raised":
-    files.raise_descriptor_limit()
+    process.prepare()
 lock = files.Lock(Path(sys.argv[1]))
 print(lock._descriptor > 1023, lock.try_acquire())
 """

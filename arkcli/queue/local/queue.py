@@ -37,7 +37,6 @@ class LocalQueue:
         self._drains = Drains(directory / "drains")
         try:
             self.unwritable = prepare(directory)
-            files.raise_descriptor_limit()
             fixed = self.unwritable is not None
             self._log = EventLog(directory / "events", segment_size, self._members.furthest, fixed)
         except OSError as error:

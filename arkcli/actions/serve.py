@@ -1,0 +1,166 @@
+"""Sets up and runs `ark serve`: the process that takes events, and beside it the one that delivers them."""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from arkcli.actions import metrics
+from arkcli.actions.reading import Reading
+from arkcli.actions.send import Order, check_same, draft
+from arkcli.errors import ArkError, UsageError
+from arkcli.httpd.server import listen_on, listening_at, url_of
+from arkcli.ingest.door import Door, Inside, Making
+from arkcli.ingest.serving import Entrance, Serving
+from arkcli.signing.secrets import SecretFiles
+from arkcli.system import files
+from arkcli.system.child import Child
+from arkcli.system.systemd import notify, passed_sockets
+
+if TYPE_CHECKING:
+    from arkcli.actions.home import Home
+    from arkcli.ingest.commits import Commits
+    from arkcli.model import Draft, Event
+    from arkcli.signing import Secret
+    from arkcli.store.store import Contents
+    from arkcli.system.process import Process
+
+#: The random bytes of a new token; it is written as hex digits.
+_TOKEN: Final = 32
+_NO_DESTINATION: Final = "there is no destination yet; add one with `ark dest add URL`"
+
+
+class Ways(NamedTuple):
+    """Where events come in: a Unix socket at a path, a TCP port on this machine (0: any free one), or neither.
+
+    `token_file` has the token that clients on TCP must send; None: the file `serve.token` beside destinations.toml.
+    """
+
+    path: Path | None
+    port: int | None
+    token_file: Path | None
+
+
+class Running(NamedTuple):
+    """What a service takes from the command: how to open a home, its process, and where warnings go."""
+
+    open_home: "Callable[[], Home]"
+    process: "Process"
+    warn: Callable[[str], None]
+
+
+def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[list[str]], None]) -> None:
+    """Runs until the process is told to stop. `drain` are the arguments of the `ark` that delivers.
+
+    `ready` is called with the addresses once it listens. Raises UsageError.
+    """
+    home = running.open_home()
+    intake = _Intake(home)
+    child = Child(drain, home.variables)
+    service = Serving(child, intake.accept, running.warn)
+    running.process.stop_on_signals(service.stop)
+    with ExitStack() as stack:
+        listeners = passed_sockets(home.variables)
+        if ways.path is not None:
+            listeners.append(stack.enter_context(listening_at(ways.path)))
+        if ways.port is not None:
+            listeners += map(stack.enter_context, listen_on("127.0.0.1", ways.port))
+        open_to_all = [one for one in listeners if one.family != socket.AF_UNIX]
+        token = _token(home, ways.token_file, running.warn) if open_to_all else None
+        inside = Inside(lambda: intake.problems(child), _metrics(running.open_home))
+        making = Making(intake.draft, intake.check_same)
+
+        def entrances(commits: "Commits") -> list[Entrance]:
+            ours = [one for one in listeners if one not in open_to_all]
+            ways = ((ours, None), (open_to_all, token))
+            return [Entrance(found, Door(making, commits, inside, known).take) for found, known in ways if found]
+
+        def listening() -> None:
+            ready([_address(one) for one in listeners])
+            notify(home.variables, "READY=1")
+
+        service.run(entrances, listening)
+        notify(home.variables, "STOPPING=1")
+    child.wait()
+
+
+class _Intake:
+    """Makes events of requests and accepts them. `accept` runs in a thread of its own, with the home's queue."""
+
+    def __init__(self, home: "Home") -> None:
+        self._home = home
+        self._joined: Contents | None = None
+        self._trouble: str | None = None
+
+    def draft(self, event: str, payload: bytes, event_id: str | None) -> "Draft":
+        return draft(self._home, Order(event=event, payload=payload, event_id=event_id))
+
+    def check_same(self, event: str, payload: bytes, event_id: str | None, accepted: "Event") -> None:
+        check_same(Order(event=event, event_id=event_id), payload, accepted)
+
+    def accept(self, drafts: "Sequence[Draft]", unique: bool) -> "Sequence[Event]":
+        try:
+            contents = self._home.store.read_again()
+            if not contents.destinations:
+                raise UsageError(_NO_DESTINATION)
+            if contents is not self._joined:
+                self._home.joined(contents.destinations)
+                self._joined = contents
+            accepted = self._home.queue.accept(drafts, unique=unique)
+        except (ArkError, OSError) as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = None
+        return accepted
+
+    def problems(self, child: Child) -> list[str]:
+        """What keeps events from being accepted or delivered."""
+        found = []
+        try:
+            if not self._home.store.read().destinations:
+                found.append(_NO_DESTINATION)
+        except ArkError as error:
+            found.append(str(error))
+        if self._trouble is not None and self._trouble not in found:
+            found.append(f"the last event was not accepted: {self._trouble}")
+        if not child.is_running:
+            found.append("the process that delivers is not running")
+        return found
+
+
+def _metrics(open_home: "Callable[[], Home]") -> Callable[[], bytes]:
+    """Returns a function that reads the queue and returns the metrics; it may be called in any one thread at a time."""
+    homes: list[Home] = []
+
+    def read() -> bytes:
+        if not homes:
+            homes.append(open_home())
+        (home,) = homes
+        reading = Reading(home, home.store.read_again().destinations)
+        return metrics.exposition(reading.overview(), reading.totals, home.clock.now())
+
+    return read
+
+
+def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Callable[[], Secret]":
+    """Returns a function that returns the current token. Makes a token if the file is missing. Raises UsageError."""
+    file = path or home.store.path.with_name("serve.token")
+    if not file.exists():
+        try:
+            files.make_directory(file.parent)
+            files.replace(file, home.randomness(_TOKEN).hex().encode() + b"\n", durable=True)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be written: {error.strerror}; give another --token-file") from None
+    kept = SecretFiles(home.clock.monotonic, warn)
+
+    def now() -> "Secret":
+        kept.look()
+        return kept.read(file)
+
+    now()
+    return now
+
+
+def _address(listener: socket.socket) -> str:
+    return str(listener.getsockname()) if listener.family == socket.AF_UNIX else url_of(listener)

@@ -1,0 +1,63 @@
+"""`ark serve`."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arkcli.cli.command import App
+from arkcli.cli.options import Concurrency, PerDestination, output_of, session_of
+from arkcli.errors import ExitCode
+
+app = App()
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    socket: Annotated[
+        Path | None, typer.Option("--socket", metavar="PATH", help="Take events on a Unix socket at this path.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Take events on this port of 127.0.0.1; 0 picks a free one."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="The bearer token for --port; made if missing. Default: serve.token beside destinations.toml.",
+        ),
+    ] = None,
+    concurrency: Concurrency = 64,
+    per_destination: PerDestination = 8,
+) -> ExitCode:
+    """Keep running: deliver events as they fall due, and take events over HTTP.
+
+    POST /events/EVENT with the payload as the body answers 202 once the event is durable. The header Idempotency-Key
+    makes it safe to repeat. GET /healthz, /metrics and /openapi.json tell the rest. Without --socket and --port it only
+    delivers.
+
+    Exit status: 0 stopped by SIGTERM, 130 by Ctrl-C.
+
+    Example: ark serve --socket /run/ark/ark.sock
+
+    Example: ark serve --port 8764
+    """
+    from arkcli.actions.serve import Running, Ways
+    from arkcli.actions.serve import serve as run
+
+    session = session_of(context)
+    output = output_of(context)
+
+    def ready(addresses: list[str]) -> None:
+        output.result({"listening": addresses}, *(f"listening on {one}" for one in addresses), always=True)
+        if not addresses:
+            output.note("delivering; it takes no events over HTTP without --socket or --port")
+
+    drain = ["drain", "--watch", "--until-eof", *(["--json"] if output.as_json else [])]
+    drain += ["--concurrency", str(concurrency), "--per-destination", str(per_destination)]
+    run(Running(session.new_home, session.process, output.log_warning), Ways(socket, port, token_file), drain, ready)
+    return ExitCode.INTERRUPTED if session.process.stop_signal == signal.SIGINT else ExitCode.DONE

@@ -1,0 +1,1 @@
+"""`ark serve`: takes events over HTTP and makes them durable, many at once."""

@@ -1,0 +1,114 @@
+"""Runs `ark serve` until it is stopped: the listening sockets, and the process that delivers beside them."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
+from arkcli.httpd.messages import Reply, Request
+from arkcli.httpd.server import serving
+from arkcli.ingest.commits import Accept, Commits
+from arkcli.system import files
+from arkcli.system.child import Child
+
+#: How many connections there may be at once. Each may hold a body of up to 1 MiB.
+_CONNECTIONS: Final = 512
+#: Descriptors for everything except connections.
+_OTHER_DESCRIPTORS: Final = 100
+#: How long answers under way may take after a stop, in seconds.
+_GRACE: Final = 10.0
+#: How often to look whether the process that delivers still runs, and how long to wait before it is started again.
+_LOOK_EVERY: Final = 0.5
+_AGAIN_AFTER: Final = 1.0
+
+Take = Callable[[Request], Awaitable[Reply]]
+
+
+class Entrance(NamedTuple):
+    """Sockets that listen, and what answers the requests that come there."""
+
+    listeners: Sequence[socket.socket]
+    take: Take
+
+
+class Serving:
+    """One run."""
+
+    def __init__(self, drain: Child, accept: Accept, warn: Callable[[str], None]) -> None:
+        """`drain` delivers; it is started again when it ends. `accept` is called in a thread of its own.
+
+        `warn` gets a message for each trouble.
+        """
+        self._drain = drain
+        self._accept = accept
+        self._warn = warn
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_told = False
+        self._error: BaseException | None = None
+
+    def stop(self) -> None:
+        """Makes `run` end soon. May be called from a signal handler."""
+        self._is_told = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
+        """Serves until `stop` is called; then answers what is under way and ends. `ready` is called when it listens.
+
+        Raises what an answer raised unexpectedly.
+        """
+        asyncio.run(self._run(entrances, ready))
+        if self._error is not None:
+            raise self._error
+
+    async def _run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        if self._is_told:
+            self._stopping.set()
+        commits = Commits(self._accept)
+        doors = entrances(commits)
+        limits = ServerLimits(connections=_connections(len(doors)))
+        keeping = asyncio.create_task(self._keep_draining())
+        served: list[Connections] = []
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                for entrance in doors:
+                    callbacks = Callbacks(entrance.take, self._warn, self._fail)
+                    served.append(await stack.enter_async_context(serving(entrance.listeners, callbacks, limits)))
+                ready()
+                await self._stopping.wait()
+            self._drain.ask_to_stop()
+            for connections in served:
+                connections.dismiss(patient=False)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    for connections in served:
+                        await connections.gone()
+        finally:
+            for connections in served:
+                connections.abort()
+            keeping.cancel()
+            self._drain.ask_to_stop()
+            await commits.close()
+            self._loop = None
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._stopping.set()
+
+    async def _keep_draining(self) -> None:
+        self._drain.start()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            ending = self._drain.ending()
+            if ending is not None and not self._stopping.is_set():
+                self._warn(f"the process that delivers {ending}; it is started again")
+                await asyncio.sleep(_AGAIN_AFTER)
+                self._drain.start()
+
+
+def _connections(entrances: int) -> int:
+    most = (files.descriptor_limit() - _OTHER_DESCRIPTORS) // max(entrances, 1)
+    return max(min(_CONNECTIONS, most), 1)

@@ -1,0 +1,64 @@
+"""Another `ark` that works for this one, and ends with it, however this one ends."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
+
+from arkcli.text import process_ending
+
+
+class Child:
+    """A process with `ark`'s command line. Its standard input is a pipe from here: when that ends, so should it."""
+
+    def __init__(self, args: Sequence[str], variables: Mapping[str, str]) -> None:
+        """`args` are the arguments of `ark`; the command should stop when its standard input ends."""
+        self._command = [sys.executable, "-m", "arkcli", *args]
+        self._variables = dict(variables)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts it. Its standard error is this process's own; what it prints on standard output is dropped.
+
+        It has a process group of its own, so that Ctrl-C reaches this process alone, which then stops it.
+        """
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            process_group=0,
+        )
+
+    def ending(self) -> str | None:
+        """How it ended, in words; None while it runs."""
+        status = None if self._process is None else self._process.poll()
+        return None if status is None else process_ending(status)
+
+    def ask_to_stop(self) -> None:
+        """Lets it finish what is in flight, and then end."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Waits until it has ended."""
+        if self._process is not None:
+            self._process.wait()
+
+
+def when_input_ends(stream: BinaryIO, then: Callable[[], None]) -> None:
+    """Calls `then`, in another thread, when a stream ends: the process at its other end has closed it, or has died."""
+
+    def watch() -> None:
+        while os.read(stream.fileno(), 4096):
+            pass
+        then()
+
+    threading.Thread(target=watch, daemon=True).start()
