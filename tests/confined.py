@@ -1,5 +1,6 @@
-"""The limits that a unit of systemd sets on its service, as far as any process can set them on itself: NoNewPrivileges=,
-MemoryDenyWriteExecute= and SystemCallFilter=.
+"""The limits that a unit of systemd sets on its service, as far as any process can set them on itself.
+
+These are SystemCallFilter=, MemoryDenyWriteExecute= and NoNewPrivileges=.
 """
 
 import ctypes
@@ -62,4 +63,3 @@ def confine(allowed: set[str]) -> bool:
     # Old kernels cannot refuse memory that is both written and executed.
     libc.prctl(_SET_MEMORY, 1, 0, 0, 0)
     return not (libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or library.seccomp_load(rules))
-

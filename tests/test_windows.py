@@ -40,7 +40,9 @@ def test_every_command_says_in_one_sentence_what_to_use(line: str) -> None:
 
 
 def test_an_application_can_sign_and_verify() -> None:
-    done = on_windows("from arkcli.signing import sign, verify\nprint(sign('s', b'x'), verify('s', b'x', sign('s', b'x')))")
+    done = on_windows(
+        "from arkcli.signing import sign, verify\nprint(sign('s', b'x'), verify('s', b'x', sign('s', b'x')))"
+    )
     assert (done.stdout, done.stderr) == (f"{sign('s', b'x')} True\n", "")
 
 
