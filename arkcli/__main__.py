@@ -7,6 +7,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arkcli.system.process import Process
 
+_ELSEWHERE = (
+    "ark does not run on Windows; use WSL 2: install ark in a Linux distribution there, and keep its files on that "
+    "distribution's own disk, not below /mnt/c. `from arkcli.signing import sign, verify` works here"
+)
+
 
 def main() -> None:
     """Runs this process's command line. Exits with its status unless that is 0."""
@@ -40,6 +45,10 @@ def _has_room() -> bool:
 
 
 def _run(args: list[str], processes: "list[Process]") -> int:
+    if not hasattr(os, "geteuid"):
+        # Every write needs the locks of a POSIX system. 2 is ExitCode.USAGE.
+        os.write(2, f"error: {_ELSEWHERE}\n".encode())
+        return 2
     if args == ["--version"] and "_ARK_COMPLETE" not in os.environ:
         # This needs no parser, so avoid the imports.
         from arkcli import __version__

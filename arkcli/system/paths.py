@@ -28,8 +28,5 @@ def _directory(variables: Mapping[str, str], own: str, xdg: str, kind: str) -> P
     from platformdirs.unix import Unix
 
     with contextlib.suppress(RuntimeError):
-        found = Path(getattr(Unix("ark"), kind))
-        # Older versions may return a path that begins with ~.
-        if found.is_absolute():
-            return found
+        return Path(getattr(Unix("ark"), kind))
     raise Unreadable("this user has no home directory; set ARK_CONFIG_DIR and ARK_STATE_DIR to absolute paths")
