@@ -330,7 +330,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        os.waitpid(process.pid, os.WUNTRACED)
         check = examined(world)["locks"]
         process.kill()
     assert check["status"] == "fail"

@@ -143,7 +143,7 @@ def _resident() -> int:
 
 
 def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def _settled(before: int) -> int:
