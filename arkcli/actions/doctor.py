@@ -289,7 +289,8 @@ def check_drain(
 def check_clock(now: int, newest: int | None) -> Check:
     """Checks that the clock is roughly right: retries and certificates depend on it."""
     said = times.to_text(now)
-    hint = "set the clock, and keep it synchronised: timedatectl set-ntp true"
+    hint = "set the clock, and keep it synchronised"
+    hint += ": timedatectl set-ntp true" if shutil.which("timedatectl") else ""
     if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
         return Check("clock", Status.FAIL, f"it says {said}", hint)
     if newest is not None and newest > now + _AHEAD:

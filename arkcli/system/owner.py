@@ -57,7 +57,8 @@ def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[i
 @contextlib.contextmanager
 def _acting_as(owner: os.stat_result, directory: Path) -> Iterator[None]:
     """Changes the effective user and group during a block; the saved user stays root."""
-    groups, group = os.getgroups(), os.getegid()
+    # macOS tells more groups than it takes back.
+    groups, group = os.getgroups()[: os.sysconf("SC_NGROUPS_MAX")], os.getegid()
     with contextlib.ExitStack() as stack:
         try:
             os.setgroups([owner.st_gid])

@@ -337,6 +337,17 @@ os.kill(os.getpid(), signal.SIGSTOP)
     assert f"process {process.pid} is delivering to crm" in check["message"]
 
 
+def test_a_directory_where_ark_does_not_look_is_named_while_there_is_no_destination(world: World) -> None:
+    world.variables["HOME"] = str(world.home)
+    other = world.home / "Library" / "Application Support" / "ark"
+    other.mkdir(parents=True)
+    found = examined(world)["store"]
+    assert found["message"].endswith(f"has no destination, and ark does not look into {other}")
+    assert found["hint"].startswith(f"move what you want to keep from there to {world.store_file.parent}, or add one")
+    world.variables["ARK_CONFIG_DIR"] = str(other)
+    assert "does not look" not in examined(world)["store"]["message"]
+
+
 def test_what_is_wrong_with_a_queue_does_not_stop_the_doctor(world: World) -> None:
     world.ark("dest", "add", "http://127.0.0.1:1/", "--name", "crm", "--no-ping", "--allow-local")
     world.ark("send", "signal.promoted", "--sample", "--queue")

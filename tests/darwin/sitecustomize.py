@@ -92,7 +92,7 @@ def control_files(synced: Callable[[int], None], link: Callable[[str], str]) -> 
             return os.fsencode(link(f"/proc/self/fd/{descriptor}")).ljust(len(argument), b"\0")
         return real(descriptor, command, argument)
 
-    fcntl.fcntl, fcntl.F_FULLFSYNC, fcntl.F_GETPATH = control, FULL_SYNC, GET_PATH  # type: ignore[attr-defined]
+    fcntl.fcntl, fcntl.F_FULLFSYNC, fcntl.F_GETPATH = control, FULL_SYNC, GET_PATH  # type: ignore[attr-defined,misc,unused-ignore]
 
 
 def write_where_told() -> None:
@@ -127,20 +127,20 @@ def refuse_forks() -> None:
 
 
 class Anew:
-    """Has multiprocessing start processes anew once it is imported."""
+    """Has multiprocessing start processes anew, once it is imported."""
 
-    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> Any:
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
         if name != "multiprocessing.context":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        (spec,) = filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path))  # type: ignore[arg-type]
-        real = spec.loader.exec_module  # type: ignore[union-attr]
+        finders: list[Any] = [finder for finder in sys.meta_path if finder is not self]
+        (spec,) = filter(None, (finder.find_spec(name, path, target) for finder in finders))
+        real = spec.loader.exec_module
 
         def execute(module: Any) -> None:
             real(module)
             module._default_context = module.DefaultContext(module._concrete_contexts["spawn"])
 
-        spec.loader.exec_module = execute  # type: ignore[method-assign, union-attr]
+        spec.loader.exec_module = execute
         return spec
 
 
@@ -154,7 +154,7 @@ def pretend(names: str) -> None:
     os.environ["AS_ON_MACOS_SINCE"] = str(os.getpid())
     write_where_told()
     refuse_forks()
-    sys.meta_path.insert(0, Anew())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Anew())
 
 
 if __name__ == "sitecustomize" and "AS_ON_MACOS" in os.environ:

@@ -270,7 +270,7 @@ def test_what_a_thread_cannot_write_is_not_accepted_and_the_next_batch_is() -> N
         session = world.session()
         committer = writer_of(session)
         committer.submit(drafts(1), aside=True)
-        seen = [committer.finish()]
+        seen: list[object] = [committer.finish()]
         log = world.queue_directory / "events"
         log.rename(log.with_name("away"))
         committer.submit(drafts(2), aside=True)

@@ -118,8 +118,8 @@ def shared_file_system(path: Path, mounts: str) -> str | None:
 
 def _mounted(line: str) -> tuple[str, str, bool]:
     """The place and the type of a mounted file system, and whether the system calls it local (as far as it says)."""
-    fields, is_mountinfo, described = line.partition(" - ")
-    if is_mountinfo and len(known := fields.split(" ")) >= 6:
+    fields, _, described = line.partition(" - ")
+    if len(known := fields.split(" ")) >= 6 and known[0].isdigit():
         return known[4].replace("\\040", " "), described.split(" ")[0], True
     if (found := _MOUNTED.search(line)) is None:
         return "//", "", True

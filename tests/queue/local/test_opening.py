@@ -64,7 +64,7 @@ MAC: Final = """\
 devfs on /dev (devfs, local, nobrowse)
 /dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled, nobrowse, protect, root data)
 map auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse)
-//ada@nas/share - old on /Volumes/share (1) - old (smbfs, nodev, nosuid, mounted by ada)
+//ada@nas/all that we had in one share - old on /Volumes/share (1) - old (smbfs, nodev, nosuid, mounted by ada)
 nas:/export on /Volumes/export (nfs, nodev, nosuid, mounted by ada)
 https://dav.example/ on /Volumes/dav (webdav, nodev, noexec, nosuid, mounted by ada)
 /dev/disk4s1 on /Volumes/stick (msdos, local, nodev, nosuid, noowners, noatime, fskit)
