@@ -23,6 +23,9 @@ def shell(world: World, home: Path, command: str, **variables: str | None) -> su
     for key, value in variables.items():
         if value is None:
             del environment[key]
+    for place in ("/dev/full", "/proc"):
+        if place in command and not Path(place).exists():
+            pytest.skip(f"this system has no {place}")
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=home, capture_output=True, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr

@@ -18,7 +18,15 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-HIDDEN: Final = ("/proc", "/sys", "/dev/shm", "/dev/full")
+#: Places and programs.
+HIDDEN: Final = (
+    *("/proc", "/sys", "/dev/shm", "/dev/full"),
+    *(
+        f"{place}/{name}"
+        for place in ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
+        for name in ("ip", "strace", "unshare")
+    ),
+)
 #: F_FULLFSYNC and F_GETPATH; the limit on open files that a process begins with, and the largest allowed (OPEN_MAX).
 FULL_SYNC, GET_PATH = 51, 50
 FILES, MOST_FILES = 256, 10_240
