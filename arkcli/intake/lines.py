@@ -64,7 +64,7 @@ class Lines:
         found = self._poll.poll(seconds * 1000)
         if found and found[0][1] & select.POLLNVAL:
             # Some systems cannot poll a terminal.
-            return bool(select.select([self._descriptor], [], [], seconds)[0])
+            return bool(select.select([found[0][0]], [], [], seconds)[0])
         return bool(found)
 
     def _split(self, piece: bytes) -> Arrived:
