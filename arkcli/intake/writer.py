@@ -129,8 +129,8 @@ class Writer:
 
 
 def _can_fork() -> bool:
-    """Whether a fork of this process is safe. It is not on macOS, whose libraries have threads of their own: there
-    Python starts its processes anew by default.
+    """Whether a fork of this process is safe. It is not on macOS, whose libraries have threads of their own. There,
+    Python's default is to start a new interpreter.
     """
     import multiprocessing
 

@@ -8,6 +8,6 @@ from pathlib import Path
 from tests.darwin import lacking
 
 if "AS_ON_MACOS" not in os.environ:
-    # Now, at the import: anything else may have imported what macOS lacks.
+    # At the import already: anything else may have imported what macOS lacks.
     os.environ |= lacking.variables(Path(tempfile.mkdtemp(prefix="as-on-macos-")))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,7 +1,7 @@
 """Makes this Python like one on macOS, as far as that can be done on Linux. Python imports this module as it starts.
 
 Every function and constant that macOS lacks is gone; /proc and what else only Linux has cannot be found; limits on open
-files, F_FULLFSYNC and pwrite behave as there; multiprocessing starts processes anew; and ark itself may not fork.
+files, F_FULLFSYNC and pwrite behave as there; multiprocessing starts new interpreters; and ark itself may not fork.
 
 What this cannot show: the real kernel and file system, kqueue, the keychain, terminals, and what other programs do. It
 holds for Python code alone: a library in C, and a program that is no Python, still see Linux.
@@ -134,8 +134,8 @@ def refuse_forks() -> None:
     os.fork = fork
 
 
-class Anew:
-    """Has multiprocessing start processes anew, once it is imported."""
+class NoForks:
+    """Has multiprocessing start new interpreters, once it is imported."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
         if name != "multiprocessing.context":
@@ -162,7 +162,7 @@ def pretend(names: str) -> None:
     os.environ["AS_ON_MACOS_SINCE"] = str(os.getpid())
     write_where_told()
     refuse_forks()
-    sys.meta_path.insert(0, Anew())
+    sys.meta_path.insert(0, NoForks())
 
 
 if __name__ == "sitecustomize" and "AS_ON_MACOS" in os.environ:
