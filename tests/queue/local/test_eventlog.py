@@ -621,7 +621,7 @@ def test_wherever_accepting_is_killed_nothing_is_lost_and_no_position_changes_it
     before: int, tail: bytes
 ) -> None:
     killed = 0
-    for step in range(1, 100):
+    for step in range(1, 200):
         with directory() as path:
             with log_in(path, 400) as log:
                 old = [log.accept(drafts(number))[0] for number in range(before)]

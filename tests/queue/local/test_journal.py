@@ -472,7 +472,7 @@ def append_and_die(place: Path, step: int) -> None:
 @pytest.mark.parametrize("events", [0, 2, 3, 4], ids=lambda events: f"after-{events}")
 def test_wherever_recording_is_killed_both_attempts_are_known_or_neither(events: int) -> None:
     killed = 0
-    for step in range(1, 60):
+    for step in range(1, 120):
         with directory() as path:
             place = path / "dst_1"
             Journal.create(place, joined(1000, 4))
