@@ -64,7 +64,8 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise AddressRefused(f"{shown} is not a URL: its host or port cannot be read") from None
+        # Which of them is wrong depends on Python's version.
+        raise AddressRefused(f"{shown} is not a URL: its host or port cannot be read; {_HOST_RULE}") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise AddressRefused(f"{shown} is not a URL that can receive webhooks: write it as https://host/path")
     if parts.username is not None or parts.password is not None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from arkcli.system import files
 from bench import measure
 from bench.home import BATCH, EVENT, Home, draft, payload, workplace
 from bench.measure import Contestant, Goal, Options, Result
@@ -86,7 +87,7 @@ def _write(name: str, path: Path, block: bytes) -> Contestant:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
         for _ in range(COUNT // BATCH):
             os.write(descriptor, block)
-            os.fdatasync(descriptor)
+            files.sync(descriptor)
         os.close(descriptor)
         return {name: COUNT / (time.perf_counter() - started)}
 

@@ -31,7 +31,7 @@ def as_user(user: int, run: Callable[[], Value], *, group: int | None = None, gr
     """Returns what a function returns when that user calls it."""
     for found in pkgutil.walk_packages(arkcli.__path__, "arkcli."):
         importlib.import_module(found.name)
-    for name in ("platformdirs.unix", "tempfile", "shlex", "pwd"):
+    for name in ("platformdirs.unix", "tempfile", "shlex", "pwd", "concurrent.futures.thread"):
         importlib.import_module(name)
     certifi.where()
 

@@ -234,3 +234,28 @@ def test_nothing_has_a_name_that_says_nothing() -> None:
         return {word for word in found if word.lower() in empty}
 
     assert offenders(words) == {}
+
+
+def test_no_fields_type_has_the_name_of_a_member_which_it_would_mean_since_python_3_14() -> None:
+    def shadowed(module: str) -> set[str]:
+        return {
+            f"{found.name}.{ast.unparse(line.target)}"
+            for found in ast.walk(TREES[module])
+            if isinstance(found, ast.ClassDef)
+            for line in found.body
+            if isinstance(line, ast.AnnAssign) and set(_names_in(line.annotation)) & set(_members_of(found))
+        }
+
+    assert offenders(shadowed) == {}
+
+
+def _members_of(found: ast.ClassDef) -> Iterator[str]:
+    for line in found.body:
+        if isinstance(line, ast.AnnAssign):
+            yield ast.unparse(line.target)
+        elif isinstance(line, ast.FunctionDef):
+            yield line.name
+
+
+def _names_in(annotation: ast.expr) -> Iterator[str]:
+    yield from (node.id for node in ast.walk(annotation) if isinstance(node, ast.Name))

@@ -5,6 +5,7 @@ sends nothing.
 import contextlib
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store.shelf import is_private
 from arkcli.store.store import Contents
+from arkcli.system.paths import elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
@@ -134,7 +136,11 @@ def check_store(home: Home) -> tuple[Check, Contents | None]:
     except Unreadable as error:
         return Check("store", Status.FAIL, str(error), f"fix or restore {path}; nothing can be sent without it"), None
     if not contents.destinations:
-        return Check("store", Status.WARN, f"{path} has no destination", "add one: ark dest add URL"), contents
+        said, hint = f"{path} has no destination", "add one: ark dest add URL"
+        if (other := elsewhere(home.variables)) is not None:
+            said += f", and ark does not look into {other}"
+            hint = f"move what you want to keep from there to {path.parent}, or {hint}"
+        return Check("store", Status.WARN, said, hint), contents
     paused = sum(found.paused for found in contents.destinations)
     said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
     if paused:
@@ -283,7 +289,8 @@ def check_drain(
 def check_clock(now: int, newest: int | None) -> Check:
     """Checks that the clock is roughly right: retries and certificates depend on it."""
     said = times.to_text(now)
-    hint = "set the clock, and keep it synchronised: timedatectl set-ntp true"
+    hint = "set the clock, and keep it synchronised"
+    hint += ": timedatectl set-ntp true" if shutil.which("timedatectl") else ""
     if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
         return Check("clock", Status.FAIL, f"it says {said}", hint)
     if newest is not None and newest > now + _AHEAD:
@@ -357,6 +364,17 @@ def _size(count: int) -> str:
 def _is_stopped(process: int) -> bool:
     """Whether a process has been stopped by a signal (proc(5): the state letter after the name)."""
     try:
-        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1] in ("T", "t")
+        state = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2]
     except OSError:
-        return False
+        state = "" if Path("/proc/self").exists() else _asked_of_ps(process)
+    return state[:1] in ("T", "t")
+
+
+def _asked_of_ps(process: int) -> str:
+    """The state letters of a process, from ps(1), where there is no /proc; empty if that cannot be run either."""
+    import subprocess
+
+    if (command := shutil.which("ps", path="/bin:/usr/bin")) is None:
+        return ""
+    asked = [command, "-o", "state=", "-p", str(process)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()

@@ -60,7 +60,9 @@ def words_of(command: Any) -> str:
         import ast
 
         with suppress(OSError):
-            command.help = ast.get_docstring(ast.parse(inspect.getsource(command.callback)).body[0])  # type: ignore[arg-type]
+            # Not ast.parse: since Python 3.14 it leaves them out, too.
+            tree: Any = compile(inspect.getsource(command.callback), "", "exec", ast.PyCF_ONLY_AST, optimize=0)
+            command.help = ast.get_docstring(tree.body[0])
     return inspect.cleandoc(command.help or "")
 
 

@@ -47,7 +47,7 @@ class Lines:
         """The lines that have arrived; waits at most `seconds` for them. Raises OSError."""
         if self._descriptor is None:
             piece = self._stream.read(_PIECE)
-        elif self._poll.poll(seconds * 1000):
+        elif self._has_more(seconds):
             piece = os.read(self._descriptor, _PIECE)
         else:
             return self._arrived([])
@@ -59,6 +59,13 @@ class Lines:
         self.ended = True
         # The last line may have no newline.
         return self._split(b"\n" if self._size else b"")
+
+    def _has_more(self, seconds: float) -> bool:
+        found = self._poll.poll(seconds * 1000)
+        if found and found[0][1] & select.POLLNVAL:
+            # Some systems cannot poll a terminal.
+            return bool(select.select([found[0][0]], [], [], seconds)[0])
+        return bool(found)
 
     def _split(self, piece: bytes) -> Arrived:
         texts: list[bytes | None] = []

@@ -1,6 +1,7 @@
 """Makes a batch of events durable while the next one is prepared. docs/internals.md, section 4.
 
-A long stream is worth a second process: checking payloads takes about as long as writing events.
+A long stream is worth a second process: checking payloads takes about as long as writing events. Where a fork is not
+safe, it is a second thread: it can do little while payloads are checked, but it can wait for the disk.
 """
 
 import mmap
@@ -17,6 +18,7 @@ from arkcli.system.process import Process
 from arkcli.text import process_ending
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkProcess
 
@@ -39,18 +41,23 @@ class _Child(NamedTuple):
 
 
 class Writer:
-    """Accepts one batch at a time, in this process or in a second one, which starts when it is first needed."""
+    """Accepts one batch at a time, in this process, or in a second process or thread that starts when first needed."""
 
     def __init__(self, queue: Callable[[], Queue], open_queue: Callable[[], Queue], process: Process) -> None:
-        """`queue` returns this process's queue; `open_queue` opens one for the other process. Both raise Unreadable."""
+        """`queue` returns this process's queue; `open_queue` opens one for the other process. Both raise Unreadable.
+
+        While `is_busy`, the caller must not use either.
+        """
         self._queue = queue
         self._open_queue = open_queue
         self._process = process
         self._child: _Child | None = None
         self._is_alone = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._promised: Future[tuple[str | None, Sequence[Event]]] | None = None
         #: Why the last batch is not accepted; None only once it is known to be durable.
         self._reason: str | None = _NOT_BEGUN
-        #: Whether a batch is under way in the other process.
+        #: Whether a batch is under way in the other process or thread.
         self.is_busy = False
         #: What the last batch with `unique` became: an event for each draft, in order.
         self.events: Sequence[Event] = ()
@@ -58,18 +65,22 @@ class Writer:
         self.is_uncertain = False
 
     def submit(self, drafts: Sequence[Draft], *, aside: bool, unique: bool = False) -> None:
-        """Begins to accept a batch; call `finish` for the previous one first. `aside`: in the second process.
+        """Begins to accept a batch; call `finish` for the previous one first. `aside`: in the second process or thread.
 
         `unique` is passed on to `Queue.accept`; such a batch is never aside. Raises Unreadable if the queue cannot be
         opened.
         """
         self._reason = _NOT_BEGUN
         sizes = [len(draft.body) for draft in drafts]
-        child = self._started() if aside and not unique and drafts and sum(sizes) <= _ROOM else None
-        if child is None:
-            self._reason, self.events = _accept(self._queue(), drafts, unique=unique)
-        else:
+        aside = aside and not unique
+        child = self._started() if aside and drafts and sum(sizes) <= _ROOM else None
+        if child is not None:
             self._hand_over(child, drafts, sizes)
+        elif self._thread is not None and aside:
+            self._promised = self._thread.submit(_accept, self._queue(), drafts)
+            self.is_busy = True
+        else:
+            self._reason, self.events = _accept(self._queue(), drafts, unique=unique)
 
     def _hand_over(self, child: _Child, drafts: Sequence[Draft], sizes: Sequence[int]) -> None:
         child.room.seek(0)
@@ -86,6 +97,9 @@ class Writer:
 
     def finish(self) -> str | None:
         """Waits for the batch; returns why it was not accepted, or None if it is durable."""
+        if self._promised is not None:
+            promised, self._promised, self.is_busy = self._promised, None, False
+            self._reason, _ = promised.result()
         if self.is_busy and self._child is not None:
             self.is_busy = False
             try:
@@ -96,17 +110,35 @@ class Writer:
         return self._reason
 
     def close(self) -> None:
-        """Ends the other process and waits for it."""
+        """Ends the other process or thread and waits for it."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread, self._is_alone = None, False
         if self._child is not None:
             _let_go(self._child)
             self._child = None
 
     def _started(self) -> _Child | None:
-        """The other process, started if necessary; None if it cannot be started."""
+        """The other process, started if necessary; None if it cannot be started, or is a thread instead."""
         if self._child is None and not self._is_alone:
-            self._child = _start(self._open_queue, self._process)
+            if _can_fork():
+                self._child = _start(self._open_queue, self._process)
+            elif os.geteuid():
+                # Not for root, who acts as other users in all threads at once.
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._thread = ThreadPoolExecutor(1)
             self._is_alone = self._child is None
         return self._child
+
+
+def _can_fork() -> bool:
+    """Whether a fork of this process is safe. It is not on macOS, whose libraries have threads of their own. There,
+    Python's default is to start a new interpreter.
+    """
+    import multiprocessing
+
+    return multiprocessing.get_start_method() != "spawn"
 
 
 def _start(open_queue: Callable[[], Queue], process: Process) -> _Child | None:

@@ -28,6 +28,11 @@ PUBLIC_MODE: Final = 0o644
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Long-lived descriptors are at or above this: select(2), with which libcurl waits, only reaches 1,023.
 _HIGH_DESCRIPTOR: Final = 1024
+#: macOS only: fsync there leaves the bytes in the drive's cache, and this empties it, too (fcntl(2)).
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+#: How network file systems and some foreign drives refuse it.
+_NO_FULL_SYNC: Final = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
+_sync_data: Final = getattr(os, "fdatasync", os.fsync)
 
 #: How many files an ark process has open before it delivers.
 _OPEN_AT_FIRST: Final = 16
@@ -188,14 +193,29 @@ def write_all(descriptor: int, data: bytes, position: int) -> None:
 
 def sync(descriptor: int) -> None:
     """Returns when the file's bytes are on stable storage."""
-    os.fdatasync(descriptor)
+    if not _is_fully_synced(descriptor):
+        _sync_data(descriptor)
+
+
+def _is_fully_synced(descriptor: int) -> bool:
+    """Has the drive store a file or directory; returns False where the system or the file system cannot ask for it."""
+    if _FULL_SYNC is None:
+        return False
+    try:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
+    except OSError as error:
+        if error.errno not in _NO_FULL_SYNC:
+            raise
+        return False
+    return True
 
 
 def sync_directory(path: Path) -> None:
     """Returns when the names in a directory are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        if not _is_fully_synced(descriptor):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -339,8 +359,11 @@ class LineFile:
             self.close()
             self._descriptor = fresh._descriptor
         size = os.fstat(self._descriptor).st_size
+        left = memoryview(line + b"\n")
         try:
-            write_all(self._descriptor, line + b"\n", size)
+            # Not at a position: macOS would obey that, and overwrite the line of another process.
+            while left:
+                left = left[os.write(self._descriptor, left) :]
         except OSError:
             truncate(self._descriptor, size)
             raise

@@ -45,8 +45,13 @@ def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[i
         above = descriptor
         try:
             descriptor = os.open(name, flags | os.O_NOFOLLOW, dir_fd=above)
-        except OSError:
-            real = Path(*parts[:index], os.readlink(name, dir_fd=above), *parts[index + 1 :])
+        except OSError as error:
+            try:
+                link = os.readlink(name, dir_fd=above)
+            except OSError:
+                # It is not a link: there are too many open files, for example.
+                raise error from None
+            real = Path(*parts[:index], link, *parts[index + 1 :])
             return _open_directory(real, linker or (found if found.st_uid else None))
         finally:
             os.close(above)
@@ -57,7 +62,8 @@ def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[i
 @contextlib.contextmanager
 def _acting_as(owner: os.stat_result, directory: Path) -> Iterator[None]:
     """Changes the effective user and group during a block; the saved user stays root."""
-    groups, group = os.getgroups(), os.getegid()
+    # macOS tells more groups than it takes back.
+    groups, group = os.getgroups()[: os.sysconf("SC_NGROUPS_MAX")], os.getegid()
     with contextlib.ExitStack() as stack:
         try:
             os.setgroups([owner.st_gid])

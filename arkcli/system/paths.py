@@ -17,6 +17,14 @@ def state_directory(variables: Mapping[str, str]) -> Path:
     return _directory(variables, "ARK_STATE_DIR", "XDG_STATE_HOME", "user_state_path")
 
 
+def elsewhere(variables: Mapping[str, str]) -> Path | None:
+    """The directory where programs for macOS keep their files, if it exists: ark does not look there."""
+    home = variables.get("HOME", "")
+    found = Path(home, "Library", "Application Support", "ark")
+    named = [variables.get(name, "") for name in ("ARK_CONFIG_DIR", "ARK_STATE_DIR")]
+    return found if home.startswith("/") and found.is_dir() and str(found) not in named else None
+
+
 def _directory(variables: Mapping[str, str], own: str, xdg: str, kind: str) -> Path:
     # A relative path would mean a different queue in each working directory.
     name = next((name for name in (own, xdg, "HOME") if variables.get(name)), "")

@@ -13,7 +13,10 @@ from arkcli.url import parse_url
 from arkcli.wire import answers, guard, shortage
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
+from arkcli.wire.trust import is_keychain_trusted
 
+#: Asks the system's keychain, too. Older versions of pycurl do not have it.
+_KEYCHAIN: Final[int | None] = getattr(pycurl, "SSLOPT_NATIVE_CA", None)
 #: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
 #: (contract, "Delivery and retries").
 DEADLINE: Final = 10.0
@@ -128,6 +131,9 @@ class Transfer:
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, os.fsencode(ca_file))
+        if _KEYCHAIN is not None and is_keychain_trusted(ca_file):
+            # Only then: with this, libcurl no longer caches the certificates of the file.
+            curl.setopt(pycurl.SSL_OPTIONS, _KEYCHAIN)
         # A built-in method: a function of ours, called for every line, would cost twice as much.
         curl.setopt(pycurl.HEADERFUNCTION, self.head.extend)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive)

@@ -12,6 +12,8 @@ _BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+#: Where macOS keeps the certificates that it trusts. Those that a company or a user adds are in no file.
+KEYCHAIN: Final = Path("/System/Library/Keychains/SystemRootCertificates.keychain")
 
 
 def ca_bundle(variables: Mapping[str, str]) -> str:
@@ -23,6 +25,13 @@ def ca_bundle(variables: Mapping[str, str]) -> str:
 
         found = str(certifi.where())
     return found
+
+
+def is_keychain_trusted(ca_file: str, keychain: Path = KEYCHAIN) -> bool:
+    """Whether to trust what the system's keychain trusts, too: where there is one, and `ca_file` is the system's file
+    (in whatever spelling), not one that the user has named. Only libcurl can look into the keychain.
+    """
+    return str(Path(ca_file)) in _BUNDLES and keychain.exists()
 
 
 class CaFiles:

@@ -330,11 +330,22 @@ os.kill(os.getpid(), signal.SIGSTOP)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        os.waitpid(process.pid, os.WUNTRACED)
         check = examined(world)["locks"]
         process.kill()
     assert check["status"] == "fail"
     assert f"process {process.pid} is delivering to crm" in check["message"]
+
+
+def test_a_directory_where_ark_does_not_look_is_named_while_there_is_no_destination(world: World) -> None:
+    world.variables["HOME"] = str(world.home)
+    other = world.home / "Library" / "Application Support" / "ark"
+    other.mkdir(parents=True)
+    found = examined(world)["store"]
+    assert found["message"].endswith(f"has no destination, and ark does not look into {other}")
+    assert found["hint"].startswith(f"move what you want to keep from there to {world.store_file.parent}, or add one")
+    world.variables["ARK_CONFIG_DIR"] = str(other)
+    assert "does not look" not in examined(world)["store"]["message"]
 
 
 def test_what_is_wrong_with_a_queue_does_not_stop_the_doctor(world: World) -> None:

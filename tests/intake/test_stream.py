@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pytest
 
+from tests.intake import needs_forks
 from tests.world import SIGNAL, Request, TestReceiver, World, hang
 
 Receive = Callable[..., TestReceiver]
@@ -159,6 +160,7 @@ def test_killed_at_any_moment_every_line_with_a_receipt_is_on_disk(world: World,
     assert numbers(world)[-1] == 30
 
 
+@needs_forks
 def test_killed_where_it_writes_it_stops_and_says_what_is_certain(world: World, opened: Callable[..., Stream]) -> None:
     stream = opened("--queue")
     block = b"\n".join(payload(number, SIZE) for number in range(1_200))
@@ -198,6 +200,7 @@ def test_short_of_descriptors_it_claims_no_more_than_it_wrote(
     assert (done.returncode == 0) is (len(ids) == 5_000)
 
 
+@needs_forks
 def test_killed_while_the_log_is_locked_its_streams_end_all_the_same(
     world: World, opened: Callable[..., Stream]
 ) -> None:

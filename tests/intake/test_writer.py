@@ -1,13 +1,15 @@
 """The process that makes batches durable: the result is the same as without it, whatever happens to it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +17,8 @@ from arkcli import times
 from arkcli.cli.session import Session
 from arkcli.intake.writer import Writer
 from arkcli.model import Draft
+from tests.as_user import USER, as_user, give, in_child, open_home
+from tests.intake import needs_forks
 from tests.queue.local.machine import filled, small_disk
 from tests.world import World
 
@@ -65,6 +69,7 @@ def children() -> set[int]:
     return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
 
 
+@needs_forks
 def test_a_batch_is_durable_and_in_order_wherever_it_is_accepted(session: Session, committer: Writer) -> None:
     expected = []
     for first, aside in ((0, False), (10, True), (20, True), (30, False), (40, True)):
@@ -101,6 +106,7 @@ def test_a_batch_that_the_shared_memory_cannot_hold_is_accepted_all_the_same(
     assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]
 
 
+@needs_forks
 def test_no_process_is_started_before_it_is_needed_and_none_is_left(session: Session) -> None:
     committer, before = writer_of(session), children()
     committer.submit(drafts(1), aside=False)
@@ -116,6 +122,7 @@ def test_no_process_is_started_before_it_is_needed_and_none_is_left(session: Ses
     assert len(accepted(session)) == 3
 
 
+@needs_forks
 def test_a_batch_of_nothing_needs_no_process(committer: Writer) -> None:
     before = children()
     committer.submit([], aside=True)
@@ -127,6 +134,7 @@ def test_nothing_is_accepted_before_it_was_submitted(committer: Writer) -> None:
     assert committer.finish() == "it was not begun"
 
 
+@needs_forks
 def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
     world: World, session: Session, committer: Writer
 ) -> None:
@@ -161,6 +169,7 @@ def test_a_full_disk_is_told_and_the_next_batch_is_accepted_once_there_is_room(
         session.home.queue.close()
 
 
+@needs_forks
 def test_when_the_process_is_killed_at_a_batch_nobody_knows_what_became_of_it(
     session: Session, committer: Writer, writer: int
 ) -> None:
@@ -172,16 +181,19 @@ def test_when_the_process_is_killed_at_a_batch_nobody_knows_what_became_of_it(
     assert [found for found, _ in accepted(session)] == ["evt_1"]
 
 
+@needs_forks
 def test_when_the_process_is_killed_between_two_batches_the_next_one_is_not_accepted(
     session: Session, committer: Writer, writer: int
 ) -> None:
     os.kill(writer, signal.SIGKILL)
-    os.waitid(os.P_PID, writer, os.WEXITED | os.WNOWAIT)
+    while "zombie" not in Path(f"/proc/{writer}/status").read_text():
+        time.sleep(0.001)
     committer.submit(drafts(2), aside=True)
     assert committer.finish() == "the process that writes events was killed by signal 9"
     assert [found for found, _ in accepted(session)] == ["evt_1"]
 
 
+@needs_forks
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_group_does_not_end_it_amid_a_batch(
     committer: Writer, writer: int, number: signal.Signals
@@ -206,6 +218,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@needs_forks
 def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(world: World, session: Session) -> None:
     leader = subprocess.run(
         [sys.executable, "-c", LEADER], env={**os.environ, **world.variables}, stdout=subprocess.PIPE, check=False
@@ -216,3 +229,60 @@ def test_it_accepts_what_it_was_given_and_ends_when_its_leader_is_killed(world: 
     while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < until:
         time.sleep(0.01)
     assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2"]
+
+
+# --- where a fork is not safe
+
+
+def without_forks(story: Callable[[World], object]) -> Any:
+    """What a story returns in a process that may not fork and is not root's: root acts as others in all threads."""
+    with open_home() as home:
+
+        def told() -> object:
+            multiprocessing.set_start_method("spawn", force=True)
+            return story(World(home))
+
+        if os.geteuid():
+            return in_child(told)
+        give(home)
+        return as_user(USER, told)
+
+
+def test_where_a_fork_is_not_safe_a_thread_accepts_the_same_in_the_same_order() -> None:
+    def story(world: World) -> object:
+        session = world.session()
+        committer, seen = writer_of(session), []
+        for first, aside in ((0, False), (10, True), (20, True), (30, False)):
+            committer.submit(drafts(first, first + 1, size=first), aside=aside)
+            seen += [(committer.is_busy, threading.active_count()), committer.finish(), committer.is_busy]
+        committer.submit(drafts(40), aside=True)
+        committer.close()
+        return seen, committer.finish(), threading.active_count(), [found for found, _ in accepted(session)]
+
+    alone, aside = [(False, 1), None, False], [(True, 2), None, False]
+    left = [(False, 2), None, False]
+    ids = [f"evt_{number}" for number in (0, 1, 10, 11, 20, 21, 30, 31, 40)]
+    assert without_forks(story) == ([*alone, *aside, *aside, *left], None, 1, ids)
+
+
+def test_what_a_thread_cannot_write_is_not_accepted_and_the_next_batch_is() -> None:
+    def story(world: World) -> object:
+        session = world.session()
+        committer = writer_of(session)
+        committer.submit(drafts(1), aside=True)
+        seen: list[object] = [committer.finish()]
+        log = world.queue_directory / "events"
+        log.rename(log.with_name("away"))
+        committer.submit(drafts(2), aside=True)
+        seen += [committer.finish(), committer.is_uncertain]
+        log.with_name("away").rename(log)
+        committer.submit(drafts(3), aside=True)
+        seen += [committer.finish()]
+        committer.close()
+        return seen, [found for found, _ in accepted(session)]
+
+    (first, second, is_uncertain, third), ids = without_forks(story)
+    assert first is third is None
+    assert second is not None
+    assert not is_uncertain
+    assert ids == ["evt_1", "evt_3"]

@@ -91,15 +91,19 @@ def test_where_root_cannot_become_that_user_nothing_is_made_and_the_reason_is_to
     assert after == [os.geteuid(), os.getegid(), os.getgroups()]
 
 
+def _user_and_groups() -> tuple[object, ...]:
+    return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
+
+
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_root_is_root_again_whatever_happens(home: Path, make: Callable[[Path], object]) -> None:
     os.chown(home, USER, USER)
-    before = (os.getresuid(), os.getresgid(), os.getgroups())
+    before = _user_and_groups()
     make(home)
-    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+    assert _user_and_groups() == before
     home.chmod(0)
     assert "Permission denied" in refusal(lambda: files.Lock(home / "other"))
-    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+    assert _user_and_groups() == before
 
 
 @pytest.mark.parametrize("owner", [(USER, USER), (USER + 1, USER), (0, USER)])

@@ -1,11 +1,11 @@
-"""Spellings of a CA file's path, so that libcurl reads the file again after a change."""
+"""Which certificates are trusted, and spellings of a CA file's path, so that libcurl reads it again after a change."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from arkcli.wire.trust import CaFiles
+from arkcli.wire.trust import CaFiles, is_keychain_trusted
 
 
 @pytest.fixture
@@ -57,3 +57,22 @@ def test_what_is_written_at_the_same_time_with_the_same_length_has_changed(ca_fi
     ca_file.with_suffix(".new").replace(ca_file)
     os.utime(ca_file, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert files.spelling(str(ca_file)) != first
+
+
+@pytest.mark.parametrize(
+    ("file", "is_trusted"),
+    [
+        ("/etc/ssl/cert.pem", True),
+        ("/./etc/ssl/cert.pem", True),
+        ("/.//./etc/ssl/cert.pem", True),
+        ("/Users/ada/company.pem", False),
+        ("", False),
+    ],
+)
+def test_the_keychain_is_trusted_beside_the_file_of_the_system_and_no_other(
+    tmp_path: Path, file: str, is_trusted: bool
+) -> None:
+    keychain = tmp_path / "SystemRootCertificates.keychain"
+    assert not is_keychain_trusted(file, keychain)
+    keychain.touch()
+    assert is_keychain_trusted(file, keychain) is is_trusted

@@ -42,14 +42,15 @@ class DamagedLine(NamedTuple):
         return Damage(str(self.file), self.line, self.problem)
 
 
-class _Row(msgspec.Struct):
-    """A line of a file of damaged lines; `bytes` in base64."""
+class _Row(msgspec.Struct, rename={"text": "bytes"}):
+    """A line of a file of damaged lines; its text in base64."""
 
     file: str
     line: int
     offset: int
     problem: str
-    bytes: bytes
+    #: Not `bytes`: since Python 3.14 its own type would mean the field.
+    text: bytes
 
 
 class Inspection:
@@ -124,7 +125,7 @@ class Inspection:
             for line in files.read(copy).splitlines():
                 with contextlib.suppress(msgspec.MsgspecError):
                     row = msgspec.json.decode(line, type=_Row)
-                    if not row.bytes and row.file.startswith("events/"):
+                    if not row.text and row.file.startswith("events/"):
                         noted.add(int(Path(row.file).stem) + row.offset)
         return noted
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +14,18 @@ from arkcli.system.refused import in_words, visible
 
 VERSION: Final = 1
 
-#: File systems, by their names in mountinfo, whose locks another machine may not see: network file systems, object
-#: stores, and what a virtual machine shares with its host. Plain `fuse` may be anything: mountpoint-s3 mounts so.
+#: File systems, by their names in mountinfo or for mount(8), whose locks another machine may not see: network file
+#: systems, object stores, and what a virtual machine shares with its host. Plain `fuse` may be anything: mountpoint-s3
+#: mounts so.
 _SHARED: Final = re.compile(
-    r"fuse|(fuse\.)?(9p|afs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner|gcsfuse|geesefs|gfs2"
-    r"|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3|nfs4?|ocfs2|orangefs|ossfs"
-    r"|osxfs|panfs|prl_fs|quobyte|rclone|s3fs|s3ql|seaweedfs|smb3|smbfs|sshfs|vboxsf|virtiofs|vmhgfs(-fuse)?|wekafs)"
+    r"fuse|(fuse\.)?(9p|afpfs|afs|applevirtiofs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner"
+    r"|gcsfuse|geesefs|gfs2|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3"
+    r"|nfs4?|ocfs2|orangefs|ossfs|osxfs|panfs|prl_fs|quobyte|rclone|s3fs|s3ql|seaweedfs|smb3|smbfs|sshfs|vboxsf"
+    r"|virtiofs|vmhgfs(-fuse)?|webdav|wekafs)",
+    re.IGNORECASE,
 )
+#: What mount(8) prints for a file system: on macOS the type comes first in the brackets.
+_MOUNTED: Final = re.compile(r" on (?P<place>/.*?) (type (?P<kind>\S+) )?\((?P<words>[^()]*)\)$")
 
 
 def prepare(directory: Path) -> str | None:
@@ -60,14 +66,23 @@ def _check_local(directory: Path) -> None:
     try:
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
     except OSError:
-        # Not Linux: ark cannot tell. docs/internals.md says what it assumes.
-        return
+        mounts = _asked_of_mount()
     kind = shared_file_system(directory.resolve(), mounts)
     if kind is not None:
         raise Unreadable(
             f"{directory} is on a network or shared file system ({kind}), where file locks are not reliable; set "
             "ARK_STATE_DIR to a directory on a local disk"
         )
+
+
+def _asked_of_mount() -> str:
+    """What mount(8) prints where there is no /proc, as on macOS; nothing if that cannot be run either."""
+    import subprocess
+
+    # Not one that the user's PATH leads to: root may run this.
+    command = shutil.which("mount", path="/sbin:/bin:/usr/bin")
+    done = subprocess.run([command], capture_output=True, check=False) if command else None
+    return done.stdout.decode("utf-8", "replace") if done else ""
 
 
 def is_a_link(path: Path) -> str:
@@ -89,14 +104,24 @@ def _check_version(path: Path) -> None:
 
 
 def shared_file_system(path: Path, mounts: str) -> str | None:
-    """The type of the file system that holds a path, if several machines may share it; None if it is local.
+    """The type of the file system that holds a path, if several machines may share it. None if it is local or unknown.
 
-    `mounts` is the content of /proc/self/mountinfo (proc(5)).
+    `mounts` is the content of /proc/self/mountinfo (proc(5)), or what mount(8) prints.
     """
-    holder, kind = "", ""
+    holder, kind, is_local = "", "", True
     for line in mounts.splitlines():
-        fields, _, described = line.partition(" - ")
-        place = fields.split(" ")[4].replace("\\040", " ")
+        place, its_kind, its_local = _mounted(line)
         if len(place) >= len(holder) and path.is_relative_to(place):
-            holder, kind = place, described.split(" ")[0]
-    return kind if _SHARED.fullmatch(kind) else None
+            holder, kind, is_local = place, its_kind, its_local
+    return kind if not is_local or _SHARED.fullmatch(kind) else None
+
+
+def _mounted(line: str) -> tuple[str, str, bool]:
+    """The place and the type of a mounted file system, and whether the system calls it local (as far as it says)."""
+    fields, _, described = line.partition(" - ")
+    if len(known := fields.split(" ")) >= 6 and known[0].isdigit():
+        return known[4].replace("\\040", " "), described.split(" ")[0], True
+    if (found := _MOUNTED.search(line)) is None:
+        return "//", "", True
+    words = found["words"].split(", ")
+    return (found["place"], found["kind"], True) if found["kind"] else (found["place"], words[0], "local" in words)

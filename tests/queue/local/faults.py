@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arkcli.system import files
+from tests.queue.local.machine import path_of
 
 STEPS = ("create", "write_all", "sync", "sync_directory", "truncate", "move", "unlink")
 
@@ -135,7 +136,7 @@ class Recorder:
 
     def hook(self, name: str, step: Call, arguments: tuple[Any, ...]) -> None:
         first = arguments[0]
-        path = Path(f"/proc/self/fd/{first}").readlink() if isinstance(first, int) else first
+        path = path_of(first) if isinstance(first, int) else first
         # Recorded before it is made, as a step that is made of steps comes before them.
         if name == "write_all":
             self.operations.append(Operation(name, path, bytes(arguments[1]), arguments[2]))

@@ -1,5 +1,6 @@
 """What the machine around a queue does: disks that fill, processes side by side, system calls that are listened to."""
 
+import fcntl
 import multiprocessing
 import os
 import subprocess
@@ -12,8 +13,10 @@ from typing import Final
 
 import pytest
 
+from arkcli.system import files
+
 #: A file system in memory, where there is one: waiting for a disk is seldom what is tested.
-MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 #: Children are forked from a server that has imported what takes long.
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.local.queue", "tests.world"])
@@ -21,10 +24,15 @@ FORKS.set_forkserver_preload(["pytest", "hypothesis.stateful", "arkcli.queue.loc
 
 @contextmanager
 def listened() -> Iterator[list[str]]:
-    """The names of the system calls that Python makes meanwhile, in order."""
+    """The names of the system calls that Python makes meanwhile, in order. Before those that sync, which differ from
+    system to system, `sync` or `sync_directory`.
+    """
     calls: list[str] = []
+    synced = {files.sync.__code__, files.sync_directory.__code__}
 
-    def listen(_frame: FrameType, event: str, function: object) -> None:
+    def listen(frame: FrameType, event: str, function: object) -> None:
+        if event == "call" and frame.f_code in synced:
+            calls.append(frame.f_code.co_name)
         if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
             calls.append(getattr(function, "__name__", ""))
 
@@ -33,6 +41,13 @@ def listened() -> Iterator[list[str]]:
         yield calls
     finally:
         sys.setprofile(None)
+
+
+def path_of(descriptor: int) -> Path:
+    """The path of an open file."""
+    if hasattr(fcntl, "F_GETPATH"):
+        return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 @contextmanager

@@ -302,7 +302,7 @@ def test_a_first_join_waits_for_the_disk_as_often_for_a_hundred_as_for_one(tmp_p
         queue = LocalQueue(tmp_path / str(count), DOCUMENTED)
         with listened() as calls:
             queue.join([f"dst_{number}" for number in range(count)])
-        waits.append(sum(call in {"fsync", "fdatasync"} for call in calls))
+        waits.append(sum(call in {"sync", "sync_directory"} for call in calls))
         queue.close()
     assert waits[0] == waits[1] <= 3
 

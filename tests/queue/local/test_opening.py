@@ -1,6 +1,9 @@
 """Where a queue may be."""
 
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -55,10 +58,58 @@ def test_a_shared_file_system_is_known_by_the_innermost_and_latest_mount(path: s
     assert shared_file_system(Path(path), MOUNTS) == kind
 
 
+#: As mount(8) prints it on macOS.
+MAC: Final = """\
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+devfs on /dev (devfs, local, nobrowse)
+/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled, nobrowse, protect, root data)
+map auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse)
+//ada@nas/all that we had in one share - old on /Volumes/share (1) - old (smbfs, nodev, nosuid, mounted by ada)
+nas:/export on /Volumes/export (nfs, nodev, nosuid, mounted by ada)
+https://dav.example/ on /Volumes/dav (webdav, nodev, noexec, nosuid, mounted by ada)
+/dev/disk4s1 on /Volumes/stick (msdos, local, nodev, nosuid, noowners, noatime, fskit)
+ark on /Volumes/fused (macfuse, nodev, nosuid, synchronous, mounted by ada)
+shared on /Volumes/My Shared Files (AppleVirtIOFS, local, automounted)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/Users/ada/.local/state/ark", None),
+        ("/System/Volumes/Data/Users/ada", None),
+        ("/System/Volumes/Data/home/ada", "autofs"),
+        ("/Volumes/share (1) - old/ark", "smbfs"),
+        ("/Volumes/export/ark", "nfs"),
+        ("/Volumes/exports/ark", None),
+        ("/Volumes/dav/ark", "webdav"),
+        ("/Volumes/stick/ark", None),
+        ("/Volumes/fused/ark", "macfuse"),
+        ("/Volumes/My Shared Files/ark", "AppleVirtIOFS"),
+    ],
+)
+def test_where_there_is_no_mountinfo_what_mount_prints_is_understood(path: str, kind: str | None) -> None:
+    assert shared_file_system(Path(path), MAC) == kind
+
+
+def test_the_mount_of_linux_is_understood_too_where_proc_is_missing() -> None:
+    mounts = "/dev/sda1 on / type ext4 (rw,relatime)\nnas:/export on /mnt/a share type nfs4 (rw,vers=4.2)\n"
+    assert shared_file_system(Path("/var/lib"), mounts) is None
+    assert shared_file_system(Path("/mnt/a share/state"), mounts) == "nfs4"
+
+
 def test_where_nothing_is_known_of_mounts_a_path_counts_as_local() -> None:
     assert shared_file_system(Path("/home"), "") is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="needs /proc")
 def test_what_this_machine_says_of_its_mounts_is_understood() -> None:
     mounts = Path("/proc/self/mountinfo").read_text("utf-8")
     assert shared_file_system(Path("/proc/self"), mounts) is None
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount(8)")
+def test_what_the_mount_command_of_this_machine_prints_is_understood(tmp_path: Path) -> None:
+    mounts = subprocess.run(["mount"], capture_output=True, text=True, check=True).stdout
+    assert shared_file_system(tmp_path.resolve(), mounts) is None
+    assert shared_file_system(Path("/"), mounts) is None
