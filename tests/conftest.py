@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from arkcli.system.process import raise_descriptor_limit
+from arkcli.system import descriptors
 from tests.faults.table import CELLS
 from tests.world import Behaviour, TestReceiver, World
 from tests.world import receiver as open_receiver
@@ -27,7 +27,7 @@ settings.load_profile("gate" if os.environ.get("CI") else "here")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Some tests open more sockets than the 256 that macOS allows at first.
-raise_descriptor_limit()
+descriptors.raise_limit()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,8 @@ class Terminal:
         self, world: World, *args: str, columns: int = 80, lines: int = 24, ahead: float = 0.0, **variables: str
     ) -> None:
         """`ahead` moves the clock, in seconds."""
-        environment = {**os.environ, "TERM": "xterm-256color", **world.variables, **variables}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment = {**inherited, "TERM": "xterm-256color", **world.variables, **variables}
         self._process, self._fd = pty.fork()
         if self._process == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -105,6 +105,7 @@ RUNS: Final = (
     ("listen", "--forward-to", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
     *(("listen", "--forward-to", url) for url in MISTYPED),
     ("send", "ping", "--url", MISTYPED[0], "--secret-file", "OWN"),
+    ("serve", "--socket", "/proc/nowhere/ark.sock", "--token-file", "OWN"),
     ("demo",),
     ("completion", "bash"),
     ("nonsense", "--secret", OWN),

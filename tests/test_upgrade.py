@@ -136,12 +136,22 @@ def test_the_fixture_holds_a_delivery_of_every_kind() -> None:
     assert len(expected("queue", "check", "--json")["damaged"]) == 2
 
 
+def without_new_keys(now: Any, then: Any) -> Any:
+    """What is said now, without the keys that were added to objects since."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return {key: without_new_keys(value, then[key]) for key, value in now.items() if key in then}
+    if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        return [without_new_keys(*both) for both in zip(now, then, strict=True)]
+    return now
+
+
 @pytest.mark.parametrize("one", EXPECTED, ids=lambda one: " ".join(one["command"]))
 def test_todays_ark_says_of_an_old_home_what_the_old_one_said(old: World, one: dict[str, Any]) -> None:
     command = tuple(one["command"])
     before = contents(old)
     result = old.ark(*command)
-    assert (result.status, read(old, command, result)) == (one["status"], one["says"])
+    assert result.status == one["status"]
+    assert without_new_keys(read(old, command, result), one["says"]) == one["says"]
     assert contents(old).items() >= before.items()
 
 

@@ -366,15 +366,7 @@ def _is_stopped(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2]
     except OSError:
-        state = "" if Path("/proc/self").exists() else _asked_of_ps(process)
+        from arkcli.system.child import printed
+
+        state = "" if Path("/proc/self").exists() else printed("ps", "-o", "state=", "-p", str(process)).strip()
     return state[:1] in ("T", "t")
-
-
-def _asked_of_ps(process: int) -> str:
-    """The state letters of a process, from ps(1), where there is no /proc; empty if that cannot be run either."""
-    import subprocess
-
-    if (command := shutil.which("ps", path="/bin:/usr/bin")) is None:
-        return ""
-    asked = [command, "-o", "state=", "-p", str(process)]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()

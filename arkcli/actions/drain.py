@@ -15,7 +15,7 @@ from arkcli.errors import Unreadable
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing
 from arkcli.store.store import Contents
-from arkcli.system import files
+from arkcli.system import descriptors
 
 #: Above this number of destinations, what is due is not counted; up to this number of deliveries, one by one.
 _FEW: Final = 1_000
@@ -47,11 +47,11 @@ def drain(
     """
     roster = Roster(home, job.choose, warn)
     queue = queue or home.queue
-    descriptors = files.free_descriptors()
-    limits = job.limits.within(descriptors)
-    wire = home.wire(limits.connections(descriptors))
+    free = descriptors.free()
+    limits = job.limits.within(free)
+    wire = home.wire(limits.connections(free))
     try:
-        capacity = limits.claims(descriptors)
+        capacity = limits.claims(free)
         drain = Drain(queue, wire, home.clock, limits, capacity, roster.read, stopping, roster.tidy, warn, onlooker)
         drained = drain.run(job.plan)
     finally:

@@ -18,7 +18,7 @@ from arkcli.delivery.watching import LookAtSend
 from arkcli.errors import Interrupted, PayloadError, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
-from arkcli.system import files
+from arkcli.system import descriptors
 from arkcli.system.process import Process
 
 if TYPE_CHECKING:
@@ -148,11 +148,11 @@ def send(
     tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
-    descriptors = files.free_descriptors()
-    limits = Limits().within(descriptors)
+    free = descriptors.free()
+    limits = Limits().within(free)
     # Do not claim more destinations than can be in flight while none has answered; leave the rest to other processes.
-    capacity = min(limits.claims(descriptors), limits.silent)
-    with home.sender(process.stopping, limits, limits.connections(descriptors)) as sender:
+    capacity = min(limits.claims(free), limits.silent)
+    with home.sender(process.stopping, limits, limits.connections(free)) as sender:
         sending = sender.send(home.queue, endpoints, event, capacity, look)
     return Sending(sending.event, _in_order(receivers, sending.deliveries), sending.trouble)
 

@@ -10,7 +10,7 @@ from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
 from arkcli.httpd.messages import Reply, Request
 from arkcli.httpd.server import serving
 from arkcli.ingest.commits import Accept, Commits
-from arkcli.system import files
+from arkcli.system import descriptors
 from arkcli.system.child import Child
 
 #: How many connections there may be at once. Each may hold a body of up to 1 MiB.
@@ -110,5 +110,5 @@ class Serving:
 
 
 def _connections(entrances: int) -> int:
-    most = (files.descriptor_limit() - _OTHER_DESCRIPTORS) // max(entrances, 1)
+    most = (descriptors.limit() - _OTHER_DESCRIPTORS) // max(entrances, 1)
     return max(min(_CONNECTIONS, most), 1)

@@ -18,7 +18,7 @@ from arkcli.receiver.plan import Answer
 from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
 from arkcli.signing.verdict import Explainer, Signature, Verdict, judge
-from arkcli.system import files
+from arkcli.system import descriptors
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         if self._told:
             self._stopping.set()
-        most = min(self._limits.connections, (files.descriptor_limit() - _OTHER_DESCRIPTORS) // 2)
+        most = min(self._limits.connections, (descriptors.limit() - _OTHER_DESCRIPTORS) // 2)
         limits = self._limits._replace(connections=max(most, 1))
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:

@@ -1,6 +1,7 @@
-"""Another `ark` that works for this one, and ends with it, however this one ends."""
+"""Other processes: an `ark` that works for this one and ends with it, and programs of the system."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -51,6 +52,16 @@ class Child:
         """Waits until it has ended."""
         if self._process is not None:
             self._process.wait()
+
+
+def printed(program: str, *args: str) -> str:
+    """What a program of the system prints, such as ps(1); empty if it cannot be run.
+
+    The user's PATH does not count: root may ask.
+    """
+    command = shutil.which(program, path="/sbin:/bin:/usr/sbin:/usr/bin")
+    done = subprocess.run([command, *args], capture_output=True, check=False) if command else None
+    return done.stdout.decode("utf-8", "replace") if done else ""
 
 
 def when_input_ends(stream: BinaryIO, then: Callable[[], None]) -> None:

@@ -8,10 +8,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import shutil
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -33,9 +31,6 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 #: How network file systems and some foreign drives refuse it.
 _NO_FULL_SYNC: Final = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
 _sync_data: Final = getattr(os, "fdatasync", os.fsync)
-
-#: How many files an ark process has open before it delivers.
-_OPEN_AT_FIRST: Final = 16
 
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
@@ -385,19 +380,3 @@ def read_holder(path: Path) -> str:
         return read(path).decode("utf-8", "replace")[:200]
     except FileNotFoundError:
         return ""
-
-
-def descriptor_limit() -> int:
-    """How many files this process may have open."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
-
-
-def free_descriptors() -> int:
-    """How many more files this process may open."""
-    limit = descriptor_limit()
-    try:
-        return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - a Path for each would open as many again
-    except OSError:
-        # Unknown on this system: assume that the process has just started.
-        return limit - _OPEN_AT_FIRST

@@ -10,13 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from arkcli.errors import ExitCode
+from arkcli.system import descriptors
 
 if TYPE_CHECKING:
     from types import FrameType
 
-#: The limits on open files to try if the system refuses the hard one: macOS allows neither "unlimited" nor more than
-#: its OPEN_MAX or kern.maxfilesperproc (setrlimit(2)).
-_DESCRIPTORS: Final = (10_240, 4_096)
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A message of more characters than this does not fit on one line of a narrow terminal.
 _LONG: Final = 80
@@ -33,17 +31,7 @@ def prepare() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     # 0 keeps the kernel from writing a file, but not from piping the memory to a program; 1 prevents both (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
-    raise_descriptor_limit()
-
-
-def raise_descriptor_limit() -> None:
-    """Raises the limit on this process's open files as far as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limit in (hard, *_DESCRIPTORS) if soft != hard else ():
-        if limit == hard or limit > soft:
-            with suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-                break
+    descriptors.raise_limit()
 
 
 class Process:

@@ -76,10 +76,10 @@ def test_the_demo_runs(mac: dict[str, str]) -> None:
 
 def test_the_limit_on_open_files_is_raised_as_far_as_macos_allows(mac: dict[str, str]) -> None:
     code = """
-from arkcli.system import files, process
-process.raise_descriptor_limit()
-process.raise_descriptor_limit()
-print(files.descriptor_limit())
+from arkcli.system import descriptors
+descriptors.raise_limit()
+descriptors.raise_limit()
+print(descriptors.limit())
 """
     assert said(mac, code) == ["10240"]
 

@@ -21,7 +21,7 @@ from arkcli.queue.local.members import Members
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, part_of
 from arkcli.queue.local.view import View
-from arkcli.system import files
+from arkcli.system import descriptors, files
 
 #: How often, in milliseconds, every destination is looked at, even if nothing was due.
 _LOOK_AT_ALL_EVERY: Final = 30_000
@@ -214,7 +214,7 @@ class Reserve:
 
     def hold(self) -> None:
         """Reserves the space. Raises NotRecorded if there is too little."""
-        if self._is_held or files.free_descriptors() < _MANY_DESCRIPTORS:
+        if self._is_held or descriptors.free() < _MANY_DESCRIPTORS:
             return
         try:
             self._descriptor = files.reserve(self._directory, _RESERVED)

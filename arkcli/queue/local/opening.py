@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -66,23 +65,16 @@ def _check_local(directory: Path) -> None:
     try:
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace")
     except OSError:
-        mounts = _asked_of_mount()
+        from arkcli.system.child import printed
+
+        # Where there is no /proc, as on macOS.
+        mounts = printed("mount")
     kind = shared_file_system(directory.resolve(), mounts)
     if kind is not None:
         raise Unreadable(
             f"{directory} is on a network or shared file system ({kind}), where file locks are not reliable; set "
             "ARK_STATE_DIR to a directory on a local disk"
         )
-
-
-def _asked_of_mount() -> str:
-    """What mount(8) prints where there is no /proc, as on macOS; nothing if that cannot be run either."""
-    import subprocess
-
-    # Not one that the user's PATH leads to: root may run this.
-    command = shutil.which("mount", path="/sbin:/bin:/usr/bin")
-    done = subprocess.run([command], capture_output=True, check=False) if command else None
-    return done.stdout.decode("utf-8", "replace") if done else ""
 
 
 def is_a_link(path: Path) -> str:
