@@ -21,7 +21,7 @@ ONLY_IN = [
     ("rich", "output"),
     ("pycurl", "wire"),
     ("certifi", "wire"),
-    ("h11", "httpd"),
+    ("httptools", "httpd"),
     ("httpx", "receiver"),
     ("asyncio", "httpd ingest receiver"),
     ("idna", "url"),

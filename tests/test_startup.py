@@ -13,7 +13,18 @@ from arkcli.signing import sign
 SECRET, BODY = "s3cret", b'{"event":"ping"}'
 #: Modules that are slow to import and not needed to sign or verify.
 HEAVY = {
-    *("httpx", "rich", "pycurl", "asyncio", "h11", "msgspec", "http.server", "socketserver", "ssl", "platformdirs"),
+    *(
+        "httpx",
+        "rich",
+        "pycurl",
+        "asyncio",
+        "httptools",
+        "msgspec",
+        "http.server",
+        "socketserver",
+        "ssl",
+        "platformdirs",
+    ),
     *("tomllib", "tomli_w", "tomlkit", "certifi", "importlib.metadata", "arkcli.wire", "arkcli.queue.local.queue"),
     "arkcli.signing.explain.search",
 }

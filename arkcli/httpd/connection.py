@@ -8,9 +8,8 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-import h11
-
 from arkcli.httpd.messages import Reply, Request, Silence
+from arkcli.httpd.parsing import Reader, Refused
 
 #: How many bytes may arrive while a request is being answered before reading pauses.
 _AHEAD: Final = 64 * 1024
@@ -105,13 +104,12 @@ class Connection(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=connections.limits.head - 1)
+        self._reader = Reader(connections.limits.head, connections.limits.body)
         self._state = _State.IDLE
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._head: h11.Request | None = None
-        self._body = bytearray()
+        self._is_continued = False
         self._unwanted = 0
         self._half_closed = False
 
@@ -141,15 +139,9 @@ class Connection(asyncio.Protocol):
             if self._unwanted > self._connections.limits.unwanted:
                 self.abort()
             return
-        room = self._connections.limits.head - len(self._http.trailing_data[0])
-        if self._state not in _WORKING and len(data) > room:
-            # h11 applies its limit only to a head that arrives in several pieces.
-            self.data_received(data[:room])
-            self.data_received(data[room:])
-            return
-        self._http.receive_data(data)
+        self._reader.receive(data)
         if self._state in _WORKING:
-            if len(self._http.trailing_data[0]) > _AHEAD:
+            if self._reader.waiting > _AHEAD:
                 self._transport.pause_reading()
             return
         if self._state is _State.IDLE:
@@ -192,49 +184,20 @@ class Connection(asyncio.Protocol):
     def _advance(self, first: int = 0) -> None:
         """Processes what has arrived, up to the end of a request. `first` is its first byte."""
         try:
-            while self._state is _State.ARRIVING:
-                event = self._http.next_event()
-                if isinstance(event, h11.Request):
-                    self._begin(event)
-                elif isinstance(event, h11.Data):
-                    self._add(event.data)
-                elif isinstance(event, h11.EndOfMessage):
-                    self._answer(bytes(self._body))
-                else:
-                    return
-        except h11.RemoteProtocolError as error:
-            what = "it is TLS, and this receiver expects plain http" if first == _TLS else str(error)
-            self._refuse(error.error_status_hint, f"not an HTTP request: {what}")
-
-    def _begin(self, head: h11.Request) -> None:
-        self._head = head
-        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in head.headers}:
-            # They may disagree on where the next request begins (RFC 9112, 6.3).
-            raise h11.RemoteProtocolError("it has both a Content-Length and a Transfer-Encoding")
-        length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
-        if length > self._connections.limits.body:
-            self._answer(None)
-        elif self._http.they_are_waiting_for_100_continue:
-            self._transport.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
-
-    def _add(self, data: bytes) -> None:
-        if len(self._body) + len(data) > self._connections.limits.body:
-            self._answer(None)
+            request = self._reader.next()
+        except Refused as refused:
+            what = "it is TLS, and this receiver expects plain http" if first == _TLS else str(refused)
+            self._refuse(refused.status, f"not an HTTP request: {what}")
             return
-        self._body += data
+        if request is not None:
+            self._is_continued = False
+            self._turn(_State.ANSWERING)
+            self._task = self._loop.create_task(self._respond(request))
+        elif self._reader.is_asked_to_continue and not self._is_continued:
+            self._is_continued = True
+            self._transport.write(b"HTTP/1.1 100 \r\n\r\n")
 
     # Answers.
-
-    def _answer(self, body: bytes | None) -> None:
-        assert self._head is not None
-        head = self._head
-        request = Request(
-            head.method.decode(), head.target.decode("latin-1"), head.headers.raw_items(), body,
-            head.http_version.decode(),
-        )  # fmt: skip
-        self._body = bytearray()
-        self._turn(_State.ANSWERING)
-        self._task = self._loop.create_task(self._respond(request))
 
     async def _respond(self, request: Request) -> None:
         try:
@@ -260,29 +223,26 @@ class Connection(asyncio.Protocol):
 
     def _send(self, reply: Reply, *, last: bool) -> None:
         """Sends an answer, and starts on the next request unless this answer is the last."""
-        last = last or self._connections.closing or self._half_closed
+        last = last or self._connections.closing or self._half_closed or not self._reader.keeps_alive
         headers = list(reply.headers)
-        if reply.status not in _WITHOUT_BODY:
+        has_body = reply.status not in _WITHOUT_BODY
+        if has_body:
             headers.append((b"Content-Length", b"%d" % len(reply.body)))
         if last:
             headers.append((b"Connection", b"close"))
         phrase = reply.phrase or _PHRASES.get(reply.status, b"")
-        said = self._http.send(h11.Response(status_code=reply.status, headers=headers, reason=phrase)) or b""
-        is_head = self._head is not None and self._head.method == b"HEAD"
-        if reply.body and not is_head and reply.status not in _WITHOUT_BODY:
-            said += self._http.send(h11.Data(reply.body)) or b""
-        said += self._http.send(h11.EndOfMessage()) or b""
-        self._transport.write(said)
-        if last or self._http.our_state is not h11.DONE:
+        lines = [b"HTTP/1.1 %d %b" % (reply.status, phrase), *(b"%b: %b" % header for header in headers), b"\r\n"]
+        self._transport.write(
+            b"\r\n".join(lines) + (reply.body if has_body and self._reader.method != b"HEAD" else b"")
+        )
+        if last:
             self._leave()
         else:
             self._next()
 
     def _next(self) -> None:
-        self._http.start_next_cycle()
-        self._head = None
         self._transport.resume_reading()
-        if self._http.trailing_data[0]:
+        if self._reader.waiting:
             self._turn(_State.ARRIVING, self._connections.limits.patience)
             self._advance()
         else:
@@ -291,10 +251,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, why: str) -> None:
         """Answers what is not an HTTP request, or is too late."""
         self._connections.callbacks.complain(why)
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._send(Reply(status, body=f"{why}\n".encode()), last=True)
-        else:
-            self.abort()
+        self._send(Reply(status, body=f"{why}\n".encode()), last=True)
 
     def _leave(self) -> None:
         # Closing while the client is still sending would reset the connection, and the answer would be lost.
@@ -329,6 +286,6 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _withdraw(self) -> None:
-        """Frees the body and the timer."""
+        """Frees what has arrived, and the timer."""
         self._turn(_State.LEAVING)
-        self._body = bytearray()
+        self._reader = Reader(0, 0)

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server in one thread, on asyncio's sockets and h11, with a limit on everything.
+"""An HTTP/1.1 server in one thread, on asyncio's sockets and httptools, with a limit on everything.
 
 A slow or stuck client holds only its own connection, and only for a limited time. Connections above the limit are
 closed at once.
