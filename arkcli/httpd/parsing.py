@@ -12,7 +12,7 @@ from arkcli.httpd.messages import Header, Request
 _EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
 #: The lines of a head may end in LF alone (RFC 9112, 2.2).
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-#: Chunks are read in pieces of at most this many bytes, to notice what is no part of the body.
+#: Chunks are read in pieces of at most this many bytes, to notice what does not belong to the body.
 _PIECE: Final = 4096
 #: The last of the bytes that cannot begin a request: control characters, and the space.
 _NOT_A_METHOD: Final = 0x20
