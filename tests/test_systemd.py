@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SYSTEM = ROOT / "contrib" / "systemd"
 USERS = SYSTEM / "user"
 SERVICE = SYSTEM / "ark-drain.service"
+SERVE = SYSTEM / "ark-serve.service"
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
@@ -44,17 +45,18 @@ def test_systemd_takes_the_units(tmp_path: Path, options: list[str], directory: 
 
 
 @needs_systemd
-def test_systemd_rates_the_exposure_of_the_service_below_3(tmp_path: Path) -> None:
-    done = analyzed("security", "--offline=true", str(SERVICE), runtime=tmp_path)
+@pytest.mark.parametrize("service", [SERVICE, SERVE], ids=lambda path: path.name)
+def test_systemd_rates_the_exposure_of_the_service_below_3(tmp_path: Path, service: Path) -> None:
+    done = analyzed("security", "--offline=true", str(service), runtime=tmp_path)
     if "offline" in done.stderr:
         pytest.skip("this systemd-analyze reads no units from files")
-    (rated,) = re.findall(r"exposure level for ark-drain.service: ([\d.]+)", done.stdout)
+    (rated,) = re.findall(r"exposure level for [a-z-]+.service: ([\d.]+)", done.stdout)
     assert float(rated) < 3
 
 
 def test_both_timers_are_of_a_service_with_the_same_command() -> None:
     for directory in (SYSTEM, USERS):
-        assert sorted(unit.name for unit in directory.glob("*.*")) == ["ark-drain.service", "ark-drain.timer"]
+        assert {unit.name for unit in directory.glob("ark-drain.*")} == {"ark-drain.service", "ark-drain.timer"}
         (command,) = settings(directory / "ark-drain.service")["ExecStart"]
         assert command.endswith("ark drain --for 55s --quiet")
 
@@ -69,7 +71,7 @@ def test_the_page_shows_the_service_as_it_is() -> None:
 @needs_systemd
 def test_ark_works_with_only_the_system_calls_that_the_units_permit(receive: Callable[..., TestReceiver]) -> None:
     allowed, url = permitted(SERVICE), receive(200).url
-    assert permitted(USERS / "ark-drain.service") == allowed
+    assert permitted(USERS / "ark-drain.service") == permitted(SERVE) == allowed
 
     def story(home: Path) -> list[tuple[int, str]]:
         def ark(*args: str) -> tuple[int, str]:

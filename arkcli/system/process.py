@@ -30,7 +30,9 @@ def prepare() -> None:
     _open_what_is_closed()
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     # 0 keeps the kernel from writing a file, but not from piping the memory to a program; 1 prevents both (core(5)).
-    resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
+    # A service may be forbidden to change any limit.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (min(1, most) if most >= 0 else 1, most))
     descriptors.raise_limit()
 
 
