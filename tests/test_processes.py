@@ -489,6 +489,26 @@ def test_a_hangup_is_no_second_signal(
     assert (status, json.loads(out)["delivered"]) == (0, 1)
 
 
+def test_a_sigterm_that_comes_twice_at_once_as_from_timeout_is_one_signal(world: World, receive: Receive) -> None:
+    heard, told = threading.Event(), threading.Event()
+
+    def behave(_: Request) -> bytes:
+        heard.set()
+        told.wait(20)
+        return answer(200)
+
+    world.add(receive(behave), "d")
+    accept(world, 1)
+    drain = start(world, "drain", "--watch", "--json")
+    assert heard.wait(20)
+    drain.send_signal(signal.SIGTERM)
+    time.sleep(0.02)
+    drain.send_signal(signal.SIGTERM)
+    told.set()
+    status, out, _ = finish(drain)
+    assert (status, json.loads(out)["delivered"]) == (0, 1)
+
+
 def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(world: World, receive: Receive) -> None:
     server = receive(200)
     world.add(server, "d")

@@ -75,7 +75,8 @@ _OPTIONS: Final[dict[str, str | tuple[str, ...]]] = {
     **dict.fromkeys(("--follow", "--daemon"), "--watch"),
     **dict.fromkeys(("--parallel", "--workers", "--jobs"), "--concurrency N"),
     **dict.fromkeys(("--test", "--preview"), "--dry-run"),
-    **dict.fromkeys(("--cacert", "--ca", "--insecure", "--no-verify"), ("--ca-file FILE", "--forward-ca-file FILE")),
+    **dict.fromkeys(("--cacert", "--ca"), ("--ca-file FILE", "--forward-ca-file FILE")),
+    **dict.fromkeys(("--insecure", "--no-verify"), "--ca-file FILE"),
     **dict.fromkeys(("--all",), "--all-dead"),
 }
 #: An option that says what a command does anyway; the option without which it does; and what to say.

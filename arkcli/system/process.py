@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ from arkcli.system import descriptors
 if TYPE_CHECKING:
     from types import FrameType
 
+#: timeout(1) sends SIGTERM to a process and then to its group, so two of them within this many seconds are one.
+_ONE_SIGNAL: Final = 0.1
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A message of more characters than this does not fit on one line of a narrow terminal.
 _LONG: Final = 80
@@ -48,6 +51,7 @@ class Process:
         self.lends_terminal = False
         #: What to write to standard error before a message of the signal handler, so that it begins a line.
         self.erasing = ""
+        self._stopped_at = 0.0
         self._on_stop: Callable[[], None] = lambda: None
         self._before_end: Callable[[], None] = lambda: None
         self._words: Callable[[], str] | None = None
@@ -138,9 +142,12 @@ class Process:
         # A closed terminal often sends SIGHUP twice, and a service manager sends it with SIGTERM.
         if self.stop_signal in (None, signal.SIGHUP):
             is_first, self.stop_signal = self.stop_signal is None, number
+            self._stopped_at = time.monotonic()
             self._on_stop()
             if is_first and self._words is not None:
                 self._say(f"{self._words()}\n")
+        elif number == signal.SIGTERM and time.monotonic() - self._stopped_at < _ONE_SIGNAL:
+            pass
         elif number != signal.SIGHUP:
             self._before_end()
             self._say(f"interrupted: {self.accepted}\n" if self.accepted else "")

@@ -77,9 +77,17 @@ class Served:
     @property
     def drain(self) -> int:
         """The id of the process that delivers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        (found,) = [int(one) for one in children if "drain" in Path(f"/proc/{one}/cmdline").read_text().split("\0")]
+        (found,) = self._drains
         return found
+
+    @property
+    def is_draining(self) -> bool:
+        return len(self._drains) == 1
+
+    @property
+    def _drains(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(one) for one in children if "drain" in Path(f"/proc/{one}/cmdline").read_text().split("\0")]
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
@@ -459,6 +467,7 @@ def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(worl
         until(lambda: served.ask("GET", "/healthz").status == 503)
         served.send()
         until(lambda: crm.requests)
+        until(lambda: served.is_draining)
         second = served.drain
         assert second != first
         assert served.ask("GET", "/healthz").status == 200
