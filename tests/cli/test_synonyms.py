@@ -40,7 +40,6 @@ from tests.world import World
         ("queue list --failed", "--state retrying"),
         ("replay --dead", "--failed"),
         ("send signal.promoted --insecure", "--ca-file FILE"),
-        ("listen --insecure", "--forward-ca-file FILE"),
         ("send --event signal.promoted", "EVENT, before FILE"),
         ("send signal.promoted --template x", "--like EVENT_ID"),
         ("dest remove x --force", "--yes"),
