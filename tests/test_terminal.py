@@ -191,6 +191,8 @@ def test_a_stream_is_delivered_with_the_progress_of_a_drain(three: World, releas
     release.set()
     assert terminal.finish() == 130
     assert any(line == "accepted 3 events" for line in terminal.screen)
+    told = " ".join(line.strip() for line in terminal.screen)
+    assert "interrupted: the accepted events are queued, and `ark drain` delivers what is left" in told
 
 
 def test_a_receiver_that_hangs_is_named_while_it_is_added(world: World, receive: Receive) -> None:

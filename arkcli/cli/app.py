@@ -55,6 +55,8 @@ ark sends signed webhooks and never loses one. To start:
 
 `ark --help` lists all commands; `ark COMMAND --help` explains one.
 """
+#: What one types by habit, because other tools have it, and what it means.
+_HABITS: Final = {"help": "--help", "version": "--version", "-V": "--version"}
 #: Commands that show or attempt deliveries. Where there is no destination, they have nothing to say.
 _ABOUT_DELIVERIES: Final = frozenset(("drain", "queue", "log"))
 
@@ -150,11 +152,11 @@ def run(args: Sequence[str], session: Session) -> int:
 
 def _status(args: Sequence[str], session: Session) -> ExitCode:
     if not args:
-        session.stdout.write(FIRST_DAY)
+        screen = session.output().screen
+        session.stdout.write(screen.folded(FIRST_DAY, " " * 4))
         return ExitCode.DONE
-    # What one types by habit: other tools have commands for these.
-    if args[0] in ("help", "version"):
-        args = [*args[1:], f"--{args[0]}"]
+    if args[0] in _HABITS:
+        args = [*args[1:], _HABITS[args[0]]]
     command = typer.main.get_command(app)
     status = command.main(list(args), prog_name="ark", standalone_mode=False, obj=session) or ExitCode.DONE
     if _ABOUT_DELIVERIES & set(args[:2]) and "home" in vars(session) and session.home.found_nothing:

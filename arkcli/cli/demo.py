@@ -20,7 +20,11 @@ def demo(context: typer.Context) -> Printout:
 
     from arkcli.actions import demo as story
 
-    session = session_of(context)
-    told = story.tell(session.home, output_of(context).line)
+    session, output = session_of(context), output_of(context)
+
+    def say(step: str) -> None:
+        output.line(output.screen.folded(step, " " * 3 if step[0] in " 12345" else ""))
+
+    told = story.tell(session.home, say)
     well = told.delivered and told.signatures_valid and told.same_bytes
     return Printout(msgspec.to_builtins(told), status=ExitCode.DONE if well else ExitCode.FAILED)

@@ -170,7 +170,7 @@ def show(
     reading = Reading(session.home, [found])
     standing = next((place.standing for place in reading.overview().places), None)
     document = _json(found) | _counts(standing)
-    secret = "its own" if found.secret else "the one for all"
+    secret = "its own" if found.secret else "the shared secret"
     if reveal:
         secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
     rows = [

@@ -4,6 +4,7 @@ import typer
 
 from arkcli.actions import doctor as checks
 from arkcli.cli.command import App
+from arkcli.cli.lists import FEW
 from arkcli.cli.options import output_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
@@ -34,10 +35,19 @@ def doctor(context: typer.Context) -> Printout:
             ],
             "ok": well,
         },
-        [line for check in shown for line in _lines(output, check)],
+        [line for check in _few(shown, output) for line in _lines(output, check)],
         status=ExitCode.DONE if well else ExitCode.FAILED,
         always=True,
     )
+
+
+def _few(shown: list[checks.Check], output: Output) -> list[checks.Check]:
+    """On a terminal, many destinations that pass are one line."""
+    well = [check for check in shown if check.status is checks.Status.PASS and check.name.startswith("destination ")]
+    if not output.on_a_terminal or len(well) <= FEW:
+        return shown
+    left = [check for check in shown if check not in well]
+    return [*left, checks.Check("destinations", checks.Status.PASS, f"{len(well):,} reached")]
 
 
 def _lines(output: Output, check: checks.Check) -> list[str]:

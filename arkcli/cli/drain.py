@@ -14,6 +14,7 @@ from arkcli.actions.reading import Reading
 from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.deliveries import show_deliveries
+from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     Concurrency,
     PerDestination,
@@ -33,6 +34,7 @@ from arkcli.delivery.places import Limits
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.tables import Table
 from arkcli.system.child import when_input_ends
+from arkcli.text import counted
 
 app = App()
 
@@ -107,7 +109,12 @@ def drain(
         f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
         f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead"
     )
-    table = Table(("destination", "delivered", "retrying", "dead"), rows)
+    well = [row for row in rows if output.on_a_terminal and not (row[2] or row[3])]
+    text: list[str | Table] = [said]
+    if len(well) > FEW:
+        rows = [row for row in rows if row not in well]
+    text += [Table(("destination", "delivered", "retrying", "dead"), rows)]
+    text += [f"{counted(len(well), 'destination')}: all delivered"] if len(well) > FEW else []
     status = statuses.of_drain(
         drained,
         lost=bool(session.home.losses),
@@ -115,7 +122,7 @@ def drain(
         interrupted=_is_interrupted(session, watch=plan.watch),
     )
     deaths = list(death_warnings(drained.destinations)) if output.quiet and not output.as_json else []
-    return Printout(_json(drained, totals), [said, table], notes, deaths, status=status)
+    return Printout(_json(drained, totals), text, notes, deaths, status=status)
 
 
 def _next(session: Session, drained: Drained) -> Iterator[str]:

@@ -83,6 +83,8 @@ def send_lines(
         with drain_watched(session, output, drain.Stock(home, job.choose)) as onlooker:
             drained = drain.drain(home, job, output.warn, stopping, onlooker)
         _show_drained(output, drained, receivers)
+        if stopping():
+            output.warn("interrupted: the accepted events are queued, and `ark drain` delivers what is left")
     return statuses.of_stream(drained, intake.refused, interrupted=drained is not None and stopping())
 
 

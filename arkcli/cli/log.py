@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from arkcli.actions.following import Following, Named
+from arkcli.actions.grouping import short_reason
 from arkcli.actions.stats import Summary
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
@@ -259,6 +260,7 @@ class _Printed:
             cells = (at, destination.name, attempt.event, attempt.event_id, number, outcome, answer, took)
             self._rows.add(document, cells, said_cell(attempt) if self._verbose else None)
             return
+        short = short_reason(attempt.status, attempt.error)
         shown = {
             # The year is known.
             "time (UTC)": short_time(attempt.at),
@@ -267,15 +269,13 @@ class _Printed:
             "#": number,
             "outcome": outcome,
             "took": took,
-            "answer": attempt.status or attempt.error,
+            "answer": short,
             "event id": attempt.event_id,
         }
-        columns = self._rows.columns
-        row = [_shortened(shown[column.heading], column.width) for column in columns]
-        width = next(column.width for column in columns if column.heading == "answer")
-        self._rows.add(document, row, "\n".join(self._below(attempt, width)) if self._verbose else None)
+        row = [_shortened(shown[column.heading], column.width) for column in self._rows.columns]
+        self._rows.add(document, row, "\n".join(self._below(attempt, short)) if self._verbose else None)
 
-    def _below(self, attempt: Attempt, width: int) -> list[str]:
-        """What the receiver said with a failure; or why there was no answer, if the row has no room for it."""
-        cut = attempt.status is None and attempt.error is not None and len(attempt.error) > width
-        return said_lines(self._screen, attempt.error if cut else attempt.excerpt, 2) if attempt.error else []
+    def _below(self, attempt: Attempt, short: str | None) -> list[str]:
+        """What the receiver said with a failure; or why there was no answer, if the row says that in fewer words."""
+        more = attempt.status is None and attempt.error is not None and attempt.error != short
+        return said_lines(self._screen, attempt.error if more else attempt.excerpt, 2) if attempt.error else []

@@ -10,11 +10,10 @@ from arkcli.actions import operate
 from arkcli.actions.operate import Attempted, Tried
 from arkcli.actions.reading import Reading
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, delivery_json, from_now, outage_note, took_cell, when
+from arkcli.cli.records import attempt_cells, delivery_json, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.errors import UsageError
 from arkcli.model import State
-from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.queue.engine import Selection
 from arkcli.text import counted
@@ -95,11 +94,6 @@ def waits_already(ids: Sequence[str]) -> str:
     return f"{named(ids)} {'waits' if one else 'wait'} already; `ark drain` attempts {'it' if one else 'them'}"
 
 
-def sentence(output: Output, said: str) -> Sequence[str]:
-    """A sentence as text to print: on a terminal broken between words."""
-    return output.screen.wrapped(said, output.screen.width, most=10) if output.on_a_terminal else [said]
-
-
 def named(names: Sequence[str]) -> str:
     """Up to three names in a sentence; of more, only their number."""
     if len(names) > 3:
@@ -119,10 +113,9 @@ def _each(session: Session, done: Attempted) -> Table:
     drawn, now = session.output().on_a_terminal, session.home.clock.now()
 
     def row(tried: Tried) -> tuple[object, ...]:
-        made, due_at = tried.attempt, tried.next_attempt_at
-        answer = answer_cell(made) if made else "paused" if tried.destination.paused else None
-        following = from_now(due_at, now) if drawn and due_at is not None else when(due_at)
-        return tried.destination.name, tried.state, answer, took_cell(made), following
+        paused = "paused" if tried.destination.paused else None
+        cells = attempt_cells(tried.attempt, paused, tried.next_attempt_at, now, drawn=drawn)
+        return tried.destination.name, tried.state, *cells
 
     rows, headings = [row(tried) for tried in done.deliveries], ["destination", "outcome", "answer", "took"]
     headings.append("next attempt")

@@ -7,12 +7,13 @@ import typer
 
 from arkcli.actions import operate
 from arkcli.actions.reading import Reading
-from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, sentence, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, unfinished, waits_already
 from arkcli.cli.options import To, Yes, ask, complete_event_id, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.errors import UsageError
 from arkcli.model import State
+from arkcli.output.tables import Prose
 from arkcli.queue.engine import Selection
 from arkcli.text import counted
 
@@ -66,8 +67,8 @@ def retry(
     elif selection.event_ids:
         said = f"nothing to do: no delivery of {named(sorted(selection.event_ids))} is retrying or dead"
     else:
-        said = "nothing to do: no dead delivery" + (f" to {', '.join(to)}" if to else "")
-    return Printout(document, sentence(session.output(), said), notes, broken=reading.broken)
+        said = _no_dead(to)
+    return Printout(document, [Prose(said)], notes, broken=reading.broken)
 
 
 def drop(
@@ -96,8 +97,12 @@ def drop(
             chosen = []
     count = operate.drop(session.home, chosen, selection, dry=dry_run)
     verb = "would be" if dry_run else "was" if count == 1 else "were"
-    said = f"{counted(count, 'delivery', 'deliveries')} {verb} discarded"
-    return Printout({"dropped": count}, [said], broken=reading.broken)
+    said = f"{counted(count, 'delivery', 'deliveries')} {verb} discarded" if count else _no_dead(to)
+    return Printout({"dropped": count}, [Prose(said)], broken=reading.broken)
+
+
+def _no_dead(to: list[str] | None) -> str:
+    return "nothing to do: no dead delivery" + (f" to {', '.join(to)}" if to else "")
 
 
 def _selection(

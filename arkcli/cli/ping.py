@@ -53,7 +53,9 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
         proxies = {advice.unused_proxy(session.variables, found.url, error) for found, error in failed}
         notes = [said for said in proxies if said]
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
-    return Printout({"deliveries": pings_json(answers)}, [pings_table(answers)], notes, status=status)
+    return Printout(
+        {"deliveries": pings_json(answers)}, [pings_table(answers, drawn=output.on_a_terminal)], notes, status=status
+    )
 
 
 def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:
@@ -61,7 +63,9 @@ def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, 
     return [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
 
 
-def pings_table(answers: Sequence[tuple[Destination, Answer]]) -> Table:
-    """A row for each ping."""
-    rows = [(found.name, answer.outcome, answer_cell(answer), took_cell(answer)) for found, answer in answers]
+def pings_table(answers: Sequence[tuple[Destination, Answer]], *, drawn: bool) -> Table:
+    """A row for each ping. `drawn`: on a terminal."""
+    rows = [
+        (found.name, answer.outcome, answer_cell(answer, drawn=drawn), took_cell(answer)) for found, answer in answers
+    ]
     return Table(("destination", "outcome", "answer", "took"), rows)

@@ -68,12 +68,23 @@ def delivery_json(
     }
 
 
-def answer_cell(made: "Answer | Attempt") -> str | int | None:
-    """The answer in a table: its status; or why it does not count, and the beginning of what the receiver said."""
+def answer_cell(made: "Answer | Attempt", *, drawn: bool = False) -> str | int | None:
+    """The answer in a table: its status; or why it does not count, and the beginning of what the receiver said.
+
+    `drawn`: on a terminal, where a status speaks for itself.
+    """
     if made.error is None:
         return made.status
-    shown = said_cell(made)
-    return f"{made.error}: {shown}" if shown else made.error
+    reason, shown = short_answer(made) if drawn else made.error, said_cell(made)
+    return f"{reason}: {shown}" if shown else reason
+
+
+def attempt_cells(
+    made: "Answer | Attempt | None", otherwise: str | None, due_at: int | None, now: int, *, drawn: bool
+) -> tuple[object, ...]:
+    """The answer, how long it took, and when the next attempt comes; `otherwise` says why there was no attempt."""
+    following = from_now(due_at, now) if drawn and due_at is not None else when(due_at)
+    return answer_cell(made, drawn=drawn) if made else otherwise, took_cell(made), following
 
 
 def said_cell(made: "Answer | Attempt") -> str:

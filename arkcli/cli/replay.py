@@ -8,7 +8,7 @@ import typer
 from arkcli.actions import operate
 from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
-from arkcli.cli.now import Now, attempt_now, check_now, sentence, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, unfinished, waits_already
 from arkcli.cli.options import (
     Yes,
     ask,
@@ -24,6 +24,7 @@ from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.errors import UsageError
 from arkcli.model import State
+from arkcli.output.tables import Prose
 from arkcli.queue.engine import Replay, Selection
 from arkcli.text import counted
 
@@ -102,7 +103,7 @@ def replay(
     said = f"queued again: {counted(count, 'event')}"
     said = f"would be {said}" if dry_run else f"{said}; run `ark drain`"
     said = said if count else _nothing(session, reading, chosen)
-    return Printout({"replayed": count}, sentence(session.output(), said), broken=reading.broken)
+    return Printout({"replayed": count}, [Prose(said)], broken=reading.broken)
 
 
 def _replay_now(session: Session, reading: Reading, chosen: Replay) -> Printout:
@@ -112,8 +113,8 @@ def _replay_now(session: Session, reading: Reading, chosen: Replay) -> Printout:
     waiting = unfinished(reading, selection, [State.WAITING]) if failed is None else failed
     if waiting:
         return attempt_now(session, reading, waiting, document)
-    said = sentence(session.output(), _nothing(session, reading, chosen))
-    return Printout({**document, "deliveries": []}, said, broken=reading.broken)
+    said = _nothing(session, reading, chosen)
+    return Printout({**document, "deliveries": []}, [Prose(said)], broken=reading.broken)
 
 
 def _nothing(session: Session, reading: Reading, chosen: Replay) -> str:

@@ -127,12 +127,14 @@ def _probe(session: Session, contents: Contents, secret: Secret, helps: str) -> 
     """What each destination answers to a ping signed with the secret. Its status is DONE if all accepted it."""
     session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
     resolved = resolve_secret(secret, session.variables, "the secret")
-    with awaiting(session, session.output()) as look:
+    output = session.output()
+    with awaiting(session, output) as look:
         answers = destinations.probe(session.home, contents, resolved, session.process.stopping, look)
     refused = [found.name for found, answer in answers if answer.outcome is Outcome.FAILED]
     paused = [found.name for found in contents.destinations if found.secret is None and found.paused]
     notes = [f"{name} is paused and got no ping" for name in paused]
-    printed = Printout({"probe": pings_json(answers)}, [pings_table(answers)] if answers else [], notes)
+    table = [pings_table(answers, drawn=output.on_a_terminal)] if answers else []
+    printed = Printout({"probe": pings_json(answers)}, table, notes)
     if session.process.stopping():
         return printed._replace(warnings=["interrupted: nothing was changed"], status=ExitCode.INTERRUPTED)
     if refused:

@@ -13,6 +13,7 @@ from arkcli.actions.send import EACH, Order, Repeated
 from arkcli.cli import ping as ping_command
 from arkcli.cli import statuses
 from arkcli.cli.command import App
+from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -29,7 +30,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, delivery_json, took_cell, when
+from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, took_cell
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.sign import read_pieces
 from arkcli.cli.watching import awaiting, hints
@@ -39,12 +40,12 @@ from arkcli.contract.headers import parse_headers
 from arkcli.contract.keys import KEY, KEY_RULE
 from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
-from arkcli.model import Destination, Event, Outcome
+from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output
-from arkcli.output.tables import Table
+from arkcli.output.tables import Prose, Table
 from arkcli.signing import Secret
 from arkcli.store.store import Contents
-from arkcli.text import is_harmless
+from arkcli.text import counted, is_harmless
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
@@ -293,7 +294,7 @@ def _send_event(
             sending = actions.send(session.home, order, contents, session.process, tell, now=not queue, look=look)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
-        return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [said])
+        return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [Prose(said)])
     warnings = [f"{sent.destination} is left out: {sent.error}" for sent in sending.deliveries if sent.is_broken]
     if sending.trouble is not None:
         warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` will continue")
@@ -301,7 +302,6 @@ def _send_event(
     status = statuses.of_sending(sending, paused, queued=queue, interrupted=session.process.stopping())
     if status is ExitCode.INTERRUPTED:
         warnings.append(f"interrupted: {session.process.accepted}, and `ark drain` delivers what is left")
-    headings = ("destination", "outcome", "answer", "took", "next attempt")
     notes = [
         f"{sent.destination} is left to {sent.held_by}, which is delivering to it"
         for sent in sending.deliveries
@@ -312,7 +312,7 @@ def _send_event(
         notes += hints(session, ((found, error) for found in receivers if (error := failed.get(found.name))))
     return Printout(
         {"event": _event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
-        [Table(headings, [_row(sent) for sent in sending.deliveries])],
+        _report(output, sending.deliveries, paused, session.home.clock.now()),
         notes,
         warnings,
         status=status,
@@ -325,7 +325,7 @@ def _send_once(session: Session, output: Output, order: Order, endpoint: "Endpoi
     with awaiting(session, output) as look:
         event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping, look)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
-    row = (name, answer.outcome, answer_cell(answer), took_cell(answer))
+    row = (name, answer.outcome, answer_cell(answer, drawn=output.on_a_terminal), took_cell(answer))
     table = Table(("destination", "outcome", "answer", "took"), [row])
     document = {"event": _event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
     notes = hints(session, [(endpoint.destination, answer.error or "")]) if failed and output.is_watched else []
@@ -376,7 +376,14 @@ def _json(sent: Sent) -> dict[str, Any]:
     return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
 
 
-def _row(sent: Sent) -> tuple[object, ...]:
-    made = sent.attempt
-    answer = answer_cell(made) if made else sent.error
-    return sent.destination, sent.state, answer, took_cell(made), when(sent.next_attempt_at)
+def _report(output: Output, deliveries: Iterable[Sent], paused: set[str], now: int) -> list[str | Table]:
+    """A row for each delivery. A terminal says of many that went well only how many they are."""
+    drawn, rows, well = output.on_a_terminal, list[tuple[object, ...]](), list[tuple[object, ...]]()
+    for sent in deliveries:
+        why = sent.error or ("paused" if drawn and sent.destination in paused else None)
+        cells = attempt_cells(sent.attempt, why, sent.next_attempt_at, now, drawn=drawn)
+        kept = well if drawn and sent.state is State.DELIVERED else rows
+        kept.append((sent.destination, sent.state, *cells))
+    few = len(well) <= FEW
+    table = Table(("destination", "outcome", "answer", "took", "next attempt"), [*rows, *(well if few else ())])
+    return [table] if few else [table, f"{counted(len(well), 'destination')}: delivered"]

@@ -214,7 +214,7 @@ def _read_envelope(payload: bytes) -> _Envelope:
 
 def _placed(problem: str, payload: bytes) -> str:
     """What the decoder found, with line and column (from 1) where a payload has several lines."""
-    payload = payload.rstrip()
+    payload, problem = payload.rstrip(), problem.removeprefix("JSON is malformed: ")
     place = _BYTE.search(problem)
     if place is None:
         return problem
@@ -223,7 +223,7 @@ def _placed(problem: str, payload: bytes) -> str:
         # The decoder has read one byte more.
         position -= 1
         if payload[position : position + 1] in (b"{", b"["):
-            return "this holds more than one JSON document; send them with --ndjson, one per line"
+            return "it holds several documents; send them with --ndjson, one per line"
     if b"\n" not in payload:
         return problem
     before = payload[:position]

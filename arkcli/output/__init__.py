@@ -8,7 +8,7 @@ from typing import Any, Final, TextIO, TypeVar
 from arkcli.errors import ArkError, Interrupted
 from arkcli.output.live import ERASE, Live, Words
 from arkcli.output.screen import STYLES, Screen, plain
-from arkcli.output.tables import Column, Table, draw, fitted
+from arkcli.output.tables import Column, Prose, Table, draw, fitted
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Stream, Unread
 from arkcli.text import clean, clean_lines
@@ -75,7 +75,8 @@ class Output:
                 if isinstance(part, Table):
                     draw(part, self.screen)
                 else:
-                    self._stdout.write(part + "\n")
+                    said = self.screen.folded(part, part.indent) if isinstance(part, Prose) else part
+                    self._stdout.write(said + "\n")
         self._stdout.flush()
         is_full = not isinstance(self.lost, BrokenPipeError | None)
         if is_full and not always and text and isinstance(text[0], str) and "\n" not in text[0]:

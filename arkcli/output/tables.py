@@ -19,6 +19,12 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[object]]
 
 
+class Prose(str):
+    """A sentence for people: broken between words on a terminal. `indent` begins each line but the first."""
+
+    indent = "  "
+
+
 class Column(NamedTuple):
     """A column of streamed rows. `width` is in characters; 0 in the last column means any width."""
 
@@ -87,7 +93,10 @@ def _draw_records(table: Table, screen: Screen) -> None:
     """Prints a table that is too wide as records: one line per cell, a blank line between rows."""
     label = max(map(len, table.headings))
     records = (
-        [f"{heading.ljust(label)} {screen.cell(cell)}" for heading, cell in zip(table.headings, row, strict=True)]
+        [
+            screen.folded(f"{heading.ljust(label)} {screen.cell(cell)}", " " * (label + 1))
+            for heading, cell in zip(table.headings, row, strict=True)
+        ]
         for row in table.rows
     )
     screen.stream.write("\n\n".join("\n".join(lines) for lines in records) + "\n")

@@ -272,3 +272,9 @@ def test_a_dry_run_tells_what_would_be_attempted_at_a_time(world: World, receive
 @pytest.mark.parametrize("command", [("queue", "list"), ("log",), ("queue", "check")])
 def test_questions_to_an_empty_queue_have_an_empty_answer(world: World, command: tuple[str, ...]) -> None:
     assert world.ark(*command).status == 0
+
+
+def test_dropping_nothing_says_so_in_the_words_of_retry(world: World) -> None:
+    world.ark("dest", "add", "http://127.0.0.1:9/", "--allow-local", "--no-ping", "--name", "d")
+    for command in (("drop",), ("retry",)):
+        assert world.ark("queue", *command, "--dead", "--to", "d").out == "nothing to do: no dead delivery to d\n"

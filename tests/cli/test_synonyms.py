@@ -95,6 +95,7 @@ def test_an_option_for_what_a_command_does_anyway_may_be_left_out(world: World) 
         ("help send", "send --help"),
         ("help dest add", "dest add --help"),
         ("version", "--version"),
+        ("-V", "--version"),
         ("help nonsense", "nonsense --help"),
     ],
 )

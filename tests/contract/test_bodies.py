@@ -729,9 +729,9 @@ def test_a_whole_number_is_an_integer_however_it_is_spelled_and_is_sent_so(
         (b'{\n\n  "a": 1,,\n}', "(line 3, column 10)"),
         (b'{"a" 1}', "expected ':' (byte 5)"),
         (b'{"a" 1}\n', "expected ':' (byte 5)"),
-        (b"{}\n{}\n", "this holds more than one JSON document; send them with --ndjson, one per line"),
-        (b"{}\n{}x", "this holds more than one JSON document"),
-        (b"{} [1]", "this holds more than one JSON document"),
+        (b"{}\n{}\n", "it holds several documents; send them with --ndjson, one per line"),
+        (b"{}\n{}x", "it holds several documents"),
+        (b"{} [1]", "it holds several documents"),
         (b"{}\n}", "trailing characters (line 2, column 1)"),
     ],
 )
