@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,8 @@ class Served:
     @property
     def drain(self) -> int:
         """The id of the process that delivers."""
+        # Right after its start a process has no command line yet.
+        until(lambda: self.is_draining)
         (found,) = self._drains
         return found
 
@@ -586,6 +589,49 @@ def test_the_document_describes_it_as_it_is(world: World, crm: TestReceiver, tmp
             timeout=120,
         )
         assert done.returncode == 0, done.stdout
+def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: World) -> None:
+    """systemd sends SIGTERM to every process of a service; the one that delivers may have been told before."""
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> bytes:
+        waiting.set()
+        go_on.wait(20)
+        return answer(200)
+
+    with receiver(slow) as found:
+        world.add(found, "crm")
+        world.ark("send", "signal.promoted", "--sample", "--queue")
+        with subprocess.Popen(
+            [sys.executable, "-m", "arkcli", "drain", "--watch", "--until-eof", "--quiet"],
+            env={**os.environ, **world.variables},
+            stdin=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert waiting.wait(20)
+            threads = Path(f"/proc/{process.pid}/task")
+            before = len(list(threads.iterdir()))
+            process.stdin.close()
+            until(lambda: len(list(threads.iterdir())) < before)
+            process.terminate()
+            go_on.set()
+            assert process.wait(20) == 0
+        assert world.ark("queue", "show", "last", "--json").json["deliveries"][0]["state"] == "delivered"
+
+
         assert "6 selected / 6 total" in done.stdout
         status, _, err = served.stop()
     assert (status, "Traceback" in err) == (0, False)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_log_says_why_the_process_that_delivers_does_not_run(
+    world: World, crm: TestReceiver, as_json: bool
+) -> None:
+    with serving(world, as_json=as_json, ARK_STATE_DIR="relative") as served:
+        assert served.process.stderr is not None
+        error, again = served.process.stderr.readline(), served.process.stderr.readline()
+        assert served.stop()[:2] == (0, "")
+    assert "ended with 78; it is started again in 1 s" in again
+    said = json.loads(error)["error"]["message"] if as_json else error
+    assert "ARK_STATE_DIR" in said
+    assert as_json or error.startswith("error: ")
+
+
