@@ -1,5 +1,6 @@
 """`ark serve`: a real process, real clients, and what remains when it is killed."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -262,6 +263,72 @@ def test_lines_are_accepted_together_and_each_has_a_receipt(world: World, crm: T
     ]  # fmt: skip
 
 
+def test_bad_lines_hold_nobody_up(world: World, crm: TestReceiver) -> None:
+    """Half a million of them, which is 1 MiB, would take seconds."""
+    kind = {"Content-Type": "application/x-ndjson"}
+    with serving(world) as served, ThreadPoolExecutor(1) as pool:
+        bad = pool.submit(served.ask, "POST", EVENTS, b"{\n" * (1 << 15), kind)
+        done = 0
+        while not bad.done():
+            assert served.ask("GET", "/healthz").status == 200
+            done += 1
+        assert bad.result().status == 400
+        assert bad.result().body.count(b"\n") == 1 << 15
+    assert done > 10
+
+
+def test_two_different_keys_are_refused(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        for keys, status in ((("a", "b"), 400), (("a", "a"), 202)):
+            connection = served.connect()
+            connection.putrequest("POST", EVENTS)
+            for name, value in (("Authorization", f"Bearer {served.token}"), ("Content-Length", str(len(PAYLOAD)))):
+                connection.putheader(name, value)
+            for key in keys:
+                connection.putheader("Idempotency-Key", key)
+            connection.endheaders(PAYLOAD)
+            response = connection.getresponse()
+            assert response.status == status
+            assert (b"several Idempotency-Key headers" in response.read()) is (status == 400)
+            connection.close()
+
+
+def test_a_queue_that_has_gone_is_told_and_the_service_goes_on(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        assert served.ask("GET", "/metrics").status == 200
+        world.queue_directory.rename(world.home / "away")
+        gone = served.ask("GET", "/metrics")
+        shutil.rmtree(world.queue_directory, ignore_errors=True)
+        (world.home / "away").rename(world.queue_directory)
+        assert served.ask("GET", "/metrics").status == 200
+    assert (gone.status, gone.headers["Retry-After"]) == (503, "5")
+    assert "No such file or directory" in gone.json["error"]["message"]
+
+
+def test_a_log_that_nobody_reads_stops_nothing(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        assert served.process.stderr is not None
+        errors = served.process.stderr.fileno()
+        fcntl.fcntl(errors, fcntl.F_SETPIPE_SZ, 4096)
+        host, _, port = served.addresses[0].removeprefix("http://").partition(":")
+
+        def disturb(line: bytes = b"nonsense") -> None:
+            with socket.create_connection((host, int(port)), timeout=20) as client:
+                client.sendall(line + b"\r\n\r\n")
+                assert client.recv(100)
+
+        disturb(b"x" * 30_000)
+        for _ in range(60):
+            disturb()
+        assert served.send().status == 202
+        read = os.read(errors, 65_536)
+        assert len(read.splitlines()[0]) < 1000
+        disturb()
+        status, _, err = served.stop()
+    assert status == 0
+    assert re.search(r'"warning": "\d+ lines could not be written here, because nobody was reading"', err)
+
+
 # --- who may send
 
 
@@ -287,6 +354,19 @@ def test_a_changed_token_counts_at_once_and_survives_a_new_start(world: World, c
         until(lambda: ask(served.connect(), "POST", EVENTS, PAYLOAD, {"Authorization": "Bearer second"}).status == 202)
         assert ask(served.connect(), "POST", EVENTS, PAYLOAD, {"Authorization": "Bearer first"}).status == 401
     assert file.read_text() == "second\n"
+
+
+def test_a_token_is_compared_byte_for_byte(world: World, crm: TestReceiver) -> None:
+    file = world.home / "token"
+    file.write_text("voilà\n", encoding="utf-8")
+    with serving(world, "--port", "0", "--token-file", str(file)) as served:
+        for given, status in (("voilà".encode(), 200), ("voilà".encode("latin-1"), 401)):
+            connection = served.connect()
+            connection.putrequest("GET", "/metrics")
+            connection.putheader("Authorization", b"Bearer " + given)
+            connection.endheaders()
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_a_unix_socket_is_for_its_owner_alone_and_needs_no_token(world: World, crm: TestReceiver) -> None:
