@@ -66,7 +66,7 @@ def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[l
             listeners.append(stack.enter_context(listening_at(ways.path)))
         if ways.port is not None:
             listeners += map(stack.enter_context, listen_on("127.0.0.1", ways.port))
-        open_to_all = [one for one in listeners if one.family != socket.AF_UNIX]
+        open_to_all = [one for one in listeners if is_open_to_all(one)]
         token = _token(home, ways.token_file, running.warn) if open_to_all else None
         inside = Inside(lambda: intake.problems(child), alone(_metrics(running.open_home)))
         making = Making(intake.draft, intake.check_same)
@@ -163,4 +163,4 @@ def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Cal
 
 
 def _address(listener: socket.socket) -> str:
-    return str(listener.getsockname()) if listener.family == socket.AF_UNIX else url_of(listener)
+    return socket_path(listener) if listener.family == socket.AF_UNIX else url_of(listener)

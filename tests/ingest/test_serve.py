@@ -11,8 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -469,28 +469,73 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(world: World, crm: T
             assert manager.recv(100) == b"STOPPING=1"
 
 
+@contextmanager
+def passing(world: World, *passed: socket.socket) -> Iterator["subprocess.Popen[str]"]:
+    """`ark serve` with sockets that another process has opened, as systemd passes them."""
+    code = (
+        "import os, sys\n"
+        "for number, descriptor in enumerate(sys.argv[1:], 3):\n"
+        "    os.dup2(int(descriptor), number); os.set_inheritable(number, True)\n"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sys.argv) - 1))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'arkcli', 'serve', '--json'])"
+    )
+    descriptors = [one.fileno() for one in passed]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, descriptors)],
+        env={**os.environ, **world.variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_socket_that_systemd_opened_is_taken(world: World, crm: TestReceiver) -> None:
     path = world.home / "passed.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
+        path.chmod(0o600)
         listener.listen()
-        code = (
-            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
-            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
-            "os.execv(sys.executable, [sys.executable, '-m', 'arkcli', 'serve', '--json'])"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", code, str(listener.fileno())],
-            env={**os.environ, **world.variables},
-            stdout=subprocess.PIPE,
-            pass_fds=(listener.fileno(),),
-            text=True,
-        ) as process:
+        with passing(world, listener) as process:
             assert process.stdout is not None
             served = Served(process, json.loads(process.stdout.readline())["listening"], world)
             assert served.addresses == [str(path)]
             assert served.send().status == 202
             assert served.stop()[0] == 0
+
+
+def test_a_passed_socket_that_everybody_can_connect_to_needs_the_token(world: World, crm: TestReceiver) -> None:
+    """systemd opens Unix sockets with mode 0666, unless SocketMode= says another one."""
+    path, name = world.home / "passed.sock", f"ark-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as abstract:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        with passing(world, listener, abstract) as process:
+            assert process.stdout is not None
+            served = Served(process, json.loads(process.stdout.readline())["listening"], world)
+            assert served.addresses == [str(path), f"@{name}"]
+            token = {"Authorization": f"Bearer {served.token}"}
+            for address in (str(path), f"\0{name}"):
+                assert ask(UnixConnection(address), "POST", EVENTS, PAYLOAD, {}).status == 401
+                assert ask(UnixConnection(address), "POST", EVENTS, PAYLOAD, token).status == 202
+            assert served.stop()[0] == 0
+
+
+def test_what_is_not_a_listening_socket_is_named(world: World, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams, socket.socket(socket.AF_UNIX) as silent:
+        for number, one in enumerate((datagrams, silent)):
+            one.bind(str(tmp_path / str(number)))
+            with passing(world, one) as process:
+                out, err = process.communicate(timeout=20)
+            assert (process.returncode, err) == (2, "")
+            assert "descriptor 3 is not a listening socket; use ListenStream=" in out
 
 
 def test_without_a_way_in_it_only_delivers(world: World, crm: TestReceiver) -> None:
@@ -543,6 +588,35 @@ def test_a_delivery_in_flight_ends_and_is_recorded(world: World) -> None:
         assert len(slow.requests) == 1
 
 
+def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: World) -> None:
+    """systemd sends SIGTERM to every process of a service; the one that delivers may have been told before."""
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> bytes:
+        waiting.set()
+        go_on.wait(20)
+        return answer(200)
+
+    with receiver(slow) as found:
+        world.add(found, "crm")
+        world.ark("send", "signal.promoted", "--sample", "--queue")
+        with subprocess.Popen(
+            [sys.executable, "-m", "arkcli", "drain", "--watch", "--until-eof", "--quiet"],
+            env={**os.environ, **world.variables},
+            stdin=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert waiting.wait(20)
+            threads = Path(f"/proc/{process.pid}/task")
+            before = len(list(threads.iterdir()))
+            process.stdin.close()
+            until(lambda: len(list(threads.iterdir())) < before)
+            process.terminate()
+            go_on.set()
+            assert process.wait(20) == 0
+        assert world.ark("queue", "show", "last", "--json").json["deliveries"][0]["state"] == "delivered"
+
+
 def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:
         first = served.drain
@@ -558,6 +632,20 @@ def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(worl
         until(lambda: not Path(f"/proc/{second}").exists())
         assert served.process.stderr is not None
         assert "the process that delivers was killed by signal 9; it is started again" in served.process.stderr.read()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_log_says_why_the_process_that_delivers_does_not_run(
+    world: World, crm: TestReceiver, as_json: bool
+) -> None:
+    with serving(world, as_json=as_json, ARK_STATE_DIR="relative") as served:
+        assert served.process.stderr is not None
+        error, again = served.process.stderr.readline(), served.process.stderr.readline()
+        assert served.stop()[:2] == (0, "")
+    assert "ended with 78; it is started again in 1 s" in again
+    said = json.loads(error)["error"]["message"] if as_json else error
+    assert "ARK_STATE_DIR" in said
+    assert as_json or error.startswith("error: ")
 
 
 def test_killed_at_any_moment_nothing_that_got_a_202_is_lost_and_a_repeated_key_sends_once(world: World) -> None:
@@ -669,49 +757,6 @@ def test_the_document_describes_it_as_it_is(world: World, crm: TestReceiver, tmp
             timeout=120,
         )
         assert done.returncode == 0, done.stdout
-def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: World) -> None:
-    """systemd sends SIGTERM to every process of a service; the one that delivers may have been told before."""
-    waiting, go_on = threading.Event(), threading.Event()
-
-    def slow(_: Request) -> bytes:
-        waiting.set()
-        go_on.wait(20)
-        return answer(200)
-
-    with receiver(slow) as found:
-        world.add(found, "crm")
-        world.ark("send", "signal.promoted", "--sample", "--queue")
-        with subprocess.Popen(
-            [sys.executable, "-m", "arkcli", "drain", "--watch", "--until-eof", "--quiet"],
-            env={**os.environ, **world.variables},
-            stdin=subprocess.PIPE,
-        ) as process:
-            assert process.stdin is not None
-            assert waiting.wait(20)
-            threads = Path(f"/proc/{process.pid}/task")
-            before = len(list(threads.iterdir()))
-            process.stdin.close()
-            until(lambda: len(list(threads.iterdir())) < before)
-            process.terminate()
-            go_on.set()
-            assert process.wait(20) == 0
-        assert world.ark("queue", "show", "last", "--json").json["deliveries"][0]["state"] == "delivered"
-
-
         assert "6 selected / 6 total" in done.stdout
         status, _, err = served.stop()
     assert (status, "Traceback" in err) == (0, False)
-@pytest.mark.parametrize("as_json", [True, False])
-def test_the_log_says_why_the_process_that_delivers_does_not_run(
-    world: World, crm: TestReceiver, as_json: bool
-) -> None:
-    with serving(world, as_json=as_json, ARK_STATE_DIR="relative") as served:
-        assert served.process.stderr is not None
-        error, again = served.process.stderr.readline(), served.process.stderr.readline()
-        assert served.stop()[:2] == (0, "")
-    assert "ended with 78; it is started again in 1 s" in again
-    said = json.loads(error)["error"]["message"] if as_json else error
-    assert "ARK_STATE_DIR" in said
-    assert as_json or error.startswith("error: ")
-
-
