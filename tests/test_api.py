@@ -344,6 +344,32 @@ def test_a_child_that_only_closes_leaves_its_parents_connections_alone(
         assert (len(found.requests), found.connections) == (2, 1)
 
 
+def test_a_child_that_is_forked_during_a_send_holds_no_destination(world: World, ark: arkcli.Ark) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> bytes:
+        waiting.set()
+        go_on.wait(10)
+        return answer(200)
+
+    with receiver(slow) as found, ThreadPoolExecutor(1) as pool:
+        world.add(found, "crm")
+        sent = pool.submit(ark.send, "signal.promoted", SIGNAL)
+        waiting.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(1)
+        try:
+            go_on.set()
+            assert sent.result(10).deliveries[0].outcome == "delivered"
+            ark.accept("signal.promoted", SIGNAL)
+            assert world.ark("drain", "--json").json["delivered"] == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 def test_a_child_that_is_forked_while_another_thread_calls_does_not_wait_for_it(world: World, ark: arkcli.Ark) -> None:
     world.ark("dest", "list")
     with ark._lock:
