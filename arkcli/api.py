@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from weakref import WeakSet
 
 from arkcli.actions import documents
 from arkcli.actions.documents import Drained, Queue, Sent, Story
@@ -38,9 +39,9 @@ class Ark:
         self._variables = variables
         self._lock = threading.Lock()
         self._homes: list[Home] = []
-        self._process_id = os.getpid()
-        self._busy: set[Process] = set()
+        self._busy: dict[Process, Home] = {}
         self._is_closed = False
+        _opened.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +123,8 @@ class Ark:
             homes, self._homes = self._homes, []
             for process in self._busy:
                 process.ask_to_stop(signal.SIGTERM)
-        if os.getpid() == self._process_id:
-            for home in homes:
-                home.close()
+        for home in homes:
+            home.close()
 
     def _accept(
         self,
@@ -155,37 +155,45 @@ class Ark:
         """Lends a home to one call. A home is for one thread at a time; one that met an error is not used again."""
         process = Process()
         with self._lock:
-            self._look_for_a_fork()
             if self._is_closed:
                 raise UsageError("this ark has been closed; open another one with arkcli.open()")
-            home = self._homes.pop() if self._homes else self._new_home()
-            self._busy.add(process)
+            home = self._busy[process] = self._homes.pop() if self._homes else self._new_home()
         is_whole = False
         try:
             yield home, process
             is_whole = True
         finally:
             with self._lock:
-                self._busy.discard(process)
-                is_kept = is_whole and not self._is_closed
+                # In a child that was forked meanwhile it is the parent's.
+                is_ours = self._busy.pop(process, None) is not None
+                is_kept = is_whole and is_ours and not self._is_closed
                 if is_kept:
                     self._homes.append(home)
-            if not is_kept:
+            if is_ours and not is_kept:
                 home.close()
 
     def _new_home(self) -> Home:
         return Home(self._variables, SystemClock(), os.urandom, _log.warning, lasting=True)
 
-    def _look_for_a_fork(self) -> None:
-        # What a parent opened is the parent's: closing a connection here would end it there.
-        if os.getpid() != self._process_id:
-            self._process_id = os.getpid()
-            _inherited.extend(self._homes)
-            self._homes, self._busy = [], set()
+    def _begin_again(self) -> None:
+        """Leaves what a parent opened to the parent: closing a connection here would end it there."""
+        # Another thread may have held it, and that thread is not here.
+        self._lock = threading.Lock()
+        _inherited.extend((*self._homes, *self._busy.values()))
+        self._homes, self._busy = [], {}
 
 
+_opened: WeakSet[Ark] = WeakSet()
 #: Homes of a parent process. They are kept, so that nothing of them is closed.
 _inherited: list[Home] = []
+
+
+def _in_a_forked_child() -> None:
+    for ark in list(_opened):
+        ark._begin_again()
+
+
+os.register_at_fork(after_in_child=_in_a_forked_child)
 
 
 def open(config_dir: str | os.PathLike[str] | None = None, state_dir: str | os.PathLike[str] | None = None) -> Ark:
@@ -221,11 +229,13 @@ def _chosen(contents: Contents, names: Iterable[str]) -> list[Destination]:
 def _bytes(payload: Payload) -> bytes:
     if isinstance(payload, bytes):
         return payload
-    if isinstance(payload, str):
-        return payload.encode()
     import json
 
     try:
+        if isinstance(payload, str):
+            return payload.encode()
         return json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"the payload cannot be written as JSON: {error}") from None
+    except RecursionError:
+        raise UsageError("the payload cannot be written as JSON: it is nested too deeply") from None

@@ -21,7 +21,7 @@ import pytest
 
 import arkcli
 from arkcli.errors import ArkError, PayloadError, Unreadable, UsageError
-from tests.world import PAYLOAD, SIGNAL, Hang, Request, World, answer, in_turn, receiver
+from tests.world import PAYLOAD, SIGNAL, Certificates, Hang, Request, World, answer, in_turn, receiver
 
 
 @pytest.fixture
@@ -134,6 +134,11 @@ def test_attributes_are_the_keys_that_the_command_prints(world: World, ark: arkc
         assert keys(document) == keys(world.ark(*command, "--json").json)
 
 
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     ("event", "payload", "options", "error", "said"),
     [
@@ -150,6 +155,8 @@ def test_attributes_are_the_keys_that_the_command_prints(world: World, ark: arkc
         ("signal.promoted", [1], {}, UsageError, "JSON"),
         ("signal.promoted", {"a": {1, 2}}, {}, UsageError, "cannot be written as JSON: .*set"),
         ("signal.promoted", {"a": float("nan")}, {}, UsageError, "cannot be written as JSON"),
+        ("signal.promoted", {"a": DEEP}, {}, UsageError, "nested too deeply"),
+        ("signal.promoted", '{"a": "\ud800"}', {}, UsageError, "cannot be written as JSON: .*surrogates"),
         ("signal.promoted", SIGNAL, {"to": ["nobody"]}, UsageError, "there is no destination 'nobody'"),
         ("signal.promoted", SIGNAL, {"to": "nobody"}, UsageError, "there is no destination 'nobody'"),
         ("signal.promoted", SIGNAL, {"id": "a b"}, UsageError, "an id has up to 128 letters"),
@@ -315,6 +322,66 @@ def test_a_forked_child_uses_nothing_of_its_parent(world: World, ark: arkcli.Ark
         assert ark.send("signal.promoted", SIGNAL).deliveries[0].outcome == "delivered"
         # One for the parent, which is still open, and one for the child.
         assert (len(found.requests), found.connections) == (3, 2)
+
+
+def test_a_child_that_only_closes_leaves_its_parents_connections_alone(
+    world: World, ark: arkcli.Ark, tmp_path: Path
+) -> None:
+    """Over TLS, closing sends an alert that would end the parent's connection."""
+    certificates = Certificates(tmp_path)
+    with receiver(keep_alive, certificates.wrapping("127.0.0.1")) as found:
+        world.add(found, "crm", "--ca-file", certificates.ca_file)
+        ark.send("signal.promoted", SIGNAL)
+        child = os.fork()
+        if child == 0:
+            try:
+                ark.close()
+                gc.collect()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert ark.send("signal.promoted", SIGNAL).deliveries[0].outcome == "delivered"
+        assert (len(found.requests), found.connections) == (2, 1)
+
+
+def test_a_child_that_is_forked_during_a_send_holds_no_destination(world: World, ark: arkcli.Ark) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> bytes:
+        waiting.set()
+        go_on.wait(10)
+        return answer(200)
+
+    with receiver(slow) as found, ThreadPoolExecutor(1) as pool:
+        world.add(found, "crm")
+        sent = pool.submit(ark.send, "signal.promoted", SIGNAL)
+        waiting.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(1)
+        try:
+            go_on.set()
+            assert sent.result(10).deliveries[0].outcome == "delivered"
+            ark.accept("signal.promoted", SIGNAL)
+            assert world.ark("drain", "--json").json["delivered"] == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_a_child_that_is_forked_while_another_thread_calls_does_not_wait_for_it(world: World, ark: arkcli.Ark) -> None:
+    world.ark("dest", "list")
+    with ark._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                status = len(ark.queue().destinations)
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_warning_goes_to_the_logger(

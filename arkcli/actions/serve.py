@@ -10,8 +10,8 @@ from arkcli.actions import metrics
 from arkcli.actions.reading import Reading
 from arkcli.actions.send import Order, check_same, draft
 from arkcli.errors import ArkError, UsageError
-from arkcli.httpd.server import listen_on, listening_at, url_of
-from arkcli.ingest.door import Door, Inside, Making
+from arkcli.httpd.server import is_open_to_all, listen_on, listening_at, socket_path, url_of
+from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Entrance, Serving
 from arkcli.signing.secrets import SecretFiles
 from arkcli.system import files
@@ -66,9 +66,9 @@ def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[l
             listeners.append(stack.enter_context(listening_at(ways.path)))
         if ways.port is not None:
             listeners += map(stack.enter_context, listen_on("127.0.0.1", ways.port))
-        open_to_all = [one for one in listeners if one.family != socket.AF_UNIX]
+        open_to_all = [one for one in listeners if is_open_to_all(one)]
         token = _token(home, ways.token_file, running.warn) if open_to_all else None
-        inside = Inside(lambda: intake.problems(child), _metrics(running.open_home))
+        inside = Inside(lambda: intake.problems(child), alone(_metrics(running.open_home)))
         making = Making(intake.draft, intake.check_same)
 
         def entrances(commits: "Commits") -> list[Entrance]:
@@ -163,4 +163,4 @@ def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Cal
 
 
 def _address(listener: socket.socket) -> str:
-    return str(listener.getsockname()) if listener.family == socket.AF_UNIX else url_of(listener)
+    return socket_path(listener) if listener.family == socket.AF_UNIX else url_of(listener)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +31,8 @@ from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
-from arkcli.errors import ExitCode, UsageError
+from arkcli.errors import ArkError, ExitCode, UsageError
+from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.system.child import when_input_ends
 from arkcli.text import counted
@@ -88,18 +89,27 @@ def drain(
     job = Job(choose, plan, limits)
     session.stop_on_signals(ATTEMPTED_AGAIN)
     if until_eof:
-        # It works for another process, and must not outlive it.
-        when_input_ends(session.stdin, lambda: session.process.ask_to_stop(signal.SIGTERM))
+        # It works for another process, and must not outlive it. Not as SIGTERM would: a service manager may send that,
+        # too, and a second one ends attempts in flight.
+        session.is_service = True
+        when_input_ends(session.stdin, lambda: session.process.ask_to_stop(signal.SIGHUP))
     log = DrainInLog(output, session.home.schedule)
     watched = nullcontext(log) if until_eof else drain_watched(session, output, draining.Stock(session.home, choose))
-    with watched as onlooker:
+    with watched as onlooker, _told_in_log(output) if until_eof else nullcontext():
         warn = output.log_warning if until_eof else output.warn
         drained = draining.drain(session.home, job, warn, session.process.stopping, onlooker)
     notes = [f"{held.name} was left to {held.by}, which is delivering to it" for held in drained.held]
     notes += [
         f"{outage_note(name, outage)}; deliveries not attempted stay due" for name, outage in drained.held_back.items()
     ]
-    if not (drained.total("attempted") or drained.held or drained.left_out or drained.held_back or drained.broken):
+    if not (
+        until_eof
+        or drained.total("attempted")
+        or drained.held
+        or drained.left_out
+        or drained.held_back
+        or drained.broken
+    ):
         notes += _next(session, drained)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
     rows = [
@@ -123,6 +133,17 @@ def drain(
     )
     deaths = list(death_warnings(drained.destinations)) if output.quiet and not output.as_json else []
     return Printout(_json(drained, totals), text, notes, deaths, status=status)
+
+
+@contextmanager
+def _told_in_log(output: Output) -> Iterator[None]:
+    """Writes an error to the log: nobody reads what the process of a service prints."""
+    try:
+        yield
+    except ArkError as error:
+        output.log(f"error: {error}", {"error": {"code": error.code, "message": str(error)}})
+        error.told = True
+        raise
 
 
 def _next(session: Session, drained: Drained) -> Iterator[str]:

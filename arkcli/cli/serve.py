@@ -50,6 +50,7 @@ def serve(
     from arkcli.actions.serve import serve as run
 
     session = session_of(context)
+    session.is_service = True
     output = output_of(context)
 
     def ready(addresses: list[str]) -> None:

@@ -46,6 +46,8 @@ class Session:
         self.color = "auto"
         self.as_json = False
         self.quiet = False
+        #: Whether standard error is the log of a service.
+        self.is_service = False
         self.process = Process()
         self._clock = clock
         self._randomness = randomness
@@ -102,7 +104,8 @@ class Session:
         return f"stopping: {attempts} within {max(ceil(seconds), 1)} s; Ctrl-C again {again}"
 
     def _warn(self, text: str) -> None:
-        self.output().warn(text)
+        output = self.output()
+        (output.log_warning if self.is_service else output.warn)(text)
 
 
 def _stdin() -> BinaryIO:

@@ -20,8 +20,12 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
     def header(self, name: str) -> str | None:
         """The value of the first header with this name, in any case; None if there is none."""
+        return next(iter(self.headers_named(name)), None)
+
+    def headers_named(self, name: str) -> list[str]:
+        """The values of all headers with this name, in any case."""
         wanted = name.lower().encode()
-        return next((value.decode("latin-1") for found, value in self.headers if found.lower() == wanted), None)
+        return [value.decode("latin-1") for found, value in self.headers if found.lower() == wanted]
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
@@ -130,6 +131,23 @@ def url_of(listener: socket.socket) -> str:
     """The URL on which a socket listens."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def socket_path(listener: socket.socket) -> str:
+    """The path of a Unix socket; `@` and its name if it is an abstract one, which is in no directory (unix(7))."""
+    name: str | bytes = listener.getsockname()
+    return name if isinstance(name, str) else name.decode("utf-8", "replace").replace("\0", "@", 1)
+
+
+def is_open_to_all(listener: socket.socket) -> bool:
+    """Whether every user of this machine can connect to a socket, or might."""
+    if listener.family != socket.AF_UNIX:
+        return True
+    try:
+        return bool(Path(socket_path(listener)).stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        # It is an abstract one, or its path is not visible in this process's file system.
+        return True
 
 
 def reaches_others(listeners: Iterable[socket.socket]) -> bool:

@@ -5,6 +5,7 @@ Every answer except the metrics is JSON. An error is `{"error": {"code", "messag
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.ingest.commits import Commits
 from arkcli.model import Draft, Event
 from arkcli.signing import Secret
+from arkcli.system.refused import of_system
 
 _JSON: Final = (b"Content-Type", b"application/json")
 _LINES: Final = (b"Content-Type", b"application/x-ndjson")
@@ -25,6 +27,8 @@ _LINE_TYPES: Final = frozenset(("application/x-ndjson", "application/ndjson", "a
 #: How long a client should wait before it tries again, in seconds.
 _AGAIN: Final = (b"Retry-After", b"5")
 _BEARER: Final = b"Bearer"
+#: After this number of lines of one request, others get their turn.
+_LINES_AT_ONCE: Final = 100
 _READS: Final = ("GET", "HEAD")
 _encode: Final = msgspec.json.encode
 
@@ -47,8 +51,14 @@ class Inside(NamedTuple):
 
     #: What keeps this service from working; empty if nothing does.
     problems: Callable[[], Sequence[str]]
-    #: The metrics, in Prometheus's text format. Called in another thread, one call at a time.
-    metrics: Callable[[], bytes]
+    #: The metrics, in Prometheus's text format. May raise ArkError and OSError.
+    metrics: Callable[[], Awaitable[bytes]]
+
+
+def alone(call: Callable[[], bytes]) -> Callable[[], Awaitable[bytes]]:
+    """Makes a call run in a thread of its own, one at a time: even if the client that it is for has gone."""
+    thread = ThreadPoolExecutor(1)
+    return lambda: asyncio.get_running_loop().run_in_executor(thread, call)
 
 
 class Door:
@@ -62,7 +72,6 @@ class Door:
         self._commits = commits
         self._inside = inside
         self._token = token
-        self._metering = asyncio.Lock()
         self._pages: dict[str, _Page] = {
             "/healthz": (_READS, self._health),
             "/metrics": (_READS, self._metrics),
@@ -87,13 +96,15 @@ class Door:
             return _error(405, why, (b"Allow", ", ".join(methods).encode()))
         except ArkError as error:
             return _refusal(error)
+        except OSError as error:
+            return _error(503, of_system(error), _AGAIN)
 
     def _unauthorized(self, request: Request) -> Reply | None:
         if self._token is None:
             return None
         kind, _, given = (request.header("Authorization") or "").partition(" ")
-        given = given.strip()
-        if kind.lower() == "bearer" and given and Secret(given) == self._token():
+        given = given.strip(" \t")
+        if kind.lower() == "bearer" and given and Secret(given.encode("latin-1")) == self._token():
             return None
         why = UsageError("this needs the header `Authorization: Bearer TOKEN`, with the token of --token-file")
         return _error(401, why, (b"WWW-Authenticate", _BEARER))
@@ -104,8 +115,7 @@ class Door:
         return Reply(200, (_JSON,), _encode(document()))
 
     async def _metrics(self, _: Request) -> Reply:
-        async with self._metering:
-            return Reply(200, (_TEXT,), await asyncio.to_thread(self._inside.metrics))
+        return Reply(200, (_TEXT,), await self._inside.metrics())
 
     async def _health(self, _: Request) -> Reply:
         problems = list(self._inside.problems())
@@ -116,7 +126,10 @@ class Door:
         if request.body is None:
             return _error(413, PayloadError(f"$: the body is larger than {MAX_BODY:,} bytes, which is the maximum"))
         kind = (request.header("Content-Type") or "").partition(";")[0].strip().lower()
-        key = request.header("Idempotency-Key")
+        keys = request.headers_named("Idempotency-Key")
+        if len(set(keys)) > 1:
+            raise UsageError("there are several Idempotency-Key headers with different values; send one")
+        key = keys[0] if keys else None
         if kind in _LINE_TYPES:
             if key is not None:
                 raise UsageError("an Idempotency-Key is for one event; send such events one by one")
@@ -138,21 +151,23 @@ class Door:
         """Accepts every valid line together. The answer has a line for each of them."""
         if name != "-" and not _is_known(name):
             return _error(404, _unknown(name))
-        receipts: list[dict[str, Any]] = []
+        receipts: list[bytes] = []
         drafts: list[Draft] = []
         for number, line in _numbered(body):
+            if len(receipts) % _LINES_AT_ONCE == _LINES_AT_ONCE - 1:
+                await asyncio.sleep(0)
             try:
                 draft = self._making.draft(name, line, None)
             except UsageError as error:
-                receipts.append({"line": number, "error": str(error)})
+                receipts.append(_encode({"line": number, "error": str(error)}))
             else:
-                receipts.append({"line": number, "event_id": draft.id})
+                receipts.append(_encode({"line": number, "event_id": draft.id}))
                 drafts.append(draft)
         if not receipts:
             raise PayloadError("$: the body has no line; send one payload on each")
         if drafts:
             await self._commits.accepted(drafts, unique=False)
-        return Reply(202 if drafts else 400, (_LINES,), b"".join(_encode(receipt) + b"\n" for receipt in receipts))
+        return Reply(202 if drafts else 400, (_LINES,), b"\n".join((*receipts, b"")))
 
 
 def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:

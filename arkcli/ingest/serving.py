@@ -19,9 +19,11 @@ _CONNECTIONS: Final = 512
 _OTHER_DESCRIPTORS: Final = 100
 #: How long answers under way may take after a stop, in seconds.
 _GRACE: Final = 10.0
-#: How often to look whether the process that delivers still runs, and how long to wait before it is started again.
+#: How often to look whether the process that delivers still runs, in seconds.
 _LOOK_EVERY: Final = 0.5
+#: How long to wait before it is started again: at first, and at most. After a run of that length it is the first again.
 _AGAIN_AFTER: Final = 1.0
+_AGAIN_AT_MOST: Final = 60.0
 
 Take = Callable[[Request], Awaitable[Reply]]
 
@@ -64,7 +66,9 @@ class Serving:
             raise self._error
 
     async def _run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._stopping = asyncio.Event()
+        # A signal handler may use it from here on.
+        self._loop = asyncio.get_running_loop()
         if self._is_told:
             self._stopping.set()
         commits = Commits(self._accept)
@@ -99,14 +103,31 @@ class Serving:
         self._stopping.set()
 
     async def _keep_draining(self) -> None:
-        self._drain.start()
-        while True:
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = asyncio.get_running_loop().time()
+            ending = await self._one_run()
+            if not self._stopping.is_set():
+                pause = pause_after(asyncio.get_running_loop().time() - began, pause)
+                self._warn(f"the process that delivers {ending}; it is started again in {pause:g} s")
+                await asyncio.sleep(pause)
+
+    async def _one_run(self) -> str:
+        """Starts the process that delivers, and waits for its end; returns how it ended."""
+        try:
+            self._drain.start()
+        except OSError as error:
+            return f"cannot be started ({error.strerror})"
+        while (ending := self._drain.ending()) is None:
             await asyncio.sleep(_LOOK_EVERY)
-            ending = self._drain.ending()
-            if ending is not None and not self._stopping.is_set():
-                self._warn(f"the process that delivers {ending}; it is started again")
-                await asyncio.sleep(_AGAIN_AFTER)
-                self._drain.start()
+        return ending
+
+
+def pause_after(ran: float, before: float) -> float:
+    """How long to wait after a run, in seconds, given its length and the pause before it (0: none)."""
+    if ran >= _AGAIN_AT_MOST:
+        return _AGAIN_AFTER
+    return min(max(2 * before, _AGAIN_AFTER), _AGAIN_AT_MOST)
 
 
 def _connections(entrances: int) -> int:

@@ -10,11 +10,13 @@ from arkcli.output.live import ERASE, Live, Words
 from arkcli.output.screen import STYLES, Screen, plain
 from arkcli.output.tables import Column, Prose, Table, draw, fitted
 from arkcli.system.refused import of_system
-from arkcli.system.streams import Stream, Unread
-from arkcli.text import clean, clean_lines
+from arkcli.system.streams import Stream, Unread, has_room
+from arkcli.text import clean, clean_lines, counted
 
 #: Rows aligned together on a terminal; longer lists are drawn in chunks of this size.
 _ROWS_AT_ONCE: Final = 1_000
+#: The longest warning in a service's log, in characters.
+_LONGEST_WARNING: Final = 500
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
@@ -44,6 +46,7 @@ class Output:
         self.live = live or Live(self._errors)
         self.as_json = as_json
         self.quiet = quiet
+        self._dropped = 0
 
     @property
     def on_a_terminal(self) -> bool:
@@ -190,7 +193,16 @@ class Output:
         self._errors.write(self._errors.folded(clean(text)) + " ")
 
     def log(self, text: str, document: Mapping[str, Any]) -> None:
-        """Writes a line of a service's log to standard error: the text, or the document as JSON."""
+        """Writes a line of a service's log to standard error: the text, or the document as JSON.
+
+        Drops it if nobody reads standard error: a service must not wait for that. A later line says how many.
+        """
+        if not has_room(self._errors.stream):
+            self._dropped += 1
+            return
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            self.log_warning(f"{counted(count, 'line')} could not be written here, because nobody was reading")
         if self.as_json:
             self._errors.write(to_json(document) + "\n")
         else:
@@ -198,7 +210,9 @@ class Output:
 
     def log_warning(self, text: str) -> None:
         """Writes a warning as a line of a service's log."""
-        self.log(f"warning: {text}", {"warning": text})
+        # A client may have caused it, with a line of any length.
+        said = text if len(text) <= _LONGEST_WARNING else f"{text[:_LONGEST_WARNING]} …"
+        self.log(f"warning: {said}", {"warning": said})
 
     def error(self, error: ArkError) -> None:
         """Writes an error: one line on standard error, or one JSON object on standard output."""

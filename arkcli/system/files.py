@@ -309,7 +309,9 @@ class Lock:
         truncate(self._descriptor, len(data))
 
     def close(self) -> None:
-        """Frees the lock and the descriptor."""
+        """Frees the lock and the descriptor. Frees the lock even if a forked child has a copy of the descriptor."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
     @contextlib.contextmanager

@@ -20,6 +20,15 @@ class _Raw(io.FileIO):
         return len(data)
 
 
+def has_room(stream: TextIO) -> bool:
+    """Whether a line of up to 4,096 bytes can be written without waiting for a reader (pipe(7))."""
+    try:
+        return bool(select.select((), (stream,), (), 0)[1])
+    except (OSError, ValueError):
+        # It is not a file.
+        return True
+
+
 class Unread(Exception):
     """The reader of a list is gone, so the rest is not computed."""
 

@@ -5,18 +5,32 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+from arkcli.errors import UsageError
+
 #: The first descriptor that systemd passes (sd_listen_fds(3)).
 _FIRST: Final = 3
 
 
 def passed_sockets(variables: Mapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that systemd opened for this process; empty without socket activation."""
+    """The listening sockets that systemd opened for this process; empty without socket activation.
+
+    Raises UsageError for anything else that it passed.
+    """
     if variables.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = variables.get("LISTEN_FDS", "")
-    found = [socket.socket(fileno=_FIRST + number) for number in range(int(count) if count.isdecimal() else 0)]
-    for one in found:
-        one.set_inheritable(False)
+    return [_passed(_FIRST + number) for number in range(int(count) if count.isdecimal() else 0)]
+
+
+def _passed(descriptor: int) -> socket.socket:
+    try:
+        found = socket.socket(fileno=descriptor)
+        found.set_inheritable(False)
+        is_right = found.type == socket.SOCK_STREAM and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        is_right = False
+    if not is_right:
+        raise UsageError(f"descriptor {descriptor} is not a listening socket; use ListenStream= and Accept=no")
     return found
 
 

@@ -1,5 +1,6 @@
 """`ark serve`: a real process, real clients, and what remains when it is killed."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -77,6 +79,8 @@ class Served:
     @property
     def drain(self) -> int:
         """The id of the process that delivers."""
+        # Right after its start a process has no command line yet.
+        until(lambda: self.is_draining)
         (found,) = self._drains
         return found
 
@@ -259,6 +263,72 @@ def test_lines_are_accepted_together_and_each_has_a_receipt(world: World, crm: T
     ]  # fmt: skip
 
 
+def test_bad_lines_hold_nobody_up(world: World, crm: TestReceiver) -> None:
+    """Half a million of them, which is 1 MiB, would take seconds."""
+    kind = {"Content-Type": "application/x-ndjson"}
+    with serving(world) as served, ThreadPoolExecutor(1) as pool:
+        bad = pool.submit(served.ask, "POST", EVENTS, b"{\n" * (1 << 15), kind)
+        done = 0
+        while not bad.done():
+            assert served.ask("GET", "/healthz").status == 200
+            done += 1
+        assert bad.result().status == 400
+        assert bad.result().body.count(b"\n") == 1 << 15
+    assert done > 10
+
+
+def test_two_different_keys_are_refused(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        for keys, status in ((("a", "b"), 400), (("a", "a"), 202)):
+            connection = served.connect()
+            connection.putrequest("POST", EVENTS)
+            for name, value in (("Authorization", f"Bearer {served.token}"), ("Content-Length", str(len(PAYLOAD)))):
+                connection.putheader(name, value)
+            for key in keys:
+                connection.putheader("Idempotency-Key", key)
+            connection.endheaders(PAYLOAD)
+            response = connection.getresponse()
+            assert response.status == status
+            assert (b"several Idempotency-Key headers" in response.read()) is (status == 400)
+            connection.close()
+
+
+def test_a_queue_that_has_gone_is_told_and_the_service_goes_on(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        assert served.ask("GET", "/metrics").status == 200
+        world.queue_directory.rename(world.home / "away")
+        gone = served.ask("GET", "/metrics")
+        shutil.rmtree(world.queue_directory, ignore_errors=True)
+        (world.home / "away").rename(world.queue_directory)
+        assert served.ask("GET", "/metrics").status == 200
+    assert (gone.status, gone.headers["Retry-After"]) == (503, "5")
+    assert "No such file or directory" in gone.json["error"]["message"]
+
+
+def test_a_log_that_nobody_reads_stops_nothing(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        assert served.process.stderr is not None
+        errors = served.process.stderr.fileno()
+        fcntl.fcntl(errors, fcntl.F_SETPIPE_SZ, 4096)
+        host, _, port = served.addresses[0].removeprefix("http://").partition(":")
+
+        def disturb(line: bytes = b"nonsense") -> None:
+            with socket.create_connection((host, int(port)), timeout=20) as client:
+                client.sendall(line + b"\r\n\r\n")
+                assert client.recv(100)
+
+        disturb(b"x" * 30_000)
+        for _ in range(60):
+            disturb()
+        assert served.send().status == 202
+        read = os.read(errors, 65_536)
+        assert len(read.splitlines()[0]) < 1000
+        disturb()
+        status, _, err = served.stop()
+    assert status == 0
+    assert re.search(r'"warning": "\d+ lines could not be written here, because nobody was reading"', err)
+
+
 # --- who may send
 
 
@@ -284,6 +354,19 @@ def test_a_changed_token_counts_at_once_and_survives_a_new_start(world: World, c
         until(lambda: ask(served.connect(), "POST", EVENTS, PAYLOAD, {"Authorization": "Bearer second"}).status == 202)
         assert ask(served.connect(), "POST", EVENTS, PAYLOAD, {"Authorization": "Bearer first"}).status == 401
     assert file.read_text() == "second\n"
+
+
+def test_a_token_is_compared_byte_for_byte(world: World, crm: TestReceiver) -> None:
+    file = world.home / "token"
+    file.write_text("voilà\n", encoding="utf-8")
+    with serving(world, "--port", "0", "--token-file", str(file)) as served:
+        for given, status in (("voilà".encode(), 200), ("voilà".encode("latin-1"), 401)):
+            connection = served.connect()
+            connection.putrequest("GET", "/metrics")
+            connection.putheader("Authorization", b"Bearer " + given)
+            connection.endheaders()
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_a_unix_socket_is_for_its_owner_alone_and_needs_no_token(world: World, crm: TestReceiver) -> None:
@@ -386,28 +469,73 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(world: World, crm: T
             assert manager.recv(100) == b"STOPPING=1"
 
 
+@contextmanager
+def passing(world: World, *passed: socket.socket) -> Iterator["subprocess.Popen[str]"]:
+    """`ark serve` with sockets that another process has opened, as systemd passes them."""
+    code = (
+        "import os, sys\n"
+        "for number, descriptor in enumerate(sys.argv[1:], 3):\n"
+        "    os.dup2(int(descriptor), number); os.set_inheritable(number, True)\n"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sys.argv) - 1))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'arkcli', 'serve', '--json'])"
+    )
+    descriptors = [one.fileno() for one in passed]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, descriptors)],
+        env={**os.environ, **world.variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_socket_that_systemd_opened_is_taken(world: World, crm: TestReceiver) -> None:
     path = world.home / "passed.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
+        path.chmod(0o600)
         listener.listen()
-        code = (
-            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
-            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
-            "os.execv(sys.executable, [sys.executable, '-m', 'arkcli', 'serve', '--json'])"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", code, str(listener.fileno())],
-            env={**os.environ, **world.variables},
-            stdout=subprocess.PIPE,
-            pass_fds=(listener.fileno(),),
-            text=True,
-        ) as process:
+        with passing(world, listener) as process:
             assert process.stdout is not None
             served = Served(process, json.loads(process.stdout.readline())["listening"], world)
             assert served.addresses == [str(path)]
             assert served.send().status == 202
             assert served.stop()[0] == 0
+
+
+def test_a_passed_socket_that_everybody_can_connect_to_needs_the_token(world: World, crm: TestReceiver) -> None:
+    """systemd opens Unix sockets with mode 0666, unless SocketMode= says another one."""
+    path, name = world.home / "passed.sock", f"ark-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as abstract:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        with passing(world, listener, abstract) as process:
+            assert process.stdout is not None
+            served = Served(process, json.loads(process.stdout.readline())["listening"], world)
+            assert served.addresses == [str(path), f"@{name}"]
+            token = {"Authorization": f"Bearer {served.token}"}
+            for address in (str(path), f"\0{name}"):
+                assert ask(UnixConnection(address), "POST", EVENTS, PAYLOAD, {}).status == 401
+                assert ask(UnixConnection(address), "POST", EVENTS, PAYLOAD, token).status == 202
+            assert served.stop()[0] == 0
+
+
+def test_what_is_not_a_listening_socket_is_named(world: World, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams, socket.socket(socket.AF_UNIX) as silent:
+        for number, one in enumerate((datagrams, silent)):
+            one.bind(str(tmp_path / str(number)))
+            with passing(world, one) as process:
+                out, err = process.communicate(timeout=20)
+            assert (process.returncode, err) == (2, "")
+            assert "descriptor 3 is not a listening socket; use ListenStream=" in out
 
 
 def test_without_a_way_in_it_only_delivers(world: World, crm: TestReceiver) -> None:
@@ -460,6 +588,35 @@ def test_a_delivery_in_flight_ends_and_is_recorded(world: World) -> None:
         assert len(slow.requests) == 1
 
 
+def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: World) -> None:
+    """systemd sends SIGTERM to every process of a service; the one that delivers may have been told before."""
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> bytes:
+        waiting.set()
+        go_on.wait(20)
+        return answer(200)
+
+    with receiver(slow) as found:
+        world.add(found, "crm")
+        world.ark("send", "signal.promoted", "--sample", "--queue")
+        with subprocess.Popen(
+            [sys.executable, "-m", "arkcli", "drain", "--watch", "--until-eof", "--quiet"],
+            env={**os.environ, **world.variables},
+            stdin=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert waiting.wait(20)
+            threads = Path(f"/proc/{process.pid}/task")
+            before = len(list(threads.iterdir()))
+            process.stdin.close()
+            until(lambda: len(list(threads.iterdir())) < before)
+            process.terminate()
+            go_on.set()
+            assert process.wait(20) == 0
+        assert world.ark("queue", "show", "last", "--json").json["deliveries"][0]["state"] == "delivered"
+
+
 def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:
         first = served.drain
@@ -475,6 +632,20 @@ def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(worl
         until(lambda: not Path(f"/proc/{second}").exists())
         assert served.process.stderr is not None
         assert "the process that delivers was killed by signal 9; it is started again" in served.process.stderr.read()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_log_says_why_the_process_that_delivers_does_not_run(
+    world: World, crm: TestReceiver, as_json: bool
+) -> None:
+    with serving(world, as_json=as_json, ARK_STATE_DIR="relative") as served:
+        assert served.process.stderr is not None
+        error, again = served.process.stderr.readline(), served.process.stderr.readline()
+        assert served.stop()[:2] == (0, "")
+    assert "ended with 78; it is started again in 1 s" in again
+    said = json.loads(error)["error"]["message"] if as_json else error
+    assert "ARK_STATE_DIR" in said
+    assert as_json or error.startswith("error: ")
 
 
 def test_killed_at_any_moment_nothing_that_got_a_202_is_lost_and_a_repeated_key_sends_once(world: World) -> None:
