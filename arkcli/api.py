@@ -223,6 +223,8 @@ def _chosen(contents: Contents, names: Iterable[str]) -> list[Destination]:
         if found is None:
             raise UsageError(f"there is no destination {name!r}")
         chosen[found.id] = found
+    if not chosen:
+        raise UsageError("`to` names no destination; leave it out for all")
     return list(chosen.values())
 
 

@@ -158,6 +158,7 @@ for _ in range(5000):
         ("signal.promoted", {"a": DEEP}, {}, UsageError, "nested too deeply"),
         ("signal.promoted", '{"a": "\ud800"}', {}, UsageError, "cannot be written as JSON: .*surrogates"),
         ("signal.promoted", SIGNAL, {"to": ["nobody"]}, UsageError, "there is no destination 'nobody'"),
+        ("signal.promoted", SIGNAL, {"to": []}, UsageError, "`to` names no destination; leave it out for all"),
         ("signal.promoted", SIGNAL, {"to": "nobody"}, UsageError, "there is no destination 'nobody'"),
         ("signal.promoted", SIGNAL, {"id": "a b"}, UsageError, "an id has up to 128 letters"),
     ],
