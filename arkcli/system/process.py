@@ -146,7 +146,7 @@ class Process:
             self._on_stop()
             if is_first and self._words is not None:
                 self._say(f"{self._words()}\n")
-        elif number == signal.SIGTERM and time.monotonic() - self._stopped_at < _ONE_SIGNAL:
+        elif number == self.stop_signal == signal.SIGTERM and time.monotonic() - self._stopped_at < _ONE_SIGNAL:
             pass
         elif number != signal.SIGHUP:
             self._before_end()
