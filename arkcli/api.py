@@ -152,7 +152,10 @@ class Ark:
 
     @contextmanager
     def _home(self) -> Iterator[tuple[Home, Process]]:
-        """Lends a home to one call. A home is for one thread at a time; one that met an error is not used again."""
+        """Lends a home to one call. A home is for one thread at a time.
+
+        One that met an error is not used again, unless the caller made it.
+        """
         process = Process()
         with self._lock:
             if self._is_closed:
@@ -162,6 +165,9 @@ class Ark:
         try:
             yield home, process
             is_whole = True
+        except UsageError:
+            is_whole = True
+            raise
         finally:
             with self._lock:
                 # In a child that was forked meanwhile it is the parent's.

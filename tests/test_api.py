@@ -198,6 +198,8 @@ def test_connections_are_kept_from_one_send_to_the_next(world: World, ark: arkcl
         world.add(found, "crm")
         for _ in range(5):
             assert ark.send("signal.promoted", SIGNAL).deliveries[0].outcome == "delivered"
+            with pytest.raises(PayloadError):
+                ark.send("signal.promoted", {})
         assert (len(found.requests), found.connections) == (5, 1)
 
 
