@@ -84,6 +84,7 @@ def test_the_page_has_a_program_in_three_languages() -> None:
     assert PROGRAMS.keys() == LANGUAGES.keys()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc tells which processes there are")
 def test_each_event_is_on_disk_when_the_program_says_so_and_a_killed_child_loses_none_and_repeats_none(
     world: World, start: Start, receive: Callable[..., TestReceiver]
 ) -> None:

@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, receiver
 
 EVENTS = "/events/signal.promoted"
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc tells which processes there are")
 
 
 class Response(NamedTuple):
@@ -305,6 +306,7 @@ def test_a_queue_that_has_gone_is_told_and_the_service_goes_on(world: World, crm
     assert "No such file or directory" in gone.json["error"]["message"]
 
 
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a small pipe is needed")
 def test_a_log_that_nobody_reads_stops_nothing(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:
         assert served.process.stderr is not None
@@ -549,6 +551,7 @@ def test_without_a_way_in_it_only_delivers(world: World, crm: TestReceiver) -> N
 # --- how it ends
 
 
+@needs_proc
 def test_what_is_under_way_is_answered_before_it_ends(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:
         connection = served.connect()
@@ -588,6 +591,7 @@ def test_a_delivery_in_flight_ends_and_is_recorded(world: World) -> None:
         assert len(slow.requests) == 1
 
 
+@needs_proc
 def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: World) -> None:
     """systemd sends SIGTERM to every process of a service; the one that delivers may have been told before."""
     waiting, go_on = threading.Event(), threading.Event()
@@ -617,6 +621,7 @@ def test_a_service_manager_that_signals_both_processes_cuts_off_nothing(world: W
         assert world.ark("queue", "show", "last", "--json").json["deliveries"][0]["state"] == "delivered"
 
 
+@needs_proc
 def test_the_process_that_delivers_is_started_again_and_ends_with_the_other(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:
         first = served.drain

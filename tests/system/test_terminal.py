@@ -13,11 +13,13 @@ from tests.keyboard import OnATerminal
 
 #: Reads keys, and tells what was pressed. It goes on when it is told to stop.
 READER = """
+import os
 from arkcli.system.process import Process, prepare
 from arkcli.system.terminal import Keyboard
 prepare()
 process, keyboard = Process(), Keyboard(0)
-process.stop_on_signals(lambda: print("told to stop", flush=True))
+# Not print: the signal may come while the other one is printing.
+process.stop_on_signals(lambda: os.write(1, b"told to stop\\n"))
 process.around_stops(keyboard.release, lambda: keyboard.take(again=True))
 print("taken", keyboard.take(), flush=True)
 while True:
