@@ -137,8 +137,9 @@ class Ark:
         now: bool,
     ) -> Sent:
         from arkcli.actions.send import Order, Repeated, send
+        from arkcli.contract.events import check_queued
 
-        _check(event)
+        check_queued(event)
         with self._home() as (home, process):
             contents = home.store.read_again()
             receivers = None if to is None else _chosen(contents, to)
@@ -214,20 +215,12 @@ def open(config_dir: str | os.PathLike[str] | None = None, state_dir: str | os.P
     return Ark(variables)
 
 
-def _check(event: str) -> None:
-    from arkcli.contract.events import EVENTS, PING
-
-    if event == PING or event not in EVENTS:
-        known = ", ".join(name for name in EVENTS if name != PING)
-        raise UsageError(f"there is no event {event!r} to send; the events are {known}")
-
-
 def _chosen(contents: Contents, names: Iterable[str]) -> list[Destination]:
     chosen = {}
     for name in [names] if isinstance(names, str) else names:
         found = contents.find(name)
         if found is None:
-            raise UsageError(f"there is no destination {name!r}")
+            raise UsageError(f"there is no destination {name!r}; `ark dest list` shows all")
         chosen[found.id] = found
     if not chosen:
         raise UsageError("`to` names no destination; leave it out for all")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from arkcli.cli.session import Session
     from arkcli.delivery.drain import Tally
     from arkcli.delivery.watching import Awaited, LookAtSend, Onlooker, Underway
-    from arkcli.model import Answer, Attempt, Destination, RetrySchedule
+    from arkcli.model import Answer, Attempt, Delivery, Destination, RetrySchedule
     from arkcli.output import Output
     from arkcli.output.live import Words
     from arkcli.queue.engine import Result
@@ -130,15 +130,9 @@ class _DrainOnTerminal:
 
     def recorded(self, name: str, results: "Sequence[Result]", states: Sequence[State | None], now: int) -> None:
         """Prints the failures among the outcomes."""
-        if states.count(State.DELIVERED) == len(states):
-            return
-        for (delivery, answer), state in zip(results, states, strict=True):
-            if state not in (State.RETRYING, State.DEAD):
-                continue
+        for made, answer, following in _failures(results, states, self._schedule, now):
             if self._throttle.admits(self._clock.monotonic()):
-                following = self._schedule.next_attempt_at(delivery.attempt, now)
-                left = None if following is None else (following - now) / 1000
-                self._say(failure_line(now, name, delivery.event.id, delivery.attempt, answer, left))
+                self._say(failure_line(now, name, made, answer, following))
 
     def _tell_held(self, now: float | None) -> None:
         if held := self._throttle.held(now):
@@ -161,13 +155,20 @@ class DrainInLog:
 
     def recorded(self, name: str, results: "Sequence[Result]", states: Sequence[State | None], now: int) -> None:
         """Writes the failures among the outcomes."""
+        for made, answer, following in _failures(results, states, self._schedule, now):
+            told = {"event_id": made.event.id, **attempt_json(attempt_of(made, answer, now))}
+            document = {"destination": name, **told, "next_attempt_at": when(following)}
+            self._output.log(failure_line(now, name, made, answer, following), document)
+
+
+def _failures(
+    results: "Sequence[Result]", states: Sequence[State | None], schedule: "RetrySchedule", now: int
+) -> "Iterator[tuple[Delivery, Answer, int | None]]":
+    """The failures among outcomes, and when the next attempt is due (milliseconds, UTC; None: there is none)."""
+    if states.count(State.DELIVERED) < len(states):
         for (delivery, answer), state in zip(results, states, strict=True):
             if state in (State.RETRYING, State.DEAD):
-                following = self._schedule.next_attempt_at(delivery.attempt, now)
-                left = None if following is None else (following - now) / 1000
-                text = failure_line(now, name, delivery.event.id, delivery.attempt, answer, left)
-                made = {"event_id": delivery.event.id, **attempt_json(attempt_of(delivery, answer, now))}
-                self._output.log(text, {"destination": name, **made, "next_attempt_at": when(following)})
+                yield delivery, answer, schedule.next_attempt_at(delivery.attempt, now)
 
 
 def drain_line(found: "Underway", due: int | None, rate: float | None, width: int) -> str:
@@ -198,10 +199,12 @@ def idle_line(next_in: float | None) -> str:
     return f"nothing due; the next in {_briefly(next_in)}"
 
 
-def failure_line(at: int, name: str, event_id: str, attempt: int, answer: "Answer", next_in: float | None) -> str:
-    """One failed attempt: when (milliseconds, UTC), where, what came back, and in how many seconds the next one is."""
-    then = f"dead after {attempt}" if next_in is None else f"attempt {attempt}, the next in {_briefly(next_in)}"
-    return f"{times.to_text(at)[11:19]} {name}: {_said(answer)}; {then}; {event_id}"
+def failure_line(at: int, name: str, made: "Delivery", answer: "Answer", following: int | None) -> str:
+    """One failed attempt: when, where, what came back, and when the next one is due. Times are milliseconds, UTC."""
+    number = made.attempt
+    left = None if following is None else _briefly((following - at) / 1000)
+    then = f"dead after {number}" if left is None else f"attempt {number}, the next in {left}"
+    return f"{times.to_text(at)[11:19]} {name}: {_said(answer)}; {then}; {made.event.id}"
 
 
 def stream_line(read: int, size: int | None, count: int, what: str, seconds: float, width: int) -> str:

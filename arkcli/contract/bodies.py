@@ -16,6 +16,7 @@ from arkcli.contract.events import (
     ISO_8601,
     MAX_BODY,
     PING,
+    QUEUED,
     UTC_TIME,
     Ping,
     Text,
@@ -127,15 +128,14 @@ def refill(event: str, payload: bytes, sent: bytes) -> bytes:
 def event_of(payload: bytes) -> str:
     """The event type that a payload names itself. Raises PayloadError."""
     given = _read_envelope(payload).event
-    known = [event for event in EVENTS if event != PING]
     name = _text(given)
-    if name in known:
+    if name in QUEUED:
         return name
     if name == PING:
         raise PayloadError("$.event: a ping is never queued; send it with `ark ping`")
     problem = "required but missing: " if given is UNSET else ""
     got = "" if given is UNSET else f", got {complaints.excerpt(bytes(given))}"
-    raise PayloadError(f"$.event: {problem}expected one of {', '.join(known)}{got}")
+    raise PayloadError(f"$.event: {problem}expected one of {', '.join(QUEUED)}{got}")
 
 
 def _text(raw: Raw | UnsetType) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from arkcli.errors import UsageError
+
 #: The largest accepted body, in bytes.
 MAX_BODY: Final = 1024 * 1024
 #: A larger body (in bytes) is accepted with a warning: many receivers reject it.
@@ -128,6 +130,8 @@ EVENTS: Final[dict[str, type[Body]]] = {
     "signal.play_matched": PlayMatched,
     "social.lead_promoted": LeadPromoted,
 }
+#: The events that are queued. A ping is only made at once.
+QUEUED: Final = tuple(event for event in EVENTS if event != PING)
 #: What each event is sent for (contract, "Events").
 PURPOSES: Final = {
     PING: "a destination is added (connectivity check)",
@@ -135,3 +139,9 @@ PURPOSES: Final = {
     "signal.play_matched": "a promoted signal matched one or more Play Templates",
     "social.lead_promoted": "a social engagement scored high enough to enter the sales pipeline",
 }
+
+
+def check_queued(event: str) -> None:
+    """Raises UsageError, which names the events, if there is no such event to queue."""
+    if event not in QUEUED:
+        raise UsageError(f"there is no event {event!r} to send; the events are {', '.join(QUEUED)}")

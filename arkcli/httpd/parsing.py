@@ -67,6 +67,8 @@ class Reader:
         self._most_head = most_head
         self._most_body = most_body
         self._data = bytearray()
+        #: How much of a head that is not complete has been searched for its end.
+        self._searched = 0
         self._message: _Message | None = None
         self._parser: httptools.HttpRequestParser | None = None
         #: The length of the body under way; None if it comes in chunks.
@@ -106,7 +108,9 @@ class Reader:
             del self._data[: 2 if self._data[:1] == b"\r" else 1]
         if self._data and self._data[0] <= _NOT_A_METHOD:
             raise Refused(400, "it does not begin with a method")
-        found = _EMPTY_LINE.search(self._data, 0, self._most_head + 2)
+        # What was searched before may end in the middle of an empty line.
+        found = _EMPTY_LINE.search(self._data, max(self._searched - 2, 0), self._most_head + 2)
+        self._searched = 0 if found else len(self._data)
         end = found.end() if found else len(self._data)
         if end > self._most_head:
             raise Refused(431, f"the request line and the headers are larger than {self._most_head:,} bytes")
@@ -162,8 +166,8 @@ class Reader:
         while self._data and not message.is_complete:
             # The body ends with an empty line. httptools does not say where it stops, so it gets no more than that, and
             # nothing of an empty line that is still to come.
-            found = _EMPTY_LINE.search(self._data)
-            end = min(found.end() if found else len(self._data) - 2, _PIECE)
+            found = _EMPTY_LINE.search(self._data, 0, _PIECE)
+            end = found.end() if found else min(len(self._data), _PIECE) - 2
             if end < 1:
                 break
             before = len(message.body)

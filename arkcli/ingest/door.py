@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from arkcli.contract.events import EVENTS, MAX_BODY, PING
+from arkcli.contract.events import MAX_BODY, check_queued
 from arkcli.errors import ArkError, NotAccepted, PayloadError, Unreadable, UsageError
 from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.ingest.commits import Commits
@@ -130,12 +130,16 @@ class Door:
         if len(set(keys)) > 1:
             raise UsageError("there are several Idempotency-Key headers with different values; send one")
         key = keys[0] if keys else None
-        if kind in _LINE_TYPES:
-            if key is not None:
-                raise UsageError("an Idempotency-Key is for one event; send such events one by one")
+        are_lines = kind in _LINE_TYPES
+        if are_lines and key is not None:
+            raise UsageError("an Idempotency-Key is for one event; send such events one by one")
+        try:
+            if not (are_lines and name == "-"):
+                check_queued(name)
+        except UsageError as error:
+            return _error(404, error)
+        if are_lines:
             return await self._lines(request.body, name)
-        if not _is_known(name):
-            return _error(404, _unknown(name))
         draft = self._making.draft(name, request.body, key)
         (event,) = await self._commits.accepted([draft], unique=key is not None)
         document: dict[str, Any] = {"event": _event(event)}
@@ -149,8 +153,6 @@ class Door:
 
     async def _lines(self, body: bytes, name: str) -> Reply:
         """Accepts every valid line together. The answer has a line for each of them."""
-        if name != "-" and not _is_known(name):
-            return _error(404, _unknown(name))
         receipts: list[bytes] = []
         drafts: list[Draft] = []
         for number, line in _numbered(body):
@@ -174,18 +176,6 @@ def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(body.split(b"\n"), 1):
         if line.strip():
             yield number, line
-
-
-def _is_known(name: str) -> bool:
-    return name in EVENTS and name != PING
-
-
-def _names() -> str:
-    return ", ".join(name for name in EVENTS if name != PING)
-
-
-def _unknown(name: str) -> UsageError:
-    return UsageError(f"there is no event {name!r} to send; the events are {_names()}")
 
 
 def _event(event: Event) -> dict[str, Any]:

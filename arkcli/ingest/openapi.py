@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from arkcli.contract.events import EVENTS, ISO_8601, PING, PURPOSES, UTC_TIME
+from arkcli.contract.events import ISO_8601, PURPOSES, QUEUED, UTC_TIME
 from arkcli.contract.schemas import schema
 from arkcli.version import __version__
 
@@ -64,7 +64,7 @@ _ALLOW: Final = {"Allow": {"description": "the methods that are possible", "sche
 def document() -> dict[str, Any]:
     """The document: OpenAPI 3.1."""
     security = {"401": _answer("The token is missing or wrong.", _ERROR, _challenge())}
-    paths = {f"/events/{name}": {"post": _sending(name, security)} for name in EVENTS if name != PING}
+    paths = {f"/events/{name}": {"post": _sending(name, security)} for name in QUEUED}
     return {
         "openapi": "3.1.0",
         "info": {"title": "ark serve", "version": __version__, "description": _INTRO, "license": {"name": "MIT"}},

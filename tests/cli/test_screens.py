@@ -81,7 +81,7 @@ SCREENS = (
 
 
 class Past(NamedTuple):
-    """A destination: the events sent to it, each so many seconds ago, with the answers to the attempts at it."""
+    """A destination: its events, each with its age in seconds, and the answers to the attempts at it."""
 
     name: str
     url: str

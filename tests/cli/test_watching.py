@@ -5,7 +5,7 @@ import pytest
 from arkcli.cli import watching
 from arkcli.delivery.drain import Tally
 from arkcli.delivery.watching import Awaited, Underway
-from arkcli.model import Answer, Attempt, Destination, Outcome
+from arkcli.model import Answer, Attempt, Delivery, Destination, Event, Outcome
 from tests.world import World
 
 AWAITED = Awaited(7, ["globex-eu-west", "crm", "lake", "billing"], 4.9, 10.0)
@@ -101,17 +101,19 @@ def test_a_stream_has_percent_rate_and_time_left_where_its_size_is_known(
 @pytest.mark.parametrize(
     ("excerpt", "next_in", "line"),
     [
-        ("no space", 300.0, "03:06:40 crm: answered 500, not a 2xx: no space; attempt 2, the next in 5 min; evt_1"),
+        ("no space", 300_000, "03:06:40 crm: answered 500, not a 2xx: no space; attempt 2, the next in 5 min; evt_1"),
         ("", None, "03:06:40 crm: answered 500, not a 2xx; dead after 2; evt_1"),
         ("x" * 200, None, f"03:06:40 crm: answered 500, not a 2xx: {'x' * 95}…; dead after 2; evt_1"),
     ],
 )
 def test_a_failure_is_told_with_the_beginning_of_the_answer_and_the_next_attempt(
-    excerpt: str, next_in: float | None, line: str
+    excerpt: str, next_in: int | None, line: str
 ) -> None:
+    made = Delivery(Event("evt_1", "signal.promoted", "2024-10-04T03:06:40.000Z", b"{}"), 2)
     found = Answer(500, "answered 500, not a 2xx", 3, excerpt)
     at = 20_000 * 86_400_000 + 11_200_000
-    assert watching.failure_line(at, "crm", "evt_1", 2, found, next_in) == line
+    following = None if next_in is None else at + next_in
+    assert watching.failure_line(at, "crm", made, found, following) == line
 
 
 def test_each_of_a_few_deaths_is_named_and_the_others_are_counted() -> None:

@@ -35,7 +35,7 @@ class Signed(NamedTuple):
 def signed(name: str, by: Signed | None = None, *, until: int = 10, only: str | None = None) -> Signed:
     """A certificate for a name, signed `by` an authority; or an authority, which may sign `only` for one domain.
 
-    It is valid `until` so many days from now.
+    It is valid for `until` more days.
     """
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -99,3 +99,11 @@ def test_a_body_has_a_largest_size(framing: str, size: int, is_taken: bool) -> N
     request = reader.next()
     assert request is not None
     assert request.body == (body if is_taken else None)
+
+
+@pytest.mark.parametrize("size", range(4070, 4100))
+def test_a_chunked_body_ends_where_it_ends_also_at_the_end_of_a_piece(size: int) -> None:
+    reader, body = Reader(HEAD, 2 * BODY), b"x" * size
+    framed = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    reader.receive(framed + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nc")
+    assert [request.body for request in (reader.next(), reader.next()) if request] == [body, b"c"]
