@@ -20,8 +20,8 @@ from arkcli.actions.reading import Reading
 from arkcli.errors import ArkError, Unreadable, UsageError
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
-from arkcli.store.shelf import is_private
 from arkcli.store.store import Contents
+from arkcli.system.owner import is_private
 from arkcli.system.paths import elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
