@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pycurl
+
 from arkcli.errors import UsageError
 from arkcli.model import Destination
 from arkcli.signing import Concealed
@@ -92,6 +94,15 @@ def read_identity(certificate: Path, key: Path) -> Identity:
     except (OSError, ValueError, IndexError) as error:
         raise UsageError(f"the client certificate {certificate} cannot be used: {error}") from None
     return Identity(pem, Concealed(secret))
+
+
+def use(identity: Identity, curl: pycurl.Curl) -> None:
+    """Lets a libcurl handle use a client certificate."""
+    if identity.problem is None:
+        curl.setopt(pycurl.SSLCERT_BLOB, identity.certificate)
+        curl.setopt(pycurl.SSLKEY_BLOB, identity.key.reveal())
+        # A session that is resumed would keep the identity with which it began.
+        curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
 
 
 def expires_at(pem: bytes) -> int:
