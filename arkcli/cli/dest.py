@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from arkcli.actions import destinations
-from arkcli.actions.destinations import Wanted
+from arkcli.actions.destinations import Wanted, Without
 from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.destinations import Name, counts_json, list_, settings_json, show
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
+    ClientCert,
+    ClientKey,
     Headers,
+    Proxy,
     SecretFile,
     Yes,
     ask,
     find_destination,
+    given_options,
     session_of,
 )
 from arkcli.cli.printout import Printout
@@ -42,6 +46,13 @@ app = App("Manage destinations, the URLs that receive every event.")
 
 Description = Annotated[str | None, typer.Option("--description", help="A note, shown by `ark dest show`.")]
 OwnSecret = Annotated[bool, typer.Option("--own-secret", help="Generate a signing secret for this destination alone.")]
+#: Options, and those that take away what they set.
+_TAKES_AWAY: Final = {
+    "--ca-file": "--no-ca-file",
+    "--client-cert": "--no-client-cert",
+    "--client-key": "--no-client-cert",
+    "--proxy": "--no-proxy",
+}
 _PINGING: Final = "waiting for the receiver to answer the ping"
 NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without sending a ping first.")]
 
@@ -59,6 +70,9 @@ def add(
     own_secret: OwnSecret = False,
     header: Headers = None,
     ca_file: CaFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    proxy: Proxy = None,
     description: Description = None,
 ) -> Printout:
     """Send a ping to URL, and save it as a destination if it answers 2xx within 10 s.
@@ -73,6 +87,9 @@ def add(
         description=description,
         headers=parse_headers(header or []),
         ca_file=ca_file,
+        client_cert=client_cert,
+        client_key=client_key,
+        proxy=proxy,
         secret=_own_secret(session, secret_file, own_secret),
     )
     with session.output().working(_PINGING, session.home.clock.monotonic):
@@ -82,6 +99,7 @@ def add(
         notes.append(made_secret_note(session.home.store.path))
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
+    notes += destinations.notes_of_proxy(session.home, added)
     ping = None if answer is None else answer_json(answer)
     said = "saved without a ping" if answer is None else f"ping answered {answer.status} in {took_cell(answer)}"
     document = {"destination": settings_json(added), "ping": ping}
@@ -111,7 +129,21 @@ def set_(
         bool, typer.Option("--workspace-secret", help="Use the signing secret of all destinations again.")
     ] = False,
     header: Headers = None,
+    no_header: Annotated[
+        list[str] | None,
+        typer.Option("--no-header", metavar="NAME", help="Remove an extra request header. Repeatable."),
+    ] = None,
     ca_file: CaFile = None,
+    no_ca_file: Annotated[bool, typer.Option("--no-ca-file", help="Trust the system's CA certificates again.")] = False,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    no_client_cert: Annotated[
+        bool, typer.Option("--no-client-cert", help="Remove the client certificate and its key.")
+    ] = False,
+    proxy: Proxy = None,
+    no_proxy: Annotated[
+        bool, typer.Option("--no-proxy", help="Remove its own proxy; [network] proxy counts again, if there is one.")
+    ] = False,
     description: Description = None,
 ) -> Printout:
     """Change a destination's settings. Settings that you do not name stay as they are.
@@ -122,6 +154,10 @@ def set_(
     if workspace_secret and (own_secret or secret_file is not None):
         other = "--own-secret" if own_secret else "--secret-file"
         raise UsageError(f"--workspace-secret and {other} do not go together; choose one of them")
+    given = given_options(context)
+    for option, no in _TAKES_AWAY.items():
+        if {option, no} <= given:
+            raise UsageError(f"{option} and {no} do not go together; choose one of them")
     found = find_destination(session.home.store.read(), name)
     wanted = Wanted(
         name=new_name,
@@ -130,6 +166,10 @@ def set_(
         description=description,
         headers=parse_headers(header or []),
         ca_file=ca_file,
+        client_cert=client_cert,
+        client_key=client_key,
+        proxy=proxy,
+        without=Without(tuple(no_header or ()), no_ca_file, no_client_cert, no_proxy),
         secret=_own_secret(session, secret_file, own_secret),
         workspace_secret=workspace_secret,
     )
@@ -137,7 +177,9 @@ def set_(
         raise UsageError("nothing to change; `ark dest set --help` shows the settings")
     with session.output().working(_PINGING, session.home.clock.monotonic):
         changed = destinations.change(session.home, found, wanted, ping=not no_ping)
-    return _said(session, changed, "changed", _notes_of_own_secret(session, changed, own=own_secret))
+    notes = _notes_of_own_secret(session, changed, own=own_secret)
+    notes += destinations.notes_of_proxy(session.home, changed) if proxy is not None or no_proxy else []
+    return _said(session, changed, "changed", notes)
 
 
 @app.command()

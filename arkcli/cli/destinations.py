@@ -16,6 +16,8 @@ from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
 from arkcli.output.tables import Table, fitting, needed
+from arkcli.store.store import Contents
+from arkcli.url import shown_proxy
 
 if TYPE_CHECKING:
     from arkcli.queue.engine import Standing
@@ -97,10 +99,13 @@ def show(
     if reveal:
         secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
     rows = [
-        *((key.replace("_", " "), _yes_or_no(value)) for key, value in settings_json(found).items()),
+        *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
+        ("client certificate", found.client_cert),
+        ("client key", found.client_key),
+        ("proxy", _proxy_cell(found, contents)),
         ("secret", secret),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
@@ -141,6 +146,22 @@ def _yes_or_no(value: object) -> object:
 
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
+    way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
+    return _basics(found) | way
+
+
+def _proxy(found: Destination) -> str | None:
+    return None if found.proxy is None else shown_proxy(found.proxy.reveal().decode())
+
+
+def _proxy_cell(found: Destination, contents: Contents) -> str | None:
+    """The proxy in force, and whether it is the one for all destinations."""
+    shared = " ([network] proxy)" if found.proxy is None else ""
+    proxy = _proxy(contents.with_proxy(found))
+    return None if proxy is None else f"{proxy}{shared}"
+
+
+def _basics(found: Destination) -> dict[str, Any]:
     return {
         "id": found.id,
         "name": found.name,

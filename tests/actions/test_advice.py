@@ -35,7 +35,7 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "the certificate does not verify: it is not meant for a server", "The receiver needs another certific"),
         (HTTPS, "the CA file cannot be used: …", "Check the file that --ca-file or SSL_CERT_FILE names"),
         (HTTPS, "the TLS handshake failed: the server there does not speak TLS", "Check the port; a receiver"),
-        (HTTPS, "the TLS handshake failed: the receiver requires a client certificate (mTLS), …", "Let the receiver"),
+        (HTTPS, "the TLS handshake failed: the receiver requires a client certificate (mTLS)", "Give one: `ark dest set NAME --client-cert"),
         (
             HTTPS,
             "127.0.0.1 is a loopback address; --allow-local permits it …",
@@ -91,7 +91,7 @@ def test_each_cause_has_a_hint_of_its_own(url: str, error: str, helps: str) -> N
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("error", ["the name cannot be resolved", "no connection within 10 s", "no connection: …"])
 def test_a_proxy_that_is_not_used_is_told_of_where_there_is_no_way(name: str, error: str) -> None:
-    said = f"{name} is set, but `ark` does not use proxies"
+    said = f"{name} is set, but `ark` does not use it; --proxy or [network] proxy does"
     assert advice.unused_proxy({name: "http://proxy:3128"}, HTTPS, error) == said
     assert advice.hint({name: "http://proxy:3128"}, HTTPS, error).endswith(f"; {said}")
 
