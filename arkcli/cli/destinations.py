@@ -103,7 +103,7 @@ def show(
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
-        ("client certificate", found.client_cert),
+        ("client cert", found.client_cert),
         ("client key", found.client_key),
         ("proxy", _proxy_cell(found, contents)),
         ("secret", secret),

@@ -125,6 +125,8 @@ class Proxied:
             return None
         if status:
             return f"the proxy answered {status}: {_MEANING.get(status, 'it made no connection')}"
+        if code == pycurl.E_COULDNT_RESOLVE_PROXY:
+            return "the name of the proxy cannot be resolved"
         if code == _REFUSED:
             said = _SOCKS.get(self._curl.getinfo(pycurl.PROXY_ERROR))
             return f"the proxy {said}" if said else f"the proxy made no connection: {message}"

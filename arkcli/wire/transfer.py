@@ -45,7 +45,6 @@ _TOO_LARGE: Final = 100
 #: by libcurl's own message.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
-    pycurl.E_COULDNT_RESOLVE_PROXY: "the name of the proxy cannot be resolved",
     pycurl.E_COULDNT_RESOLVE_HOST: "the name cannot be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken: {}",
@@ -61,13 +60,6 @@ _WORDS: Final = {
 }
 #: The connection ended before the answer was complete.
 _BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
-#: No connection was made, or it ended before an answer began.
-_UNREACHED: Final = (
-    *_BROKEN,
-    pycurl.E_COULDNT_CONNECT,
-    pycurl.E_COULDNT_RESOLVE_HOST,
-    pycurl.E_COULDNT_RESOLVE_PROXY,
-)
 
 
 class _Socket(socket.socket):
@@ -336,7 +328,7 @@ class Transfer:
             return code != pycurl.E_OPERATION_TIMEDOUT
         if code == pycurl.E_SSL_CONNECT_ERROR:
             return answers.failed_handshake(message) == answers.CLOSED
-        return code in _UNREACHED
+        return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 
     def _lacking(self, code: int) -> str | None:
         """The resource that was too scarce to make the attempt; None if none was, or once the request has gone out."""

@@ -35,7 +35,11 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "the certificate does not verify: it is not meant for a server", "The receiver needs another certific"),
         (HTTPS, "the CA file cannot be used: …", "Check the file that --ca-file or SSL_CERT_FILE names"),
         (HTTPS, "the TLS handshake failed: the server there does not speak TLS", "Check the port; a receiver"),
-        (HTTPS, "the TLS handshake failed: the receiver requires a client certificate (mTLS)", "Give one: `ark dest set NAME --client-cert"),
+        (
+            HTTPS,
+            "the TLS handshake failed: the receiver requires a client certificate (mTLS)",
+            "Give one: `ark dest set NAME --client-cert",
+        ),
         (
             HTTPS,
             "127.0.0.1 is a loopback address; --allow-local permits it …",
