@@ -40,8 +40,9 @@ _CLIENT: Final = (
     ("alert access denied", "the receiver refuses the client certificate"),
     ("alert handshake failure", "the receiver refused it, perhaps because of the client certificate"),
 )
-#: libcurl's message for the alert that the client's certificate has expired.
-_EXPIRED: Final = "SSL certificate verification failed"
+#: libcurl's message for the alert that the client's certificate has expired. If the receiver's does not verify, it
+#: says why.
+EXPIRED: Final = "SSL certificate verification failed"
 _INTERMEDIATE: Final = "the receiver does not send its intermediate certificate, which browsers fetch"
 _FORBIDDEN: Final = "its authority may not sign certificates for this host (name constraints)"
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
@@ -109,10 +110,3 @@ def is_about_client(message: str, *, certified: bool) -> bool:
     """Whether libcurl's message is an alert about the client's certificate, or the lack of one."""
     said = failed_handshake(message, certified=certified)
     return said == ASKS or (certified and any(said == words for _, words in _CLIENT))
-
-
-def is_client_expired(result: int, message: str) -> bool:
-    """Whether libcurl reports the receiver's alert about an expired client certificate as if it were the receiver's
-    certificate. OpenSSL's verification result tells them apart.
-    """
-    return result == 0 and message == _EXPIRED

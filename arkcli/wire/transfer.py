@@ -360,7 +360,7 @@ class Transfer:
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
-        if self.certified and answers.is_client_expired(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message):
+        if self.certified and message == answers.EXPIRED:
             code, message = pycurl.E_SSL_CONNECT_ERROR, "alert certificate expired"
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             message = answers.wrong_certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
