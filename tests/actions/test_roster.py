@@ -76,6 +76,8 @@ def test_while_nothing_changes_each_endpoint_is_the_same_object(run: Run) -> Non
         {"secret": Secret("new")},
         {"userinfo": Concealed("me:x")},
         {"ca_file": "/new.pem"},
+        {"client_cert": "/new.pem", "client_key": "/new.key"},
+        {"proxy": Secret("http://proxy.example:3128")},
         {"allow_local": True},
         {"name": "new"},
     ],
