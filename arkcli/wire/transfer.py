@@ -152,7 +152,7 @@ class Transfer:
         self._set_way(destination, url, identity, proxy_ca_file)
 
     def _set_way(self, destination: Destination, url: Url, identity: Identity | None, proxy_ca_file: str) -> None:
-        """Sets the client certificate and the proxy. Sets the addresses to dial if they need no look-up."""
+        """Sets the client certificate and the proxy. Sets the addresses to connect to if they need no look-up."""
         self.certified, self.proxy, addresses = identity is not None, None, url.addresses
         if identity is not None:
             use(identity, self.curl)
