@@ -67,6 +67,8 @@ class Proxied:
         self._dial(proxy.host)
         curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
         curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        # Otherwise NO_PROXY in the environment would exempt destinations.
+        curl.setopt(pycurl.NOPROXY, "")
         curl.setopt(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)
         if proxy.userinfo is not None:
             user, _, password = proxy.userinfo.reveal().partition(b":")
