@@ -3,7 +3,6 @@
 import math
 import os
 import shlex
-import ssl
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -75,6 +74,9 @@ class Identities:
 
 def read_identity(certificate: Path, key: Path) -> Identity:
     """A client certificate and its key. Raises UsageError unless both are usable and belong together."""
+    # Imported here because it takes 5 ms and is seldom needed.
+    import ssl
+
     pem, secret = _read(certificate, "client certificate"), _read(key, "client key", private=True)
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise UsageError(f"the client certificate {certificate} contains no certificate in PEM form")
@@ -107,6 +109,8 @@ def use(identity: Identity, curl: pycurl.Curl) -> None:
 
 def expires_at(pem: bytes) -> int:
     """When the first certificate in a PEM file expires, in milliseconds since 1970. Raises ValueError."""
+    import ssl
+
     first, end, _ = pem.decode("ascii", "replace").partition("-----END CERTIFICATE-----")
     der = ssl.PEM_cert_to_DER_cert(first[first.index("-----BEGIN CERTIFICATE-----") :] + end)
     # RFC 5280, 4.1: the validity is the third sequence in the certificate's first sequence.
