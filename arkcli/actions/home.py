@@ -188,7 +188,7 @@ class Home:
             parse_proxy(text)
         except UsageError as error:
             raise UsageError(f"{place}: {error}") from None
-        return msgspec.structs.replace(destination, proxy=found)
+        return msgspec.structs.replace(destination, proxy=Secret(text))
 
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
         """The shared signing secret. Raises UsageError if there is none."""

@@ -59,8 +59,10 @@ class Endpoint:
         self.idle: _Handles = before.idle if before else _Handles()
         #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
+        #: The same for what an https proxy is trusted by.
+        self.proxy_ca_file: str = before.proxy_ca_file if before else ""
         self.looked_at = -1
-        #: Its client certificate as it was then.
+        #: Its client certificate at that time.
         self.identity: Identity | None = before.identity if before else None
         self.alias: str = before.alias if before else _alias()
 
@@ -150,8 +152,9 @@ class Wire(Generic[AnyToken]):
         """
         endpoint.looked_at = at
         ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
-        if ca_file != endpoint.ca_file:
-            endpoint.ca_file = ca_file
+        proxy_ca_file = self._ca_files.spelling(self._ca_file) if endpoint.destination.proxy is not None else ""
+        if ca_file != endpoint.ca_file or proxy_ca_file != endpoint.proxy_ca_file:
+            endpoint.ca_file, endpoint.proxy_ca_file = ca_file, proxy_ca_file
             endpoint.idle = _Handles()
         if endpoint.destination.client_cert is not None:
             identity = self._identities.of(endpoint.destination)
@@ -172,8 +175,8 @@ class Wire(Generic[AnyToken]):
         return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
-        found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets, endpoint.identity
-        transfer = Transfer(*found, self._ca_file)
+        found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if not self._keeps:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)

@@ -1,6 +1,7 @@
 """Deliveries through a proxy: what it sees, what it is told, and that it keeps destinations apart."""
 
 import base64
+import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
 from tests.proxies import Where, socks, tunnels
 from tests.wire.test_wire import EVENT, endpoint
-from tests.world import Certificates
+from tests.world import Certificates, FakeClock
 
 LARGE = Event("evt_2", "signal.promoted", EVENT.at, b'{"event":"signal.promoted","x":"' + b"x" * 2**20 + b'"}')
 SCHEMES = ("http", "https", "socks5h", "socks5")
@@ -211,6 +212,26 @@ def test_an_https_proxy_must_have_a_trusted_certificate(certificates: Certificat
     assert found[certificates].status == 200
     said = str(found[other].error)
     assert said.startswith("the proxy's certificate does not verify: its issuer is not trusted")
+
+
+def test_an_authority_that_is_removed_is_not_trusted_for_a_proxy_either(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other, system, clock = Certificates(tmp_path / "other"), tmp_path / "system.pem", FakeClock()
+    shutil.copy(certificates.ca_file, system)
+    with (
+        hostile(secured(certificates, tunnels(), "127.0.0.1")) as proxy,
+        hostile(secured(other, answers(GOOD), "127.0.0.1")) as receiver,
+    ):
+        wire: Wire[int] = Wire(str(system), clock)
+        plain = endpoint(f"https://127.0.0.1:{receiver.port}/", ca_file=other.ca_file)
+        target = through(f"https://127.0.0.1:{proxy.port}", plain)
+        assert attempt(wire, target).status == 200
+        shutil.copy(other.ca_file, system)
+        clock.advance(1)
+        assert str(attempt(wire, target).error).startswith("the proxy's certificate does not verify")
+        wire.close()
 
 
 def test_two_destinations_never_share_a_connection(side: Side) -> None:
