@@ -33,7 +33,8 @@ class State(StrEnum):
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A URL that receives every event. Fields are named as in destinations.toml.
 
-    `userinfo` is the user name and password from before the @ in the URL.
+    `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
+    `file:PATH`; an endpoint has the URL of the proxy in force.
     """
 
     id: str
@@ -44,6 +45,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     allow_local: bool = False
     description: str | None = None
     ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: Secret | None = None
     secret: Secret | None = None
     userinfo: Concealed | None = None
     headers: dict[str, Concealed] = {}

@@ -1,4 +1,4 @@
-"""Parses URLs and decides which can be destinations. Pure."""
+"""Parses URLs and decides which can be destinations or proxies. Pure."""
 
 import re
 import socket
@@ -24,6 +24,10 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 _PORTS: Final = {"https": 443, "http": 80}
+#: How `ark` can speak to a proxy. With `socks5`, `ark` looks up the destination's name; otherwise the proxy does.
+_PROXIES: Final = ("http", "https", "socks5h", "socks5")
+#: The proxy setting that exempts a destination.
+NO_PROXY: Final = "none"
 
 
 class Url(NamedTuple):
@@ -96,6 +100,42 @@ def parse_url(url: str, *, allow_local: bool) -> Url:
     alike = urlsplit(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0].upper(), ascii))
     place = (parts.scheme, who, port, alike.path or "/", alike.query)
     return Url(url, ascii, parts.scheme, host, port, addresses, place)
+
+
+class Proxy(NamedTuple):
+    """A proxy. `host`, `port` and `addresses` are as in `Url`; `userinfo` is `user:password`."""
+
+    scheme: str
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+    userinfo: Concealed | None
+
+    @property
+    def resolves(self) -> bool:
+        """Whether the proxy looks up the names of destinations."""
+        return self.scheme != "socks5"
+
+
+def parse_proxy(text: str) -> Proxy:
+    """Parses a proxy's URL. Raises AddressRefused; the message shows no password."""
+    scheme, _, rest = text.partition("://")
+    try:
+        url, userinfo = split_userinfo(f"http://{rest}")
+        found = parse_url(url, allow_local=True)
+        if scheme.lower() in _PROXIES and urlsplit(url).port and found.place[3:] == ("/", ""):
+            return Proxy(scheme.lower(), found.host, found.port, found.addresses, userinfo)
+    except AddressRefused:
+        pass
+    raise AddressRefused(
+        f"{shown_proxy(text)!r} is not a proxy: write it as http://HOST:PORT, or with https, socks5h or socks5, "
+        "and with USER:PASSWORD@ before HOST if the proxy needs that"
+    )
+
+
+def shown_proxy(text: str) -> str:
+    """A proxy setting without the user name and the password in it."""
+    return _without_secrets(text)
 
 
 def _in_ascii(url: str, parts: SplitResult, host: str) -> str:

@@ -22,7 +22,8 @@ OWN: Final = "canary-own-91ab77"
 HEADER: Final = "canary-header-55d3e0"
 PASSWORD: Final = "canary/p@ss-7c20aa"
 VARIABLE: Final = "canary-variable-08e1f2"
-SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE)
+PROXY: Final = "canary-proxy-3ab9d1"
+SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE, PROXY)
 WRONG: Final = "0" * 64
 
 #: Invalid URLs that contain the password.
@@ -36,6 +37,9 @@ MISTYPED: Final = (
     f"http://hooks.example.com/#{PASSWORD}",
     f"https://me:{PASSWORD} @hooks.example.com",
 )
+#: A proxy at which nothing listens, and texts that are no proxies.
+REFUSING: Final = f"http://me:{PROXY}@127.0.0.1:1"
+WRONG_PROXIES: Final = (f"ftp://me:{PROXY}@127.0.0.1:1", f"me:{PROXY}@127.0.0.1:1", f"{REFUSING}/path", f"{REFUSING}#x")
 #: Every command, succeeding and failing. URL is a receiver's address, with a user name and a password.
 RUNS: Final = (
     ("secret", "set"),
@@ -54,6 +58,11 @@ RUNS: Final = (
     ("dest", "set", "crm", "--header", f"X-Token: {HEADER}\r\nHost: evil"),
     ("dest", "set", "crm", "--header", f"Host: {HEADER}"),
     ("dest", "set", "crm", "--description", "the sales team"),
+    *(("dest", "set", "crm", "--proxy", proxy) for proxy in WRONG_PROXIES),
+    ("dest", "add", "http://127.0.0.1:1/p", "--allow-local", "--name", "far", "--proxy", REFUSING, "--no-ping"),
+    ("dest", "add", "http://127.0.0.1:1/q", "--allow-local", "--proxy", REFUSING),
+    ("dest", "show", "far"),
+    ("dest", "set", "far", "--proxy", REFUSING, "--description", "behind a proxy"),
     ("dest", "list"),
     ("dest", "show", "crm"),
     ("dest", "pause", "crm"),

@@ -8,8 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from arkcli.errors import AddressRefused
+from arkcli.signing import Concealed
 from arkcli.store.store import NAME
-from arkcli.url import parse_url
+from arkcli.url import Proxy, parse_proxy, parse_url, shown_proxy
 
 
 @pytest.mark.parametrize(
@@ -264,3 +265,48 @@ def test_a_name_made_from_a_url_is_always_one_that_the_store_takes(host: str) ->
     except AddressRefused:
         assume(False)
     assert NAME.fullmatch(parse_url(url, allow_local=True).default_name)
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy"),
+    [
+        ("http://proxy.example:3128", Proxy("http", "proxy.example", 3128, (), None)),
+        ("HTTPS://Proxy.Example:3129/", Proxy("https", "proxy.example", 3129, (), None)),
+        (
+            "socks5h://me:p%40s%3A@10.0.0.5:80",
+            Proxy("socks5h", "10.0.0.5", 80, ("10.0.0.5",), Concealed("me:p@s:")),
+        ),
+        ("socks5://[::1]:1080", Proxy("socks5", "::1", 1080, ("::1",), None)),
+        ("http://bücher.example:80", Proxy("http", "xn--bcher-kva.example", 80, (), None)),
+    ],
+)
+def test_a_proxy_is_a_scheme_a_host_a_port_and_perhaps_a_user(text: str, proxy: Proxy) -> None:
+    assert parse_proxy(text) == proxy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("proxy.example:3128", "proxy.example", "http://proxy.example", "http://:3128", "ftp://proxy.example:21"),
+        *("http://proxy.example:0", "http://proxy.example:99999", "http://proxy.example:3128/path", "http://a b:3128"),
+        *("http://proxy.example:3128?x", "http://proxy.example:3128#x", "socks4://proxy.example:1080", "://", ""),
+        *("http://me%3A:s3cr3t@proxy.example:1", "ftp://me:s3cr3t@proxy.example:1", "me:s3cr3t@proxy.example:1"),
+    ],
+)
+def test_any_other_text_is_no_proxy_and_no_password_in_it_is_shown(text: str) -> None:
+    with pytest.raises(AddressRefused, match="is not a proxy: write it as http://HOST:PORT") as raised:
+        parse_proxy(text)
+    assert "s3cr3t" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("socks5h://me:s3cr3t@proxy.example:1080", "socks5h://***@proxy.example:1080"),
+        ("me:s3cr3t@proxy.example:1080", "***@proxy.example:1080"),
+        *((text, text) for text in ("none", "env:OUR_PROXY", "file:/run/secrets/proxy")),
+    ],
+)
+def test_a_proxy_setting_is_shown_without_its_password(text: str, shown: str) -> None:
+    assert shown_proxy(text) == shown

@@ -9,6 +9,27 @@ from arkcli.wire import answers
 
 #: Patterns for a URL's scheme and an error, each with its hint. The first match counts.
 _HINTS: Final = (
+    # Proxies and client certificates.
+    (
+        r"proxy answered 407|proxy .*user name",
+        "Put user name and password into the proxy's URL: USER:PASSWORD@HOST:PORT",
+    ),
+    (r"the name of the proxy|connection to the proxy", "Check the proxy's URL: `ark dest show NAME` shows it"),
+    (r"proxy answered 40[35]|proxy does not allow", "Ask whoever runs the proxy to allow this host and port"),
+    (r"proxy answered 50[234]|proxy found|proxy says", "Check the receiver's URL, and whether the proxy may reach it"),
+    (r"the proxy's certificate", "SSL_CERT_FILE names the authorities to trust for a proxy"),
+    (
+        r"the proxy's answer|handshake with the proxy",
+        "Check the proxy's scheme and port: http, https, socks5h or socks5",
+    ),
+    (r"private network", "Destinations must have a public address; --allow-local permits a private one of yours"),
+    (r" the proxy ", "See the proxy's log, and whether it may reach the receiver"),
+    (r"client certificate has expired", "Renew the client certificate: `ark dest set NAME --client-cert FILE`"),
+    (r"client (certificate|key) .*(/|mode|PEM)", "Fix the file: its deliveries fail until then"),
+    (
+        r"(the issuer of|refuses.*|because of) the client certificate|certificate has been revoked",
+        "Give the receiver's operator the authority that issued it, or use another one",
+    ),
     (r"not a URL|a fragment|user name", "Correct the URL: `ark dest set NAME --url URL`"),
     (r" the name ", "Check the spelling of the host, and that this machine can resolve it"),
     # Certificates and TLS.
@@ -35,7 +56,7 @@ _HINTS: Final = (
     (r"unrecognized_name", "Check the spelling of the host; the server must be set up for this name"),
     (r"perhaps only HTTP/2", "Let the receiver take HTTP/1.1; `ark` does not speak HTTP/2"),
     (r"newer than TLS", "Let the receiver take TLS 1.2 or 1.3"),
-    (r"requires a client", "Let the receiver take requests without one"),
+    (r"requires a client", "Give one: `ark dest set NAME --client-cert FILE --client-key FILE`"),
     (r"handshake was not done", "Check the port, and that the receiver is not overloaded: it takes connections only"),
     # Addresses.
     (r"never connects", "Use another address of the receiver; no option permits this one"),
@@ -47,7 +68,7 @@ _HINTS: Final = (
     (r"no connection: .*(unreachable|no route)", "Check the address, and this machine's network and firewall"),
     (
         r"https .*connection (broke|was closed)",
-        f"The receiver may require {answers.CLIENT_CERTIFICATE}; otherwise see its log",
+        f"The receiver may require {answers.CLIENT_CERTIFICATE}, or refuse the one it got; otherwise see its log",
     ),
     (r"http .*(broke|was closed|not HTTP)", "If the receiver expects https, write https://; otherwise see its log"),
     (r"not HTTP/1", "Check the port; the server may speak HTTP/2 only, which `ark` does not"),
@@ -87,9 +108,17 @@ def hint(variables: Mapping[str, str], url: str, error: str) -> str:
 
 def unused_proxy(variables: Mapping[str, str], url: str, error: str) -> str | None:
     """A note that `ark` does not use the proxy set in the environment, if that may be the cause; else None."""
-    named = [name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]]
+    named = proxy_variable(variables)
     direct = f"localhost,127.0.0.1,::1,{variables.get('no_proxy') or variables.get('NO_PROXY') or '-'}".split(",")
     ends = tuple(f".{name.strip().lstrip('*.')}" for name in direct)
-    if not named or not re.match("the name |no connection", error) or f".{urlsplit(url).hostname}".endswith(ends):
+    is_direct = re.match("the name |no connection", error) and "proxy" not in error
+    if not named or not is_direct or f".{urlsplit(url).hostname}".endswith(ends):
         return None
-    return f"{named[0]} is set, but `ark` does not use proxies"
+    return f"{named} is set, but `ark` does not use it; --proxy or [network] proxy does"
+
+
+def proxy_variable(variables: Mapping[str, str]) -> str | None:
+    """The name of an environment variable that gives other programs a proxy."""
+    return next(
+        (name for name in variables if re.fullmatch("(https?|all)_proxy", name.lower()) and variables[name]), None
+    )

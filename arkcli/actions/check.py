@@ -88,6 +88,7 @@ def check(home: Home, destination: Destination, event: str, secret: Secret) -> I
     """
     from arkcli.wire.wire import Endpoint
 
+    destination = home.routed(destination, home.store.read())
     now = home.clock.now()
     digits = home.new_digits(EVENTS)
     batches = [f"batch_{one}" for one in digits]

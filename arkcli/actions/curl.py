@@ -5,30 +5,43 @@ from collections.abc import Iterable, Mapping
 from shlex import quote
 from typing import Final
 
+from arkcli.model import Destination
 from arkcli.signing import SIGNATURE_HEADER
 from arkcli.text import clean
+from arkcli.url import NO_PROXY, shown_proxy
 
 #: Options that make curl behave like `ark`: ignore ~/.curlrc (-q, which must come first), one deadline for everything,
-#: no proxy, no rewriting of the URL, and a failing exit status for HTTP errors.
-_LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --noproxy '*' --globoff --path-as-is"
+#: no rewriting of the URL, and a failing exit status for HTTP errors.
+_LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --globoff --path-as-is"
 
 
-def command(name: str, url: str, headers: Mapping[str, str | None], body: bytes, ca_file: str | None) -> str:
-    """An sh(1) command that posts a UTF-8 body to a destination with this name.
+def command(destination: Destination, headers: Mapping[str, str | None], body: bytes) -> str:
+    """An sh(1) command that posts a UTF-8 body to a destination; its `proxy` is the setting in force.
 
     `ark sign` signs it with the secret in ARK_SECRET, so that the secret never appears in the process list. The value
     of a header that is None here comes from the variable HEADER_ plus the header's name (plus a number where two would
-    be equal), and does not appear there either.
+    be equal), and does not appear there either. Nor does a proxy's URL that may contain a password: it comes from
+    ARK_PROXY.
     """
-    options = [f"--request POST --url {quote(url)}"]
-    options += [] if ca_file is None else [f"--cacert {quote(ca_file)}"]
+    files = {"--cacert": destination.ca_file, "--cert": destination.client_cert, "--key": destination.client_key}
+    options = [f"--request POST --url {quote(destination.url)}"]
+    options += [f"{option} {quote(file)}" for option, file in files.items() if file is not None]
+    proxy = None if destination.proxy is None else destination.proxy.reveal().decode()
+    is_hidden = proxy is not None and (shown_proxy(proxy) != proxy or proxy.startswith(("env:", "file:")))
+    if proxy is None or proxy == NO_PROXY:
+        options.append("--noproxy '*'")
+    else:
+        # An empty list, so that NO_PROXY in the environment exempts nothing.
+        options.append(
+            "--noproxy '' --proxytunnel " + ("--config /dev/fd/4" if is_hidden else f"--proxy {quote(proxy)}")
+        )
     options += [f"--header {quote(f'{header}: {value}')}" for header, value in headers.items() if value is not None]
     options.append(f'--header "{SIGNATURE_HEADER}: $signature"')
     secret = _variables(header for header, value in headers.items() if value is None)
     options += ["--header @/dev/fd/3"] if secret else []
-    options.append("--data-binary @-" + (" 3<<HEADERS" if secret else ""))
+    options.append("--data-binary @-" + (" 3<<HEADERS" if secret else "") + (" 4<<PROXY" if is_hidden else ""))
     lines = [
-        f"# {clean(name)}",
+        f"# {clean(destination.name)}",
         "(",
         f"body={quote(body.decode())}",
         ': "${ARK_SECRET:?export the signing secret of this destination}"',
@@ -38,6 +51,7 @@ def command(name: str, url: str, headers: Mapping[str, str | None], body: bytes,
         f"  {options[-1]}",
         *(f"{_literal(header)}: ${{{name}?export the value of this header}}" for header, name in secret.items()),
         *(["HEADERS"] if secret else []),
+        *(["proxy = ${ARK_PROXY?export the URL of the proxy}", "PROXY"] if is_hidden else []),
         ")",
     ]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ a crash in between leaves an unused place, never a destination that misses event
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,10 +22,19 @@ from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
 from arkcli.signing import Concealed, Secret
 from arkcli.store.store import LONGEST_NAME, NAME, NAME_RULE, Contents
-from arkcli.url import parse_url, split_userinfo
+from arkcli.url import parse_proxy, parse_url, shown_proxy, split_userinfo
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
+
+
+class Without(NamedTuple):
+    """What to take away from a destination: headers by name, and settings."""
+
+    headers: tuple[str, ...] = ()
+    ca_file: bool = False
+    client_cert: bool = False
+    proxy: bool = False
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -37,6 +46,10 @@ class Wanted(msgspec.Struct, kw_only=True):
     description: str | None = None
     headers: dict[str, Concealed] = {}
     ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxy: str | None = None
+    without: Without = Without()
     secret: Secret | None = None
     workspace_secret: bool = False
 
@@ -55,6 +68,7 @@ def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer 
     if wanted.name is None:
         destination = msgspec.structs.replace(destination, name=_free_name(contents, destination.name))
     _check_free(contents, destination)
+    home.routed(destination, contents)
     answer = _ping(home, destination, contents, "nothing was saved", fresh=fresh) if ping else None
     with home.store.change() as current:
         _check_free(current, destination)
@@ -82,6 +96,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
     _check_free(contents, changed)
     if _address(changed) != _address(destination):
         parse_url(changed.url, allow_local=changed.allow_local)
+        home.routed(changed, contents)
         if ping:
             _ping(home, changed, contents, "nothing was changed")
     with home.store.change() as current:
@@ -171,7 +186,8 @@ def probe(
     from arkcli.wire.wire import Endpoint
 
     asked = [found for found in contents.destinations if found.secret is None and not found.paused]
-    return ping_all(home, [Endpoint(found, secret) for found in asked], stopping, look) if asked else []
+    endpoints = [Endpoint(home.routed(found, contents), secret) for found in asked]
+    return ping_all(home, endpoints, stopping, look) if asked else []
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
@@ -193,9 +209,15 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
         raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
+    if wanted.proxy == "":
+        raise UsageError("--proxy takes a URL, env:NAME, file:PATH or none")
+    gone = wanted.without
+    client_cert, client_key = _client_certificate(destination, wanted)
     secret = None if wanted.workspace_secret else wanted.secret or destination.secret
     url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else split_userinfo(wanted.url)
-    headers = destination.headers
+    if client_cert is not None and url.lower().startswith("http:"):
+        raise UsageError("a client certificate needs a receiver with https; --no-client-cert removes it")
+    headers = _without_headers(destination, gone.headers)
     for name, value in wanted.headers.items():
         headers = with_header(headers, name, value)
     if userinfo is not None and "authorization" in map(str.lower, headers):
@@ -206,16 +228,62 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         url=url,
         allow_local=destination.allow_local if wanted.allow_local is None else wanted.allow_local,
         description=destination.description if wanted.description is None else wanted.description or None,
-        ca_file=str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
+        ca_file=None if gone.ca_file else str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
+        client_cert=client_cert,
+        client_key=client_key,
+        proxy=None if gone.proxy else Secret(wanted.proxy) if wanted.proxy else destination.proxy,
         secret=secret,
         userinfo=userinfo,
         headers=headers,
     )
 
 
+def _without_headers(destination: Destination, names: Sequence[str]) -> dict[str, Concealed]:
+    """The destination's headers without those with these names, in upper or lower case. Raises UsageError."""
+    left = dict(destination.headers)
+    for name in names:
+        known = next((header for header in left if header.lower() == name.lower()), None)
+        if known is None:
+            raise UsageError(
+                f"{destination.name} has no header {name!r}; `ark dest show {destination.name}` lists them"
+            )
+        del left[known]
+    return left
+
+
+def _client_certificate(destination: Destination, wanted: Wanted) -> tuple[str | None, str | None]:
+    """The files of the client certificate and of its key. Raises UsageError if new ones cannot be used."""
+    if wanted.without.client_cert:
+        return None, None
+    if wanted.client_cert is None and wanted.client_key is None:
+        return destination.client_cert, destination.client_key
+    from arkcli.wire.identity import read_identity
+
+    certificate = wanted.client_cert or (destination.client_cert and Path(destination.client_cert))
+    key = wanted.client_key or (destination.client_key and Path(destination.client_key))
+    if not certificate or not key:
+        raise UsageError("--client-cert and --client-key need each other; give both")
+    certificate, key = certificate.absolute(), key.absolute()
+    read_identity(certificate, key)
+    return str(certificate), str(key)
+
+
+def notes_of_proxy(home: Home, destination: Destination) -> list[str]:
+    """What to know about the proxy in force for a destination, if there is one."""
+    contents = home.store.read()
+    routed, setting = home.routed(destination, contents).proxy, contents.with_proxy(destination).proxy
+    if routed is None or setting is None:
+        return []
+    said = f"{destination.name} is reached through the proxy {shown_proxy(setting.reveal().decode())}"
+    if parse_proxy(routed.reveal().decode()).resolves:
+        said += ", which looks up the host and connects to it; ark can check only the proxy's own address"
+    return [said]
+
+
 def _address(destination: Destination) -> tuple[object, ...]:
     """The settings that a ping tests; if they change, the destination must be pinged again."""
-    return destination.url, destination.userinfo, destination.allow_local
+    found = destination
+    return found.url, found.userinfo, found.allow_local, found.client_cert, found.client_key, found.proxy
 
 
 def _place(url: str) -> object:

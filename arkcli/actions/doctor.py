@@ -9,26 +9,22 @@ import shutil
 import stat
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from arkcli import times
-from arkcli.actions import advice
+from arkcli.actions.checks import Check, Status, passed
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
-from arkcli.errors import ArkError, Unreadable, UsageError
+from arkcli.errors import ArkError, Unreadable
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
-from arkcli.store.shelf import is_private
 from arkcli.store.store import Contents
+from arkcli.system.owner import is_private
 from arkcli.system.paths import elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
-
-if TYPE_CHECKING:
-    from arkcli.wire.probe import Reached
 
 #: Warn if fewer bytes than _LOW_BYTES are free; fail below _NO_BYTES, where there is no room for more events.
 _LOW_BYTES: Final = 100 * 1024 * 1024
@@ -36,8 +32,6 @@ _NO_BYTES: Final = 8 * 1024 * 1024
 #: Warn if less than this share of the disk is free, unless at least _PLENTY bytes are.
 _LOW_SHARE: Final = 0.05
 _PLENTY: Final = 10 * 1024 * 1024 * 1024
-#: Warn if a certificate expires within this many days.
-_RENEWED: Final = 14
 #: Warn if a delivery has been due for longer than this many milliseconds. If cron runs drain, a minute is the most.
 _OVERDUE: Final = 300_000
 #: A record this many milliseconds ahead of the clock does not yet mean that the clock was set back.
@@ -52,23 +46,6 @@ _SANE_YEARS: Final = range(2024, 2100)
 _CRON: Final = "run it from cron: * * * * * /path/to/ark drain --for 55s --quiet"
 
 
-class Status(StrEnum):
-    """The outcome of a check."""
-
-    PASS = "pass"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Check(NamedTuple):
-    """A check, its outcome, and what to do about it."""
-
-    name: str
-    status: Status
-    message: str
-    hint: str | None = None
-
-
 class Space(NamedTuple):
     """A disk's space: bytes free to this user, total bytes, files that can still be created (None: no limit)."""
 
@@ -79,8 +56,7 @@ class Space(NamedTuple):
 
 def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
-    from arkcli.wire.probe import reach
-    from arkcli.wire.trust import ca_bundle
+    from arkcli.actions import connections
 
     store, contents = check_store(home)
     checks = [
@@ -101,9 +77,7 @@ def examine(home: Home) -> list[Check]:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
-        checks += check_secrets(home, contents)
-        found = reach(destinations, ca_bundle(home.variables), home.clock.sleep)
-        checks += [check_connection(reached, now, home.variables) for reached in found]
+        checks += connections.checks(home, contents)
     return checks
 
 
@@ -120,7 +94,7 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
     drained = {name for name, holder in holders.items() if holder.purpose == "drain"}
     return [
-        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else _passed("queue", said),
+        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else passed("queue", said),
         check_damage(queue),
         check_places(overview.broken),
         check_locks(holders, _is_stopped),
@@ -202,14 +176,14 @@ def check_space(directory: Path, space: Space) -> Check:
     if space.free < _NO_BYTES:
         return Check("space", Status.FAIL, said, hint)
     nearly_full = space.free < space.total * _LOW_SHARE and space.free < _PLENTY
-    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else _passed("space", said)
+    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else passed("space", said)
 
 
 def check_place(directory: Path) -> Check:
     """Checks that a queue that does not exist yet can be created."""
     nearest = Path(visible(directory)[0])
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return _passed("queue", f"none yet; the first event creates {directory}")
+        return passed("queue", f"none yet; the first event creates {directory}")
     why = "is not writable for you" if nearest.is_dir() else "is not a directory"
     hint = "set ARK_STATE_DIR to a directory that you can write to, or fix that one"
     return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
@@ -222,7 +196,7 @@ def check_damage(queue: Queue) -> Check:
         said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
         hint = "everything else is safe; `ark queue check` reads the whole queue, and --repair repairs it"
         return Check("damage", Status.FAIL, said, hint)
-    return _passed("damage", "none in the newest part of each file; `ark queue check` reads the whole queue")
+    return passed("damage", "none in the newest part of each file; `ark queue check` reads the whole queue")
 
 
 def check_places(broken: Mapping[str, str]) -> Check:
@@ -231,7 +205,7 @@ def check_places(broken: Mapping[str, str]) -> Check:
         name, why = next(iter(broken.items()))
         more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
         return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is fixed")
-    return _passed("places", "each destination's part of the queue can be used")
+    return passed("places", "each destination's part of the queue can be used")
 
 
 def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:
@@ -244,9 +218,9 @@ def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -
         said = f"process {process} is delivering to {name} but is suspended, so no other process can deliver to it"
         return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
     if not holders:
-        return _passed("locks", "no process is delivering now")
+        return passed("locks", "no process is delivering now")
     held = ", ".join(f"{name} by {holder}" for name, holder in holders.items())
-    return _passed("locks", f"being delivered to: {held}")
+    return passed("locks", f"being delivered to: {held}")
 
 
 def check_drain(
@@ -283,7 +257,7 @@ def check_drain(
         if len(overdue) > 1:
             said += f"; the same is true of {counted(len(overdue) - 1, 'more destination')}"
         return Check("drain", Status.WARN, said, _CRON)
-    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing is overdue")
+    return passed("drain", "what is due is being attempted" if is_at_work else "nothing is overdue")
 
 
 def check_clock(now: int, newest: int | None) -> Check:
@@ -298,46 +272,7 @@ def check_clock(now: int, newest: int | None) -> Check:
         return Check(
             "clock", Status.WARN, f"it says {said}, {back} before the newest record in the queue: it was set back", hint
         )
-    return _passed("clock", said)
-
-
-def check_secrets(home: Home, contents: Contents) -> list[Check]:
-    """Checks that each destination's signing secret is available."""
-    checks = []
-    for found in contents.destinations:
-        try:
-            home.secret_of(found, contents)
-        except UsageError as error:
-            hint = "nothing is delivered to it without a secret; see `ark secret --help`"
-            checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))
-    if not contents.destinations:
-        return []
-    return checks or [_passed("secret", "every destination has a secret")]
-
-
-def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
-    """Checks that a destination can be reached, and how long its certificates remain valid."""
-    import ssl
-
-    found = reached.destination
-    name = f"destination {found.name}"
-    if reached.error is not None:
-        hint = advice.hint(variables, found.url, reached.error)
-        return Check(name, Status.WARN if found.paused else Status.FAIL, f"{found.url}: {reached.error}", hint)
-    said = f"{found.url} reached in {reached.duration_ms} ms"
-    if not reached.expires:
-        return _passed(name, f"{said}, without encryption")
-    ends = min(ssl.cert_time_to_seconds(text) for text in reached.expires)
-    days = (ends - now / 1000) / 86_400
-    said += f", its certificate is valid until {times.to_text(ends * 1000)[:10]}"
-    if days < _RENEWED:
-        hint = "renew the certificate: once it expires, every delivery fails"
-        return Check(name, Status.WARN, f"{said}, {max(days, 0):.0f} days from now", hint)
-    return _passed(name, said)
-
-
-def _passed(name: str, message: str) -> Check:
-    return Check(name, Status.PASS, message)
+    return passed("clock", said)
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
-from arkcli.errors import ArkError
+from arkcli.errors import ArkError, UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import secret_of, workspace_secret
+from arkcli.signing.secrets import resolve_secret, secret_of, workspace_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -169,6 +169,27 @@ class Home:
         shared = contents.workspace.secret
         return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
 
+    def routed(
+        self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
+    ) -> "Destination":
+        """A destination with the URL of the proxy in force, if there is one. Raises UsageError if it is not usable."""
+        if (setting := contents.with_proxy(destination).proxy) is None:
+            return destination
+        import msgspec
+
+        from arkcli.url import NO_PROXY, parse_proxy
+
+        place = f"the proxy of {destination.name}" if destination.proxy is not None else "[network] proxy"
+        found = resolve_secret(setting, self.variables, place, read_file)
+        text = found.reveal().decode("utf-8", "replace")
+        if text == NO_PROXY:
+            return msgspec.structs.replace(destination, proxy=None)
+        try:
+            parse_proxy(text)
+        except UsageError as error:
+            raise UsageError(f"{place}: {error}") from None
+        return msgspec.structs.replace(destination, proxy=Secret(text))
+
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
         """The shared signing secret. Raises UsageError if there is none."""
         return workspace_secret(contents.workspace.secret, self.variables, read_file)
@@ -192,12 +213,13 @@ class Home:
         return known
 
     def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations with their secrets, ready for sending. Raises UsageError if a secret is not available."""
+        """Destinations with their secrets, ready for sending. Raises UsageError if one's secret or proxy is missing."""
         from arkcli.wire.wire import Endpoint
 
         found = []
-        for destination in destinations:
-            secret, known = self.secret_of(destination, contents), self._endpoints.get(destination.id)
+        for each in destinations:
+            secret, known = self.secret_of(each, contents), self._endpoints.get(each.id)
+            destination = self.routed(each, contents)
             if known is None or (known.destination, known.secret) != (destination, secret):
                 known = Endpoint(destination, secret, known)
             found.append(known)

@@ -61,7 +61,7 @@ def _command(event: Event, destination: Destination) -> str:
     told = request.attempt_headers(Delivery(event, 1), destination)
     own = _set_by_user(destination)
     shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}
-    return curl.command(destination.name, destination.url, shown, event.body, destination.ca_file)
+    return curl.command(destination, shown, event.body)
 
 
 def _set_by_user(destination: Destination) -> set[str]:

@@ -83,10 +83,11 @@ class Roster:
         contents, chosen = self._store.value
         before, left_out = self._endpoints, self._unusable
         self._endpoints, self._unusable = {}, {}
-        for found in chosen:
-            known = before.get(found.id)
+        for each in chosen:
+            known = before.get((found := each).id)
             try:
-                secret = self._home.secret_of(found, contents, self._files.read)
+                secret = self._home.secret_of(each, contents, self._files.read)
+                found = self._home.routed(each, contents, self._files.read)
                 if known is None or known.destination != found:
                     parse_url(found.url, allow_local=found.allow_local)
             except UsageError as error:

@@ -9,6 +9,7 @@ from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
 from arkcli.store.store import QueueSettings
 from arkcli.system.paths import config_directory, state_directory
+from arkcli.url import shown_proxy
 
 _DEFAULT: Final = "default"
 
@@ -26,7 +27,7 @@ def every(home: Home, color: str) -> list[Setting]:
     from arkcli.wire.trust import ca_bundle
 
     contents, variables = home.store.read(), home.variables
-    file, limits, keep = str(home.store.path), Limits(), contents.queue.keep
+    file, limits, keep, proxy = str(home.store.path), Limits(), contents.queue.keep, contents.network.proxy
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
@@ -37,6 +38,11 @@ def every(home: Home, color: str) -> list[Setting]:
         _secret(home),
         *_signing(home),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
+        Setting(
+            "network.proxy",
+            None if proxy is None else shown_proxy(proxy.reveal().decode()),
+            _DEFAULT if proxy is None else file,
+        ),
         Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
         Setting("concurrency", limits.total, _DEFAULT),
         Setting("per_destination", limits.per_destination, _DEFAULT),

@@ -33,6 +33,24 @@ CaFile = Annotated[
     Path | None,
     typer.Option("--ca-file", help="CA certificates (PEM) to trust for this destination, in place of the system's."),
 ]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--client-cert", help="The client certificate (PEM, with its chain) for a receiver that requires one."
+    ),
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option("--client-key", help="The private key (PEM) of --client-cert; only you may be able to read the file."),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy",
+        metavar="URL",
+        help="Connect through this proxy: http, https, socks5h or socks5://HOST:PORT; env:NAME, file:PATH or none.",
+    ),
+]
 Headers = Annotated[
     list[str] | None, typer.Option("--header", "-H", help="An extra request header, 'Name: value'. Repeatable.")
 ]

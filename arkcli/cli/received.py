@@ -125,6 +125,7 @@ def as_curl(number: int, received: "Received", url: str, ca_file: str | None) ->
     It reads credentials from the environment, so that it can be shown to others.
     """
     from arkcli.actions import curl
+    from arkcli.model import Destination
     from arkcli.receiver.forward import end_to_end
     from arkcli.signing.scheme import SCHEMES
 
@@ -139,7 +140,9 @@ def as_curl(number: int, received: "Received", url: str, ca_file: str | None) ->
         if name.lower() not in made
     }
     try:
-        command = curl.command(f"#{number} {received.event or ''}", url, shown, body, ca_file)
+        name = f"#{number} {received.event or ''}"
+        application = Destination(id="", name=name, url=url, added_at="", ca_file=ca_file)
+        command = curl.command(application, shown, body)
     except UnicodeDecodeError:
         command = "\0"
     if not is_harmless(command):

@@ -179,18 +179,18 @@ def send(
         source=None if file is None or str(file) == "-" else str(file),
     )
     output = output_of(context)
+    stored = session.home.store.read()
+    contents = stored if url is None else None
     if url is not None:
-        contents = None
         wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
         receivers = [destinations.unsaved(session.home, wanted)]
     else:
-        contents = session.home.store.read()
-        receivers = choose_destinations(contents, to)
+        receivers = choose_destinations(stored, to)
         order.to = receivers if to else None
         if ndjson:
             from arkcli.cli.lines import send_lines
 
-            return send_lines(session, output, order, contents, receivers, file, strict=strict, queue=queue)
+            return send_lines(session, output, order, stored, receivers, file, strict=strict, queue=queue)
     if like is not None:
         order.payload, order.source = _like(session, event, like)
     elif not sample:
@@ -198,11 +198,11 @@ def send(
     for said in actions.doubts(order, actions.payload_of(session.home, order)) if settings else ():
         output.warn(said)
     if curl:
-        return _show_commands(session, output, order, receivers)
+        return _show_commands(session, output, order, map(stored.with_proxy, receivers))
     if contents is None:
         from arkcli.wire.wire import Endpoint
 
-        endpoint = Endpoint(receivers[0], _given_secret(session, secret_file))
+        endpoint = Endpoint(session.home.routed(receivers[0], stored), _given_secret(session, secret_file))
         return _show_requests(session, order, [endpoint]) if dry_run else _send_once(session, output, order, endpoint)
     if not dry_run:
         return _send_event(session, output, order, contents, receivers, queue=queue)

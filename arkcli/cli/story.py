@@ -77,7 +77,7 @@ def show(
     if headers or curl:
         if not story.deliveries:
             raise UsageError(f"{story.event.id} was sent to none of these destinations; `ark replay` sends it again")
-        return _headers(session, output, story) if headers else _commands(output, story)
+        return _headers(session, output, story) if headers else _commands(session, output, story)
     text = _drawn(output.screen, story, session.home.clock.now()) if output.on_a_terminal else _plain(story)
     deliveries = [
         {
@@ -124,11 +124,12 @@ def _headed(output: Output, name: str, lines: Sequence[str]) -> Sequence[str]:
     return [output.screen.painted(name, "bold"), *lines] if output.on_a_terminal else lines
 
 
-def _commands(output: Output, story: Story) -> Printout:
+def _commands(session: Session, output: Output, story: Story) -> Printout:
     from arkcli.actions import preview
 
     event = story.event
-    found = preview.commands(event, (one.destination for one in story.deliveries))
+    contents = session.home.store.read()
+    found = preview.commands(event, (contents.with_proxy(one.destination) for one in story.deliveries))
     if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
         raise _misleading(event, "curl", "send.sh")
     document = [{"destination": destination.name, "command": command} for destination, command in found]

@@ -12,12 +12,12 @@ import tomli_w
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
 Tables = dict[str, dict[str, Any]]
 
-SINGLE: Final = ("workspace", "queue")
+SINGLE: Final = ("workspace", "queue", "network")
 _LIST: Final = "destinations"
 #: The header of a table (`sub`: of one within it), a comment, a string or another word.
 _words: Final = re.compile(
-    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|destinations)\1[ \t]*(?:\]|(?P<sub>\.))|(?P<comment>#[^\n]*)'
-    r'|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
+    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
+    r'|(?P<comment>#[^\n]*)|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )
 #: Blank lines, then the comments directly above what follows.

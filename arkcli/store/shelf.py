@@ -12,7 +12,7 @@ from typing import Protocol
 from arkcli.errors import Unreadable
 from arkcli.system import files
 from arkcli.system.followed import stamp_of
-from arkcli.system.owner import as_owner
+from arkcli.system.owner import as_owner, is_private
 from arkcli.system.refused import in_words, name_of, taking
 
 
@@ -118,12 +118,6 @@ class FileShelf:
         except OSError as error:
             why = in_words(error, self._path.parent)
             raise Unreadable(f"{self._path} cannot be written: {why}; the file is unchanged") from error
-
-
-def is_private(found: os.stat_result) -> bool:
-    """Whether only the file's owner can read it, or a group that root (Kubernetes, say) allows to read it."""
-    is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
-    return not found.st_mode & (0o037 if is_given else 0o077)
 
 
 def _check_directory(directory: Path, found: os.stat_result, name: str) -> None:

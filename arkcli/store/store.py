@@ -45,17 +45,30 @@ class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     keep: str = "7d"
 
 
+class NetworkSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`proxy` is for all destinations without their own: a URL, `none`, `env:NAME` or `file:PATH`."""
+
+    proxy: Secret | None = None
+
+
 class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The content of the file."""
 
     version: int
     workspace: Workspace = msgspec.field(default_factory=Workspace)
     queue: QueueSettings = msgspec.field(default_factory=QueueSettings)
+    network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     destinations: list[Destination] = []
 
     def find(self, name: str) -> Destination | None:
         """The destination with a name or id."""
         return next((found for found in self.destinations if name in (found.name, found.id)), None)
+
+    def with_proxy(self, destination: Destination) -> Destination:
+        """A destination with the proxy setting in force for it: its own, else the one for all."""
+        if destination.proxy is not None or self.network.proxy is None:
+            return destination
+        return msgspec.structs.replace(destination, proxy=self.network.proxy)
 
     def replace(self, destination: Destination) -> None:
         """Puts a changed destination in the place of the one with its id."""
@@ -181,13 +194,19 @@ class Store:
                 if word in seen:
                     raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
-            if "\0" in (destination.ca_file or ""):
-                raise self._wrong("a file name cannot contain a NUL byte", f"{place}.ca_file")
+            self._check_files(destination, place)
             for name, value in destination.headers.items():
                 try:
                     check_header(name, value.reveal().decode())
                 except UsageError as error:
                     raise self._wrong(str(error), f"{place}.headers") from None
+
+    def _check_files(self, destination: Destination, place: str) -> None:
+        for key in ("ca_file", "client_cert", "client_key"):
+            if "\0" in (getattr(destination, key) or ""):
+                raise self._wrong("a file name cannot contain a NUL byte", f"{place}.{key}")
+        if (destination.client_cert is None) != (destination.client_key is None):
+            raise self._wrong("client_cert and client_key need each other; give both, or neither", place)
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
         where = f"{self._shelf.name}: {place}" if place else self._shelf.name

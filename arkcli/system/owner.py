@@ -1,4 +1,4 @@
-"""Lets root change a directory as its owner, so that the kernel refuses what that user may not do."""
+"""Whose a file is: root changes a directory as its owner, so that the kernel refuses what that user may not do."""
 
 import contextlib
 import errno
@@ -76,3 +76,9 @@ def _acting_as(owner: os.stat_result, directory: Path) -> Iterator[None]:
             why = f"root cannot act as user {owner.st_uid}, who owns {directory}; run ark as that user"
             raise OSError(errno.EINVAL, f"{error.strerror}: {why}") from error
         yield
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Whether only the file's owner can read it, or a group that root (Kubernetes, say) allows to read it."""
+    is_given = found.st_uid == 0 and (os.geteuid() != 0 or found.st_gid not in (0, os.getegid()))
+    return not found.st_mode & (0o037 if is_given else 0o077)

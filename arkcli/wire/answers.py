@@ -9,7 +9,7 @@ _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 _END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 
 CLOSED: Final = "the server closed the connection"
-CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"
+CLIENT_CERTIFICATE: Final = "a client certificate (mTLS)"
 ASKS: Final = f"the receiver requires {CLIENT_CERTIFICATE}"
 #: Parts of OpenSSL's messages about a failed handshake, and what to tell the user instead.
 _HANDSHAKE: Final = (
@@ -21,7 +21,7 @@ _HANDSHAKE: Final = (
     ("eof occurred", CLOSED),
     ("reset by peer", CLOSED),
     ("broken pipe", CLOSED),
-    # The server means the client's certificate: ark sends none.
+    # The server means the client's certificate, and ark has sent none.
     ("certificate required", ASKS),
     ("alert bad certificate", ASKS),
     ("alert certificate unknown", ASKS),
@@ -29,6 +29,20 @@ _HANDSHAKE: Final = (
     ("no application protocol", "the server there does not speak HTTP/1.1, perhaps only HTTP/2"),
     ("alert handshake failure", f"the receiver refused it; it may require {CLIENT_CERTIFICATE}"),
 )
+#: The same where ark has sent a client certificate.
+_CLIENT: Final = (
+    ("alert certificate expired", "the receiver says that the client certificate has expired"),
+    ("alert certificate revoked", "the receiver says that the client certificate has been revoked"),
+    ("alert unknown ca", "the receiver does not trust the issuer of the client certificate"),
+    ("alert bad certificate", "the receiver refuses the client certificate"),
+    ("alert certificate unknown", "the receiver refuses the client certificate"),
+    ("alert unsupported certificate", "the receiver refuses this kind of client certificate"),
+    ("alert access denied", "the receiver refuses the client certificate"),
+    ("alert handshake failure", "the receiver refused it, perhaps because of the client certificate"),
+)
+#: libcurl's message for the alert that the client's certificate has expired. If the receiver's does not verify, it
+#: says why.
+EXPIRED: Final = "SSL certificate verification failed"
 _INTERMEDIATE: Final = "the receiver does not send its intermediate certificate, which browsers fetch"
 _FORBIDDEN: Final = "its authority may not sign certificates for this host (name constraints)"
 #: OpenSSL's reasons (openssl-verification-options(1)) in words.
@@ -83,6 +97,16 @@ def wrong_certificate(result: int, message: str) -> str:
     return _CERTIFICATE.get(result, message)
 
 
-def failed_handshake(message: str) -> str:
-    """Why a handshake failed, from libcurl's message; the message itself if it is not a known one."""
-    return next((words for sign, words in _HANDSHAKE if sign in message.lower()), message)
+def failed_handshake(message: str, *, certified: bool = False) -> str:
+    """Why a handshake failed, from libcurl's message; the message itself if it is not a known one.
+
+    `certified`: ark has sent a client certificate.
+    """
+    known = (*_CLIENT, *_HANDSHAKE) if certified else _HANDSHAKE
+    return next((words for sign, words in known if sign in message.lower()), message)
+
+
+def is_about_client(message: str, *, certified: bool) -> bool:
+    """Whether libcurl's message is an alert about the client's certificate, or the lack of one."""
+    said = failed_handshake(message, certified=certified)
+    return said == ASKS or (certified and any(said == words for _, words in _CLIENT))

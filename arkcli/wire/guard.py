@@ -5,7 +5,7 @@ addresses where clouds serve their machines' credentials.
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -43,6 +43,11 @@ _SPECIAL: Final = (
     ("for segment routing", ("5f00::/16",)),
 )
 
+#: Refused as the host of a destination behind a proxy that looks up names: what they mean in the proxy's network.
+_METADATA_NAMES: Final = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data.ec2.internal")
+#: Domains that every network defines for itself (RFC 6762, RFC 8375, ICANN's resolution on .internal, and customs).
+_LOCAL_DOMAINS: Final = (".local", ".internal", ".home.arpa", ".localdomain", ".lan", ".intranet")
+
 Ranges = tuple[tuple[str, Network], ...]
 
 
@@ -74,6 +79,23 @@ def refusal(address: str, *, allow_local: bool) -> str | None:
         if what is not None:
             shown = address if judged == parsed else f"{address} ({judged})"
             return f"{shown} is {what}; {remedy}"
+    return None
+
+
+def refusal_behind_proxy(host: str, addresses: Sequence[str], *, allow_local: bool) -> str | None:
+    """Why ark may not ask a proxy to connect to a host; None if it may, as far as can be told without a look-up.
+
+    `addresses` are those that the host itself names.
+    """
+    for address in addresses:
+        if (said := refusal(address, allow_local=allow_local)) is not None:
+            return said
+    name = host.removesuffix(".")
+    if name in _METADATA_NAMES:
+        return f"{host} is a cloud's metadata service; ark never connects to it"
+    is_local = not addresses and ("." not in name or name.endswith(_LOCAL_DOMAINS))
+    if is_local and not allow_local:
+        return f"{host} is a name in a private network; --allow-local permits it for this destination"
     return None
 
 

@@ -1,12 +1,14 @@
 """Connects to destinations without sending a request: for `ark doctor`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pycurl
 
 from arkcli.model import Destination
+from arkcli.system.clock import Clock
 from arkcli.text import clean
+from arkcli.wire.identity import Identities
 from arkcli.wire.sockets import Sockets
 from arkcli.wire.transfer import DEADLINE, Transfer
 
@@ -22,15 +24,16 @@ class Reached(NamedTuple):
     expires: list[str]
 
 
-def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[float], None]) -> list[Reached]:
+def reach(destinations: Sequence[Destination], ca_file: str, clock: Clock) -> list[Reached]:
     """Looks up and connects to every destination at once, including TLS, with the rules and the deadline of a delivery.
     Sends no request.
     """
     multi = pycurl.CurlMulti()
-    sockets = Sockets()
+    sockets, identities = Sockets(), Identities(clock.monotonic)
     transfers: dict[pycurl.Curl, Transfer] = {}
     for destination in destinations:
-        transfer = Transfer(destination, destination.ca_file or ca_file, f"{destination.id}.invalid", sockets)
+        trusted, alias = destination.ca_file or ca_file, f"{destination.id}.invalid"
+        transfer = Transfer(destination, trusted, alias, sockets, identities.of(destination), ca_file)
         transfers[transfer.curl] = transfer
         transfer.curl.setopt(pycurl.CONNECT_ONLY, 1)
         transfer.curl.setopt(pycurl.TIMEOUT_MS, int(DEADLINE * 1000))
@@ -43,7 +46,7 @@ def reach(destinations: Sequence[Destination], ca_file: str, sleep: Callable[[fl
         _, _, failed = multi.info_read(len(transfers))
         problems |= {curl: transfers[curl].why(code, clean(message)) for curl, code, message in failed}
         if left and multi.select(0.1) < 0:
-            sleep(0.01)
+            clock.sleep(0.01)
     found = [_reached(*each, problems) for each in zip(destinations, transfers, strict=True)]
     for curl in transfers:
         multi.remove_handle(curl)

@@ -9,9 +9,11 @@ import pycurl
 from arkcli.errors import AddressRefused
 from arkcli.model import Answer, Destination
 from arkcli.text import clean
-from arkcli.url import parse_url
+from arkcli.url import Url, parse_url
 from arkcli.wire import answers, guard, shortage
+from arkcli.wire.identity import Identity, use
 from arkcli.wire.lookup import Addresses
+from arkcli.wire.proxied import THROUGH, Proxied
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.trust import is_keychain_trusted
 
@@ -29,7 +31,6 @@ _HTTPHEADER: Final = pycurl.HTTPHEADER
 _POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these, libcurl would add its own headers and wait for "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
-NO_NAME: Final = "the name cannot be resolved"
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
 #: A request whose body has at most this many bytes leaves in one piece, so no answer can come while it is being sent.
@@ -44,7 +45,7 @@ _TOO_LARGE: Final = 100
 #: by libcurl's own message.
 _WORDS: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
-    pycurl.E_COULDNT_RESOLVE_HOST: NO_NAME,
+    pycurl.E_COULDNT_RESOLVE_HOST: "the name cannot be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the answer is broken: {}",
     pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed: {}",
@@ -79,14 +80,22 @@ class Transfer:
     """
 
     __slots__ = (
-        *("addresses", "alias", "allow_local", "ca_file", "curl", "excerpt", "head", "is_fresh", "is_large"),
-        *("is_stray", "looks", "name", "opened", "port", "received", "refusal", "secure", "sockets", "unfit"),
-        *("unopened", "was_sent"),
+        *("addresses", "alias", "allow_local", "ca_file", "certified", "curl", "excerpt", "head", "is_fresh"),
+        *("is_large", "is_stray", "looks", "name", "opened", "port", "proxy", "received", "refusal", "secure"),
+        *("sockets", "unfit", "unopened", "was_sent"),
     )
 
-    def __init__(self, destination: Destination, ca_file: str, alias: str, sockets: Sockets) -> None:
-        """`ca_file` holds the certificates to trust. Call `found` before the transfer starts, unless libcurl itself
-        should look up the host.
+    def __init__(
+        self,
+        destination: Destination,
+        ca_file: str,
+        alias: str,
+        sockets: Sockets,
+        identity: Identity | None = None,
+        proxy_ca_file: str = "",
+    ) -> None:
+        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy. Call `found` before the
+        transfer starts, unless libcurl itself should look up the host.
         """
         self.alias = alias
         self.ca_file = ca_file
@@ -140,8 +149,21 @@ class Transfer:
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
         curl.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
         curl.setopt(pycurl.PREREQFUNCTION, self._before_request)
-        if url.addresses:
-            self.found(url.addresses)
+        self._set_way(destination, url, identity, proxy_ca_file)
+
+    def _set_way(self, destination: Destination, url: Url, identity: Identity | None, proxy_ca_file: str) -> None:
+        """Sets the client certificate and the proxy. Sets the addresses to connect to if they need no look-up."""
+        self.certified, self.proxy, addresses = identity is not None, None, url.addresses
+        if identity is not None:
+            use(identity, self.curl)
+            self.unfit = self.unfit or identity.problem
+        if destination.proxy is not None:
+            proxy = self.proxy = Proxied(self.curl, destination.proxy.reveal().decode(), proxy_ca_file)
+            self.unfit = self.unfit or proxy.refusal(url, allow_local=self.allow_local)
+            if proxy.resolves:
+                self.name, self.port, addresses = proxy.name, proxy.port, proxy.addresses
+        if addresses:
+            self.found(addresses)
 
     def prepare(self, head: str, body: bytes) -> None:
         """Discards the last answer and takes the next request: its header lines (`head`) and its body."""
@@ -175,13 +197,19 @@ class Transfer:
         self.is_stray = False
 
     def found(self, addresses: Addresses) -> None:
-        """Sets the addresses of the URL's host."""
+        """Sets the addresses of the URL's host, or of the proxy's if the proxy looks up the URL's."""
         # Compared by identity: libcurl keeps only the last setting for an alias, which may come from another handle, so
         # a later look-up is passed on even if its addresses are the same.
-        if addresses is not self.addresses:
-            self.addresses = addresses
-            self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
-            self.curl.setopt(pycurl.RESOLVE, [f"{self.alias}:{self.port}:{','.join(addresses)}"])
+        if addresses is self.addresses:
+            return
+        self.addresses = addresses
+        if self.proxy is not None and self.proxy.resolves:
+            self.proxy.found(self.alias, addresses)
+            return
+        if self.proxy is not None:
+            addresses = self.proxy.permitted(addresses, allow_local=self.allow_local)
+        self.curl.setopt(pycurl.CONNECT_TO, [f"::{self.alias}:{self.port}"])
+        self.curl.setopt(pycurl.RESOLVE, [f"{self.alias}:{self.port}:{','.join(addresses)}"])
 
     def _receive(self, data: bytes) -> int | None:
         self.received += len(data)
@@ -191,7 +219,11 @@ class Transfer:
 
     def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, (host, *_) = address
-        self.refusal = self.unfit or guard.refusal(host, allow_local=self.allow_local)
+        is_local_allowed, barred = self.allow_local, None
+        if self.proxy is not None:
+            # The user chose the proxy, so that may be local.
+            is_local_allowed, barred = True, self.proxy.barred
+        self.refusal = self.unfit or barred or guard.refusal(host, allow_local=is_local_allowed)
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         try:
@@ -210,7 +242,7 @@ class Transfer:
 
     def _before_request(self, peer: str, local: str, _: int, port: int) -> int:
         """Called when libcurl has a connection, just before it sends the request on it."""
-        if not self.allow_local:
+        if not self.allow_local and self.proxy is None:
             # A reused connection may have been opened while the destination still allowed local addresses.
             self.refusal = guard.refusal(peer, allow_local=False)
             if self.refusal is not None:
@@ -233,6 +265,11 @@ class Transfer:
             return self.is_stray
         sent = self.curl.getinfo(_REQUEST_SENT)
         return bool(self.head) and not 0 < sent <= self.curl.getinfo(pycurl.STARTTRANSFER_TIME_T)
+
+    @property
+    def named(self) -> str:
+        """Whose name `name` is, in words."""
+        return "the name of the proxy" if self.proxy is not None and self.proxy.resolves else "the name"
 
     @property
     def _is_libcurls_repeat(self) -> bool:
@@ -264,7 +301,7 @@ class Transfer:
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
-            return Answer(None, _TOO_EARLY, duration, timed_out=timed_out)
+            return Answer(None, _TOO_EARLY + (THROUGH if self.proxy else ""), duration, timed_out=timed_out)
         if status:
             error = None if 200 <= status <= 299 else _not_delivered(status)
             excerpt = clean(self.excerpt.decode("utf-8", "replace")) if self.excerpt else ""
@@ -273,7 +310,7 @@ class Transfer:
 
     def _no_answer(self, code: int, message: str, duration: int) -> Answer:
         """The result of a transfer whose headers are incomplete."""
-        if code in _BROKEN and answers.failed_handshake(message) == answers.ASKS:
+        if code in _BROKEN and answers.is_about_client(message, certified=self.certified):
             # In TLS 1.3 the server sends this alert after the client has finished its handshake.
             code = pycurl.E_SSL_CONNECT_ERROR
         lacking = self._lacking(code)
@@ -287,6 +324,8 @@ class Transfer:
         """Whether the receiver was unreachable: no connection, or one that ended before an answer."""
         if self.unfit or (self.refusal and self.unopened is None):
             return False
+        if self.proxy is not None and self.proxy.why(code, message) is not None:
+            return code != pycurl.E_OPERATION_TIMEDOUT
         if code == pycurl.E_SSL_CONNECT_ERROR:
             return answers.failed_handshake(message) == answers.CLOSED
         return code in (*_BROKEN, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
@@ -309,6 +348,11 @@ class Transfer:
         """Why the transfer failed, in words, from a libcurl code and its message."""
         if self.unfit or (self.refusal and not (self.unopened and self.opened)):
             return self.unfit or self.refusal or ""
+        if self.proxy is None:
+            return self._why(code, message)
+        return self.proxy.why(code, message) or self._why(code, message) + THROUGH
+
+    def _why(self, code: int, message: str) -> str:
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"{self._waiting_for()} within {DEADLINE:.0f} s"
         if code == pycurl.E_RECV_ERROR and message.startswith("Too large response headers"):
@@ -316,10 +360,12 @@ class Transfer:
         errno = self.curl.getinfo(pycurl.OS_ERRNO)
         if code == pycurl.E_COULDNT_CONNECT and errno:
             return f"no connection: {os.strerror(errno).lower()}"
+        if self.certified and message == answers.EXPIRED:
+            code, message = pycurl.E_SSL_CONNECT_ERROR, "alert certificate expired"
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             message = answers.wrong_certificate(self.curl.getinfo(pycurl.SSL_VERIFYRESULT), message)
         elif code == pycurl.E_SSL_CONNECT_ERROR:
-            message = answers.failed_handshake(message)
+            message = answers.failed_handshake(message, certified=self.certified)
         elif code == pycurl.E_COULDNT_RESOLVE_HOST and self.addresses:
             # libcurl skips IPv6 addresses if the system cannot open an IPv6 socket.
             return _NO_IPV6

@@ -15,10 +15,11 @@ from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
+from arkcli.wire.identity import Identities, Identity
 from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests
 from arkcli.wire.sockets import Sockets
-from arkcli.wire.transfer import DEADLINE, NO_NAME, Transfer
+from arkcli.wire.transfer import DEADLINE, Transfer
 from arkcli.wire.trust import CaFiles
 
 AnyToken = TypeVar("AnyToken")
@@ -32,7 +33,7 @@ _LONGEST_STEP: Final = 0.5
 _LIFETIME: Final = 60
 _numbers: Final = itertools.count()
 #: The settings that a connection depends on.
-_way: Final = attrgetter("url", "allow_local", "ca_file")
+_way: Final = attrgetter("url", "allow_local", "ca_file", "client_cert", "client_key", "proxy")
 
 
 class _Handles(list[Transfer]):
@@ -58,9 +59,17 @@ class Endpoint:
         self.idle: _Handles = before.idle if before else _Handles()
         #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
+        #: The same for what an https proxy is trusted by.
+        self.proxy_ca_file: str = before.proxy_ca_file if before else ""
         self.looked_at = -1
-        # Nobody can own a name in this domain (RFC 2606).
-        self.alias: str = before.alias if before else f"{next(_numbers)}.invalid"
+        #: Its client certificate at that time.
+        self.identity: Identity | None = before.identity if before else None
+        self.alias: str = before.alias if before else _alias()
+
+
+def _alias() -> str:
+    # Nobody can own a name in this domain (RFC 2606).
+    return f"{next(_numbers)}.invalid"
 
 
 #: An attempt under way: its transfer, the list that takes the transfer back, its token, and its start (`Wire._time`).
@@ -81,6 +90,7 @@ class Wire(Generic[AnyToken]):
         """
         self._ca_file = ca_file
         self._ca_files = CaFiles()
+        self._identities = Identities(clock.monotonic)
         self._lifetime = lifetime
         self._clock = clock
         self._multi = pycurl.CurlMulti()
@@ -137,14 +147,20 @@ class Wire(Generic[AnyToken]):
                 add_handle(curl)
 
     def _look(self, endpoint: Endpoint, at: int) -> None:
-        """Checks, once a second, whether the CA certificates have changed. If so, existing connections are not used
-        again, not even those that are busy now.
+        """Checks, once a second, whether the CA certificates or the client certificate have changed. If so, existing
+        connections are not used again, not even those that are busy now.
         """
         endpoint.looked_at = at
         ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
-        if ca_file != endpoint.ca_file:
-            endpoint.ca_file = ca_file
+        proxy_ca_file = self._ca_files.spelling(self._ca_file) if endpoint.destination.proxy is not None else ""
+        if ca_file != endpoint.ca_file or proxy_ca_file != endpoint.proxy_ca_file:
+            endpoint.ca_file, endpoint.proxy_ca_file = ca_file, proxy_ca_file
             endpoint.idle = _Handles()
+        if endpoint.destination.client_cert is not None:
+            identity = self._identities.of(endpoint.destination)
+            if identity != endpoint.identity:
+                endpoint.identity = identity
+                endpoint.alias, endpoint.idle = _alias(), _Handles()
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known. If not, a look-up is under way."""
@@ -159,7 +175,8 @@ class Wire(Generic[AnyToken]):
         return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
-        transfer = Transfer(endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets)
+        found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if not self._keeps:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
@@ -206,7 +223,7 @@ class Wire(Generic[AnyToken]):
         idle.append(transfer)
         if transfer in self._nameless:
             self._nameless.remove(transfer)
-            return token, _without_name(found, duration)
+            return token, _without_name(transfer.named, found, duration)
         answer = transfer.answer(duration, code, message)
         self._multi.remove_handle(transfer.curl)
         if answer.status is None and transfer.name is not None:
@@ -275,9 +292,9 @@ class Wire(Generic[AnyToken]):
         self._lookups.close()
 
 
-def _without_name(found: Found | None, duration: int) -> Answer:
+def _without_name(named: str, found: Found | None, duration: int) -> Answer:
     """The answer if a name has no address, or was not resolved in time (`found` is None)."""
     if found is None:
-        return Answer(None, f"the name was not resolved within {DEADLINE:.0f} s", duration, timed_out=True)
-    error = shortage.words(found.lacking) if found.lacking else NO_NAME
+        return Answer(None, f"{named} was not resolved within {DEADLINE:.0f} s", duration, timed_out=True)
+    error = shortage.words(found.lacking) if found.lacking else f"{named} cannot be resolved"
     return Answer(None, error, duration, unreached=not found.lacking, lacking=found.lacking)

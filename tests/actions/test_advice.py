@@ -35,7 +35,45 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "the certificate does not verify: it is not meant for a server", "The receiver needs another certific"),
         (HTTPS, "the CA file cannot be used: …", "Check the file that --ca-file or SSL_CERT_FILE names"),
         (HTTPS, "the TLS handshake failed: the server there does not speak TLS", "Check the port; a receiver"),
-        (HTTPS, "the TLS handshake failed: the receiver requires a client certificate (mTLS), …", "Let the receiver"),
+        (
+            HTTPS,
+            "the TLS handshake failed: the receiver requires a client certificate (mTLS)",
+            "Give one: `ark dest set",
+        ),
+        (
+            HTTPS,
+            "the TLS handshake failed: the receiver says that the client certificate has expired",
+            "Renew the client",
+        ),
+        (
+            HTTPS,
+            "the TLS handshake failed: the receiver refuses the client certificate",
+            "Give the receiver's operator",
+        ),
+        (HTTPS, "the client key /k belongs to user 1, who could change it; make it yours", "Fix the file"),
+        (HTTPS, "the client certificate /c cannot be read: No such file or directory", "Fix the file"),
+        (
+            HTTPS,
+            "the proxy answered 407: it wants a user name and password",
+            "Put user name and password into the proxy",
+        ),
+        (HTTPS, "the proxy refused the user name and password", "Put user name and password into"),
+        (HTTPS, "the proxy answered 403: it does not allow this destination", "Ask whoever runs the proxy"),
+        (HTTPS, "the proxy does not allow this destination", "Ask whoever runs the proxy"),
+        (HTTPS, "the proxy answered 502: it did not reach the receiver", "Check the receiver's URL, and whether"),
+        (HTTPS, "the proxy found no way to the receiver", "Check the receiver's URL, and whether"),
+        (HTTPS, "the name of the proxy cannot be resolved", "Check the proxy's URL"),
+        (HTTPS, "no connection to the proxy: connection refused", "Check the proxy's URL"),
+        (HTTPS, "the proxy's certificate does not verify: it is self-signed", "SSL_CERT_FILE names"),
+        (HTTPS, "the proxy's answer is not HTTP/1.1", "Check the proxy's scheme and port"),
+        (HTTPS, "the proxy answered 302: it made no connection", "See the proxy's log"),
+        (HTTPS, "no answer from the proxy within 10 s", "See the proxy's log"),
+        (HTTPS, "no answer within 10 s (through the proxy)", "Let the receiver answer within 10 s"),
+        (
+            HTTPS,
+            "intranet is a name in a private network; --allow-local permits …",
+            "Destinations must have a public",
+        ),
         (
             HTTPS,
             "127.0.0.1 is a loopback address; --allow-local permits it …",
@@ -91,7 +129,7 @@ def test_each_cause_has_a_hint_of_its_own(url: str, error: str, helps: str) -> N
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("error", ["the name cannot be resolved", "no connection within 10 s", "no connection: …"])
 def test_a_proxy_that_is_not_used_is_told_of_where_there_is_no_way(name: str, error: str) -> None:
-    said = f"{name} is set, but `ark` does not use proxies"
+    said = f"{name} is set, but `ark` does not use it; --proxy or [network] proxy does"
     assert advice.unused_proxy({name: "http://proxy:3128"}, HTTPS, error) == said
     assert advice.hint({name: "http://proxy:3128"}, HTTPS, error).endswith(f"; {said}")
 
@@ -104,6 +142,8 @@ def test_a_proxy_that_is_not_used_is_told_of_where_there_is_no_way(name: str, er
         ({"FTP_PROXY": "http://proxy"}, HTTPS, "no connection: …"),
         ({"HTTPS_PROXY": "http://proxy"}, HTTPS, "answered 500, not a 2xx"),
         ({"HTTPS_PROXY": "http://proxy"}, HTTPS, ""),
+        ({"HTTPS_PROXY": "http://proxy"}, HTTPS, "no connection to the proxy: connection refused"),
+        ({"HTTPS_PROXY": "http://proxy"}, HTTPS, "the name of the proxy cannot be resolved"),
         ({"HTTPS_PROXY": "http://proxy"}, "http://127.0.0.1:3000/", "no connection: …"),
         ({"HTTPS_PROXY": "http://proxy"}, "http://LocalHost:3000/", "no connection: …"),
         ({"HTTPS_PROXY": "http://proxy"}, "http://[::1]:3000/", "no connection: …"),

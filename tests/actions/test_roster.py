@@ -76,6 +76,8 @@ def test_while_nothing_changes_each_endpoint_is_the_same_object(run: Run) -> Non
         {"secret": Secret("new")},
         {"userinfo": Concealed("me:x")},
         {"ca_file": "/new.pem"},
+        {"client_cert": "/new.pem", "client_key": "/new.key"},
+        {"proxy": Secret("http://proxy.example:3128")},
         {"allow_local": True},
         {"name": "new"},
     ],
@@ -96,6 +98,30 @@ def test_a_secret_that_is_rotated_signs_for_those_who_have_none_of_their_own(run
     assert run.later() == {"a": "shared", "b": "own"}
     assert run.world.ark("secret", "set", stdin=b"rotated").status == 0
     assert run.later() == {"a": "rotated", "b": "own"}
+
+
+def test_a_proxy_is_followed_wherever_it_is_set(run: Run, tmp_path: Path) -> None:
+    def proxies() -> list[str | None]:
+        run.later(1.0)
+        found = [endpoint.destination.proxy for endpoint in run.roster.read()]
+        return [None if proxy is None else proxy.reveal().decode() for proxy in found]
+
+    one, two, three = (f"http://proxy{number}.example:3128" for number in (1, 2, 3))
+    file = tmp_path / "proxy"
+    file.write_text(one)
+    run.change("a", proxy=Secret(f"file:{file}"))
+    assert proxies() == [one, None]
+    file.write_text(two)
+    assert proxies() == [two, None]
+    with run.home.store.change() as contents:
+        contents.network.proxy = Secret(three)
+    assert proxies() == [two, three]
+    run.change("a", proxy=Secret("none"))
+    assert proxies() == [None, three]
+    run.change("a", proxy=Secret("http://nonsense"))
+    assert run.later() == {"b": "own"}
+    (warning,) = run.warnings
+    assert warning.startswith("a is left out: the proxy of a: 'http://nonsense' is not a proxy")
 
 
 def test_destinations_come_and_go_and_rest(run: Run) -> None:

@@ -107,7 +107,8 @@ def test_a_receiver_over_tls_that_hangs_up_may_want_a_client_certificate(world: 
 
 def test_a_proxy_that_is_set_and_not_used_is_told_of(world: World) -> None:
     world.variables["https_proxy"] = "http://127.0.0.1:3128"
-    url, said = "https://no-such-host.invalid/", "https_proxy is set, but `ark` does not use proxies"
+    url = "https://no-such-host.invalid/"
+    said = "https_proxy is set, but `ark` does not use it; --proxy or [network] proxy does"
     assert f"; {said}; nothing was saved" in add(world, url)[1]
     world.ark("dest", "add", url, "--name", "away", "--no-ping")
     assert world.ark("ping").err == f"{said}\n"
@@ -265,7 +266,8 @@ def test_show_list_and_set(world: World, receive: Receive) -> None:
     add(world, server.url, "--name", "crm", "--description", "Sales")
     shown = world.ark("dest", "show", "crm", "--json").json["destination"]
     assert shown.keys() == {
-        "id", "name", "url", "paused", "allow_local", "description", "added_at", "waiting", "retrying", "dead", "last",
+        "id", "name", "url", "paused", "allow_local", "description", "added_at", "client_cert", "client_key", "proxy",
+        "waiting", "retrying", "dead", "last",
     }  # fmt: skip
     assert shown["description"] == "Sales"
     assert shown["last"] is None

@@ -73,7 +73,7 @@ def test_what_is_wrong_with_a_certificate_is_said_in_words(result: int, message:
         ("[SSL: SSLV3_ALERT_CERTIFICATE_UNKNOWN] sslv3 alert certificate unknown (_ssl.c:1006)", ASKS),
         (
             "error:0A000410:SSL routines::ssl/tls alert handshake failure",
-            "the receiver refused it; it may require a client certificate (mTLS), which ark does not support yet",
+            "the receiver refused it; it may require a client certificate (mTLS)",
         ),
         ("something new", "something new"),
     ],

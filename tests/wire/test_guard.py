@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from arkcli.wire.guard import refusal
+from arkcli.wire.guard import refusal, refusal_behind_proxy
 
 Address = IPv4Address | IPv6Address
 
@@ -327,3 +327,29 @@ def test_what_is_no_literal_address_is_not_connected_to(text: str) -> None:
 @given(st.text())
 def test_any_text_gets_a_verdict_and_never_an_exception(text: str) -> None:
     assert verdicts(text) in {(False, False), (False, True), (True, True)}
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses", "local"),
+    [
+        ("hooks.example.com", (), None),
+        ("93.184.216.34", ("93.184.216.34",), None),
+        ("internal.example.com", (), None),
+        *((name, (), True) for name in ("intranet", "files.local", "app.internal", "nas.home.arpa", "a.local.")),
+        ("localhost", ("::1", "127.0.0.1"), True),
+        ("10.0.0.5", ("10.0.0.5",), True),
+        *((name, (), False) for name in ("metadata.google.internal", "metadata", "metadata.goog.")),
+        ("169.254.169.254", ("169.254.169.254",), False),
+    ],
+)
+def test_what_a_proxy_is_asked_for_is_judged_as_far_as_the_url_tells(
+    host: str, addresses: tuple[str, ...], local: bool | None
+) -> None:
+    """`local`: permitted with --allow-local; None: always permitted."""
+    without, with_it = (refusal_behind_proxy(host, addresses, allow_local=allow) for allow in (False, True))
+    assert (without is None) == (local is None)
+    assert (with_it is None) == (local is not False)
+    if without is not None:
+        assert without.endswith(
+            "--allow-local permits it for this destination" if local else "ark never connects to it"
+        )

@@ -1,0 +1,195 @@
+"""`ark dest list` and `ark dest show`: destinations with their settings and what is queued for them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from arkcli import times
+from arkcli.actions import trouble
+from arkcli.actions.reading import Place, Reading
+from arkcli.cli.lists import count_cell, last_cell, shortened, totals
+from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
+from arkcli.cli.printout import Printout
+from arkcli.cli.records import attempt_json, from_now, said_cell, short_answer, short_time
+from arkcli.cli.session import Session
+from arkcli.model import Destination
+from arkcli.output.screen import Painted
+from arkcli.output.tables import Table, fitting, needed
+from arkcli.store.store import Contents
+from arkcli.url import shown_proxy
+
+if TYPE_CHECKING:
+    from arkcli.queue.engine import Standing
+
+#: The shortest piece of a URL that a list shows, in characters.
+_URL: Final = 16
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The destination's name or id.", autocompletion=complete_destination)
+]
+
+
+def list_(
+    context: typer.Context,
+    failing: Annotated[
+        bool,
+        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
+    ] = False,
+) -> Printout:
+    """List all destinations, and how many deliveries are queued for each. On a terminal, those in trouble come first.
+
+    Example: ark dest list
+
+    Example: ark dest list --failing
+    """
+    session, output = session_of(context), output_of(context)
+    overview = Reading(session.home, session.home.store.read().destinations).overview()
+    now, places = session.home.clock.now(), list(overview.places)
+    notes = [] if places else ["there is no destination yet; add one with `ark dest add URL`"]
+    if failing:
+        places = [place for place in trouble.worst_first(places, now) if trouble.is_in_trouble(place, now)]
+        notes += [] if places or not overview.places else ["no destination is failing"]
+    found = [(place.destination, place.standing) for place in places]
+    document = {"destinations": [settings_json(known) | counts_json(standing) for known, standing in found]}
+    if output.on_a_terminal:
+        said = totals(trouble.sums(overview.places, now), output.screen)
+        return Printout(document, [*said, _drawn(places, now, output.screen.width)], notes, broken=overview.broken)
+    rows = [
+        (known.name, known.url, "paused" if known.paused else "active", *_cells(standing)) for known, standing in found
+    ]
+    table = Table(("name", "url", "state", "waiting", "retrying", "dead", "last"), rows)
+    return Printout(document, [table], notes, broken=overview.broken)
+
+
+def _drawn(places: Sequence[Place], now: int, width: int) -> Table:
+    """The destinations on a terminal: trouble on top, the URL as far as there is room for it."""
+    headings = ("name", "url", "waiting", "retrying", "dead", "last")
+    rows = []
+    for place in trouble.worst_first(places, now):
+        known, held = place.destination, place.standing
+        name = Painted([(known.name, ""), *([(" (paused)", "dim")] if known.paused else [])])
+        cells: tuple[object, ...] = (None,) * 4
+        if held is not None:
+            retrying = count_cell(sum(held.retrying), "yellow")
+            cells = f"{held.waiting:,}", retrying, count_cell(held.dead, "red"), last_cell(now, held.last)
+        rows.append([name, known.url, *cells])
+    without = Table(headings, [[name, "", *cells] for name, _, *cells in rows])
+    room = max(width - needed(without) + len("url"), _URL)
+    fitted = Table(headings, [[name, shortened(str(url), room), *cells] for name, url, *cells in rows])
+    return fitting(fitted, width, ("url", "waiting"), ("retrying",))
+
+
+def show(
+    context: typer.Context,
+    name: Name,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Also print its signing secret.")] = False,
+) -> Printout:
+    """Show one destination: its settings and its queued deliveries.
+
+    Example: ark dest show crm
+    """
+    session = session_of(context)
+    contents = session.home.store.read()
+    found = find_destination(contents, name)
+    reading = Reading(session.home, [found])
+    standing = next((place.standing for place in reading.overview().places), None)
+    document = settings_json(found) | counts_json(standing)
+    secret = "its own" if found.secret else "the shared secret"
+    if reveal:
+        secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
+    rows = [
+        *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
+        ("user name", found.userinfo),
+        ("headers", ", ".join(found.headers) or None),
+        ("CA file", found.ca_file),
+        ("client cert", found.client_cert),
+        ("client key", found.client_key),
+        ("proxy", _proxy_cell(found, contents)),
+        ("secret", secret),
+        *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
+    ]
+    if standing is not None:
+        rows[-1:] = _recently(session, reading, found, standing)
+    # As a Painted, a label such as "paused" is not coloured as a state.
+    table = Table(("", ""), [(Painted([(label, "")]), value) for label, value in rows])
+    return Printout({"destination": document}, [table], broken=reading.broken)
+
+
+def _recently(
+    session: Session, reading: Reading, found: Destination, standing: "Standing"
+) -> list[tuple[str, object | None]]:
+    """The last attempt and its answer, since when attempts fail, and when the next is due."""
+    now, drawn, last = session.home.clock.now(), session.output().on_a_terminal, standing.last
+
+    def moment(at: int) -> str:
+        return f"{short_time(at)} UTC, {from_now(at, now)}" if drawn else times.to_text(at)
+
+    rows: list[tuple[str, object | None]] = [("last", _cells(standing)[-1])]
+    if drawn and last is not None:
+        rows = [("last", f"{last.outcome} {short_answer(last)}, {from_now(last.at, now)} ({last.event_id})")]
+    if last is not None and last.error is not None:
+        since = reading.failing_since(found)
+        rows += [("answer", said_cell(last) or None)]
+        rows += [("failing since", f"{moment(since[0])}{'' if since[1] else ' or earlier'}")] if since else []
+    if standing.outage is not None:
+        rows.append(("held back", f"unreachable since {moment(standing.outage.since)} ({standing.outage.error})"))
+    if standing.next_due_at is not None:
+        paused = " (paused)" if found.paused else ""
+        rows.append(("next attempt", moment(standing.next_due_at) + paused))
+    return rows
+
+
+def _yes_or_no(value: object) -> object:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def settings_json(found: Destination) -> dict[str, Any]:
+    """A destination's settings, as JSON keys."""
+    way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
+    return _basics(found) | way
+
+
+def _proxy(found: Destination) -> str | None:
+    return None if found.proxy is None else shown_proxy(found.proxy.reveal().decode())
+
+
+def _proxy_cell(found: Destination, contents: Contents) -> str | None:
+    """The proxy in force, and whether it is the one for all destinations."""
+    shared = " ([network] proxy)" if found.proxy is None else ""
+    proxy = _proxy(contents.with_proxy(found))
+    return None if proxy is None else f"{proxy}{shared}"
+
+
+def _basics(found: Destination) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "name": found.name,
+        "url": found.url,
+        "paused": found.paused,
+        "allow_local": found.allow_local,
+        "description": found.description,
+        "added_at": found.added_at,
+    }
+
+
+def counts_json(standing: "Standing | None") -> dict[str, Any]:
+    """What waits for a destination, as JSON keys; null if that cannot be read."""
+    if standing is None:
+        return dict.fromkeys(("waiting", "retrying", "dead", "last"))
+    last = standing.last
+    return {
+        "waiting": standing.waiting,
+        "retrying": sum(standing.retrying),
+        "dead": standing.dead,
+        "last": None if last is None else {"event_id": last.event_id, "event": last.event, **attempt_json(last)},
+    }
+
+
+def _cells(standing: "Standing | None") -> tuple[object, ...]:
+    """What waits for a destination, as table cells; None if that cannot be read."""
+    if standing is None:
+        return (None,) * 4
+    last = standing.last
+    said = None if last is None else f"{last.outcome} {last.status or last.error} {times.to_text(last.at)}"
+    return standing.waiting, sum(standing.retrying), standing.dead, said
