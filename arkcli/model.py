@@ -33,7 +33,8 @@ class State(StrEnum):
 class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A URL that receives every event. Fields are named as in destinations.toml.
 
-    `userinfo` is the user name and password from before the @ in the URL.
+    `userinfo` is the user name and password from before the @ in the URL. `previous` is the secret that signed before
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks.
     """
 
     id: str
@@ -45,6 +46,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     description: str | None = None
     ca_file: str | None = None
     secret: Secret | None = None
+    standard_webhooks: bool = False
+    previous: Secret | None = None
+    secret_changed_at: str | None = None
     userinfo: Concealed | None = None
     headers: dict[str, Concealed] = {}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arkcli import times
-from arkcli.actions import advice
+from arkcli.actions import advice, overlap
 from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
@@ -39,6 +39,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     ca_file: Path | None = None
     secret: Secret | None = None
     workspace_secret: bool = False
+    standard_webhooks: bool | None = None
 
 
 def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
@@ -89,7 +90,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
         if known is None:
             raise UsageError(f"{destination.name} has just been removed by another command")
         # Apply the settings to the current destination, not to the one that was pinged: it may have been paused since.
-        changed = _with(known, wanted)
+        changed = _with_previous(_with(known, wanted), known, current, times.to_text(home.clock.now()))
         _check_free(current, changed)
         current.replace(changed)
     return changed
@@ -170,8 +171,14 @@ def probe(
     """
     from arkcli.wire.wire import Endpoint
 
-    asked = [found for found in contents.destinations if found.secret is None and not found.paused]
-    return ping_all(home, [Endpoint(found, secret) for found in asked], stopping, look) if asked else []
+    # No other secret may sign these pings.
+    alone = Contents(version=contents.version)
+    asked = [
+        Endpoint(found, secret, scheme=overlap.scheme_of(msgspec.structs.replace(found, previous=None), alone, 0))
+        for found in contents.destinations
+        if found.secret is None and not found.paused
+    ]
+    return ping_all(home, asked, stopping, look) if asked else []
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
@@ -208,9 +215,21 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         description=destination.description if wanted.description is None else wanted.description or None,
         ca_file=str(wanted.ca_file.absolute()) if wanted.ca_file else destination.ca_file,
         secret=secret,
+        standard_webhooks=(
+            destination.standard_webhooks if wanted.standard_webhooks is None else wanted.standard_webhooks
+        ),
         userinfo=userinfo,
         headers=headers,
     )
+
+
+def _with_previous(after: Destination, before: Destination, contents: Contents, now: str) -> Destination:
+    """The destination with the secret that signed until now, if Standard Webhooks are to be signed with that, too."""
+    shared = contents.workspace.secret
+    replaced, secret = before.secret or shared, after.secret or shared
+    if not after.standard_webhooks or replaced is None or replaced == secret:
+        return after
+    return msgspec.structs.replace(after, previous=replaced, secret_changed_at=now)
 
 
 def _address(destination: Destination) -> tuple[object, ...]:

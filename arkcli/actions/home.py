@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from arkcli.errors import ArkError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import secret_of, workspace_secret
+from arkcli.signing.secrets import resolve_secret, secret_of, workspace_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -184,6 +184,10 @@ class Home:
                 if found.secret is not None:
                     with suppress(ArkError):
                         known[f"the secret of {found.name}"] = self.secret_of(found, contents)
+                if found.previous is not None:
+                    with suppress(ArkError):
+                        before = resolve_secret(found.previous, self.variables, "the secret before")
+                        known[f"the secret of {found.name} before the last change"] = before
             if contents.workspace.previous is not None:
                 with suppress(ArkError):
                     before = workspace_secret(contents.workspace.previous, self.variables)
@@ -191,15 +195,34 @@ class Home:
             known["the shared secret"] = self.workspace_secret(contents)
         return known
 
-    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations with their secrets, ready for sending. Raises UsageError if a secret is not available."""
+    def endpoint(
+        self,
+        destination: "Destination",
+        contents: "Contents",
+        known: "Endpoint | None" = None,
+        read_file: "ReadFile | None" = None,
+    ) -> "Endpoint":
+        """A destination with its secrets, ready for sending; `known`, the one before, if nothing has changed.
+
+        Raises UsageError if the secret is not available.
+        """
+        from arkcli.actions.overlap import scheme_of
         from arkcli.wire.wire import Endpoint
 
+        def before(setting: Secret) -> Secret:
+            return resolve_secret(setting, self.variables, "the secret before", read_file)
+
+        secret = self.secret_of(destination, contents, read_file)
+        scheme = scheme_of(destination, contents, self.clock.now(), before)
+        if known is None or (known.destination, known.secret, known.scheme) != (destination, secret, scheme):
+            return Endpoint(destination, secret, known, scheme)
+        return known
+
+    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
+        """Destinations with their secrets, ready for sending. Raises UsageError if a secret is not available."""
         found = []
         for destination in destinations:
-            secret, known = self.secret_of(destination, contents), self._endpoints.get(destination.id)
-            if known is None or (known.destination, known.secret) != (destination, secret):
-                known = Endpoint(destination, secret, known)
+            known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
             found.append(known)
             if self._lasting:
                 self._endpoints[destination.id] = known

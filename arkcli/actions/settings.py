@@ -7,7 +7,7 @@ from arkcli.delivery.places import Limits
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
-from arkcli.store.store import QueueSettings
+from arkcli.store.store import QueueSettings, Workspace
 from arkcli.system.paths import config_directory, state_directory
 
 _DEFAULT: Final = "default"
@@ -27,6 +27,7 @@ def every(home: Home, color: str) -> list[Setting]:
 
     contents, variables = home.store.read(), home.variables
     file, limits, keep = str(home.store.path), Limits(), contents.queue.keep
+    overlap = contents.workspace.overlap
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
@@ -36,6 +37,7 @@ def every(home: Home, color: str) -> list[Setting]:
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
         _secret(home),
         *_signing(home),
+        Setting("workspace.overlap", overlap, _DEFAULT if overlap == Workspace().overlap else file),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
         Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
         Setting("concurrency", limits.total, _DEFAULT),

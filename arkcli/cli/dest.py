@@ -17,6 +17,7 @@ from arkcli.cli.options import (
     CaFile,
     Headers,
     SecretFile,
+    StandardWebhooks,
     Yes,
     ask,
     complete_destination,
@@ -36,6 +37,7 @@ from arkcli.cli.records import (
     took_cell,
 )
 from arkcli.cli.session import Session
+from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
@@ -43,6 +45,7 @@ from arkcli.output.screen import Painted
 from arkcli.output.tables import Table, fitting, needed
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
+from arkcli.signing.standard import serialized
 from arkcli.text import counted
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ def add(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
+    standard_webhooks: StandardWebhooks = False,
 ) -> Printout:
     """Send a ping to URL, and save it as a destination if it answers 2xx within 10 s.
 
@@ -89,12 +93,14 @@ def add(
         headers=parse_headers(header or []),
         ca_file=ca_file,
         secret=_own_secret(session, secret_file, own_secret),
+        standard_webhooks=standard_webhooks,
     )
     with session.output().working(_PINGING, session.home.clock.monotonic):
         added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
         notes.append(made_secret_note(session.home.store.path))
+    notes += destination_notes(session.home, added)
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
@@ -170,15 +176,20 @@ def show(
     reading = Reading(session.home, [found])
     standing = next((place.standing for place in reading.overview().places), None)
     document = _json(found) | _counts(standing)
-    secret = "its own" if found.secret else "the shared secret"
+    secret, forms = "its own" if found.secret else "the shared secret", list[tuple[str, object]]()
     if reveal:
-        secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
+        used = session.home.secret_of(found, contents)
+        secret = document["secret"] = used.reveal().decode("utf-8", "replace")
+        if found.standard_webhooks:
+            document["standard_webhooks_secret"] = serialized(used).reveal().decode()
+            forms = [("for libraries", document["standard_webhooks_secret"])]
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _json(found).items()),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
         ("secret", secret),
+        *forms,
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
     if standing is not None:
@@ -233,6 +244,10 @@ def set_(
     header: Headers = None,
     ca_file: CaFile = None,
     description: Description = None,
+    standard_webhooks: Annotated[
+        bool | None,
+        typer.Option("--standard-webhooks/--no-standard-webhooks", help="Add or leave out these headers."),
+    ] = None,
 ) -> Printout:
     """Change a destination's settings. Settings that you do not name stay as they are.
 
@@ -252,12 +267,15 @@ def set_(
         ca_file=ca_file,
         secret=_own_secret(session, secret_file, own_secret),
         workspace_secret=workspace_secret,
+        standard_webhooks=standard_webhooks,
     )
     if wanted == Wanted():
         raise UsageError("nothing to change; `ark dest set --help` shows the settings")
     with session.output().working(_PINGING, session.home.clock.monotonic):
         changed = destinations.change(session.home, found, wanted, ping=not no_ping)
-    return _said(session, changed, "changed", _notes_of_own_secret(session, changed, own=own_secret))
+    notes = _notes_of_own_secret(session, changed, own=own_secret)
+    notes += destination_notes(session.home, changed, found)
+    return _said(session, changed, "changed", notes)
 
 
 @app.command()
@@ -343,6 +361,7 @@ def _json(found: Destination) -> dict[str, Any]:
         "url": found.url,
         "paused": found.paused,
         "allow_local": found.allow_local,
+        "standard_webhooks": found.standard_webhooks,
         "description": found.description,
         "added_at": found.added_at,
     }

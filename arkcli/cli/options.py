@@ -33,6 +33,10 @@ CaFile = Annotated[
     Path | None,
     typer.Option("--ca-file", help="CA certificates (PEM) to trust for this destination, in place of the system's."),
 ]
+StandardWebhooks = Annotated[
+    bool,
+    typer.Option("--standard-webhooks", help="Also send the headers of Standard Webhooks, which withstand replays."),
+]
 Headers = Annotated[
     list[str] | None, typer.Option("--header", "-H", help="An extra request header, 'Name: value'. Repeatable.")
 ]
