@@ -10,13 +10,15 @@ from arkcli import times
 from arkcli.contract import samples
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
-from arkcli.signing import SIGNATURE_HEADER, Secret, sign
-from arkcli.signing.scheme import BODY, Ready, Scheme
+from arkcli.signing import Secret
+from arkcli.signing.scheme import BODY, STANDARD, Forged, Joined, Lowercase, Scheme
 
 #: The size of a large body, in bytes: less than what ark may send, and more than many receivers take by default.
 LARGE: Final = 256 * 1024
-#: How many events the trials are about.
-EVENTS: Final = 11
+#: How many events the trials are about at most.
+EVENTS: Final = 13
+#: How old a replayed request is, in seconds: twice what the specification's libraries accept.
+OLD: Final = 600
 #: What a receiver has to answer.
 ACCEPTED: Final = "2xx"
 REFUSED: Final = "4xx"
@@ -41,13 +43,15 @@ class Trial(msgspec.Struct, frozen=True):
     scheme: Scheme = BODY
 
 
-def trials(event: str, now: int, batches: list[str], secret: Secret, other: Secret) -> list[Trial]:
+def trials(event: str, now: int, batches: list[str], other: Secret, scheme: Scheme = BODY) -> list[Trial]:
     """The requests for an event's sample at `now` (milliseconds, UTC), in the order in which they are to be sent.
 
-    `batches` are the batch ids of the EVENTS events. `other` is the secret of a forger.
+    `batches` are the batch ids of up to EVENTS events. `other` is the secret of a forger. What is genuine is signed by
+    `scheme`; with Standard Webhooks in it, their headers are also forged alone.
     """
     bodies = _Bodies(event, now, batches)
-    return [*_accepted(bodies, secret), *_refused(bodies, secret, other)]
+    alone = [] if scheme == BODY else _refused_alone(bodies, other)
+    return [*_accepted(bodies, scheme), *_refused(bodies, other, scheme), *alone]
 
 
 class _Bodies:
@@ -93,34 +97,38 @@ class _Bodies:
         return make_body(self._event, msgspec.json.encode(payload), Filling(self._timestamp, next(self._batches)))
 
 
-def _accepted(bodies: _Bodies, secret: Secret) -> Iterator[Trial]:
+def _accepted(bodies: _Bodies, scheme: Scheme) -> Iterator[Trial]:
     valid = bodies.plain()
-    yield Trial("valid-event", "a valid event", ACCEPTED, 0, valid)
-    yield Trial("repeat", "the same event again", ACCEPTED, 0, valid)
-    yield Trial("unknown-fields", "an event with new fields", ACCEPTED, 1, bodies.with_fields())
-    yield Trial("unicode", "letters outside ASCII, in UTF-8", ACCEPTED, 2, bodies.with_text(_LETTERS))
-    yield Trial("large", f"a body of {LARGE:,} bytes", ACCEPTED, 3, bodies.large())
-    body = bodies.plain()
-    lowercase = Ready((SIGNATURE_HEADER.lower(), sign(secret, body)))
-    yield Trial("header-case", "the header's name in lower case", ACCEPTED, 4, body, lowercase)
+    yield Trial("valid-event", "a valid event", ACCEPTED, 0, valid, scheme)
+    yield Trial("repeat", "the same event again", ACCEPTED, 0, valid, scheme)
+    yield Trial("unknown-fields", "an event with new fields", ACCEPTED, 1, bodies.with_fields(), scheme)
+    yield Trial("unicode", "letters outside ASCII, in UTF-8", ACCEPTED, 2, bodies.with_text(_LETTERS), scheme)
+    yield Trial("large", f"a body of {LARGE:,} bytes", ACCEPTED, 3, bodies.large(), scheme)
+    sent = "the header's name in lower case"
+    yield Trial("header-case", sent, ACCEPTED, 4, bodies.plain(), Lowercase(scheme))
 
 
-def _refused(bodies: _Bodies, secret: Secret, other: Secret) -> Iterator[Trial]:
-    def signed(text: str) -> Ready:
-        return Ready((SIGNATURE_HEADER, text))
+def _refused(bodies: _Bodies, other: Secret, scheme: Scheme) -> Iterator[Trial]:
+    def forged(name: str, sent: str, number: int, body: bytes, /, **how: Any) -> Trial:
+        return Trial(name, sent, REFUSED, number, body, Forged(scheme, **how))
 
+    yield forged("other-secret", "signed with another secret", 5, bodies.plain(), secret=other)
     body = bodies.plain()
-    yield Trial("other-secret", "signed with another secret", REFUSED, 5, body, signed(sign(other, body)))
-    body = bodies.plain()
-    right = signed(sign(secret, body))
-    yield Trial("changed-body", "one byte changed after signing", REFUSED, 6, _changed(body), right)
-    body = bodies.plain()
-    yield Trial("cut-signature", "62 of the signature's 64 digits", REFUSED, 7, body, signed(sign(secret, body)[:62]))
-    yield Trial("no-signature", "no signature header", REFUSED, 8, bodies.plain(), Ready())
+    yield forged("changed-body", "one byte changed after signing", 6, _changed(body), body=body)
+    yield forged("cut-signature", "62 of the signature's 64 digits", 7, bodies.plain(), cut=2)
+    yield Trial("no-signature", "no signature header", REFUSED, 8, bodies.plain(), Joined(()))
     compact, spaced = bodies.compact_and_spaced()
-    yield Trial("spaces-added", "JSON re-encoded: spaces added", REFUSED, 9, spaced, signed(sign(secret, compact)))
+    yield forged("spaces-added", "JSON re-encoded: spaces added", 9, spaced, body=compact)
     compact, spaced = bodies.compact_and_spaced()
-    yield Trial("spaces-removed", "JSON re-encoded: spaces removed", REFUSED, 10, compact, signed(sign(secret, spaced)))
+    yield forged("spaces-removed", "JSON re-encoded: spaces removed", 10, compact, body=spaced)
+
+
+def _refused_alone(bodies: _Bodies, other: Secret) -> Iterator[Trial]:
+    """With the right signature in the documented header."""
+    sent, forged = "webhook-signature by another secret", Forged(STANDARD, secret=other)
+    yield Trial("other-webhook", sent, REFUSED, 11, bodies.plain(), Joined((BODY, forged)))
+    sent, old = f"webhook-timestamp {OLD // 60} minutes old", Forged(STANDARD, earlier=OLD)
+    yield Trial("old-webhook", sent, REFUSED, 12, bodies.plain(), Joined((BODY, old)))
 
 
 def _changed(body: bytes) -> bytes:

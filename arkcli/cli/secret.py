@@ -119,7 +119,8 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         workspace = contents.workspace
         if workspace.secret != secret:
             workspace.previous, workspace.secret = workspace.secret, secret
-            workspace.secret_changed_at = workspace.previous and times.to_text(session.home.clock.now())
+            changed_at = times.to_text(session.home.clock.now())
+            workspace.secret_changed_at = None if workspace.previous is None else changed_at
     if before != secret:
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
     is_known = helps and all(not found.paused for found in users)

@@ -12,6 +12,7 @@ from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, 
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.cli.sign import File, read_pieces
+from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.errors import ExitCode, UsageError
 from arkcli.signing import SIGNATURE_HEADER
 from arkcli.signing.standard import Webhook
@@ -112,7 +113,7 @@ def _given(session: Session, file: Path | None, signatures: Sequence[str] | None
     lines = {
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
     }
-    webhook = Webhook.of(lines.get)
+    webhook = Webhook.of(lines.get, DELIVERY_HEADER.lower())
     return _Given(text if webhook is None else lines.get(SIGNATURE_HEADER.lower()), webhook, pieces, text)
 
 
@@ -129,7 +130,7 @@ def _requested(session: Session, file: Path | None, signature: Sequence[str] | N
         found = pasted.read(data, number)
     except UsageError as error:
         raise UsageError(f"{'standard input' if name == '-' else name}: {error}") from None
-    own, webhook = next(iter(found.signatures()), None), Webhook.of(found.request.header)
+    own, webhook = next(iter(found.signatures()), None), Webhook.of(found.request.header, DELIVERY_HEADER)
     return _Given(own, webhook, iter([found.request.body or b""]), found.other_signature(), found.remarks)
 
 

@@ -239,7 +239,7 @@ class Receiver:
         return self._judged(request, request.body, self._orders.secrets())
 
     def _judged(self, request: Request, body: bytes, secrets: Sequence[Secret]) -> Verdict:
-        signature, webhook = request.header(signing.SIGNATURE_HEADER), Webhook.of(request.header)
+        signature, webhook = _signatures(request)
         return judge(secrets, body, signature, webhook, self._clock.now())
 
     def _explain(self, request: Request, verdict: Verdict) -> str | None:
@@ -248,8 +248,7 @@ class Receiver:
         before = self._orders.before()
         if before and self._judged(request, request.body, before).valid:
             return _SIGNED_BEFORE
-        signature, webhook = request.header(signing.SIGNATURE_HEADER), Webhook.of(request.header)
-        return self._explainer.explain(verdict, request.body, signature, webhook)
+        return self._explainer.explain(verdict, request.body, *_signatures(request))
 
     def _receive(self, request: Request, verdict: Verdict) -> Received:
         delivery, attempt = request.header(DELIVERY_HEADER), request.header(ATTEMPT_HEADER) or ""
@@ -303,6 +302,10 @@ async def _first(*awaited: Coroutine[Any, Any, object], seconds: float | None = 
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+
+
+def _signatures(request: Request) -> tuple[str | None, Webhook | None]:
+    return request.header(signing.SIGNATURE_HEADER), Webhook.of(request.header, DELIVERY_HEADER)
 
 
 def _refusal(request: Request, verdict: Verdict) -> Reply | None:

@@ -44,19 +44,60 @@ class _Body:
         return sign
 
 
-class Ready:
-    """Header lines that are ready and depend on no secret: for requests that a receiver should refuse."""
+class Forged(NamedTuple):
+    """A scheme whose headers do not fit the request, for requests that a receiver should refuse.
 
-    name: Final = "ready"
+    They are signed with another secret, for another body, some seconds earlier, or without the end of each signature.
+    """
 
-    def __init__(self, *lines: tuple[str, str]) -> None:
-        """Takes a name and a value for each line; without any, requests have no signature."""
-        self.headers = tuple(name for name, _ in lines)
-        self._values = tuple(value for _, value in lines)
+    scheme: Scheme
+    secret: Secret | None = None
+    body: bytes | None = None
+    earlier: int = 0
+    cut: int = 0
 
-    def signer(self, _secret: Secret) -> Sign:
-        """Makes a function that returns these values, whatever it signs."""
-        return lambda _id, _at, _body: self._values
+    @property
+    def name(self) -> str:
+        """The scheme's name."""
+        return self.scheme.name
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The names of the headers it sets, in order."""
+        return self.scheme.headers
+
+    def signer(self, secret: Secret) -> Sign:
+        """Makes a function that signs in this wrong way."""
+        sign, headers = self.scheme.signer(self.secret or secret), self.headers
+
+        def forge(delivery_id: str, at: int, body: bytes) -> tuple[str, ...]:
+            values = sign(delivery_id, at - self.earlier, body if self.body is None else self.body)
+            return tuple(
+                value[: len(value) - self.cut] if name.lower().endswith("-signature") else value
+                for name, value in zip(headers, values, strict=True)
+            )
+
+        return forge
+
+
+class Lowercase(NamedTuple):
+    """A scheme with the names of its headers in lower case."""
+
+    scheme: Scheme
+
+    @property
+    def name(self) -> str:
+        """The scheme's name."""
+        return self.scheme.name
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The names of the headers it sets, in order."""
+        return tuple(map(str.lower, self.scheme.headers))
+
+    def signer(self, secret: Secret) -> Sign:
+        """Makes a function that signs with this secret."""
+        return self.scheme.signer(secret)
 
 
 class Joined(NamedTuple):

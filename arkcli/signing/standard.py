@@ -87,22 +87,29 @@ class StandardWebhooks(NamedTuple):
 
 
 class Webhook(NamedTuple):
-    """The headers as received; None for one that is missing. Only a request with a signature has them."""
+    """The headers as received; None for one that is missing. Only a request with a signature has them.
+
+    `other_id` is the id in another header, which is the one that was signed if something changed this one.
+    """
 
     id: str | None
     timestamp: str | None
     signature: str
+    other_id: str | None = None
 
     @classmethod
-    def of(cls, header: Callable[[str], str | None]) -> "Webhook | None":
-        """The headers of a request; None if it has no such signature. `header` returns the value of a header."""
+    def of(cls, header: Callable[[str], str | None], other: str = "svix-id") -> "Webhook | None":
+        """The headers of a request; None if it has no such signature. `header` returns the value of a header.
+
+        `other` names a header that may have the id, too.
+        """
         signature = header(SIGNATURE_HEADER)
-        return None if signature is None else cls(header(ID_HEADER), header(TIMESTAMP_HEADER), signature)
+        return None if signature is None else cls(header(ID_HEADER), header(TIMESTAMP_HEADER), signature, header(other))
 
     @property
     def lines(self) -> str:
         """The header lines."""
-        found = ((ID_HEADER, self.id), (TIMESTAMP_HEADER, self.timestamp), (SIGNATURE_HEADER, self.signature))
+        found = zip((ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER, "svix-id"), self, strict=True)
         return "\n".join(f"{name}: {value}" for name, value in found if value is not None)
 
     @property

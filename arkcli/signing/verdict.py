@@ -107,8 +107,9 @@ def _judge_webhook(webhook: Webhook, check: Check, secret: str, now: int) -> tup
         return Signature.MISMATCH, said
     late = now // 1000 - webhook.sent_at
     if abs(late) > standard.TOLERANCE:
-        away = f"{times.describe_duration(abs(late))} {'before' if late > 0 else 'after'} {times.to_text(now)}"
-        return Signature.STALE, f"{standard.TIMESTAMP_HEADER} is {away}; at most 5 minutes are accepted"
+        away = f"{times.describe_duration(abs(late))} {'behind' if late > 0 else 'ahead of'} the clock here"
+        said = f"{standard.TIMESTAMP_HEADER} is {away}, {times.to_text(now)}; at most 5 minutes are accepted"
+        return Signature.STALE, said
     return Signature.VALID, None
 
 

@@ -63,10 +63,11 @@ def explain(
         given = [Try(standard.key_of(Secret(one.value)).reveal(), one.why) for one in given]
         agreed, *theirs = webhook.digests
         found = _search(body, webhook.claims, given, Tried(agreed, theirs, [], Rules((*webhooks.RULES, *keys.RULES))))
-        return found or _seen(body, signature, secrets, [])
+        return found or _seen(body, secrets, [])
     theirs, looks = keys.schemes(signature)
     tried = Tried(_AGREED, theirs, keys.DIGESTS, keys.RULES)
-    return _search(body, signatures.claims(signature), given, tried) or _seen(body, signature, secrets, looks)
+    looks = [*looks, *signatures.LOOKS.that_see(signature.encode("utf-8", "replace"))]
+    return _search(body, signatures.claims(signature), given, tried) or _seen(body, secrets, looks)
 
 
 def _search(body: bytes, claims: Sequence[ClaimedDigest], given: Sequence[Try], tried: Tried) -> Explanation | None:
@@ -137,11 +138,9 @@ def _told(body: bytes, changed: Try, others: Sequence[Rule], digest: Digest) -> 
     return Explanation("+".join(told), ".\n".join(map(_sentence, told.values())))
 
 
-def _seen(body: bytes, signature: str, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
-    text = signature.encode("utf-8", "replace")
+def _seen(body: bytes, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
     seen = chain(
         looks,
-        signatures.LOOKS.that_see(text),
         *(keys.LOOKS.that_see(secret.reveal()) for secret in secrets),
         bodies.LOOKS.that_see(body),
     )

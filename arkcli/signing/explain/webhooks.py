@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -18,8 +17,6 @@ RULES: Final = Rules()
 #: The cause if the signature is right, and nothing else has to be explained.
 RIGHT: Final = "webhook-timestamp"
 _FORM: Final = "`ark secret show --standard-webhooks --reveal` prints the form that libraries take"
-#: Headers whose value may be the id that was signed.
-_IDS: Final = re.compile(r"^(?:webhook-id|svix-id|x-signalark-delivery|x-request-id):\s*(\S+)\s*$", re.I | re.M)
 _AGREED: Final = f"{SIGNATURE_HEADER} is the HMAC-SHA256 of `id.timestamp.body`, in base64"
 
 
@@ -66,10 +63,10 @@ def read(text: str) -> Reading | None:
     webhook = Webhook.of(lines.get)
     if webhook is None or not webhook.id or not webhook.timestamp or not webhook.digests:
         return None
-    return Reading([ClaimedDigest(digest, ()) for digest in webhook.digests], list(_digests(webhook, text)))
+    return Reading([ClaimedDigest(digest, ()) for digest in webhook.digests], list(_digests(webhook)))
 
 
-def _digests(webhook: Webhook, text: str) -> Iterator[Digest]:
+def _digests(webhook: Webhook) -> Iterator[Digest]:
     delivery_id, timestamp = webhook.id or "", webhook.timestamp or ""
     yield Digest(
         RIGHT,
@@ -77,8 +74,8 @@ def _digests(webhook: Webhook, text: str) -> Iterator[Digest]:
         " of this machine or of the sender is off: compare `date -u` on both",
         _signing(delivery_id, timestamp),
     )
-    for other in dict.fromkeys(found for found in (*_IDS.findall(text), delivery_id.partition(".")[0])):
-        if other != delivery_id:
+    for other in (webhook.other_id, delivery_id.partition(".")[0]):
+        if other is not None and other != delivery_id:
             said = f"another webhook-id was signed, {other}: something changed the header after it was signed"
             yield Digest("webhook-id", said, _signing(other, timestamp))
     for other, unit in ((f"{timestamp}000", "milliseconds"), (timestamp[:-3], "seconds")):

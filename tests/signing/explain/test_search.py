@@ -456,12 +456,12 @@ def test_whatever_is_given_there_is_an_explanation_or_none(body: bytes, signatur
     assert found is None or (found.cause and found.text)
 
 
-@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS) + 3 * len(SCHEMES)))
+@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS) + 3 * len(OTHERS)))
 def test_an_explanation_holds_neither_the_secret_nor_the_signature(place: int) -> None:
     rows = [
         *((body, sign(KEY, signed), KEY) for _, signed, body in CHANGED_BODIES),
         *((BODY, sign(key, BODY), secret) for _, key, secret in CHANGED_KEYS),
-        *((BODY, signed_as(name, key), KEY) for name in SCHEMES for key in (KEY, b"another", b"foobarbaz")),
+        *((BODY, signed_as(name, key), KEY) for name in OTHERS for key in (KEY, b"another", b"foobarbaz")),
     ]
     body, signature, secret = rows[place]
     found = explained(body, signature, secret)
