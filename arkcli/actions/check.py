@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 
 from arkcli import times
-from arkcli.actions import advice, destinations, overlap
+from arkcli.actions import advice, destinations
 from arkcli.actions.home import Home
 from arkcli.actions.trials import ACCEPTED, EVENTS, Trial, trials
 from arkcli.errors import DeliveryFailed
 from arkcli.model import Answer, Destination, Event
 from arkcli.signing import SIGNATURE_HEADER, Secret
-from arkcli.store.store import VERSION, Contents
+from arkcli.signing.scheme import BODY, BOTH
 
 _RAW: Final = "Verify the raw bytes of the body, before anything parses them"
 _AGAIN: Final = f"{_RAW}: this receiver serialises the JSON again, and verifies that"
@@ -101,7 +101,7 @@ def check(home: Home, destination: Destination, event: str, secret: Secret) -> I
     batches = [f"batch_{one}" for one in digits]
     found: dict[str, Finding] = {}
     with home.sender(lambda: False) as sender:
-        scheme = overlap.scheme_of(destination, Contents(version=VERSION), now)
+        scheme = BOTH if destination.standard_webhooks else BODY
         planned = trials(event, now, batches, destinations.new_secret(home), scheme)
         for trial in planned:
             sent = Event(f"evt_{digits[trial.number]}", event, times.to_text(now), trial.body)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arkcli import times
-from arkcli.actions import advice, overlap
+from arkcli.actions import advice
 from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
@@ -21,6 +21,7 @@ from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, Us
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
 from arkcli.signing import Concealed, Secret
+from arkcli.signing.scheme import BODY, BOTH
 from arkcli.store.store import LONGEST_NAME, NAME, NAME_RULE, Contents
 from arkcli.url import parse_url, split_userinfo
 
@@ -171,10 +172,8 @@ def probe(
     """
     from arkcli.wire.wire import Endpoint
 
-    # No other secret may sign these pings.
-    alone = Contents(version=contents.version)
     asked = [
-        Endpoint(found, secret, scheme=overlap.scheme_of(msgspec.structs.replace(found, previous=None), alone, 0))
+        Endpoint(found, secret, scheme=BOTH if found.standard_webhooks else BODY)
         for found in contents.destinations
         if found.secret is None and not found.paused
     ]

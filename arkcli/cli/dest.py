@@ -176,20 +176,19 @@ def show(
     reading = Reading(session.home, [found])
     standing = next((place.standing for place in reading.overview().places), None)
     document = _json(found) | _counts(standing)
-    secret, forms = "its own" if found.secret else "the shared secret", list[tuple[str, object]]()
+    secret = "its own" if found.secret else "the shared secret"
     if reveal:
         used = session.home.secret_of(found, contents)
         secret = document["secret"] = used.reveal().decode("utf-8", "replace")
         if found.standard_webhooks:
             document["standard_webhooks_secret"] = serialized(used).reveal().decode()
-            forms = [("for libraries", document["standard_webhooks_secret"])]
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _json(found).items()),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
         ("secret", secret),
-        *forms,
+        *((key.replace("_", " "), document[key]) for key in ("standard_webhooks_secret",) if key in document),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
     if standing is not None:
@@ -246,7 +245,9 @@ def set_(
     description: Description = None,
     standard_webhooks: Annotated[
         bool | None,
-        typer.Option("--standard-webhooks/--no-standard-webhooks", help="Add or leave out these headers."),
+        typer.Option(
+            "--standard-webhooks/--no-standard-webhooks", help="Send or leave out the headers of Standard Webhooks."
+        ),
     ] = None,
 ) -> Printout:
     """Change a destination's settings. Settings that you do not name stay as they are.

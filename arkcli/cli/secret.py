@@ -34,7 +34,9 @@ def show(
     reveal: Reveal = False,
     standard_webhooks: Annotated[
         bool,
-        typer.Option("--standard-webhooks", help="In the form `whsec_…`, which libraries of Standard Webhooks take."),
+        typer.Option(
+            "--standard-webhooks", help="Show it as `whsec_…`, the form that libraries of Standard Webhooks take."
+        ),
     ] = False,
 ) -> Printout:
     """Show where the signing secret of all destinations is kept. With --reveal, print the secret instead.

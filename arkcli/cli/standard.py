@@ -55,6 +55,6 @@ def _both_until(contents: Contents, changed_at: str | None) -> list[str]:
         return []
     until = times.to_text(accepted_until(contents, changed_at))
     return [
-        f"until {until} webhook-signature has a signature with each of the two secrets, so its receivers may change to "
-        f"the new one at any time; {SIGNATURE_HEADER} is signed with the new one only"
+        f"until {until}, webhook-signature has a signature with each of the two secrets, so its receivers may change "
+        f"to the new one at any time; {SIGNATURE_HEADER} is signed with the new one only"
     ]

@@ -44,62 +44,6 @@ class _Body:
         return sign
 
 
-class Forged(NamedTuple):
-    """A scheme whose headers do not fit the request, for requests that a receiver should refuse.
-
-    They are signed with another secret, for another body, some seconds earlier, or without the end of each signature.
-    """
-
-    scheme: Scheme
-    secret: Secret | None = None
-    body: bytes | None = None
-    earlier: int = 0
-    cut: int = 0
-
-    @property
-    def name(self) -> str:
-        """The scheme's name."""
-        return self.scheme.name
-
-    @property
-    def headers(self) -> tuple[str, ...]:
-        """The names of the headers it sets, in order."""
-        return self.scheme.headers
-
-    def signer(self, secret: Secret) -> Sign:
-        """Makes a function that signs in this wrong way."""
-        sign, headers = self.scheme.signer(self.secret or secret), self.headers
-
-        def forge(delivery_id: str, at: int, body: bytes) -> tuple[str, ...]:
-            values = sign(delivery_id, at - self.earlier, body if self.body is None else self.body)
-            return tuple(
-                value[: len(value) - self.cut] if name.lower().endswith("-signature") else value
-                for name, value in zip(headers, values, strict=True)
-            )
-
-        return forge
-
-
-class Lowercase(NamedTuple):
-    """A scheme with the names of its headers in lower case."""
-
-    scheme: Scheme
-
-    @property
-    def name(self) -> str:
-        """The scheme's name."""
-        return self.scheme.name
-
-    @property
-    def headers(self) -> tuple[str, ...]:
-        """The names of the headers it sets, in order."""
-        return tuple(map(str.lower, self.scheme.headers))
-
-    def signer(self, secret: Secret) -> Sign:
-        """Makes a function that signs with this secret."""
-        return self.scheme.signer(secret)
-
-
 class Joined(NamedTuple):
     """Several schemes, each with its own headers."""
 
@@ -125,5 +69,7 @@ class Joined(NamedTuple):
 BODY: Final[Scheme] = _Body()
 #: The one that a destination may have beside it.
 STANDARD: Final[Scheme] = StandardWebhooks()
+#: Both, while no former secret signs.
+BOTH: Final[Scheme] = Joined((BODY, STANDARD))
 #: All there are. Nobody else may set their headers.
 SCHEMES: Final[tuple[Scheme, ...]] = (BODY, STANDARD)

@@ -121,7 +121,7 @@ def test_the_end_of_the_overlap_is_said_and_kept(world: World, receive: Receive)
     said = world.ark("secret", "rotate").err
     until = "2026-11-19T11:06:40.000Z"
     assert START == 1_795_000_000_000
-    assert f"until {until} webhook-signature has a signature with each of the two secrets" in said
+    assert f"until {until}, webhook-signature has a signature with each of the two secrets" in said
     for late, count in ((DAY - 1, 2), (1, 1)):
         world.clock.advance(late)
         world.ark(*SEND)
@@ -177,7 +177,7 @@ def test_a_secret_of_its_own_overlaps_with_the_one_before_too(world: World, rece
     world.add(server, "crm", "--standard-webhooks")
     first = shared(world)
     said = world.ark("dest", "set", "crm", "--own-secret").err
-    assert "until 2026-11-19T11:06:40.000Z webhook-signature has a signature with each" in said
+    assert "until 2026-11-19T11:06:40.000Z, webhook-signature has a signature with each" in said
     world.ark("ping")
     second = world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["secret"]
     world.ark("dest", "set", "crm", "--workspace-secret")
