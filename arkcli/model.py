@@ -34,7 +34,8 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """A URL that receives every event. Fields are named as in destinations.toml.
 
     `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
-    `file:PATH`; an endpoint has the URL of the proxy in force.
+    `file:PATH`; an endpoint has the URL of the proxy in force. `previous` is the secret that signed before
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks.
     """
 
     id: str
@@ -49,6 +50,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     client_key: str | None = None
     proxy: Secret | None = None
     secret: Secret | None = None
+    standard_webhooks: bool = False
+    previous: Secret | None = None
+    secret_changed_at: str | None = None
     userinfo: Concealed | None = None
     headers: dict[str, Concealed] = {}
 

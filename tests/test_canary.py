@@ -14,7 +14,8 @@ from typing import Final
 import pytest
 
 from arkcli.cli.app import COMMANDS
-from arkcli.signing import sign
+from arkcli.signing import Secret, sign
+from arkcli.signing.scheme import STANDARD
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, receiver
 
 WORKSPACE: Final = "canary-workspace-4f1d0c"
@@ -25,6 +26,11 @@ VARIABLE: Final = "canary-variable-08e1f2"
 PROXY: Final = "canary-proxy-3ab9d1"
 SECRETS: Final = (WORKSPACE, OWN, HEADER, PASSWORD, VARIABLE, PROXY)
 WRONG: Final = "0" * 64
+#: Header lines that are right, except for their time.
+WEBHOOK: Final = [
+    f"{name}: {value}"
+    for name, value in zip(STANDARD.headers, STANDARD.signer(Secret(OWN))("evt_1", 1, PAYLOAD), strict=True)
+]
 
 #: Invalid URLs that contain the password.
 MISTYPED: Final = (
@@ -45,6 +51,7 @@ RUNS: Final = (
     ("secret", "set"),
     ("secret", "show"),
     ("secret", "show", "--nonsense"),
+    ("secret", "show", "--standard-webhooks"),
     ("dest", "add", "URL", "--allow-local", "--name", "crm", "--secret-file", "OWN", "--header", f"X-Token: {HEADER}"),
     ("dest", "add", "URL", "--allow-local"),
     ("dest", "add", "URL", "--nonsense"),
@@ -57,7 +64,7 @@ RUNS: Final = (
     ("dest", "set", "crm", "--header", f"X-Tok\xe9n: {HEADER}"),
     ("dest", "set", "crm", "--header", f"X-Token: {HEADER}\r\nHost: evil"),
     ("dest", "set", "crm", "--header", f"Host: {HEADER}"),
-    ("dest", "set", "crm", "--description", "the sales team"),
+    ("dest", "set", "crm", "--description", "the sales team", "--standard-webhooks"),
     *(("dest", "set", "crm", "--proxy", proxy) for proxy in WRONG_PROXIES),
     ("dest", "add", "http://127.0.0.1:1/p", "--allow-local", "--name", "far", "--proxy", REFUSING, "--no-ping"),
     ("dest", "add", "http://127.0.0.1:1/q", "--allow-local", "--proxy", REFUSING),
@@ -102,6 +109,8 @@ RUNS: Final = (
     ("sign", "PAYLOAD", "--secret", OWN),
     ("sign", "PAYLOAD", "--secret-file", "OWN"),
     ("sign", "MISSING", "--secret", OWN),
+    ("sign", "PAYLOAD", "--webhook-id", "evt_1", "--secret", OWN),
+    ("sign", "PAYLOAD", "--webhook-id", "e v", "--secret", OWN),
     ("verify", "PAYLOAD", "--signature", WRONG, "--secret", OWN, "--secret", WORKSPACE),
     ("verify", "PAYLOAD", "--signature", sign(OWN, PAYLOAD), "--secret", OWN),
     ("verify", "PAYLOAD", "--signature", OWN),
@@ -109,6 +118,7 @@ RUNS: Final = (
     ("verify", "PAYLOAD", "--signature", sign(HEADER, PAYLOAD), "--secret", OWN, "--explain"),
     ("verify", "PAYLOAD", "--signature", sign(VARIABLE, PAYLOAD), "--secret", OWN, "--explain"),
     ("verify", "PAYLOAD", "--signature", sign(WORKSPACE, PAYLOAD), "--secret", OWN, "--explain"),
+    ("verify", "PAYLOAD", *(word for line in WEBHOOK for word in ("-s", line)), "--secret", OWN, "--explain"),
     ("verify", "--request", "RECEIVED", "--secret", OWN, "--explain"),
     ("listen", "--port", "0", "--count", "1", "--timeout", "20ms", "--secret", OWN),
     ("listen", "--forward-to", f"ftp://me:{PASSWORD}@127.0.0.1:1/"),
@@ -118,6 +128,8 @@ RUNS: Final = (
     ("demo",),
     ("completion", "bash"),
     ("nonsense", "--secret", OWN),
+    ("dest", "set", "crm", "--own-secret"),
+    ("dest", "show", "crm"),
     ("dest", "remove", "crm", "--yes"),
     ("secret", "rotate"),
 )

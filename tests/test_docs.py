@@ -51,7 +51,7 @@ def test_every_command_shown_works(
     environment = surroundings(world, tmp_path) | {"URL": receive(200).url}
     right = receive(verifying(lambda: ["s3cret", *world.shared_secrets()])).url
     (tmp_path / "received.http").write_bytes(RECEIVED)
-    if document.name in ("operating.md", "applications.md"):
+    if document.name in ("operating.md", "applications.md", "receivers.md"):
         # They assume that a destination exists.
         world.add(receive(200), "crm")
     for command in commands(document):

@@ -121,6 +121,7 @@ def test_json_lines_have_these_keys(listen: Listen) -> None:
         "event": "ping",
         "valid": True,
         "signature": "valid",
+        "webhook_signature": None,
         "reason": None,
         "explanation": None,
         "bytes": 1,

@@ -60,8 +60,8 @@ def test_wherever_the_page_reads_raw_bodies_with_express_it_raises_the_limit() -
     assert text.count("express.raw({") == text.count('express.raw({ type: "*/*", limit: "2mb" })') == 2
 
 
-def test_the_page_has_a_program_in_five_languages_and_two_receivers() -> None:
-    assert PROGRAMS.keys() == {*LANGUAGES, "receiver.py", "receiver.js"}
+def test_the_page_has_a_program_in_five_languages_and_two_receivers_of_each_kind() -> None:
+    assert PROGRAMS.keys() == {*LANGUAGES, "receiver.py", "receiver.js", "standard.py", "standard.js"}
 
 
 def made(program: str, directory: Path) -> list[str]:

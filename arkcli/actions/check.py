@@ -15,6 +15,7 @@ from arkcli.actions.trials import ACCEPTED, EVENTS, Trial, trials
 from arkcli.errors import DeliveryFailed
 from arkcli.model import Answer, Destination, Event
 from arkcli.signing import SIGNATURE_HEADER, Secret
+from arkcli.signing.scheme import BODY, BOTH
 
 _RAW: Final = "Verify the raw bytes of the body, before anything parses them"
 _AGAIN: Final = f"{_RAW}: this receiver serialises the JSON again, and verifies that"
@@ -56,6 +57,13 @@ _ADVICE: Final = {
         "no-signature",
         "2",
     ): f"Answer 401 if {SIGNATURE_HEADER} is missing: this receiver skips the check then, or refuses with a 2xx",
+    ("other-webhook", "2"): "Verify webhook-signature: this receiver verifies another header only, which does not"
+    " withstand replays",
+    (
+        "old-webhook",
+        "2",
+    ): "Refuse a webhook-timestamp that is more than 5 minutes away from your clock, as the libraries"
+    " do: otherwise anybody who has seen a request can send it again",
     ("spaces-added", "2"): _AGAIN,
     ("spaces-removed", "2"): _AGAIN,
     ("cut-signature", "5"): f"{_FAILED}; Node's timingSafeEqual, for one, throws when the lengths differ",
@@ -94,7 +102,8 @@ def check(home: Home, destination: Destination, event: str, secret: Secret) -> I
     batches = [f"batch_{one}" for one in digits]
     found: dict[str, Finding] = {}
     with home.sender(lambda: False) as sender:
-        planned = trials(event, now, batches, secret, destinations.new_secret(home))
+        scheme = BOTH if destination.standard_webhooks else BODY
+        planned = trials(event, now, batches, destinations.new_secret(home), scheme)
         for trial in planned:
             sent = Event(f"evt_{digits[trial.number]}", event, times.to_text(now), trial.body)
             endpoint = Endpoint(destination, secret, scheme=trial.scheme)

@@ -15,13 +15,15 @@ from arkcli.url import NO_PROXY, shown_proxy
 _LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --globoff --path-as-is"
 
 
-def command(destination: Destination, headers: Mapping[str, str | None], body: bytes) -> str:
+def command(
+    destination: Destination, headers: Mapping[str, str | None], body: bytes, webhook_id: str | None = None
+) -> str:
     """An sh(1) command that posts a UTF-8 body to a destination; its `proxy` is the setting in force.
 
     `ark sign` signs it with the secret in ARK_SECRET, so that the secret never appears in the process list. The value
     of a header that is None here comes from the variable HEADER_ plus the header's name (plus a number where two would
     be equal), and does not appear there either. Nor does a proxy's URL that may contain a password: it comes from
-    ARK_PROXY.
+    ARK_PROXY. With `webhook_id` it also sends the headers of Standard Webhooks.
     """
     files = {"--cacert": destination.ca_file, "--cert": destination.client_cert, "--key": destination.client_key}
     options = [f"--request POST --url {quote(destination.url)}"]
@@ -38,19 +40,25 @@ def command(destination: Destination, headers: Mapping[str, str | None], body: b
     options += [f"--header {quote(f'{header}: {value}')}" for header, value in headers.items() if value is not None]
     options.append(f'--header "{SIGNATURE_HEADER}: $signature"')
     secret = _variables(header for header, value in headers.items() if value is None)
-    options += ["--header @/dev/fd/3"] if secret else []
-    options.append("--data-binary @-" + (" 3<<HEADERS" if secret else "") + (" 4<<PROXY" if is_hidden else ""))
+    lent = [f"{_literal(header)}: ${{{name}?export the value of this header}}" for header, name in secret.items()]
+    also = (
+        [] if webhook_id is None else [f'webhook=$(printf %s "$body" | ark sign --webhook-id {quote(webhook_id)}) &&']
+    )
+    lent += ["$webhook"] if also else []
+    options += ["--header @/dev/fd/3"] if lent else []
+    options.append("--data-binary @-" + (" 3<<HEADERS" if lent else "") + (" 4<<PROXY" if is_hidden else ""))
     lines = [
         f"# {clean(destination.name)}",
         "(",
         f"body={quote(body.decode())}",
         ': "${ARK_SECRET:?export the signing secret of this destination}"',
         'signature=$(printf %s "$body" | ark sign) &&',
+        *also,
         f'printf %s "$body" | curl {_LIKE_ARK} \\',
         *(f"  {option} \\" for option in options[:-1]),
         f"  {options[-1]}",
-        *(f"{_literal(header)}: ${{{name}?export the value of this header}}" for header, name in secret.items()),
-        *(["HEADERS"] if secret else []),
+        *lent,
+        *(["HEADERS"] if lent else []),
         *(["proxy = ${ARK_PROXY?export the URL of the proxy}", "PROXY"] if is_hidden else []),
         ")",
     ]

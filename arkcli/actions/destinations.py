@@ -21,6 +21,7 @@ from arkcli.errors import AddressRefused, Broken, DeliveryFailed, Gone, Held, Us
 from arkcli.model import Answer, Destination, Event, Outcome
 from arkcli.queue.patience import patiently
 from arkcli.signing import Concealed, Secret
+from arkcli.signing.scheme import BODY, BOTH
 from arkcli.store.store import LONGEST_NAME, NAME, NAME_RULE, Contents
 from arkcli.url import parse_proxy, parse_url, shown_proxy, split_userinfo
 
@@ -52,6 +53,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     without: Without = Without()
     secret: Secret | None = None
     workspace_secret: bool = False
+    standard_webhooks: bool | None = None
 
 
 def add(home: Home, wanted: Wanted, *, ping: bool) -> tuple[Destination, Answer | None, bool]:
@@ -104,7 +106,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
         if known is None:
             raise UsageError(f"{destination.name} has just been removed by another command")
         # Apply the settings to the current destination, not to the one that was pinged: it may have been paused since.
-        changed = _with(known, wanted)
+        changed = _with_previous(_with(known, wanted), known, current, times.to_text(home.clock.now()))
         _check_free(current, changed)
         current.replace(changed)
     return changed
@@ -185,9 +187,12 @@ def probe(
     """
     from arkcli.wire.wire import Endpoint
 
-    asked = [found for found in contents.destinations if found.secret is None and not found.paused]
-    endpoints = [Endpoint(home.routed(found, contents), secret) for found in asked]
-    return ping_all(home, endpoints, stopping, look) if asked else []
+    asked = [
+        Endpoint(home.routed(found, contents), secret, scheme=BOTH if found.standard_webhooks else BODY)
+        for found in contents.destinations
+        if found.secret is None and not found.paused
+    ]
+    return ping_all(home, asked, stopping, look) if asked else []
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
@@ -233,6 +238,9 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         client_key=client_key,
         proxy=None if gone.proxy else Secret(wanted.proxy) if wanted.proxy else destination.proxy,
         secret=secret,
+        standard_webhooks=(
+            destination.standard_webhooks if wanted.standard_webhooks is None else wanted.standard_webhooks
+        ),
         userinfo=userinfo,
         headers=headers,
     )
@@ -278,6 +286,15 @@ def notes_of_proxy(home: Home, destination: Destination) -> list[str]:
     if parse_proxy(routed.reveal().decode()).resolves:
         said += ", which looks up the host and connects to it; ark can check only the proxy's own address"
     return [said]
+
+
+def _with_previous(after: Destination, before: Destination, contents: Contents, now: str) -> Destination:
+    """The destination with the secret that signed until now, if Standard Webhooks are to be signed with that, too."""
+    shared = contents.workspace.secret
+    replaced, secret = before.secret or shared, after.secret or shared
+    if not after.standard_webhooks or replaced is None or replaced == secret:
+        return after
+    return msgspec.structs.replace(after, previous=replaced, secret_changed_at=now)
 
 
 def _address(destination: Destination) -> tuple[object, ...]:

@@ -205,6 +205,10 @@ class Home:
                 if found.secret is not None:
                     with suppress(ArkError):
                         known[f"the secret of {found.name}"] = self.secret_of(found, contents)
+                if found.previous is not None:
+                    with suppress(ArkError):
+                        before = resolve_secret(found.previous, self.variables, "the secret before")
+                        known[f"the secret of {found.name} before the last change"] = before
             if contents.workspace.previous is not None:
                 with suppress(ArkError):
                     before = workspace_secret(contents.workspace.previous, self.variables)
@@ -212,16 +216,36 @@ class Home:
             known["the shared secret"] = self.workspace_secret(contents)
         return known
 
-    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations with their secrets, ready for sending. Raises UsageError if one's secret or proxy is missing."""
+    def endpoint(
+        self,
+        destination: "Destination",
+        contents: "Contents",
+        known: "Endpoint | None" = None,
+        read_file: "ReadFile | None" = None,
+    ) -> "Endpoint":
+        """A destination with its secrets and the proxy in force, ready for sending; `known`, the one before, if nothing
+        has changed.
+
+        Raises UsageError if the secret or the proxy is not available.
+        """
+        from arkcli.actions.overlap import scheme_of
         from arkcli.wire.wire import Endpoint
 
+        def before(setting: Secret) -> Secret:
+            return resolve_secret(setting, self.variables, "the secret before", read_file)
+
+        secret = self.secret_of(destination, contents, read_file)
+        scheme = scheme_of(destination, contents, self.clock.now(), before)
+        routed = self.routed(destination, contents, read_file)
+        if known is None or (known.destination, known.secret, known.scheme) != (routed, secret, scheme):
+            return Endpoint(routed, secret, known, scheme)
+        return known
+
+    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
+        """Destinations with their secrets, ready for sending. Raises UsageError if one's secret or proxy is missing."""
         found = []
-        for each in destinations:
-            secret, known = self.secret_of(each, contents), self._endpoints.get(each.id)
-            destination = self.routed(each, contents)
-            if known is None or (known.destination, known.secret) != (destination, secret):
-                known = Endpoint(destination, secret, known)
+        for destination in destinations:
+            known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
             found.append(known)
             if self._lasting:
                 self._endpoints[destination.id] = known

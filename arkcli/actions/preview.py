@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arkcli.actions import curl
+from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.model import Delivery, Destination, Event
 from arkcli.text import clean, clean_lines
 from arkcli.wire import request
@@ -61,7 +62,8 @@ def _command(event: Event, destination: Destination) -> str:
     told = request.attempt_headers(Delivery(event, 1), destination)
     own = _set_by_user(destination)
     shown = {name: None if name in own else value for name, value in request.fixed_headers(destination) + told}
-    return curl.command(destination, shown, event.body)
+    webhook_id = dict(told)[DELIVERY_HEADER] if destination.standard_webhooks else None
+    return curl.command(destination, shown, event.body, webhook_id)
 
 
 def _set_by_user(destination: Destination) -> set[str]:

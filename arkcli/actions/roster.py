@@ -78,27 +78,20 @@ class Roster:
         return contents, self._home.joined(found for found in self._choose(contents) if not found.paused)
 
     def _take_in(self) -> None:
-        from arkcli.wire.wire import Endpoint
-
         contents, chosen = self._store.value
         before, left_out = self._endpoints, self._unusable
         self._endpoints, self._unusable = {}, {}
-        for each in chosen:
-            known = before.get((found := each).id)
+        for found in chosen:
+            known = before.get(found.id)
             try:
-                secret = self._home.secret_of(each, contents, self._files.read)
-                found = self._home.routed(each, contents, self._files.read)
                 if known is None or known.destination != found:
                     parse_url(found.url, allow_local=found.allow_local)
+                self._endpoints[found.id] = self._home.endpoint(found, contents, known, self._files.read)
             except UsageError as error:
                 # A destination without a usable secret or URL must not hold up the others. Its events wait.
                 self._unusable[found.id] = found.name
                 if found.id not in left_out:
                     self._warn(f"{found.name} is left out: {error}")
-                continue
-            if known is None or (known.destination, known.secret) != (found, secret):
-                known = Endpoint(found, secret, known)
-            self._endpoints[found.id] = known
         self._files.forget_others()
         if (before or left_out) and not chosen:
             self._warn("all destinations have been removed or paused: there is none to deliver to")

@@ -7,7 +7,7 @@ from arkcli.delivery.places import Limits
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
-from arkcli.store.store import QueueSettings
+from arkcli.store.store import QueueSettings, Workspace
 from arkcli.system.paths import config_directory, state_directory
 from arkcli.url import shown_proxy
 
@@ -28,6 +28,7 @@ def every(home: Home, color: str) -> list[Setting]:
 
     contents, variables = home.store.read(), home.variables
     file, limits, keep, proxy = str(home.store.path), Limits(), contents.queue.keep, contents.network.proxy
+    overlap = contents.workspace.overlap
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
@@ -37,6 +38,7 @@ def every(home: Home, color: str) -> list[Setting]:
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
         _secret(home),
         *_signing(home),
+        Setting("workspace.overlap", overlap, _DEFAULT if overlap == Workspace().overlap else file),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
         Setting(
             "network.proxy",

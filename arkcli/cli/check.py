@@ -13,6 +13,7 @@ from arkcli.cli.options import (
     CaFile,
     Headers,
     SecretFile,
+    StandardWebhooks,
     Yes,
     ask,
     check_event,
@@ -58,10 +59,12 @@ def check(
     secret_file: SecretFile = None,
     header: Headers = None,
     ca_file: CaFile = None,
+    standard_webhooks: StandardWebhooks = False,
     yes: Yes = False,
 ) -> Printout:
     """Check that a receiver takes genuine events and refuses forged ones. It must answer 2xx to six requests, such as
-    an event in UTF-8 or of 256 KiB, and 4xx to six that are forged, such as one signed with another secret.
+    an event in UTF-8 or of 256 KiB, and 4xx to six that are forged, such as one signed with another secret. With
+    --standard-webhooks it must also refuse a wrong webhook-signature and an old webhook-timestamp.
 
     The requests are sent one by one; nothing is stored. The receiver will process the genuine ones, so this asks first
     if the address is not a local one. The secret comes from --secret-file or ARK_SECRET; otherwise it is the one in
@@ -76,7 +79,13 @@ def check(
     session = session_of(context)
     output = output_of(context)
     check_event(event)
-    wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
+    wanted = Wanted(
+        url=url,
+        allow_local=allow_local,
+        headers=parse_headers(header or []),
+        ca_file=ca_file,
+        standard_webhooks=standard_webhooks,
+    )
     destination = destinations.unsaved(session.home, wanted)
     secret = find_secrets(session, None, secret_file)[0]
     if not (yes or _is_local(destination)):

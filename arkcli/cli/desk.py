@@ -211,7 +211,11 @@ class Desk:
             self._say(f"#{number} is invalid, and goes on only with --forward-unverified; `e` signs it again")
             return
         self._say(f"sending #{number} to the application again")
-        self._receiver.resend(received, received.request, "resent")
+        request, now = received.request, self._session.home.clock.now()
+        if received.verdict.valid and received.verdict.webhook is not None:
+            # Five minutes later the application would refuse the old timestamp.
+            request = signed_again(request, request.body or b"", self._orders.secrets()[0], now // 1000)
+        self._receiver.resend(received, request, "resent")
 
     def _edit(self) -> None:
         chosen = self._chosen_to_send()

@@ -19,6 +19,7 @@ from arkcli.cli.options import (
     Headers,
     Proxy,
     SecretFile,
+    StandardWebhooks,
     Yes,
     ask,
     find_destination,
@@ -32,6 +33,7 @@ from arkcli.cli.records import (
     took_cell,
 )
 from arkcli.cli.session import Session
+from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
@@ -74,6 +76,7 @@ def add(
     client_key: ClientKey = None,
     proxy: Proxy = None,
     description: Description = None,
+    standard_webhooks: StandardWebhooks = False,
 ) -> Printout:
     """Send a ping to URL, and save it as a destination if it answers 2xx within 10 s.
 
@@ -91,12 +94,14 @@ def add(
         client_key=client_key,
         proxy=proxy,
         secret=_own_secret(session, secret_file, own_secret),
+        standard_webhooks=standard_webhooks,
     )
     with session.output().working(_PINGING, session.home.clock.monotonic):
         added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
         notes.append(made_secret_note(session.home.store.path))
+    notes += destination_notes(session.home, added)
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
     notes += destinations.notes_of_proxy(session.home, added)
@@ -145,6 +150,12 @@ def set_(
         bool, typer.Option("--no-proxy", help="Remove its own proxy; [network] proxy counts again, if there is one.")
     ] = False,
     description: Description = None,
+    standard_webhooks: Annotated[
+        bool | None,
+        typer.Option(
+            "--standard-webhooks/--no-standard-webhooks", help="Send or leave out the headers of Standard Webhooks."
+        ),
+    ] = None,
 ) -> Printout:
     """Change a destination's settings. Settings that you do not name stay as they are.
 
@@ -172,6 +183,7 @@ def set_(
         without=Without(tuple(no_header or ()), no_ca_file, no_client_cert, no_proxy),
         secret=_own_secret(session, secret_file, own_secret),
         workspace_secret=workspace_secret,
+        standard_webhooks=standard_webhooks,
     )
     if wanted == Wanted():
         raise UsageError("nothing to change; `ark dest set --help` shows the settings")
@@ -179,6 +191,7 @@ def set_(
         changed = destinations.change(session.home, found, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, changed, own=own_secret)
     notes += destinations.notes_of_proxy(session.home, changed) if proxy is not None or no_proxy else []
+    notes += destination_notes(session.home, changed, found)
     return _said(session, changed, "changed", notes)
 
 

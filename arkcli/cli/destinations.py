@@ -16,6 +16,7 @@ from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
 from arkcli.output.tables import Table, fitting, needed
+from arkcli.signing.standard import serialized
 from arkcli.store.store import Contents
 from arkcli.url import shown_proxy
 
@@ -97,7 +98,10 @@ def show(
     document = settings_json(found) | counts_json(standing)
     secret = "its own" if found.secret else "the shared secret"
     if reveal:
-        secret = document["secret"] = session.home.secret_of(found, contents).reveal().decode("utf-8", "replace")
+        used = session.home.secret_of(found, contents)
+        secret = document["secret"] = used.reveal().decode("utf-8", "replace")
+        if found.standard_webhooks:
+            document["standard_webhooks_secret"] = serialized(used).reveal().decode()
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
         ("user name", found.userinfo),
@@ -107,6 +111,7 @@ def show(
         ("client key", found.client_key),
         ("proxy", _proxy_cell(found, contents)),
         ("secret", secret),
+        *((key.replace("_", " "), document[key]) for key in ("standard_webhooks_secret",) if key in document),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
     ]
     if standing is not None:
@@ -168,6 +173,7 @@ def _basics(found: Destination) -> dict[str, Any]:
         "url": found.url,
         "paused": found.paused,
         "allow_local": found.allow_local,
+        "standard_webhooks": found.standard_webhooks,
         "description": found.description,
         "added_at": found.added_at,
     }

@@ -51,6 +51,10 @@ Proxy = Annotated[
         help="Connect through this proxy: http, https, socks5h or socks5://HOST:PORT; env:NAME, file:PATH or none.",
     ),
 ]
+StandardWebhooks = Annotated[
+    bool,
+    typer.Option("--standard-webhooks", help="Also send the headers of Standard Webhooks, which withstand replays."),
+]
 Headers = Annotated[
     list[str] | None, typer.Option("--header", "-H", help="An extra request header, 'Name: value'. Repeatable.")
 ]

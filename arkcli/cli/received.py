@@ -9,6 +9,7 @@ from arkcli.cli.records import said_lines
 from arkcli.output.tables import Column, narrowed
 from arkcli.receiver import record
 from arkcli.receiver.resend import text_of
+from arkcli.signing import SIGNATURE_HEADER
 from arkcli.text import clean, counted, escaped, is_harmless
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Listing:
         self._output.line(f"#{number}: {summary(received)}")
         attempt = "" if received.attempt is None else f", attempt {received.attempt}"
         self._below([f"{times.to_text(received.at)}{attempt} of delivery {received.delivery or '-'}"])
+        if received.verdict.webhook is not None:
+            found = f"{SIGNATURE_HEADER} {received.verdict.signature}, webhook-signature {received.verdict.webhook}"
+            self._below([found])
         self._below(_remarks(received))
         self._below(_readable(received.request), "dim")
         if received.reply is not None:
@@ -128,6 +132,7 @@ def as_curl(number: int, received: "Received", url: str, ca_file: str | None) ->
     from arkcli.model import Destination
     from arkcli.receiver.forward import end_to_end
     from arkcli.signing.scheme import SCHEMES
+    from arkcli.signing.standard import ID_HEADER
 
     body = received.request.body
     if body is None or len(body) > _MOST_COPIED:
@@ -139,10 +144,11 @@ def as_curl(number: int, received: "Received", url: str, ca_file: str | None) ->
         for name, value in headers.items()
         if name.lower() not in made
     }
+    webhook_id = None if received.verdict.webhook is None else received.request.header(ID_HEADER)
     try:
         name = f"#{number} {received.event or ''}"
         application = Destination(id="", name=name, url=url, added_at="", ca_file=ca_file)
-        command = curl.command(application, shown, body)
+        command = curl.command(application, shown, body, webhook_id)
     except UnicodeDecodeError:
         command = "\0"
     if not is_harmless(command):

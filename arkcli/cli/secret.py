@@ -5,17 +5,20 @@ from typing import Annotated, Final
 
 import typer
 
+from arkcli import times
 from arkcli.actions import destinations
 from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, Yes, ask, session_of
 from arkcli.cli.ping import pings_json, pings_table
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import NOT_ATTEMPTED_AGAIN, Session
+from arkcli.cli.standard import rotation_notes, short_notes
 from arkcli.cli.watching import awaiting
 from arkcli.errors import ExitCode
 from arkcli.model import Outcome
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret, read_secret_file, reference, resolve_secret
+from arkcli.signing.standard import serialized
 from arkcli.store.store import Contents
 from arkcli.text import counted
 
@@ -26,12 +29,21 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Print the secret.")]
 
 
 @app.command()
-def show(context: typer.Context, reveal: Reveal = False) -> Printout:
+def show(
+    context: typer.Context,
+    reveal: Reveal = False,
+    standard_webhooks: Annotated[
+        bool,
+        typer.Option(
+            "--standard-webhooks", help="Show it as `whsec_…`, the form that libraries of Standard Webhooks take."
+        ),
+    ] = False,
+) -> Printout:
     """Show where the signing secret of all destinations is kept. With --reveal, print the secret instead.
 
     Example: ark secret show --reveal
     """
-    return _said(session_of(context), reveal=reveal)
+    return _said(session_of(context), reveal=reveal, standard=standard_webhooks)
 
 
 @app.command("set")
@@ -106,9 +118,11 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         document = {"secret": None, "source": None} if before is None else _said(session, reveal=False).document
         return probed._replace(document={**document, **probed.document})
     with session.home.store.change() as contents:
-        if contents.workspace.secret != secret:
-            contents.workspace.previous = contents.workspace.secret
-            contents.workspace.secret = secret
+        workspace = contents.workspace
+        if workspace.secret != secret:
+            workspace.previous, workspace.secret = workspace.secret, secret
+            changed_at = times.to_text(session.home.clock.now())
+            workspace.secret_changed_at = None if workspace.previous is None else changed_at
     if before != secret:
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
     is_known = helps and all(not found.paused for found in users)
@@ -119,7 +133,10 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         document={**said.document, **probed.document},
         # With --reveal, standard output is the secret alone.
         text=[*([] if reveal else probed.text), *said.text],
-        notes=[*probed.notes, *([note] if is_another else [_MADE] if before is None else [])],
+        notes=[
+            *probed.notes,
+            *([note, *rotation_notes(contents, users)] if is_another else [_MADE] if before is None else []),
+        ],
     )
 
 
@@ -144,12 +161,15 @@ def _probe(session: Session, contents: Contents, secret: Secret, helps: str) -> 
     return printed
 
 
-def _said(session: Session, *, reveal: bool) -> Printout:
+def _said(session: Session, *, reveal: bool, standard: bool = False) -> Printout:
     contents = session.home.store.read()
     secret = session.home.workspace_secret(contents)
+    notes = short_notes(secret) if standard else []
+    secret = serialized(secret) if standard else secret
     stored = contents.workspace.secret
     source = (stored and reference(stored)) or str(session.home.store.path)
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
-    hint = f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
+    option = " --standard-webhooks" if standard else ""
+    hint = f"{shown}  (from {source}; `ark secret show{option} --reveal` prints it)"
     text = shown if reveal else session.output().screen.folded(hint, " " * 5)
-    return Printout({"secret": shown, "source": source}, [text], always=True)
+    return Printout({"secret": shown, "source": source}, [text], notes, always=True)

@@ -1,5 +1,6 @@
 """`ark sign`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -11,6 +12,7 @@ from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, find_secrets, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import UsageError
+from arkcli.signing.scheme import STANDARD
 
 app = App()
 _PIECE = 1024 * 1024
@@ -29,6 +31,14 @@ def sign(
         ),
     ] = None,
     secret_file: SecretFile = None,
+    webhook_id: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook-id",
+            metavar="ID",
+            help="Print the header lines of Standard Webhooks instead, for a delivery with this id, sent now.",
+        ),
+    ] = None,
 ) -> Printout:
     """Print the signature for a body's exact bytes.
 
@@ -39,8 +49,16 @@ def sign(
     """
     session = session_of(context)
     keys = find_secrets(session, [secret] if secret is not None else None, secret_file)
-    signature = signing.sign(keys[0], read_pieces(file, session.stdin))
-    return Printout({"signature": signature}, [signature], always=True)
+    pieces = read_pieces(file, session.stdin)
+    if webhook_id is None:
+        signature = signing.sign(keys[0], pieces)
+        return Printout({"signature": signature}, [signature], always=True)
+    if not re.fullmatch(r"[!-~]{1,256}", webhook_id):
+        raise UsageError("--webhook-id takes up to 256 printable ASCII characters without spaces")
+    values = STANDARD.signer(keys[0])(webhook_id, session.home.clock.now() // 1000, b"".join(pieces))
+    headers = dict(zip(STANDARD.headers, values, strict=True))
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return Printout({"signature": values[-1], "headers": headers}, lines, always=True)
 
 
 def read_pieces(file: Path | None, stdin: BinaryIO) -> Iterator[bytes]:

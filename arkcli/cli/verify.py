@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, session_of
+from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, parse_time, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.cli.sign import File, read_pieces
+from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.errors import ExitCode, UsageError
-from arkcli.signing.verdict import judge
+from arkcli.signing import SIGNATURE_HEADER
+from arkcli.signing.standard import Webhook
+from arkcli.signing.verdict import claimed, judge
 
 if TYPE_CHECKING:
     from arkcli.signing import Secret
+    from arkcli.signing.verdict import Verdict
 
 app = App()
 
@@ -26,7 +30,8 @@ def verify(
     context: typer.Context,
     file: File = None,
     signature: Annotated[
-        str | None, typer.Option("--signature", "-s", help="The signature header's value, or all header lines.")
+        list[str] | None,
+        typer.Option("--signature", "-s", help="The signature header's value, or all header lines. Repeatable."),
     ] = None,
     request: Annotated[
         Path | None,
@@ -35,6 +40,12 @@ def verify(
             metavar="FILE",
             help="A whole request in place of --signature and the body: raw HTTP, a line of `ark listen --save`, or a "
             "HAR file. FILE#2 is its second request; - is standard input.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="Check webhook-timestamp as of this time: when a saved request came."
         ),
     ] = None,
     secret: SecretText = None,
@@ -47,6 +58,8 @@ def verify(
     """Check whether a signature matches a body's exact bytes. Prints `valid` and exits 0, or prints the reason and
     exits 1.
 
+    With the three header lines of Standard Webhooks it checks those, too: webhook-timestamp may be 5 minutes off.
+
     The secret comes from --secret (repeat it to try several), --secret-file or ARK_SECRET; otherwise it is the
     one in destinations.toml.
 
@@ -57,12 +70,15 @@ def verify(
     session = session_of(context)
     secrets = find_secrets(session, secret, secret_file)
     output = output_of(context)
+    now = session.home.clock.now()
+    at_time = now if at is None else parse_time(at, now, "--at")
     given = _given(session, file, signature) if request is None else _requested(session, file, signature, request)
     held = bytearray() if explain else None
-    verdict = judge(secrets, given.pieces if held is None else _holding(given.pieces, held), given.signature)
+    pieces = given.pieces if held is None else _holding(given.pieces, held)
+    verdict = judge(secrets, pieces, given.signature, given.webhook, at_time)
     cause, explanation = None, None
     if held is not None and not verdict.valid:
-        cause, explanation = _explained(session, held, given, secrets)
+        cause, explanation = _explained(session, held, given, verdict, secrets)
     document: dict[str, Any] = {
         "valid": verdict.valid,
         "reason": verdict.reason,
@@ -78,24 +94,30 @@ def verify(
 
 
 class _Given(NamedTuple):
-    """What to verify: the signature (None if a request has none), the body in pieces, and remarks on the body.
+    """What to verify: the signatures (None if a request has none), the body in pieces, and remarks on the body.
 
-    `claimed` is what to explain: the signature, or a header line that may be another sender's.
+    `other` is what else to explain: text that may be another sender's signature.
     """
 
     signature: str | None
+    webhook: Webhook | None
     pieces: Iterator[bytes]
-    claimed: str
+    other: str
     remarks: Sequence[str] = ()
 
 
-def _given(session: Session, file: Path | None, signature: str | None) -> _Given:
-    if signature is None:
+def _given(session: Session, file: Path | None, signatures: Sequence[str] | None) -> _Given:
+    if not signatures:
         raise UsageError("give the signature with --signature, or the whole request with --request")
-    return _Given(signature, read_pieces(file, session.stdin), signature)
+    text, pieces = "\n".join(signatures), read_pieces(file, session.stdin)
+    lines = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
+    }
+    webhook = Webhook.of(lines.get, DELIVERY_HEADER.lower())
+    return _Given(text if webhook is None else lines.get(SIGNATURE_HEADER.lower()), webhook, pieces, text)
 
 
-def _requested(session: Session, file: Path | None, signature: str | None, request: Path) -> _Given:
+def _requested(session: Session, file: Path | None, signature: Sequence[str] | None, request: Path) -> _Given:
     """A request in a file, of which `#N` behind the file's name is the Nth. Raises UsageError."""
     from arkcli.receiver import pasted
 
@@ -108,8 +130,8 @@ def _requested(session: Session, file: Path | None, signature: str | None, reque
         found = pasted.read(data, number)
     except UsageError as error:
         raise UsageError(f"{'standard input' if name == '-' else name}: {error}") from None
-    own = next(iter(found.signatures()), None)
-    return _Given(own, iter([found.request.body or b""]), own or found.other_signature(), found.remarks)
+    own, webhook = next(iter(found.signatures()), None), Webhook.of(found.request.header, DELIVERY_HEADER)
+    return _Given(own, webhook, iter([found.request.body or b""]), found.other_signature(), found.remarks)
 
 
 def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
@@ -121,12 +143,15 @@ def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
         yield piece
 
 
-def _explained(session: Session, held: bytearray, given: _Given, secrets: "list[Secret]") -> tuple[str | None, str]:
+def _explained(
+    session: Session, held: bytearray, given: _Given, verdict: "Verdict", secrets: "list[Secret]"
+) -> tuple[str | None, str]:
     from arkcli.signing.explain.search import NOTHING_FITS
     from arkcli.signing.explain.search import explain as explain_mismatch
 
     # A malformed signature is rejected before the body is read, so read it now.
     for _ in _holding(given.pieces, held):
         pass
-    found = explain_mismatch(bytes(held), given.claimed, secrets, session.home.known_secrets())
+    signature = claimed(verdict, given.signature, given.webhook) or given.other
+    found = explain_mismatch(bytes(held), signature, secrets, session.home.known_secrets())
     return (found.cause, found.text) if found else (None, NOTHING_FITS)

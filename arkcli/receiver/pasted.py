@@ -11,6 +11,7 @@ from arkcli.errors import UsageError
 from arkcli.httpd.messages import Header, Request
 from arkcli.receiver import structured
 from arkcli.signing import SIGNATURE_HEADER
+from arkcli.signing.standard import Webhook
 from arkcli.text import counted
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?[ \t]*")
@@ -32,8 +33,12 @@ class Pasted(NamedTuple):
 
     def signatures(self) -> list[str]:
         """The values of all its signature headers."""
-        wanted = SIGNATURE_HEADER.lower().encode()
-        return [value.decode("latin-1") for name, value in self.request.headers if name.lower() == wanted]
+        return self.request.headers_named(SIGNATURE_HEADER)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has a signature that `ark` knows."""
+        return bool(self.signatures()) or Webhook.of(self.request.header) is not None
 
     def other_signature(self) -> str:
         """The first header line that may be another sender's signature; empty if there is none."""
@@ -62,7 +67,7 @@ def _chosen(found: list[Pasted], number: int | None) -> Pasted:
         if not 1 <= number <= len(found):
             raise UsageError(f"there is no request #{number}: the file has {counted(len(found), 'request')}")
         return found[number - 1]
-    signed = [(place, one) for place, one in enumerate(found, 1) if one.signatures()]
+    signed = [(place, one) for place, one in enumerate(found, 1) if one.is_signed]
     if len(found) == 1 or len(signed) == 1:
         return found[0] if len(found) == 1 else signed[0][1]
     if not signed:

@@ -17,6 +17,7 @@ from arkcli.httpd.server import serving
 from arkcli.receiver.plan import Answer
 from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
+from arkcli.signing.standard import Webhook
 from arkcli.signing.verdict import Explainer, Signature, Verdict, judge
 from arkcli.system import descriptors
 from arkcli.system.clock import Clock
@@ -235,16 +236,19 @@ class Receiver:
         if request.body is None:
             why = f"the body is larger than {self._limits.body:,} bytes; it was not read"
             return Verdict(Signature.UNCHECKED, why)
-        return judge(self._orders.secrets(), request.body, request.header(signing.SIGNATURE_HEADER))
+        return self._judged(request, request.body, self._orders.secrets())
+
+    def _judged(self, request: Request, body: bytes, secrets: Sequence[Secret]) -> Verdict:
+        signature, webhook = _signatures(request)
+        return judge(secrets, body, signature, webhook, self._clock.now())
 
     def _explain(self, request: Request, verdict: Verdict) -> str | None:
-        signature = request.header(signing.SIGNATURE_HEADER)
         if request.body is None or verdict.valid:
             return None
         before = self._orders.before()
-        if before and judge(before, request.body, signature).valid:
+        if before and self._judged(request, request.body, before).valid:
             return _SIGNED_BEFORE
-        return self._explainer.explain(verdict, request.body, signature)
+        return self._explainer.explain(verdict, request.body, *_signatures(request))
 
     def _receive(self, request: Request, verdict: Verdict) -> Received:
         delivery, attempt = request.header(DELIVERY_HEADER), request.header(ATTEMPT_HEADER) or ""
@@ -298,6 +302,10 @@ async def _first(*awaited: Coroutine[Any, Any, object], seconds: float | None = 
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+
+
+def _signatures(request: Request) -> tuple[str | None, Webhook | None]:
+    return request.header(signing.SIGNATURE_HEADER), Webhook.of(request.header, DELIVERY_HEADER)
 
 
 def _refusal(request: Request, verdict: Verdict) -> Reply | None:

@@ -122,6 +122,7 @@ def document(received: Received) -> dict[str, Any]:
         "event": received.event,
         "valid": received.verdict.valid,
         "signature": received.verdict.signature.value,
+        "webhook_signature": received.verdict.webhook,
         "reason": received.verdict.reason,
         "explanation": received.explanation,
         "bytes": received.size,

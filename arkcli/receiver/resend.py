@@ -6,6 +6,7 @@ from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.httpd.messages import Request
 from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, SCHEMES
+from arkcli.signing.standard import ID_HEADER
 
 
 def signed_again(request: Request, body: bytes, secret: Secret, at: int) -> Request:
@@ -14,7 +15,7 @@ def signed_again(request: Request, body: bytes, secret: Secret, at: int) -> Requ
     It is signed at a time (seconds since 1970, UTC) by every scheme that signed it before, and by the documented one.
     """
     given = {name.decode("latin-1").lower() for name, _ in request.headers}
-    delivery = request.header(DELIVERY_HEADER) or ""
+    delivery = request.header(ID_HEADER) or request.header(DELIVERY_HEADER) or ""
     signed = [
         signature
         for scheme in SCHEMES

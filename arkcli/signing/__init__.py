@@ -106,7 +106,7 @@ def normalized(signature: str | bytes) -> str | None:
         return None
     value = signature.strip(" \t\r\n")
     name, colon, rest = value.partition(":")
-    if colon and name.lower() == SIGNATURE_HEADER.lower():
+    if colon and name.rstrip(" \t").lower() == SIGNATURE_HEADER.lower():
         value = rest.strip(" \t")
     value = value.lower().removeprefix(_PREFIX)
     return value if len(value) == 64 and _HEX_DIGITS.issuperset(value) else None

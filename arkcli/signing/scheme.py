@@ -2,9 +2,10 @@
 
 import hmac
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from arkcli.signing import SIGNATURE_HEADER, Secret
+from arkcli.signing.standard import StandardWebhooks
 
 #: Makes the values of a scheme's headers for one attempt, in order, from the delivery's id, the time of the attempt
 #: (seconds since 1970, UTC) and the body's exact bytes.
@@ -43,22 +44,32 @@ class _Body:
         return sign
 
 
-class Ready:
-    """Header lines that are ready and depend on no secret: for requests that a receiver should refuse."""
+class Joined(NamedTuple):
+    """Several schemes, each with its own headers."""
 
-    name: Final = "ready"
+    schemes: tuple[Scheme, ...]
 
-    def __init__(self, *lines: tuple[str, str]) -> None:
-        """Takes a name and a value for each line; without any, requests have no signature."""
-        self.headers = tuple(name for name, _ in lines)
-        self._values = tuple(value for _, value in lines)
+    @property
+    def name(self) -> str:
+        """The names of the schemes."""
+        return "+".join(scheme.name for scheme in self.schemes)
 
-    def signer(self, _secret: Secret) -> Sign:
-        """Makes a function that returns these values, whatever it signs."""
-        return lambda _id, _at, _body: self._values
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headers of all schemes, in order."""
+        return tuple(name for scheme in self.schemes for name in scheme.headers)
+
+    def signer(self, secret: Secret) -> Sign:
+        """Makes a function that signs by each scheme."""
+        signers = [scheme.signer(secret) for scheme in self.schemes]
+        return lambda delivery_id, at, body: tuple(value for sign in signers for value in sign(delivery_id, at, body))
 
 
 #: The documented scheme.
 BODY: Final[Scheme] = _Body()
+#: The one that a destination may have beside it.
+STANDARD: Final[Scheme] = StandardWebhooks()
+#: Both, while no former secret signs.
+BOTH: Final[Scheme] = Joined((BODY, STANDARD))
 #: All there are. Nobody else may set their headers.
-SCHEMES: Final[tuple[Scheme, ...]] = (BODY,)
+SCHEMES: Final[tuple[Scheme, ...]] = (BODY, STANDARD)

@@ -33,10 +33,15 @@ _ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Settings for all destinations. `secret` may be `env:NAME` or `file:PATH`. `previous` is the secret before it."""
+    """Settings for all destinations. `secret` may be `env:NAME` or `file:PATH`. `previous` is the secret before it.
+
+    `overlap` is how long after `secret_changed_at` (ISO 8601, UTC) Standard Webhooks are signed with both.
+    """
 
     secret: Secret | None = None
     previous: Secret | None = None
+    secret_changed_at: str | None = None
+    overlap: str = "24h"
 
 
 class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -177,10 +182,9 @@ class Store:
 
     def _check(self, contents: Contents) -> None:
         seen: set[str] = set()
-        try:
-            times.parse_duration(contents.queue.keep)
-        except ValueError as error:
-            raise self._wrong(str(error), "queue.keep") from None
+        self._check_duration(contents.queue.keep, "queue.keep")
+        self._check_duration(contents.workspace.overlap, "workspace.overlap")
+        self._check_time(contents.workspace.secret_changed_at, "workspace")
         for index, destination in enumerate(contents.destinations):
             place = f"destinations[{index}]"
             if not _ID.fullmatch(destination.id):
@@ -195,6 +199,7 @@ class Store:
                     raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
             self._check_files(destination, place)
+            self._check_time(destination.secret_changed_at, place)
             for name, value in destination.headers.items():
                 try:
                     check_header(name, value.reveal().decode())
@@ -207,6 +212,19 @@ class Store:
                 raise self._wrong("a file name cannot contain a NUL byte", f"{place}.{key}")
         if (destination.client_cert is None) != (destination.client_key is None):
             raise self._wrong("client_cert and client_key need each other; give both, or neither", place)
+
+    def _check_duration(self, text: str, place: str) -> None:
+        try:
+            times.parse_duration(text)
+        except ValueError as error:
+            raise self._wrong(str(error), place) from None
+
+    def _check_time(self, text: str | None, place: str) -> None:
+        try:
+            times.from_text(text or times.to_text(0))
+        except (ValueError, OverflowError):
+            what = f"{text!r} is not a time; write it as 2026-11-23T12:00:00Z, or remove the line"
+            raise self._wrong(what, f"{place}.secret_changed_at") from None
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
         where = f"{self._shelf.name}: {place}" if place else self._shelf.name

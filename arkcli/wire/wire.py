@@ -53,6 +53,7 @@ class Endpoint:
         """`before` is the endpoint that this one replaces: if both connect alike, its connections are kept."""
         self.destination = destination
         self.secret = secret
+        self.scheme = scheme
         self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None

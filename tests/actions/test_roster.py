@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from arkcli import times
 from arkcli.actions import drain, send
 from arkcli.actions.roster import Roster
 from arkcli.actions.send import Order
@@ -14,7 +15,9 @@ from arkcli.errors import Unreadable
 from arkcli.model import Answer, Destination
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.signing import Concealed, Secret
-from tests.world import PAYLOAD, World
+from arkcli.signing.scheme import BODY, Joined, Scheme
+from arkcli.signing.standard import Former, StandardWebhooks
+from tests.world import PAYLOAD, START, World
 
 TOLD = "Until it can be read, ark uses what it read last"
 
@@ -337,3 +340,25 @@ def test_one_destination_whose_url_was_edited_into_none_is_left_out_with_the_rea
     run.change("a", url="https://a.example/")
     assert set(run.later()) == {"a"}
     assert run.roster.left_out == []
+
+
+def test_a_change_of_the_secret_is_in_force_with_its_overlap(run: Run) -> None:
+    run.change("a", standard_webhooks=True)
+    run.later()
+    with run.home.store.change() as contents:
+        workspace = contents.workspace
+        workspace.previous, workspace.secret = workspace.secret, Secret("new")
+        workspace.secret_changed_at = times.to_text(run.home.clock.now())
+    assert run.later()["a"] == "new"
+    assert scheme(run) == Joined((BODY, StandardWebhooks((Former(Secret("shared"), START // 1000 + 86_400),))))
+    before = run.roster.read()
+    with run.home.store.change() as contents:
+        contents.workspace.overlap = "0s"
+    run.later()
+    assert scheme(run) == Joined((BODY, StandardWebhooks()))
+    # The destination without these headers stays the same object.
+    assert [one in before for one in run.roster.read()] == [False, True]
+
+
+def scheme(run: Run) -> Scheme:
+    return next(found.scheme for found in run.roster.read() if found.destination.name == "a")

@@ -8,19 +8,22 @@ from arkcli.actions.trials import ACCEPTED, EVENTS, LARGE, REFUSED, Trial, trial
 from arkcli.contract import events
 from arkcli.contract.bodies import check_raw_body
 from arkcli.signing import SIGNATURE_HEADER, Secret, verify
+from arkcli.signing.scheme import BODY, STANDARD, Joined, Scheme
+from arkcli.signing.standard import Webhook
+from arkcli.signing.verdict import Signature, judge
 from tests.world import START
 
 SECRET, OTHER = Secret("s3cret"), Secret("another")
 
 
-def made(event: str = "signal.promoted") -> dict[str, Trial]:
+def made(event: str = "signal.promoted", scheme: Scheme = BODY) -> dict[str, Trial]:
     batches = [f"batch_{number}" for number in range(EVENTS)]
-    return {trial.name: trial for trial in trials(event, START, batches, SECRET, OTHER)}
+    return {trial.name: trial for trial in trials(event, START, batches, OTHER, scheme)}
 
 
 def headers(trial: Trial) -> dict[str, str]:
     scheme = trial.scheme
-    return dict(zip(scheme.headers, scheme.signer(SECRET)("evt_1.dst_1", 0, trial.body), strict=True))
+    return dict(zip(scheme.headers, scheme.signer(SECRET)("evt_1.dst_1", START // 1000, trial.body), strict=True))
 
 
 def is_right(trial: Trial) -> bool:
@@ -40,7 +43,7 @@ def test_every_body_is_a_valid_event_and_exactly_those_to_be_accepted_are_signed
 def test_no_two_trials_are_about_one_event_except_for_the_one_that_repeats_it() -> None:
     found = made()
     bodies = {trial.number: trial.body for trial in found.values()}
-    assert len(set(bodies.values())) == len(bodies) == EVENTS
+    assert len(set(bodies.values())) == len(bodies) == 11
     assert found["repeat"].body == found["valid-event"].body
     assert found["repeat"].number == found["valid-event"].number
 
@@ -83,3 +86,22 @@ def test_a_receiver_that_serialises_again_finds_the_signature_right_whether_it_s
         again = json.dumps(document, separators=separators, sort_keys=keys_are_sorted).encode()
         assert verify(SECRET, again, headers(found[name])[SIGNATURE_HEADER])
         assert again != found[name].body
+
+
+def test_standard_webhooks_are_forged_as_well_and_at_the_end_alone() -> None:
+    found = made(scheme=Joined((BODY, STANDARD)))
+
+    def results(trial: Trial) -> tuple[bool, Signature | None]:
+        lower = {name.lower(): value for name, value in headers(trial).items()}
+        verdict = judge([SECRET], trial.body, lower.get(SIGNATURE_HEADER.lower()), Webhook.of(lower.get), START)
+        return verdict.signature is Signature.VALID, verdict.webhook
+
+    assert {results(trial) for trial in found.values() if trial.wanted == ACCEPTED} == {(True, Signature.VALID)}
+    wrong, old = found.pop("other-webhook"), found.pop("old-webhook")
+    assert {results(trial) for trial in found.values() if trial.wanted == REFUSED} == {
+        (False, Signature.MISMATCH),
+        (False, Signature.MALFORMED),
+        (False, None),
+    }
+    assert (results(wrong), results(old)) == ((True, Signature.MISMATCH), (True, Signature.STALE))
+    assert {trial.number for trial in (wrong, old)} == {EVENTS - 2, EVENTS - 1}

@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from arkcli.cli.desk import keys_in
-from arkcli.signing import sign
+from arkcli.signing import Secret, sign
+from arkcli.signing.scheme import STANDARD
+from arkcli.system.clock import SystemClock
 from tests.keyboard import OnATerminal, editor
 from tests.world import Request, TestReceiver, World, answer, receiver
 
@@ -146,6 +148,26 @@ def test_the_selected_request_goes_to_the_application_again_which_verifies_it(
     helped = one.press("?", "q .*Ctrl-C")
     for key in "redc12345/":
         assert f"\n  {key}    " in helped
+    assert one.ends("q") == 0
+
+
+def test_an_old_request_goes_to_the_application_again_with_a_time_that_it_accepts(
+    desk: Start, application: TestReceiver
+) -> None:
+    one = desk("--forward-to", str(application.port))
+    sent_at = SystemClock().now() // 1000 - 250
+    values = STANDARD.signer(Secret(SECRET))("evt_1", sent_at, BODY)
+    headers = {**dict(zip(STANDARD.headers, values, strict=True)), "X-SignalArk-Signature": sign(SECRET, BODY)}
+    assert httpx.post(one.url, content=BODY, headers=headers, trust_env=False).status_code == 500
+    one.terminal.until("acc_1")
+    one.press("r", r"(?s)sending #1 to .*  2  .*resent.*500.*acc_1")
+    came, again = application.requests
+    assert (again.body, again.signature, again.headers["webhook-id"]) == (came.body, came.signature, "evt_1")
+    assert came.headers["webhook-timestamp"] == str(sent_at)
+    assert int(again.headers["webhook-timestamp"]) >= sent_at + 250
+    one.press("kk", "selected #1")
+    assert "X-SignalArk-Signature valid, webhook-signature valid" in one.press("d", "(?s)#1: .*acc_1")
+    assert "ark sign --webhook-id evt_1" in one.press("c", "it signs with ARK_SECRET")
     assert one.ends("q") == 0
 
 

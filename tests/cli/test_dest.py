@@ -266,7 +266,8 @@ def test_show_list_and_set(world: World, receive: Receive) -> None:
     add(world, server.url, "--name", "crm", "--description", "Sales")
     shown = world.ark("dest", "show", "crm", "--json").json["destination"]
     assert shown.keys() == {
-        "id", "name", "url", "paused", "allow_local", "description", "added_at", "client_cert", "client_key", "proxy",
+        "id", "name", "url", "paused", "allow_local", "standard_webhooks", "description", "added_at",
+        "client_cert", "client_key", "proxy",
         "waiting", "retrying", "dead", "last",
     }  # fmt: skip
     assert shown["description"] == "Sales"

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from arkcli.httpd.messages import Request
 from arkcli.receiver.resend import body_of, signed_again, text_of
 from arkcli.signing import Secret, sign
+from arkcli.signing.standard import Webhook
+from arkcli.signing.verdict import judge
 
 
 def test_a_request_is_signed_again_with_all_its_other_headers() -> None:
@@ -15,6 +17,16 @@ def test_a_request_is_signed_again_with_all_its_other_headers() -> None:
     assert (made.method, made.target, made.body, made.version) == ("POST", "/a?b", b"after", "1.0")
     kept = (headers[0], *headers[2:])
     assert made.headers == (*kept, (b"X-SignalArk-Signature", sign("k", b"after").encode()))
+
+
+def test_standard_webhooks_are_signed_again_with_their_id_and_a_new_time() -> None:
+    headers = ((b"Webhook-Id", b"evt_1"), (b"webhook-timestamp", b"1"), (b"webhook-signature", b"v1,old"))
+    made = signed_again(Request("POST", "/", headers, b"before"), b"after", Secret("k"), 1_795_000_000)
+    found = Webhook.of(made.header)
+    assert found is not None
+    assert (found.id, found.sent_at) == ("evt_1", 1_795_000_000)
+    assert judge([Secret("k")], b"after", made.header("X-SignalArk-Signature"), found, 1_795_000_000_000).valid
+    assert len(made.headers) == 4
 
 
 @pytest.mark.parametrize(

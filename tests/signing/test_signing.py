@@ -190,6 +190,7 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
 @example(f"{SIGNATURE_HEADER}: {SIGNATURE}")
 @example(f"{SIGNATURE_HEADER}\n: {SIGNATURE}")
+@example(f"{SIGNATURE_HEADER} :{SIGNATURE}")
 def test_a_verifier_takes_exactly_what_the_contract_names(given_signature: str) -> None:
     match = WELL_FORMED.fullmatch(given_signature)
     assert verify(SECRET, BODY, given_signature) is (match is not None and match[1].lower() == SIGNATURE)

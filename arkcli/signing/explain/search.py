@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, product
 from typing import Final, NamedTuple
 
-from arkcli.signing import Secret
-from arkcli.signing.explain import bodies, keys, signatures
+from arkcli.signing import Secret, standard
+from arkcli.signing.explain import bodies, keys, signatures, webhooks
 from arkcli.signing.explain.keys import Digest
-from arkcli.signing.explain.rules import Look, Rule, Try, undone
+from arkcli.signing.explain.rules import Look, Rule, Rules, Try, undone
 from arkcli.signing.explain.signatures import ClaimedDigest
 from arkcli.signing.explain.spellings import differences
 
@@ -30,6 +30,15 @@ NOTHING_FITS: Final = (
 )
 
 
+class Tried(NamedTuple):
+    """The digests and the rules for keys that are tried: the right digest, those of other schemes, and wrong ones."""
+
+    agreed: Digest
+    theirs: Sequence[Digest]
+    wrong: Sequence[Digest]
+    keys: Rules
+
+
 class Explanation(NamedTuple):
     """What happened. `cause`: the names of the rules, joined by `+`. `text`: the explanation for people."""
 
@@ -49,18 +58,23 @@ def explain(
     if len(body) > LARGEST:
         said = f"The body has more than {LARGEST:,} bytes: ark never sends such a body, and it was not examined"
         return Explanation("body-too-large", said)
+    given = list(_given(secrets, others or {}))
+    if (webhook := webhooks.read(signature)) is not None:
+        given = [Try(standard.key_of(Secret(one.value)).reveal(), one.why) for one in given]
+        agreed, *theirs = webhook.digests
+        found = _search(body, webhook.claims, given, Tried(agreed, theirs, [], Rules((*webhooks.RULES, *keys.RULES))))
+        return found or _seen(body, secrets, [])
     theirs, looks = keys.schemes(signature)
-    found = _search(body, signatures.claims(signature), list(_given(secrets, others or {})), theirs)
-    return found or _seen(body, signature, secrets, looks)
+    tried = Tried(_AGREED, theirs, keys.DIGESTS, keys.RULES)
+    looks = [*looks, *signatures.LOOKS.that_see(signature.encode("utf-8", "replace"))]
+    return _search(body, signatures.claims(signature), given, tried) or _seen(body, secrets, looks)
 
 
-def _search(
-    body: bytes, claims: Sequence[ClaimedDigest], given: Sequence[Try], theirs: Sequence[Digest]
-) -> Explanation | None:
+def _search(body: bytes, claims: Sequence[ClaimedDigest], given: Sequence[Try], tried: Tried) -> Explanation | None:
     if not claims:
         return None
-    work = _WORK
-    for changed, used, made in _candidates(body, given, theirs):
+    work, theirs = _WORK, tried.theirs
+    for changed, used, made in _candidates(body, given, tried):
         work -= len(changed.value) * sum(rule.cost for rule in changed.why)
         for key, digest in product(used, made):
             work -= len(changed.value) + _ONE_TRY
@@ -83,24 +97,24 @@ def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[
 
 
 def _candidates(
-    body: bytes, given: Sequence[Try], theirs: Sequence[Digest]
+    body: bytes, given: Sequence[Try], tried: Tried
 ) -> Iterator[tuple[Try, Sequence[Try], Sequence[Digest]]]:
     """What may have been signed, with the keys and digests to try: first one mistake, then two."""
-    as_it_is = [Try(body)]
-    digests = (*theirs, *keys.DIGESTS)
-    changed_keys = [found for found in undone(keys.RULES, given) if found.value]
+    as_it_is, agreed = [Try(body)], (tried.agreed,)
+    digests = (*tried.theirs, *tried.wrong)
+    changed_keys = [found for found in undone(tried.keys, given) if found.value]
 
     def changed() -> Iterator[Try]:
         return _each_once(undone(bodies.RULES, as_it_is))
 
     stages: Iterable[tuple[Iterator[Try], Sequence[Try], Sequence[Digest]]] = (
-        (iter(as_it_is), given, (*theirs, _AGREED, *keys.DIGESTS)),
-        (iter(as_it_is), changed_keys, (_AGREED,)),
-        (changed(), given, (_AGREED,)),
-        (changed(), changed_keys, (_AGREED,)),
+        (iter(as_it_is), given, (*tried.theirs, tried.agreed, *tried.wrong)),
+        (iter(as_it_is), changed_keys, agreed),
+        (changed(), given, agreed),
+        (changed(), changed_keys, agreed),
         (changed(), given, digests),
         (iter(as_it_is), changed_keys, digests),
-        (_each_once(undone(bodies.RULES, changed())), given, (_AGREED,)),
+        (_each_once(undone(bodies.RULES, changed())), given, agreed),
     )
     for bodies_now, keys_now, digests_now in stages:
         yield from ((found, keys_now, digests_now) for found in bodies_now)
@@ -119,16 +133,14 @@ def _told(body: bytes, changed: Try, others: Sequence[Rule], digest: Digest) -> 
     told = {rule.cause: rule.says for rule in (*changed.why, *others)}
     if [rule.cause for rule in changed.why] == [bodies.RESPELLED]:
         told[bodies.RESPELLED] += f". {_sentence(differences(body, changed.value))}"
-    if digest.cause:
+    if digest.cause and not (told and digest.cause == webhooks.RIGHT):
         told[digest.cause] = digest.says
     return Explanation("+".join(told), ".\n".join(map(_sentence, told.values())))
 
 
-def _seen(body: bytes, signature: str, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
-    text = signature.encode("utf-8", "replace")
+def _seen(body: bytes, secrets: Sequence[Secret], looks: Sequence[Look]) -> Explanation | None:
     seen = chain(
         looks,
-        signatures.LOOKS.that_see(text),
         *(keys.LOOKS.that_see(secret.reveal()) for secret in secrets),
         bodies.LOOKS.that_see(body),
     )

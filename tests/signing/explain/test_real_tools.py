@@ -80,7 +80,7 @@ MISSIGNED = [
     ("signed-as-github", "bash", 'printf "X-Hub-Signature-256: sha256=%s" "$(ark sign)"'),
     ("signed-as-stripe", "bash", 'printf "t=17,v1=%s" "$( (printf 17.; cat) | ark sign)"'),
     (
-        "signed-as-standard-webhooks",
+        "webhook-timestamp",
         "openssl",
         'printf "webhook-id: m\nwebhook-timestamp: 17\nwebhook-signature: v1,"; (printf m.17.; cat) |'
         " openssl dgst -sha256 -hmac $SECRET -binary | openssl base64 -A",

@@ -196,6 +196,9 @@ SCHEMES = {
     "shopify": ("X-Shopify-Hmac-Sha256: {base64}", b"%b"),
 }
 
+#: Standard Webhooks with all its headers is not another sender's: tests/signing/explain/test_webhooks.py.
+OTHERS = [name for name in SCHEMES if name != "standard-webhooks"]
+
 
 def signed_as(name: str, key: bytes = KEY, body: bytes = BODY) -> str:
     form, signs = SCHEMES[name]
@@ -233,9 +236,8 @@ CHANGED_SIGNATURES = [
     ("signature-white-space", f"{RIGHT[:40]}\n {RIGHT[40:]}"),
     ("another-header", f"X-Hub-Signature-256: {RIGHT}"),
     ("another-header", f"x-signature: sha256={RIGHT}"),
-    *((f"signed-as-{name}", signed_as(name)) for name in SCHEMES),
+    *((f"signed-as-{name}", signed_as(name)) for name in OTHERS),
     ("signed-as-stripe", f"Stripe-Signature: t=1700000000,v1={'0' * 64},{signed_as('stripe')[13:]},v0={'1' * 64}"),
-    ("signed-as-standard-webhooks", f"Host: a.example\nX-Request-Id: 1\n{signed_as('standard-webhooks')}"),
     ("signature-prefix", f"v0={RIGHT}"),
     ("hmac-sha1", hmac.new(KEY, BODY, "sha1").hexdigest()),
     ("hmac-sha512", hmac.new(KEY, BODY, "sha512").hexdigest()),
@@ -254,7 +256,7 @@ CHANGED_SIGNATURES = [
 
 #: cause, body, signature, secret: mistakes that can be seen but not undone.
 SEEN = [
-    *((f"looks-like-{name}", BODY, signed_as(name), b"another") for name in SCHEMES),
+    *((f"looks-like-{name}", BODY, signed_as(name), b"another") for name in OTHERS),
     ("looks-like-slack", BODY, signed_as("slack").split("\n")[0], KEY),
     ("looks-like-standard-webhooks", BODY, signed_as("standard-webhooks").split("signature: ")[1], KEY),
     ("signature-missing", BODY, "", KEY),
@@ -328,7 +330,6 @@ def test_every_rule_has_a_row() -> None:
         ("signature-quotes+signature-prefix", BODY, f'"v1={RIGHT}"', (KEY,)),
         ("newline-added+signed-as-stripe", BODY + b"\n", signed_as("stripe"), (KEY,)),
         ("another-secret+signed-as-slack", BODY, signed_as("slack"), (b"new", KEY)),
-        ("secret-base64+signed-as-standard-webhooks", BODY, signed_as("standard-webhooks", b"foobarbaz"), (KEY,)),
         ("hashed-as-ascii+newline-added", TEXT.encode() + b"\n", sign(KEY, TEXT.encode("ascii", "replace")), (KEY,)),
     ],
 )
@@ -455,12 +456,12 @@ def test_whatever_is_given_there_is_an_explanation_or_none(body: bytes, signatur
     assert found is None or (found.cause and found.text)
 
 
-@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS) + 3 * len(SCHEMES)))
+@pytest.mark.parametrize("place", range(len(CHANGED_BODIES) + len(CHANGED_KEYS) + 3 * len(OTHERS)))
 def test_an_explanation_holds_neither_the_secret_nor_the_signature(place: int) -> None:
     rows = [
         *((body, sign(KEY, signed), KEY) for _, signed, body in CHANGED_BODIES),
         *((BODY, sign(key, BODY), secret) for _, key, secret in CHANGED_KEYS),
-        *((BODY, signed_as(name, key), KEY) for name in SCHEMES for key in (KEY, b"another", b"foobarbaz")),
+        *((BODY, signed_as(name, key), KEY) for name in OTHERS for key in (KEY, b"another", b"foobarbaz")),
     ]
     body, signature, secret = rows[place]
     found = explained(body, signature, secret)
