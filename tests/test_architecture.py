@@ -20,6 +20,7 @@ ROOT = Path(arkcli.__file__).parent
 ONLY_IN = [
     ("rich", "output"),
     ("pycurl", "wire"),
+    ("psycopg", "database"),
     ("certifi", "wire"),
     ("httptools", "httpd"),
     ("httpx", "receiver"),
