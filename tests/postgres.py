@@ -198,7 +198,7 @@ _numbers: Final = itertools.count()
 
 @contextmanager
 def database(prepare: Callable[[str], None] | None = None) -> Iterator[str]:
-    """The URL of a database for a block, without a schema of ark's unless `prepare(url)` makes it. May skip the test."""
+    """The URL of a database for a block, without ark's schema unless `prepare(url)` makes it. May skip the test."""
     server = _shared()
     if isinstance(server, Absent):
         if os.environ.get("ARK_TEST_POSTGRES_REQUIRED"):
