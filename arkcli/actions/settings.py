@@ -59,7 +59,7 @@ def paths(home: Home) -> dict[str, str]:
     if home.shared is None:
         return {**found, "queue": str(home.queue_directory)}
     database = home.shared.address.masked
-    return {**found, "store": database, "queue": database, "queue_key": home.shared.key.place}
+    return {**found, "store": database, "queue": database}
 
 
 def _database(home: Home) -> list[Setting]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -80,10 +81,27 @@ class Shared:
 
         return Database(self.address)
 
+    def upgrade(self) -> int:
+        """Makes ark's tables, or brings them up to this ark's version, which is returned.
+
+        Raises Unreachable, and Unreadable with the SQL to run if this role may not.
+        """
+        from arkcli.database.schema import VERSION, prepare
+
+        with closing(self.connect()) as database:
+            prepare(database)
+        return VERSION
+
+    def upgrade_script(self) -> tuple[int, str]:
+        """The version of the tables that this ark needs, and the SQL that leads to it (empty: nothing to do)."""
+        from arkcli.database.schema import VERSION, script, version_of
+
+        with closing(self.connect()) as database:
+            found = version_of(database)
+        return VERSION, script(found) if found < VERSION else ""
+
     def exists(self) -> bool:
         """Whether ark's tables are in the database. Raises Unreachable and Unreadable."""
-        from contextlib import closing
-
         from arkcli.database.schema import version_of
 
         with closing(self.connect()) as database:

@@ -11,7 +11,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from arkcli.database.address import resolved
 from arkcli.database.connection import Database
@@ -20,9 +20,6 @@ from arkcli.signing import Concealed
 from arkcli.store.shelf import is_private
 from arkcli.system import files
 from arkcli.system.refused import in_words
-
-if TYPE_CHECKING:
-    from psycopg import Cursor
 
 _READ: Final = "select version, sealed from ark.store"
 _LOCK: Final = f"{_READ} for update"
@@ -120,7 +117,7 @@ class SealedShelf:
         self._known: tuple[int, bytes | None] = (-1, None)
         self._version = -1
         self._as_of = -math.inf
-        self._cursor: Cursor[tuple[Any, ...]] | None = None
+        self._cursor: Any = None
 
     @property
     def name(self) -> str:
@@ -221,7 +218,7 @@ class SealedShelf:
         if key is None:
             raise Unreadable(
                 f"{self.name} is sealed, and {self._key.file} is missing: copy queue.key from the configuration "
-                "directory of a host that uses this queue (`ark config path` prints it there), mode 0600, or name the "
+                "directory of a host that uses this queue (`ark config show` prints it there), mode 0600, or name the "
                 "key in ARK_QUEUE_KEY"
             )
         return AESGCM(key.reveal())
