@@ -66,26 +66,30 @@ def examine(home: Home) -> list[Check]:
     from arkcli.wire.probe import reach
     from arkcli.wire.trust import ca_bundle
 
-    store, contents = check_store(home)
     now, directory = home.clock.now(), config_directory(home.variables)
-    destinations = contents.destinations if contents else []
     newest: list[int] = []
     try:
-        is_shared = home.shared is not None
-    except ArkError:
-        return [store, *check_permissions(directory, None), check_clock(now, None)]
-    checks = [store, *check_permissions(directory, None if is_shared else home.queue_directory)]
-    if is_shared:
-        checks += check_database(home)
-    else:
+        shared = home.shared
+    except ArkError as error:
+        wrong = Check("store", Status.FAIL, str(error), "nothing can be sent without it")
+        return [wrong, *check_permissions(directory, None), check_clock(now, None)]
+    checks = check_database(home) if shared is not None else []
+    contents = None
+    # To read a store in a database that has none yet would make it.
+    if shared is None or home.has_queue:
+        store, contents = check_store(home)
+        checks.append(store)
+    checks += check_permissions(directory, home.queue_directory if shared is None else None)
+    if shared is None:
         checks.append(check_space(home.queue_directory, _space_at(home.queue_directory)))
+    destinations = contents.destinations if contents else []
     if home.has_queue:
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
             hint = "the queue is unchanged; `ark queue check` may say more"
             checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
-    elif not is_shared:
+    elif shared is None:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
@@ -119,17 +123,11 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
 
 def check_store(home: Home) -> tuple[Check, Contents | None]:
     """Checks that destinations.toml can be read and is valid. Also returns its contents; None if it is not."""
-    path: object = config_directory(home.variables) / "destinations.toml"
     try:
         contents = home.store.read()
-    except UsageError as error:
-        return Check("store", Status.FAIL, str(error), "nothing can be sent without it"), None
     except (Unreadable, Unreachable) as error:
-        is_local = "shared" in vars(home) and home.shared is None
-        cure = (
-            f"fix or restore {path}; nothing can be sent without it" if is_local else "nothing can be sent without it"
-        )
-        return Check("store", Status.FAIL, str(error), cure), None
+        cure = f"fix or restore {home.store.path}; " if home.shared is None else ""
+        return Check("store", Status.FAIL, str(error), f"{cure}nothing can be sent without it"), None
     path = home.store.name
     if not contents.destinations:
         said, hint = f"{path} has no destination", "add one: ark dest add URL"

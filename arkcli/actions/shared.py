@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -38,7 +38,10 @@ def given_in(variables: Mapping[str, str], directory: Path) -> Given | None:
         is_possible = _HAS_QUEUE.search(file.read_bytes())
     except OSError:
         return None
-    contents = Store(directory).read() if is_possible else None
+    contents = None
+    # What is wrong in the file is said when it is read as the store.
+    with suppress(Unreadable):
+        contents = Store(directory).read() if is_possible else None
     if contents is None or contents.queue.url is None:
         return None
     if contents != Contents(version=contents.version, queue=type(contents.queue)(url=contents.queue.url)):

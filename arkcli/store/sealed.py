@@ -122,7 +122,7 @@ class SealedShelf:
     @property
     def name(self) -> str:
         """The database, for the user."""
-        return f"the store in {self._database.address.masked}"
+        return self._database.address.masked
 
     def begin(self) -> bool:
         """Seals an empty document if there is none, with a new key if there is none; returns whether it made a key.
@@ -175,7 +175,7 @@ class SealedShelf:
                 cursor.execute(_READ)
             found = cursor.fetchone()
         if found is None:
-            raise Unreadable(f"{self.name} is gone: the table ark.store is empty; restore it from a backup")
+            raise Unreadable(f"the table ark.store in {self.name} is empty; restore it from a backup")
         self._version, self._as_of = found[0], as_of
         return found[0], found[1]
 
@@ -207,8 +207,8 @@ class SealedShelf:
             return bytes(cipher.decrypt(nonce, data, _bound_to(version)))
         except (InvalidTag, ValueError):
             raise Unreadable(
-                f"the key in {self._key.name} does not open {self.name}: it is another queue's key, or the row is "
-                "damaged; copy queue.key from a host that uses this queue"
+                f"the key in {self._key.name} does not open the store in {self.name}: it is another queue's key, or "
+                "the row is damaged; copy queue.key from a host that uses this queue"
             ) from None
 
     def _cipher(self) -> Any:
@@ -217,9 +217,9 @@ class SealedShelf:
         key = self._key.read()
         if key is None:
             raise Unreadable(
-                f"{self.name} is sealed, and {self._key.file} is missing: copy queue.key from the configuration "
-                "directory of a host that uses this queue (`ark config show` prints it there), mode 0600, or name the "
-                "key in ARK_QUEUE_KEY"
+                f"the store in {self.name} is sealed, and {self._key.file} is missing: copy queue.key from the "
+                "configuration directory of a host that uses this queue (`ark config show` prints it there), mode "
+                "0600, or name the key in ARK_QUEUE_KEY"
             )
         return AESGCM(key.reveal())
 
