@@ -5,8 +5,8 @@ stops beginning attempts early enough for all of them to end within the lease. A
 what a process that slept records later.
 
 A process has a row in ark.worker, which is not logged: after a crash or a failover of the server the row is missing.
-Then commits of the last second may be missing, too, so the process forgets what it knew of the log and gives up its
-leases.
+Then commits of the last second may be missing, too, so the process forgets what it knew of the log, and its leases
+end.
 """
 
 import itertools
@@ -128,8 +128,9 @@ class Leases:
     def tend(self) -> None:
         """Renews all leases every 5 s, and tries again to record outcomes and to release what could not be released."""
         started = self.access.clock.monotonic()
-        is_busy = self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.has_reserved()
-        if not (is_busy and self.is_time()):
+        if started < self._tend_at:
+            return
+        if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.has_reserved()):
             return
         try:
             self.try_again()
@@ -312,7 +313,7 @@ class Leases:
         self.access.run(_NOTE, (text, destination))
 
     def close(self) -> None:
-        """Gives up all leases."""
+        """Ends all leases."""
         try:
             self._release([*self._held.values(), *self._parting])
             if self.me:

@@ -171,7 +171,7 @@ class PostgresQueue:
         return tidy.check(self._access, size)
 
     def close(self) -> None:
-        """Gives up all claims, and closes the connection."""
+        """Ends all claims, and closes the connection."""
         with suppress(Unreachable, InDoubt, NotAccepted):
             self._reservations.close()
             self._leases.close()

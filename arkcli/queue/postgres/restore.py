@@ -1,7 +1,7 @@
 """Fills an empty queue from any engine's dump, in batches. See `Record` for the order.
 
-Until all of it is there the state of the queue is `moving`: then nothing is accepted or claimed, and another try begins
-anew.
+Until all of it is there the state of the queue is `moving`: then nothing is accepted or claimed, and another try starts
+again.
 """
 
 from collections.abc import Iterable, Sequence
