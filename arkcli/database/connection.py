@@ -4,21 +4,27 @@ Nothing here lasts longer than a transaction: no session settings, no cursors, a
 says so. So a pooler such as pgbouncer may give each transaction another connection.
 """
 
+import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from arkcli.errors import InDoubt, Unreachable, Unreadable, UsageError
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from arkcli.errors import InDoubt, Unreachable, Unreadable
 from arkcli.system.clock import SystemClock
 from arkcli.text import clean
 
 if TYPE_CHECKING:
-    import psycopg
-    from psycopg import Cursor
     from psycopg.abc import PQGen
+
+    from arkcli.database.address import Address
+
+# It would write to standard error what is raised as an error, too.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 #: Ends a transaction that takes longer, in milliseconds, and for how many seconds a call waits for the server in all.
 _STATEMENT_TIMEOUT: Final = 8_000
@@ -44,23 +50,9 @@ _TRANSIENT: Final = ("08", "53", "57", "58", "25006", "25P03", "40001", "40P01",
 MISSING: Final = ("3F000", "42P01", "42703")
 FORBIDDEN: Final = "42501"
 
+#: Runs statements in a transaction, and has the rows of the last one.
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 Result = TypeVar("Result")
-
-
-class Address(Protocol):
-    """Where a database is."""
-
-    @property
-    def parameters(self) -> Mapping[str, str]:
-        """What libpq needs to connect."""
-
-    @property
-    def masked(self) -> str:
-        """The address for the screen, without its password."""
-
-    @property
-    def prepare(self) -> bool:
-        """Whether statements may be prepared on the server."""
 
 
 class Refused(Unreadable):
@@ -79,21 +71,20 @@ class Database:
     """
 
     def __init__(
-        self, address: Address, purpose: str = "ark", monotonic: Callable[[], float] = SystemClock.monotonic
+        self, address: "Address", purpose: str = "ark", monotonic: Callable[[], float] = SystemClock.monotonic
     ) -> None:
-        """The server's list of connections shows the `purpose`. Raises UsageError if psycopg is not installed."""
-        _check_installed()
+        """The server's list of connections shows the `purpose`."""
         self.address = address
         self.purpose = purpose
         self._monotonic = monotonic
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._connection: _Connection | None = None
         self._pid = 0
         self._deadline = 0.0
         #: How often a connection was opened. What was known about uncommitted or unsynced rows is void after that.
         self.opened = 0
 
     @contextmanager
-    def transaction(self, *, durable: bool = True, pipelined: bool = True) -> "Iterator[Cursor[tuple[Any, ...]]]":
+    def transaction(self, *, durable: bool = True, pipelined: bool = True) -> Iterator[Cursor]:
         """Runs a block in one transaction (READ COMMITTED), and commits it.
 
         With `pipelined`, statements are sent together: read their results in the block, which takes a round trip, or
@@ -118,25 +109,25 @@ class Database:
                 connection.execute("commit")
         except BaseException as error:
             self._undo(connection)
-            if isinstance(error, _driver().Error):
+            if isinstance(error, psycopg.Error):
                 raise self._told(error, is_in_doubt=is_ending and self._connection is None) from error
             raise
 
-    def _begun(self, connection: "psycopg.Connection[tuple[Any, ...]]", *, durable: bool) -> "Cursor[tuple[Any, ...]]":
+    def _begun(self, connection: "_Connection", *, durable: bool) -> Cursor:
         connection.execute(_BEGIN)
         timeout = str(_STATEMENT_TIMEOUT)
         connection.execute(_SET, ("on" if durable else "off", timeout, timeout))
-        return connection.cursor()
+        return connection.cursor(binary=True)
 
-    def _undo(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    def _undo(self, connection: "_Connection") -> None:
         """Rolls back; forgets the connection if that is impossible."""
         if not connection.closed and self._monotonic() < self._deadline:
-            with suppress(_driver().Error):
+            with suppress(psycopg.Error):
                 connection.execute("rollback", prepare=False)
                 return
         self.close()
 
-    def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
+    def _open(self) -> "_Connection":
         if self._connection is not None and self._pid != os.getpid():
             # It is the parent's. psycopg does not end it when it is collected here.
             self._connection = None
@@ -148,18 +139,18 @@ class Database:
             self.opened += 1
         return self._connection
 
-    def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+    def _connect(self) -> "_Connection":
         parameters = {**_PARAMETERS, **self.address.parameters}
         parameters["application_name"] = f"{self.purpose} {here()}"
         self._deadline = self._monotonic() + _PATIENCE
         try:
-            opened = _connection_class().connect(
-                "", autocommit=True, prepare_threshold=5 if self.address.prepare else None, **parameters
+            opened = _Connection.connect(
+                make_conninfo("", **parameters), autocommit=True, prepare_threshold=5 if self.address.prepare else None
             )
-        except _driver().Error as error:
+        except psycopg.Error as error:
             raise Unreachable(f"cannot reach the database {self.address.masked}: {self._words(error)}") from error
         opened.owner = self
-        return cast("psycopg.Connection[tuple[Any, ...]]", opened)
+        return opened
 
     def bounded(self, steps: "PQGen[Result]") -> "PQGen[Result]":
         """Ends a wait for the server that takes too long, as when its machine has stopped."""
@@ -168,12 +159,12 @@ class Database:
             while True:
                 ready = yield wanted
                 if not ready and self._monotonic() > self._deadline:
-                    raise _driver().OperationalError(f"no answer within {_PATIENCE:.0f} s")
+                    raise psycopg.OperationalError(f"no answer within {_PATIENCE:.0f} s")
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _told(self, error: "psycopg.Error", *, is_in_doubt: bool) -> Unreachable | InDoubt | Refused | BaseException:
+    def _told(self, error: psycopg.Error, *, is_in_doubt: bool) -> Unreachable | InDoubt | Refused | BaseException:
         words, state = self._words(error), error.sqlstate or ""
         where = f"the database {self.address.masked}"
         if is_in_doubt:
@@ -184,7 +175,7 @@ class Database:
             return Refused(f"{where} cannot be used: {words}", state)
         return error
 
-    def _words(self, error: "psycopg.Error") -> str:
+    def _words(self, error: psycopg.Error) -> str:
         """What the server or libpq said, as the end of a sentence, without a password."""
         said = error.diag.message_primary or next(filter(None, map(str.strip, str(error).splitlines())), "")
         secret = self.address.parameters.get("password")
@@ -204,36 +195,10 @@ def here() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _check_installed() -> None:
-    try:
-        _driver()
-    except ImportError as error:
-        raise UsageError(
-            "a queue in PostgreSQL needs psycopg, which is not installed: `pip install 'arkcli[postgres]'`"
-        ) from error
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that waits no longer than its owner allows."""
 
+    owner: Database | None = None
 
-@lru_cache(maxsize=1)
-def _driver() -> Any:
-    import logging
-
-    import psycopg
-
-    # It would write to standard error what is raised as an error, too.
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    return psycopg
-
-
-@lru_cache(maxsize=1)
-def _connection_class() -> Any:
-    import psycopg
-
-    class Bounded(psycopg.Connection[tuple[Any, ...]]):
-        """A connection that waits no longer than its owner allows."""
-
-        owner: Database | None = None
-
-        def wait(self, gen: "PQGen[Result]", *args: Any, **options: Any) -> Result:
-            return super().wait(gen if self.owner is None else self.owner.bounded(gen), *args, **options)
-
-    return Bounded
+    def wait(self, gen: "PQGen[Result]", *args: Any, **options: Any) -> Result:
+        return super().wait(gen if self.owner is None else self.owner.bounded(gen), *args, **options)

@@ -24,8 +24,8 @@ create table ark.store (  -- destinations.toml, sealed; its own row, so that cha
  version bigint not null default 0, sealed bytea
 );
 
-create table ark.worker (  -- the drains that run now
- holder text primary key, until timestamptz not null
+create unlogged table ark.worker (  -- the processes that hold leases; empty after a crash, which tells them about it
+ holder text primary key, drains boolean not null default false, until timestamptz not null
 );
 
 create table ark.event (
@@ -59,12 +59,13 @@ create table ark.pending (  -- retrying, dead, sent again, or under way in an ar
 create index pending_due on ark.pending (destination, due_at) where due_at is not null;
 create index pending_failed on ark.pending (destination, failed_at) where due_at is not null;
 create index pending_dead on ark.pending (destination, seq) where due_at is null;
+create index pending_held on ark.pending (destination) where holder is not null;
 create index pending_seq on ark.pending (seq);
 
 create table ark.attempt (  -- append only
  destination int not null, seq bigint not null, round smallint not null default 0, attempt smallint not null,
  n bigint not null generated always as identity,  -- the order in which a destination's were recorded
- at timestamptz not null, outcome "char" not null,  -- d(elivered), f(ailed), x: dropped
+ at timestamptz not null, outcome "char" not null,  -- d(elivered), f(ailed), x: dropped, p: passed over
  status smallint, ms int, error text, excerpt text,
  primary key (destination, seq, round, attempt)  -- nothing is recorded twice
 );
@@ -112,7 +113,8 @@ def prepare(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
             if has_tables:
                 cursor.execute(f"{_READ} for update")
                 version, _ = cursor.fetchone() or (0, 0)
-            cursor.execute(_script(steps, version, has_schema=has_schema).encode())
+            # Not by this cursor: a binary one sends one statement at a time.
+            cursor.connection.execute(_script(steps, version, has_schema=has_schema))
     except Refused as error:
         if error.state != FORBIDDEN:
             raise

@@ -43,7 +43,18 @@ def _memory(_path: Path) -> Opener:
     return lambda schedule: MemoryQueue(schedule, content)
 
 
-ENGINES: Final[dict[str, Callable[[Path], Opener]]] = {"local": _local, "segmented": _segmented, "memory": _memory}
+def _postgres(_path: Path) -> Opener:
+    from tests.queue.postgres.opened import opener
+
+    return opener()
+
+
+ENGINES: Final[dict[str, Callable[[Path], Opener]]] = {
+    "local": _local,
+    "segmented": _segmented,
+    "memory": _memory,
+    "postgres": _postgres,
+}
 
 SCHEDULE: Final = RetrySchedule((1_000, 2_000, 4_000, 8_000))
 #: Longer than any delay.
