@@ -41,7 +41,8 @@ _PARAMETERS: Final = {
 _BEGIN: Final = "begin isolation level read committed"
 _SET: Final = """
 select set_config('synchronous_commit', %s, true), set_config('statement_timeout', %s, true),
- set_config('idle_in_transaction_session_timeout', %s, true)
+ set_config('idle_in_transaction_session_timeout', %s, true),
+ set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)
 """
 #: What the server says when it could not do what was asked now, but might later: SQLSTATEs, or their classes. They are
 #: lost connections, no resources, operator intervention, a standby that cannot write, and conflicts.
