@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 # It would write to standard error what is raised as an error, too.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
-#: Ends a transaction that takes longer, in milliseconds, and for how many seconds a call waits for the server in all.
-_STATEMENT_TIMEOUT: Final = 8_000
-_PATIENCE: Final = 10.0
+#: For how many seconds a call waits for the server in all; the server ends a statement after four fifths of that.
+PATIENCE: Final = 10.0
 #: Notices a server that is gone: within 11 s on an idle connection, 10 s after data was sent.
 _PARAMETERS: Final = {
     "connect_timeout": "5",
@@ -41,7 +40,8 @@ _PARAMETERS: Final = {
 _BEGIN: Final = "begin isolation level read committed"
 _SET: Final = """
 select set_config('synchronous_commit', %s, true), set_config('statement_timeout', %s, true),
- set_config('idle_in_transaction_session_timeout', %s, true)
+ set_config('idle_in_transaction_session_timeout', %s, true),
+ set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)
 """
 #: What the server says when it could not do what was asked now, but might later: SQLSTATEs, or their classes. They are
 #: lost connections, no resources, operator intervention, a standby that cannot write, and conflicts.
@@ -84,27 +84,29 @@ class Database:
         self.opened = 0
 
     @contextmanager
-    def transaction(self, *, durable: bool = True, pipelined: bool = True) -> Iterator[Cursor]:
+    def transaction(
+        self, *, durable: bool = True, pipelined: bool = True, patience: float = PATIENCE
+    ) -> Iterator[Cursor]:
         """Runs a block in one transaction (READ COMMITTED), and commits it.
 
         With `pipelined`, statements are sent together: read their results in the block, which takes a round trip, or
         after it. COPY cannot be pipelined. Without `durable` the commit does not wait for the disk: a crash of the
-        server may undo the last second.
+        server may undo the last second. `patience` is how many seconds it may take.
 
         Raises Unreachable if nothing was committed, InDoubt if the connection was lost while committing, and Refused
         if the server refuses a statement for good.
         """
         connection = self._open()
-        self._deadline = self._monotonic() + _PATIENCE
+        self._deadline = self._monotonic() + patience
         is_ending = False
         try:
             if pipelined:
                 with connection.pipeline():
-                    yield self._begun(connection, durable=durable)
+                    yield self._begun(connection, durable=durable, patience=patience)
                     is_ending = True
                     connection.execute("commit")
             else:
-                yield self._begun(connection, durable=durable)
+                yield self._begun(connection, durable=durable, patience=patience)
                 is_ending = True
                 connection.execute("commit")
         except BaseException as error:
@@ -113,9 +115,9 @@ class Database:
                 raise self._told(error, is_in_doubt=is_ending and self._connection is None) from error
             raise
 
-    def _begun(self, connection: "_Connection", *, durable: bool) -> Cursor:
+    def _begun(self, connection: "_Connection", *, durable: bool, patience: float) -> Cursor:
         connection.execute(_BEGIN)
-        timeout = str(_STATEMENT_TIMEOUT)
+        timeout = str(round(patience * 800))
         connection.execute(_SET, ("on" if durable else "off", timeout, timeout))
         return connection.cursor(binary=True)
 
@@ -142,7 +144,7 @@ class Database:
     def _connect(self) -> "_Connection":
         parameters = {**_PARAMETERS, **self.address.parameters}
         parameters["application_name"] = f"{self.purpose} {here()}"
-        self._deadline = self._monotonic() + _PATIENCE
+        self._deadline = self._monotonic() + PATIENCE
         try:
             opened = _Connection.connect(
                 make_conninfo("", **parameters), autocommit=True, prepare_threshold=5 if self.address.prepare else None
@@ -159,7 +161,7 @@ class Database:
             while True:
                 ready = yield wanted
                 if not ready and self._monotonic() > self._deadline:
-                    raise psycopg.OperationalError(f"no answer within {_PATIENCE:.0f} s")
+                    raise psycopg.OperationalError("the server does not answer")
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]

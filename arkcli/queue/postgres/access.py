@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from arkcli.database import schema
-from arkcli.database.connection import Cursor, Database
+from arkcli.database.connection import PATIENCE, Cursor, Database
 from arkcli.system.clock import Clock
 
+#: How long an operator waits for what reads or changes a whole table, in seconds.
+LONG: Final = 120.0
 Values = Sequence[object] | Mapping[str, object]
 
 
@@ -24,23 +26,25 @@ class Access:
         self._seen = (0, 0.0)
 
     @contextmanager
-    def transaction(self, *, durable: bool = False, pipelined: bool = True) -> Iterator[Cursor]:
+    def transaction(
+        self, *, durable: bool = False, pipelined: bool = True, patience: float = PATIENCE
+    ) -> Iterator[Cursor]:
         """See `Database.transaction`. Raises Unreadable, too."""
         if not self._is_prepared:
             schema.prepare(self.database)
             self._is_prepared = True
-        with self.database.transaction(durable=durable, pipelined=pipelined) as cursor:
+        with self.database.transaction(durable=durable, pipelined=pipelined, patience=patience) as cursor:
             yield cursor
 
-    def rows(self, statement: str, values: Values = (), *, durable: bool = False) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
         """The rows of one statement, which is committed."""
-        with self.transaction(durable=durable) as cursor:
+        with self.transaction(patience=patience) as cursor:
             cursor.execute(statement, values)
         return cursor.fetchall()
 
-    def row(self, statement: str, values: Values = (), *, durable: bool = False) -> tuple[Any, ...] | None:
+    def row(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> tuple[Any, ...] | None:
         """The first row of one statement, which is committed."""
-        return next(iter(self.rows(statement, values, durable=durable)), None)
+        return next(iter(self.rows(statement, values, patience=patience)), None)
 
     def run(self, statement: str, values: Values = (), *, durable: bool = False) -> None:
         """Runs a statement that returns no rows, and commits it."""

@@ -63,25 +63,32 @@ _STATE: Final = f"""
 select {ms("now()")}, greatest((select max(seq) from ark.event), 0), (select version from ark.store),
  (select count(*) from ark.worker where drains and until >= now()), exists (select from ark.worker where holder = %s)
 """
+#: How many events to look through at once for one that waits.
+_WINDOW: Final = 20_000
+#: A destination for which nothing waits in the window continues behind that: what was done once stays done.
 _CLAIM: Final = f"""
 with asked as (
- select s.destination, s.id, a.n, greatest(s.cursor, a.position) as position,
+ select s.destination, s.id, s.cursor, a.n, l.last, least(greatest(s.cursor, 1) + {_WINDOW}, l.last + 1) as beyond,
   exists (select from ark.pending p where p.destination = s.destination and p.due_at <= now())
   or exists (select from ark.pending p where p.destination = s.destination and p.due_at is not null
-   and p.failed_at > now())
-  or exists (select from ark.event e where e.seq >= greatest(s.cursor, a.position, 1) and {IS_FOR} and not {IS_KNOWN})
-  as due
- from unnest(%(ids)s::text[], %(positions)s::bigint[]) with ordinality a(id, position, n) join ark.share s using (id)
+   and p.failed_at > now()) as due,
+  exists (select from ark.event e where e.seq >= greatest(s.cursor, 1) and e.seq < greatest(s.cursor, 1) + {_WINDOW}
+   and {IS_FOR} and not {IS_KNOWN}) as waits
+ from unnest(%(ids)s::text[]) with ordinality a(id, n) join ark.share s using (id),
+  (select greatest(max(seq), 0) as last from ark.event) l
 ), free as (
  select s.destination from asked join ark.share s using (destination)
- where (due or %(all)s) and (s.until is null or s.until < now())
+ where (due or waits or %(all)s) and (s.until is null or s.until < now())
   and exists (select from ark.meta where reads_from <= %(version)s and (state = 'ready' or %(all)s))
  order by n limit %(most)s for no key update of s skip locked
 ), claimed as (
  update ark.share s set epoch = epoch + 1, until = {_HOLD}, holder = %(me)s, purpose = %(purpose)s
  from free f where s.destination = f.destination returning s.destination, s.epoch, s.outage
+), passed as (
+ update ark.share s set cursor = a.beyond from asked a
+ where not (a.due or a.waits or %(all)s) and s.destination = a.destination and s.cursor + 100 < a.beyond
 )
-select a.id, a.destination, a.due, a.position, greatest((select max(seq) from ark.event), 0), c.epoch, c.outage
+select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage
 from asked a left join claimed c using (destination) order by a.n
 """
 _HOLDER: Final = f"""
@@ -245,24 +252,23 @@ class Leases:
         asked = list(ids)
         if not asked or most <= 0:
             return []
-        positions = [self._idle.get(found, (0, 0))[1] for found in asked]
         started = self.access.clock.monotonic()
         if not (self._held or self.keeps_outcomes()):
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
-            values = {"ids": list(map(to_column, asked)), "positions": positions, "most": most, "all": whatever}
+            values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever}
             cursor.execute(_CLAIM, values | {"me": self.me, "purpose": purpose, "version": schema.VERSION})
         claims = []
-        for destination_id, destination, due, position, last, epoch, outage in cursor.fetchall():
+        for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage in cursor.fetchall():
             self.access.last = last
             if epoch is not None:
-                claim = Claim(self, destination_id, destination, epoch, position, outage)
+                claim = Claim(self, destination_id, destination, epoch, cursor_, outage)
                 claim.renewed_at = started
                 self._held[destination] = claim
                 claims.append(claim)
-            elif not due:
-                self._idle[destination_id] = (destination, last + 1)
+            elif not has_due:
+                self._idle[destination_id] = (destination, beyond)
         return claims
 
     def release(self, claim: Claim) -> None:

@@ -6,7 +6,9 @@ Outcomes that cannot be recorded because the database is away are kept, and reco
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from arkcli.database.connection import Refused
 from arkcli.errors import InDoubt, NotRecorded, Unreachable
@@ -24,9 +26,8 @@ with held as (
  select destination, epoch || ' ' || holder as fence from ark.share
  where destination = any(%s::int[]) order by destination for no key update
 ), told as (
- select r.* from unnest(%s::int[], %s::bigint[], %s::smallint[], %s::smallint[], %s::boolean[], %s::text[],
-   %s::smallint[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::text[])
-  r(destination, seq, round, attempt, is_pending, outcome, status, ms, error, excerpt, delay, fence)
+ select r.* from json_to_recordset(%s::json) r(destination int, seq bigint, round smallint, attempt smallint,
+  is_pending boolean, outcome text, status smallint, ms int, error text, excerpt text, delay float8, fence text)
  join held h using (destination)
  where r.fence = h.fence or exists (select from ark.pending p where p.destination = r.destination and p.seq = r.seq
   and p.holder = r.fence and p.due_at > now() and p.round = r.round and p.attempt = r.attempt - 1)
@@ -54,6 +55,26 @@ _OUTCOMES: Final = {Outcome.DELIVERED: "d", Outcome.FAILED: "f"}
 
 #: The outcomes of attempts for one claim.
 Part = tuple[Claim | Reservation, Sequence[Result]]
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """An outcome for the database. Without a `delay`, in milliseconds, a failed delivery is dead."""
+
+    destination: int
+    seq: int
+    round: int
+    attempt: int
+    is_pending: bool
+    outcome: str
+    status: int | None
+    ms: int
+    error: str | None
+    excerpt: str
+    delay: int | None
+    fence: str
+
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Recorder:
@@ -102,31 +123,31 @@ class Recorder:
 
     def _write(self, parts: Sequence[Part]) -> list[Recorded]:
         told: dict[tuple[int, int], int] = {}
-        columns = self._columns(parts)
-        if columns:
-            rows = self._access.rows(_RECORD, (sorted(set(columns[0])), *columns))
-            told = {(found, seq): now for found, seq, now in rows}
+        rows = [self._row(claim, result) for claim, results in parts for result in results]
+        if rows:
+            # One text is far cheaper than a dozen arrays, here and there.
+            values = (sorted({row.destination for row in rows}), _encode(rows).decode())
+            told = {(found, seq): now for found, seq, now in self._access.rows(_RECORD, values)}
         return [Recorded([self._state(claim, result, told) for result in results]) for claim, results in parts]
 
-    def _columns(self, parts: Sequence[Part]) -> list[list[Any]]:
-        delays = self._schedule.delays
-        rows = []
-        for claim, results in parts:
-            for delivery, answer in results:
-                assert isinstance(delivery, StoredDelivery)
-                event, number, is_pending = delivery.event, delivery.attempt, delivery.is_pending
-                delay = delays[number - 1] if number <= len(delays) else None
-                error = None if answer.error is None else to_column(answer.error)
-                about = (claim.destination, event.seq, event.round, number, is_pending)
-                result = (
-                    _OUTCOMES[answer.outcome],
-                    answer.status,
-                    answer.duration_ms,
-                    error,
-                    to_column(answer.excerpt),
-                )
-                rows.append((*about, *result, delay, claim.fence))
-        return list(map(list, zip(*rows, strict=True)))
+    def _row(self, claim: Claim | Reservation, result: Result) -> "_Row":
+        delivery, answer = result
+        assert isinstance(delivery, StoredDelivery)
+        event, attempt, delays = delivery.event, delivery.attempt, self._schedule.delays
+        return _Row(
+            destination=claim.destination,
+            seq=event.seq,
+            round=event.round,
+            attempt=attempt,
+            is_pending=delivery.is_pending,
+            outcome=_OUTCOMES[answer.outcome],
+            status=answer.status,
+            ms=answer.duration_ms,
+            error=None if answer.error is None else to_column(answer.error),
+            excerpt=to_column(answer.excerpt),
+            delay=delays[attempt - 1] if attempt <= len(delays) else None,
+            fence=claim.fence,
+        )
 
     def _state(self, claim: Claim | Reservation, result: Result, told: dict[tuple[int, int], int]) -> State | None:
         delivery, answer = result

@@ -10,7 +10,7 @@ from arkcli import times
 from arkcli.errors import Gone
 from arkcli.model import Attempt, Event, RetrySchedule, State
 from arkcli.queue.engine import Outage, Selection, Standing
-from arkcli.queue.postgres.access import Access
+from arkcli.queue.postgres.access import LONG, Access
 from arkcli.queue.postgres.stored import (
     ATTEMPT,
     EVENT,
@@ -31,7 +31,7 @@ WAITS: Final = f"(e.seq >= s.cursor and {IS_FOR} and not {IS_KNOWN})"
 _DUE_AT: Final = f"case when {IS_FIRST} then e.at else p.due_at end"
 _DUE_NOW: Final = f"case when coalesce(p.failed_at, {_DUE_AT}) > now() then now() else {_DUE_AT} end"
 _STANDINGS: Final = f"""
-select s.id, s.outage, k.attempts, k.counts, {ms("k.due_at")}, {ms("k.oldest_at")}, {ms("w.at")},
+select s.id, s.outage, k.attempts, k.counts, {ms("least(k.due_at, f.at)")}, {ms("o.at")}, {ms("w.at")},
  case when s.cursor > l.seq then 0 else
   l.seq - greatest(s.cursor, 1) + 1 - (l.addressed - b.addressed)
   + (select count(*) from ark.event e where e.seq >= s.cursor and e."to" is not null and s.id = any(e."to"))
@@ -46,11 +46,16 @@ cross join lateral (select coalesce(max(seq), 0) seq, coalesce(max(addressed), 0
 left join lateral (select addressed - ("to" is not null)::int as addressed from ark.event
  where seq >= greatest(s.cursor, 1) order by seq limit 1) b on true
 left join lateral (
- select array_agg(attempt) as attempts, array_agg(count) as counts, min(due_at) as due_at, min(oldest_at) as oldest_at
+ select array_agg(attempt) as attempts, array_agg(count) as counts, min(due_at) as due_at, min(alive) as alive,
+  min(first) as first
  from (select case when p.due_at is null then -1 else p.attempt end as attempt, count(*) as count,
-   min(case when p.due_at is null then null when %(now)s then {_DUE_NOW} else {_DUE_AT} end) as due_at,
-   min(case when p.due_at is null then null else e.at end) as oldest_at
-  from ark.pending p join ark.event e using (seq) where p.destination = s.destination group by 1) g) k on true
+   min(case when {IS_FIRST} then null when %(now)s and coalesce(p.failed_at, p.due_at) > now() then now()
+    else p.due_at end) as due_at,
+   min(case when p.due_at is not null then p.seq end) as alive, min(case when {IS_FIRST} then p.seq end) as first
+  from ark.pending p where p.destination = s.destination group by 1) g) k on true
+left join ark.event o on o.seq = k.alive
+left join lateral (select case when %(now)s then least(at, now()) else at end as at from ark.event
+ where seq = k.first) f on true
 left join lateral (
  select e.at from ark.event e where e.seq >= greatest(s.cursor, 1) and {WAITS} order by e.seq limit 1) w on true
 where s.id = any(%(ids)s)
@@ -64,51 +69,56 @@ _COLUMNS: Final = f"""
 p.attempt, p.round, {ms(f"case when %(now)s then {_DUE_NOW} else {_DUE_AT} end")}, p.due_at is null, p.status, p.error,
 {ms("p.failed_at")}, {EVENT}
 """
-_PENDING: Final = (
-    f"select {_COLUMNS} from ark.pending p join ark.event e using (seq) join ark.share s using (destination)"
-)
 #: A page of what is pending in one state, by number.
 _LIST: Final = f"""
-{_PENDING} where s.id = %(id)s and p.seq > %(after)s and {{which}} order by p.seq limit 256
+select {_COLUMNS} from (
+ select * from ark.pending where destination = %(destination)s and seq > %(after)s and {{which}} order by seq limit 256
+) p join ark.event e using (seq) order by p.seq
 """
-_RETRYING: Final = _LIST.format(which="p.attempt = %(attempt)s and p.due_at is not null")
-_AGAIN: Final = _LIST.format(which="p.attempt = 0 and p.due_at is not null")
-_DEAD: Final = _LIST.format(which="p.due_at is null")
+_RETRYING: Final = _LIST.format(which="attempt = %(attempt)s and due_at is not null")
+_AGAIN: Final = _LIST.format(which="attempt = 0 and due_at is not null")
+_DEAD: Final = _LIST.format(which="due_at is null")
 _WAITING: Final = f"""
-select {EVENT}, {ms("now()")} from ark.event e join ark.share s on s.id = %(id)s
+select {EVENT}, {ms("now()")} from ark.event e join ark.share s on s.destination = %(destination)s
 where e.seq > %(after)s and e.seq > 0 and {WAITS} order by e.seq limit 256
 """
-_PENDING_OF: Final = f"{_PENDING} where s.id = %(id)s and e.id = any(%(ids)s) order by p.seq"
+_PENDING_OF: Final = f"""
+select {_COLUMNS} from ark.event e join ark.pending p on p.seq = e.seq and p.destination = %(destination)s
+where e.id = any(%(ids)s) order by p.seq
+"""
 _WAITING_OF: Final = f"""
-select {EVENT}, {ms("now()")} from ark.event e join ark.share s on s.id = %(id)s
+select {EVENT}, {ms("now()")} from ark.event e join ark.share s on s.destination = %(destination)s
 where e.id = any(%(ids)s) and e.seq > 0 and {WAITS} order by e.seq
 """
 _IS_WAITING: Final = f"""
-select 1 from ark.event e join ark.share s on s.id = %(id)s where e.seq = %(seq)s and ({WAITS} or exists (
+select 1 from ark.event e join ark.share s on s.destination = %(destination)s
+where e.seq = %(seq)s and ({WAITS} or exists (
  select from ark.pending p where p.destination = s.destination and p.seq = e.seq and {IS_FIRST}))
 """
 _ATTEMPTS: Final = f"""
-select a.n, {ATTEMPT} from ark.attempt a join ark.share s using (destination) join ark.event e using (seq)
-where s.id = %(id)s and a.n > %(after)s and a.n <= %(until)s and a.outcome in ('d', 'f') order by a.n limit 1000
+select a.n, {ATTEMPT} from (
+ select * from ark.attempt where destination = %(destination)s and n > %(after)s and n <= %(until)s
+  and outcome in ('d', 'f') order by n limit 1000
+) a join ark.event e using (seq) order by a.n
 """
-_NEWEST: Final = "select max(n) from ark.attempt a join ark.share s using (destination) where s.id = %(id)s"
+_NEWEST: Final = "select max(n) from ark.attempt where destination = %(destination)s"
 _RECENT: Final = f"""
 select {ATTEMPT}, total <= %(size)s from (
- select a.*, sum(200 + octet_length(coalesce(error, '')) + octet_length(coalesce(excerpt, ''))) over (order by n desc)
+ select *, sum(200 + octet_length(coalesce(error, '')) + octet_length(coalesce(excerpt, ''))) over (order by n desc)
   as total
- from ark.attempt a join ark.share s using (destination)
- where s.id = %(id)s and a.outcome in ('d', 'f') order by n desc limit %(size)s / 200 + 2
+ from (select * from ark.attempt where destination = %(destination)s and outcome in ('d', 'f')
+  order by n desc limit %(size)s / 200 + 2) r
 ) a join ark.event e using (seq) order by a.n
 """
 _HISTORY: Final = f"""
-select {ATTEMPT} from ark.attempt a join ark.share s using (destination) join ark.event e using (seq)
-where s.id = %(id)s and e.id = %(event)s and a.outcome <> 'p' order by a.n
+select {ATTEMPT} from ark.event e join ark.attempt a on a.seq = e.seq and a.destination = %(destination)s
+where e.id = %(event)s and a.outcome <> 'p' order by a.n
 """
 _STATE: Final = f"""
-select p.attempt, p.due_at is null from ark.pending p join ark.share s using (destination) join ark.event e using (seq)
-where s.id = %(id)s and e.id = %(event)s and not {IS_FIRST} order by p.seq desc limit 1
+select p.attempt, p.due_at is null from ark.event e join ark.pending p on p.seq = e.seq
+where p.destination = %(destination)s and e.id = %(event)s and not {IS_FIRST} order by p.seq desc limit 1
 """
-_IS_THERE: Final = "select 1 from ark.share where id = %(id)s"
+_PLACE: Final = "select destination from ark.share where id = %s"
 _ORDER: Final = (State.RETRYING, State.WAITING, State.DEAD)
 _DROPPED: Final = "x"
 Row = tuple[Any, ...]
@@ -123,16 +133,26 @@ class View:
         self._access = access
         self._schedule = schedule
         self._followed = 0
+        self._destination: int | None = None
 
     def _rows(self, statement: str, **values: object) -> list[Row]:
-        found = self._access.rows(statement, {"id": to_column(self.destination_id), **values})
-        if not found:
-            self._check()
+        """The rows of a statement. Raises Gone."""
+        if self._destination is None:
+            self._destination = self._place()
+        found = self._access.rows(statement, {"destination": self._destination, **values}, patience=LONG)
+        if not found and self._place() != self._destination:
+            raise self._gone
         return found
 
-    def _check(self) -> None:
-        if self._access.row(_IS_THERE, {"id": to_column(self.destination_id)}) is None:
-            raise Gone(self.destination_id, f"{self.destination_id} has no part in the queue (any more)")
+    def _place(self) -> int:
+        row = self._access.row(_PLACE, (to_column(self.destination_id),))
+        if row is None:
+            raise self._gone
+        return int(row[0])
+
+    @property
+    def _gone(self) -> Gone:
+        return Gone(self.destination_id, f"{self.destination_id} has no part in the queue (any more)")
 
     def _pages(self, statement: str, key: int, **values: object) -> Iterator[Row]:
         """The rows of a statement that returns them in pages, by the number in the column `key`."""
@@ -145,7 +165,7 @@ class View:
         """The counts, and when the next attempt is due. With `now`, whatever is dated later is due now."""
         found = standings(self._access, [self.destination_id], self._schedule, is_now=now is not None)
         if self.destination_id not in found:
-            self._check()
+            raise self._gone
         return found[self.destination_id]
 
     def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[StoredPending]:
@@ -187,7 +207,7 @@ class View:
         """The attempts made since the last call of `attempts` or `new_attempts`."""
         after, ((newest,),) = self._followed, self._rows(_NEWEST)
         if newest is None:
-            self._check()
+            self._place()
         self._followed = newest or after
         return self._between(after, self._followed)
 
@@ -223,7 +243,7 @@ def standings(access: Access, ids: Iterable[str], schedule: RetrySchedule, *, is
     if not asked:
         return {}
     values = {"ids": list(map(to_column, asked)), "now": is_now}
-    with access.transaction() as cursor:
+    with access.transaction(patience=LONG) as cursor:
         cursor.execute(_STANDINGS, values)
         newest = cursor.connection.cursor(binary=True)
         newest.execute(_LAST, values)
