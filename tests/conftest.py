@@ -48,12 +48,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    if os.environ.get("ARK_TEST_ENGINE") != "postgres":
-        yield World(tmp_path / "home")
-        return
-    with postgres.database() as url:
-        yield World(tmp_path / "home", database=url)
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "home")
 
 
 @pytest.fixture

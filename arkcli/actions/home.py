@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arkcli.delivery.send import Sender
     from arkcli.model import Destination, RetrySchedule
     from arkcli.queue.engine import Queue
+    from arkcli.queue.postgres.queue import PostgresQueue
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.sealed import SealedShelf
     from arkcli.store.store import Contents, Store
@@ -120,7 +121,12 @@ class Home:
     @cached_property
     def queue(self) -> "Queue":
         """The queue, created if there is none. Raises Unreadable."""
-        return self.open_queue() if self.shared is None else self._over(self._database)
+        if self.shared is None:
+            return self.open_queue()
+        queue = self._over(self._database)
+        # Whoever looks into the queue learns of changes in the store on the way.
+        self._shelf.seen = lambda: queue.store_seen
+        return queue
 
     def open_queue(self) -> "Queue":
         """Opens the queue once more: a forked process needs its own, since locks and connections are inherited."""
@@ -130,7 +136,7 @@ class Home:
             return LocalQueue(self.queue_directory, self.schedule)
         return self._over(self.shared.connect())
 
-    def _over(self, database: "Database") -> "Queue":
+    def _over(self, database: "Database") -> "PostgresQueue":
         from arkcli.queue.postgres.queue import PostgresQueue
 
         return PostgresQueue(database, self.schedule, self.clock)

@@ -8,6 +8,7 @@ import pytest
 from arkcli.signing import sign
 from tests import postgres
 from tests.cli.test_contract import (
+    FAILURES,
     SUCCESSES,
     Row,
     Stage,
@@ -56,3 +57,28 @@ def test_a_success_has_the_documented_keys(stage: Stage, row: Row) -> None:
     found = {key for document in parsed(row, result.out) for key in keys(document)}
     promised = documented()[row.command] - {"set_aside", "repeated"}
     assert found == {key if key in found else shortened(key, found) for key in promised}
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in FAILURES if row.command not in ELSEWHERE and row.code != "usage"], ids=name_of
+)
+def test_a_failure_has_the_same_status_and_document(stage: Stage, row: Row) -> None:
+    result = stage.run(row, "--json")
+    assert (result.status, result.err) == (row.status, "")
+    (document,) = parsed(row, result.out)
+    if row.code is not None:
+        assert document["error"]["code"] == row.code
+
+
+def test_every_command_says_that_the_database_cannot_be_reached_and_ends_with_1(stage: Stage) -> None:
+    stage.world.variables["ARK_QUEUE"] = "postgresql://ark:hunter2@127.0.0.1:1/ark"
+    for row in SUCCESSES:
+        if row.command in ELSEWHERE - {"demo"} | {"config path", "doctor"}:
+            continue
+        result = stage.run(row, "--json")
+        assert (row.words, result.status) == (row.words, 1)
+        error = result.json["error"]
+        assert error["code"] == ("not_accepted" if row.command == "send" else "unreachable")
+        assert "cannot reach the database postgresql://ark:***@127.0.0.1:1/ark" in error["message"]
+        assert error["message"].endswith(": nothing was accepted") == (row.command == "send")
+        assert "hunter2" not in result.out
