@@ -11,6 +11,8 @@ ArkError
 ├── NotAttempted          1   this machine is short of something that every attempt needs
 ├── Broken                1   one destination's part of the queue cannot be used
 │   └── Gone                  1   a destination has no part in the queue (any more)
+├── Unreachable           1   the database cannot be reached; nothing was changed
+├── InDoubt               1   the connection was lost while the database committed
 ├── Busy                  1   another process holds what this one needs
 │   └── Held                  another process has claimed a destination
 ├── Unreadable           78   the store or the queue cannot be read
@@ -115,6 +117,18 @@ class Gone(Broken):
     """A destination has no part in the queue (any more), perhaps because it was just removed."""
 
     code = "gone"
+
+
+class Unreachable(ArkError):
+    """The database cannot be reached, or could not do what was asked. Nothing was changed there; try again later."""
+
+    code = "unreachable"
+
+
+class InDoubt(ArkError):
+    """The connection was lost while the database committed: nobody knows yet whether it did."""
+
+    code = "in_doubt"
 
 
 class Busy(ArkError):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from arkcli.system import descriptors
+from tests import postgres
 from tests.faults.table import CELLS
 from tests.world import Behaviour, TestReceiver, World
 from tests.world import receiver as open_receiver
@@ -60,3 +61,10 @@ def receive() -> Iterator[Callable[..., TestReceiver]]:
             return stack.enter_context(open_receiver(behave))
 
         yield opened
+
+
+@pytest.fixture
+def empty_database() -> Iterator[str]:
+    """The URL of a database for this test alone, without a schema of ark's."""
+    with postgres.database() as url:
+        yield url

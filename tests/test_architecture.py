@@ -20,6 +20,8 @@ ROOT = Path(arkcli.__file__).parent
 ONLY_IN = [
     ("rich", "output"),
     ("pycurl", "wire"),
+    ("psycopg", "database"),
+    ("cryptography", "store"),
     ("certifi", "wire"),
     ("httptools", "httpd"),
     ("httpx", "receiver"),

@@ -20,6 +20,8 @@ ERRORS = [
     (errors.NotAttempted, "not_attempted", 1),
     (errors.Broken, "broken", 1),
     (errors.Gone, "gone", 1),
+    (errors.Unreachable, "unreachable", 1),
+    (errors.InDoubt, "in_doubt", 1),
     (errors.Busy, "busy", 1),
     (errors.Held, "held", 1),
     (errors.Unreadable, "unreadable", 78),

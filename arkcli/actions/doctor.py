@@ -16,12 +16,13 @@ from arkcli import times
 from arkcli.actions.checks import Check, Status, passed
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
-from arkcli.errors import ArkError, Unreadable
+from arkcli.actions.server import check_database
+from arkcli.errors import ArkError, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store.store import Contents
 from arkcli.system.owner import is_private
-from arkcli.system.paths import elsewhere
+from arkcli.system.paths import config_directory, elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
@@ -58,22 +59,30 @@ def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
     from arkcli.actions import connections
 
-    store, contents = check_store(home)
-    checks = [
-        store,
-        *check_permissions(home.store.path.parent, home.queue_directory),
-        check_space(home.queue_directory, _space_at(home.queue_directory)),
-    ]
-    now = home.clock.now()
-    destinations = contents.destinations if contents else []
+    now, directory = home.clock.now(), config_directory(home.variables)
     newest: list[int] = []
+    try:
+        shared = home.shared
+    except ArkError as error:
+        wrong = Check("store", Status.FAIL, str(error), "nothing can be sent without it")
+        return [wrong, *check_permissions(directory, None), check_clock(now, None)]
+    checks = check_database(home) if shared is not None else []
+    contents = None
+    # To read a store in a database that has none yet would make it.
+    if shared is None or home.has_queue:
+        store, contents = check_store(home)
+        checks.append(store)
+    checks += check_permissions(directory, home.queue_directory if shared is None else None)
+    if shared is None:
+        checks.append(check_space(home.queue_directory, _space_at(home.queue_directory)))
+    destinations = contents.destinations if contents else []
     if home.has_queue:
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
             hint = "the queue is unchanged; `ark queue check` may say more"
             checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
-    else:
+    elif shared is None:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
@@ -85,7 +94,8 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     """The checks of a queue that can be opened. Adds the times of its newest records to `newest`."""
     queue = home.queue
     events, size = queue.totals
-    said = f"{counted(events, 'event')}, {_size(size)}, in {home.queue_directory}"
+    place = home.queue_directory if home.shared is None else home.shared.address.masked
+    said = f"{counted(events, 'event')}, {_size(size)}, in {place}"
     hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
     overview = Reading(home, destinations, join=False).overview()
     standings = overview.readable
@@ -104,16 +114,17 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
 
 def check_store(home: Home) -> tuple[Check, Contents | None]:
     """Checks that destinations.toml can be read and is valid. Also returns its contents; None if it is not."""
-    path = home.store.path
     try:
         contents = home.store.read()
-    except Unreadable as error:
-        return Check("store", Status.FAIL, str(error), f"fix or restore {path}; nothing can be sent without it"), None
+    except (Unreadable, Unreachable) as error:
+        cure = f"fix or restore {home.store.path}; " if home.shared is None else ""
+        return Check("store", Status.FAIL, str(error), f"{cure}nothing can be sent without it"), None
+    path = home.store.name
     if not contents.destinations:
         said, hint = f"{path} has no destination", "add one: ark dest add URL"
         if (other := elsewhere(home.variables)) is not None:
             said += f", and ark does not look into {other}"
-            hint = f"move what you want to keep from there to {path.parent}, or {hint}"
+            hint = f"move what you want to keep from there to {home.store.path.parent}, or {hint}"
         return Check("store", Status.WARN, said, hint), contents
     paused = sum(found.paused for found in contents.destinations)
     said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
@@ -122,12 +133,18 @@ def check_store(home: Home) -> tuple[Check, Contents | None]:
     return Check("store", Status.PASS, said), contents
 
 
-def check_permissions(config: Path, queue: Path) -> list[Check]:
-    """Checks that all files belong to this user (for root: the directory's owner), and no one else can touch them."""
+def check_permissions(config: Path, queue: Path | None) -> list[Check]:
+    """Checks that all files belong to this user (for root: the directory's owner), and no one else can touch them.
+
+    `queue` is None if the queue is not in files.
+    """
     foreign, loose, owners, modes = [], [], {}, {}
     # Files that root put beside destinations.toml only have to be readable. Root may have created the queue in a
     # directory that belongs to another user, so look at the parent, too.
-    for directory, places, need in ((config, [config], os.R_OK), (queue, [queue, queue.parent], os.R_OK | os.W_OK)):
+    directories = [(config, [config], os.R_OK)]
+    if queue is not None:
+        directories.append((queue, [queue, queue.parent], os.R_OK | os.W_OK))
+    for directory, places, need in directories:
         found = [place.stat() for place in places if not os.geteuid() and place.exists()]
         user, group = next(((at.st_uid, at.st_gid) for at in found if at.st_uid), (os.geteuid(), os.getegid()))
         for path, its in _all_in(directory):
@@ -147,7 +164,7 @@ def check_permissions(config: Path, queue: Path) -> list[Check]:
         said = f"{_named(foreign)} owned by another user"
         checks.append(Check("owner", Status.FAIL, said, " && ".join(owners.values())))
     if loose:
-        secret = any(path.name == "destinations.toml" for path in loose)
+        secret = any(path.name in ("destinations.toml", "queue.key") for path in loose)
         said = f"{_named(loose)} readable or writable by other users" + (
             ", including the signing secret" if secret else ""
         )

@@ -127,7 +127,7 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
     is_known = helps and all(not found.paused for found in users)
     needed = "your receivers accept the new secret" if is_known else "your receivers need the new secret"
-    note = f"{needed}; the one before is `previous` in {session.home.store.path}"
+    note = f"{needed}; the one before is `previous` in {session.home.store.name}"
     said = _said(session, reveal=reveal)
     return said._replace(
         document={**said.document, **probed.document},
@@ -167,7 +167,7 @@ def _said(session: Session, *, reveal: bool, standard: bool = False) -> Printout
     notes = short_notes(secret) if standard else []
     secret = serialized(secret) if standard else secret
     stored = contents.workspace.secret
-    source = (stored and reference(stored)) or str(session.home.store.path)
+    source = (stored and reference(stored)) or session.home.store.name
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
     option = " --standard-webhooks" if standard else ""
     hint = f"{shown}  (from {source}; `ark secret show{option} --reveal` prints it)"

@@ -21,12 +21,17 @@ Result = tuple[Delivery, Answer]
 
 
 class Holder(NamedTuple):
-    """The process that has claimed a destination: its id (None if unknown) and its purpose."""
+    """The process that has claimed a destination: its id (None if unknown or elsewhere), its purpose, and its host, if
+    that is another one.
+    """
 
     process: int | None
     purpose: str
+    host: str | None = None
 
     def __str__(self) -> str:
+        if self.host is not None:
+            return f"a process on {self.host} ({self.purpose})"
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 

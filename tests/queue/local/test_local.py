@@ -18,6 +18,7 @@ import pytest
 from arkcli import times
 from arkcli.errors import ArkError, Broken, NotAccepted, NotRecorded, Unreadable
 from arkcli.model import Answer, Draft, Outcome, RetrySchedule, State
+from arkcli.queue.engine import Holder
 from arkcli.queue.local import lines
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -318,7 +319,7 @@ def test_the_lock_tells_who_holds_it_and_what_for(path: Path, purpose: str) -> N
         assert queue.holder(A) is None, "what it wrote is still there, and counts for nothing"
         claim = queue.claim(A, purpose)
         assert claim is not None
-        assert queue.holder(A) == (os.getpid(), purpose)
+        assert queue.holder(A) == Holder(os.getpid(), purpose)
         assert str(queue.holder(A)) == f"process {os.getpid()} ({purpose})"
         claim.release()
 

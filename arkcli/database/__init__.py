@@ -1,0 +1,1 @@
+"""A PostgreSQL database: its address, the connection to it, and ark's tables in it."""

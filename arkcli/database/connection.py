@@ -1,0 +1,208 @@
+"""The connection to a PostgreSQL server, and transactions on it.
+
+Nothing here lasts longer than a transaction: no session settings, no cursors, and no prepared statements if the address
+says so. So a pooler such as pgbouncer may give each transaction another connection.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from arkcli.errors import InDoubt, Unreachable, Unreadable
+from arkcli.system.clock import SystemClock
+from arkcli.text import clean
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+    from arkcli.database.address import Address
+
+# It would write to standard error what is raised as an error, too.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
+#: For how many seconds a call waits for the server in all; the server ends a statement after four fifths of that.
+PATIENCE: Final = 10.0
+#: Notices a server that is gone: within 11 s on an idle connection, 10 s after data was sent.
+_PARAMETERS: Final = {
+    "connect_timeout": "5",
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_BEGIN: Final = "begin isolation level read committed"
+_SET: Final = """
+select set_config('synchronous_commit', %s, true), set_config('statement_timeout', %s, true),
+ set_config('idle_in_transaction_session_timeout', %s, true),
+ set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)
+"""
+#: What the server says when it could not do what was asked now, but might later: SQLSTATEs, or their classes. They are
+#: lost connections, no resources, operator intervention, a standby that cannot write, and conflicts.
+_TRANSIENT: Final = ("08", "53", "57", "58", "25006", "25P03", "40001", "40P01", "55P03")
+#: The schema or a table is missing; a permission is.
+MISSING: Final = ("3F000", "42P01", "42703")
+FORBIDDEN: Final = "42501"
+
+#: Runs statements in a transaction, and has the rows of the last one.
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+Result = TypeVar("Result")
+
+
+class Refused(Unreadable):
+    """The server refused a statement for good; `state` is the SQLSTATE."""
+
+    def __init__(self, message: str, state: str) -> None:
+        """`message` is for the user."""
+        super().__init__(message)
+        self.state = state
+
+
+class Database:
+    """A connection that is opened when first needed, and again after it was lost or the process has forked.
+
+    Not for several threads at once. A call never waits longer than about 10 s for an open connection, or for a new one.
+    """
+
+    def __init__(
+        self, address: "Address", purpose: str = "ark", monotonic: Callable[[], float] = SystemClock.monotonic
+    ) -> None:
+        """The server's list of connections shows the `purpose`."""
+        self.address = address
+        self.purpose = purpose
+        self._monotonic = monotonic
+        self._connection: _Connection | None = None
+        self._pid = 0
+        self._deadline = 0.0
+        #: How often a connection was opened. What was known about uncommitted or unsynced rows is void after that.
+        self.opened = 0
+
+    @contextmanager
+    def transaction(
+        self, *, durable: bool = True, pipelined: bool = True, patience: float = PATIENCE
+    ) -> Iterator[Cursor]:
+        """Runs a block in one transaction (READ COMMITTED), and commits it.
+
+        With `pipelined`, statements are sent together: read their results in the block, which takes a round trip, or
+        after it. COPY cannot be pipelined. Without `durable` the commit does not wait for the disk: a crash of the
+        server may undo the last second. `patience` is how many seconds it may take.
+
+        Raises Unreachable if nothing was committed, InDoubt if the connection was lost while committing, and Refused
+        if the server refuses a statement for good.
+        """
+        connection = self._open()
+        self._deadline = self._monotonic() + patience
+        is_ending = False
+        try:
+            if pipelined:
+                with connection.pipeline():
+                    yield self._begun(connection, durable=durable, patience=patience)
+                    is_ending = True
+                    connection.execute("commit")
+            else:
+                yield self._begun(connection, durable=durable, patience=patience)
+                is_ending = True
+                connection.execute("commit")
+        except BaseException as error:
+            self._undo(connection)
+            if isinstance(error, psycopg.Error):
+                raise self._told(error, is_in_doubt=is_ending and self._connection is None) from error
+            raise
+
+    def _begun(self, connection: "_Connection", *, durable: bool, patience: float) -> Cursor:
+        connection.execute(_BEGIN)
+        timeout = str(round(patience * 800))
+        connection.execute(_SET, ("on" if durable else "off", timeout, timeout))
+        return connection.cursor(binary=True)
+
+    def _undo(self, connection: "_Connection") -> None:
+        """Rolls back; forgets the connection if that is impossible."""
+        if not connection.closed and self._monotonic() < self._deadline:
+            with suppress(psycopg.Error):
+                connection.execute("rollback", prepare=False)
+                return
+        self.close()
+
+    def _open(self) -> "_Connection":
+        if self._connection is not None and self._pid != os.getpid():
+            # It is the parent's. psycopg does not end it when it is collected here.
+            self._connection = None
+        if self._connection is not None and self._connection.closed:
+            self.close()
+        if self._connection is None:
+            self._connection = self._connect()
+            self._pid = os.getpid()
+            self.opened += 1
+        return self._connection
+
+    def _connect(self) -> "_Connection":
+        parameters = {**_PARAMETERS, **self.address.parameters}
+        parameters["application_name"] = f"{self.purpose} {here()}"
+        self._deadline = self._monotonic() + PATIENCE
+        try:
+            opened = _Connection.connect(
+                make_conninfo("", **parameters), autocommit=True, prepare_threshold=5 if self.address.prepare else None
+            )
+        except psycopg.Error as error:
+            raise Unreachable(f"cannot reach the database {self.address.masked}: {self._words(error)}") from error
+        opened.owner = self
+        return opened
+
+    def bounded(self, steps: "PQGen[Result]") -> "PQGen[Result]":
+        """Ends a wait for the server that takes too long, as when its machine has stopped."""
+        try:
+            wanted = next(steps)
+            while True:
+                ready = yield wanted
+                if not ready and self._monotonic() > self._deadline:
+                    if self._connection is not None:
+                        self._connection.close()
+                    raise psycopg.OperationalError("the server does not answer")
+                wanted = steps.send(ready)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _told(self, error: psycopg.Error, *, is_in_doubt: bool) -> Unreachable | InDoubt | Refused | BaseException:
+        words, state = self._words(error), error.sqlstate or ""
+        where = f"the database {self.address.masked}"
+        if is_in_doubt:
+            return InDoubt(f"the connection to {where} was lost while it committed: {words}")
+        if self._connection is None or state.startswith(_TRANSIENT):
+            return Unreachable(f"{where} did not do what was asked, and changed nothing: {words}")
+        if state in MISSING or state == FORBIDDEN:
+            return Refused(f"{where} cannot be used: {words}", state)
+        return error
+
+    def _words(self, error: psycopg.Error) -> str:
+        """What the server or libpq said, as the end of a sentence, without a password."""
+        said = error.diag.message_primary or next(filter(None, map(str.strip, str(error).splitlines())), "")
+        secret = self.address.parameters.get("password")
+        if secret:
+            said = said.replace(secret, "***")
+        return clean(said).removeprefix("connection failed: ").rstrip(".") or type(error).__name__
+
+    def close(self) -> None:
+        """Closes the connection, if it is open. It can be used again."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            connection.close()
+
+
+def here() -> str:
+    """Names this process for others: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that waits no longer than its owner allows."""
+
+    owner: Database | None = None
+
+    def wait(self, gen: "PQGen[Result]", *args: Any, **options: Any) -> Result:
+        return super().wait(gen if self.owner is None else self.owner.bounded(gen), *args, **options)

@@ -1,0 +1,1 @@
+"""The queue in a PostgreSQL database, shared by any number of hosts."""

@@ -1,0 +1,61 @@
+"""One process's access to the tables, and what it knows of the database's clock and log."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from arkcli.database import schema
+from arkcli.database.connection import PATIENCE, Cursor, Database
+from arkcli.system.clock import Clock
+
+#: How long an operator waits for what reads or changes a whole table, in seconds.
+LONG: Final = 120.0
+Values = Sequence[object] | Mapping[str, object]
+
+
+class Access:
+    """The tables, made or brought up to date when first used."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """`clock` tells how much time has passed; what the time is, the database says."""
+        self.database = database
+        self.clock = clock
+        #: The last event known to be in the log; 0 if there is none.
+        self.last = 0
+        self._is_prepared = False
+        self._seen = (0, 0.0)
+
+    @contextmanager
+    def transaction(
+        self, *, durable: bool = False, pipelined: bool = True, patience: float = PATIENCE
+    ) -> Iterator[Cursor]:
+        """See `Database.transaction`. Raises Unreadable, too."""
+        if not self._is_prepared:
+            schema.prepare(self.database)
+            self._is_prepared = True
+        with self.database.transaction(durable=durable, pipelined=pipelined, patience=patience) as cursor:
+            yield cursor
+
+    def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
+        """The rows of one statement, which is committed."""
+        with self.transaction(patience=patience) as cursor:
+            cursor.execute(statement, values)
+        return cursor.fetchall()
+
+    def row(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> tuple[Any, ...] | None:
+        """The first row of one statement, which is committed."""
+        return next(iter(self.rows(statement, values, patience=patience)), None)
+
+    def run(self, statement: str, values: Values = (), *, durable: bool = False) -> None:
+        """Runs a statement that returns no rows, and commits it."""
+        with self.transaction(durable=durable) as cursor:
+            cursor.execute(statement, values)
+
+    def saw(self, now: int) -> None:
+        """Notes the database's time (milliseconds, UTC), which was just read."""
+        self._seen = now, self.clock.monotonic()
+
+    def now(self) -> float:
+        """About the database's time, in milliseconds. Only to decide whether to ask: what is due, the database says."""
+        now, at = self._seen
+        return now + (self.clock.monotonic() - at) * 1000

@@ -1,0 +1,213 @@
+"""First attempts of an `ark send`, which takes no lease: it reserves deliveries, so that many can send at once.
+
+A reserved delivery has a row in ark.pending with the name of its holder, and is due when the reservation ends. Where a
+lease is in force nothing is reserved: whoever holds that may have the delivery in flight already.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from arkcli.database.connection import Cursor
+from arkcli.errors import InDoubt, Unreachable
+from arkcli.queue.engine import Outage
+from arkcli.queue.postgres.leases import Leases
+from arkcli.queue.postgres.stored import (
+    EVENT,
+    IS_FOR,
+    IS_RESERVED,
+    StoredDelivery,
+    StoredEvent,
+    event_of,
+    to_column,
+)
+
+#: How many deliveries of a destination may be reserved at once, over all hosts.
+MOST: Final = 8
+_HOLD: Final = "now() + interval '15 s'"
+#: A lease that has ended must not be renewed later.
+_END: Final = """
+update ark.share set epoch = epoch + 1, until = null, holder = null, purpose = null
+where id = any(%(ids)s) and until < now()
+"""
+_LOCK: Final = "select 1 from ark.share where id = any(%(ids)s) order by destination for no key update"
+_FREE: Final = f"""
+{MOST} - (select count(*) from ark.pending p where p.destination = s.destination and {IS_RESERVED})
+"""
+#: The delivery of one event: it waits in the log, or again in ark.pending.
+_FIRST: Final = f"""
+insert into ark.pending (destination, seq, attempt, due_at, holder)
+select s.destination, %(seq)s, 0, {_HOLD}, %(me)s
+from unnest(%(ids)s::text[]) with ordinality a(id, n) join ark.share s using (id) cross join ark.event e
+where e.seq = %(seq)s and s.until is null and {_FREE} > 0 and exists (select from ark.meta where state = 'ready')
+ and case
+ when exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
+ then exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq
+  and p.attempt = 0 and p.round = %(round)s and p.due_at <= now())
+ else %(round)s = 0 and e.seq >= s.cursor and {IS_FOR}
+  and not exists (select from ark.attempt t where t.destination = s.destination and t.seq = e.seq)
+end
+order by a.n limit %(most)s
+on conflict (destination, seq) do update set due_at = excluded.due_at, holder = excluded.holder
+returning destination
+"""
+_PLACES: Final = "select id, destination, outage from ark.share where id = any(%(ids)s)"
+#: What waits in the log behind an event.
+_BEHIND: Final = f"""
+insert into ark.pending (destination, seq, attempt, due_at, holder)
+select s.destination, e.seq, 0, {_HOLD}, %(me)s
+from ark.share s join ark.event e on e.seq > %(after)s and e.seq >= s.cursor
+where s.id = any(%(ids)s) and s.until is null and {IS_FOR}
+ and not exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
+ and not exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
+order by e.seq limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))
+returning seq, round, attempt
+"""
+_DUE: Final = f"""
+update ark.pending p set due_at = {_HOLD}, holder = %(me)s from ark.share s
+where s.id = any(%(ids)s) and s.until is null and p.destination = s.destination and p.seq = any(array(
+ select d.seq from ark.pending d where d.destination = s.destination and d.due_at <= now() order by d.due_at
+ limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))))
+returning p.seq, p.round, p.attempt
+"""
+_EVENTS: Final = f"select {EVENT} from ark.event e where e.seq = any(%s) order by e.seq"
+_RENEW: Final = f"""
+update ark.pending p set due_at = {_HOLD} from unnest(%s::int[], %s::bigint[], %s::text[]) t(destination, seq, holder)
+where p.destination = t.destination and p.seq = t.seq and p.holder = t.holder and p.due_at > now()
+"""
+_RELEASE: Final = """
+update ark.pending p set due_at = now(), holder = null
+from unnest(%s::int[], %s::bigint[], %s::text[]) t(destination, seq, holder)
+where p.destination = t.destination and p.seq = t.seq and p.holder = t.holder and p.due_at > now()
+"""
+
+
+class Reservation:
+    """The right to make some attempts at one destination. Fulfils `engine.Claim`."""
+
+    def __init__(
+        self, reservations: "Reservations", destination_id: str, destination: int, outage: str | None, behind: int
+    ) -> None:
+        """`behind` is the number of the event that it was made for."""
+        self.destination_id = destination_id
+        self.destination = destination
+        self.fence = reservations.leases.me
+        self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
+        #: The numbers of the reserved events that are in flight.
+        self.in_flight: set[int] = {behind}
+        self._reservations = reservations
+        self._behind = behind
+
+    def note(self, outage: Outage | None) -> None:
+        """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
+        self.outage = outage
+        self._reservations.leases.note(self.destination, outage)
+
+    def take(self, now: int, most: int) -> Sequence[StoredDelivery]:  # noqa: ARG002 - the database knows the time
+        """Reserves up to `most` due deliveries, and returns them."""
+        found = self._reservations.reserve(self, _DUE, most)
+        return [*found, *self._reservations.reserve(self, _BEHIND, most - len(found))]
+
+    def take_behind(self, most: int) -> Sequence[StoredDelivery]:
+        """Reserves up to `most` first attempts at events behind the one that it was made for."""
+        if self._behind >= self._reservations.leases.access.last:
+            return []
+        found = self._reservations.reserve(self, _BEHIND, most, self._behind)
+        if len(found) < most:
+            self._behind = self._reservations.leases.access.last
+        return found
+
+    def ended(self, event: StoredEvent, due_at: int | None) -> None:  # noqa: ARG002 - it is not for this process
+        """Notes that the outcome of an attempt was recorded."""
+        self.in_flight.discard(event.seq)
+
+    def next_due_at(self) -> int | None:
+        """Not known: nothing waits for this claim."""
+        return None
+
+    def release(self) -> None:
+        """Ends the claim. What was reserved and not attempted is due at once."""
+        self._reservations.release(self)
+
+
+class Reservations:
+    """The reservations of one process."""
+
+    def __init__(self, leases: Leases) -> None:
+        """Reserves nothing yet."""
+        self.leases = leases
+        self._held: set[Reservation] = set()
+        leases.has_reserved = lambda: bool(self._held)
+        leases.renewing = self._renew
+
+    def claim_first(
+        self, event: StoredEvent, ids: Iterable[str], most: int
+    ) -> list[tuple[Reservation, StoredDelivery]]:
+        """See `Queue.claim_first`. Raises Unreachable and InDoubt."""
+        asked = list(ids)
+        if not asked or most <= 0:
+            return []
+        values = {"ids": list(map(to_column, asked)), "seq": event.seq, "round": event.round, "most": most}
+        with self.leases.access.transaction() as cursor:
+            self._begin(cursor, values)
+            cursor.execute(_FIRST, values | {"me": self.leases.me})
+            places = cursor.connection.cursor(binary=True)
+            places.execute(_PLACES, values)
+        reserved = {destination for (destination,) in cursor.fetchall()}
+        known = {found: (destination, outage) for found, destination, outage in places.fetchall()}
+        claims = []
+        for destination_id in asked:
+            destination, outage = known.get(destination_id, (0, None))
+            if destination in reserved:
+                claim = Reservation(self, destination_id, destination, outage, event.seq)
+                self._held.add(claim)
+                claims.append((claim, StoredDelivery(event, 1, True)))
+        return claims
+
+    def _begin(self, cursor: Cursor, values: dict[str, Any]) -> None:
+        self.leases.register(cursor)
+        cursor.execute(_END, values)
+        cursor.execute(_LOCK, values)
+
+    def reserve(self, claim: Reservation, statement: str, most: int, after: int = 0) -> list[StoredDelivery]:
+        """Reserves up to `most` deliveries more by a statement. None if the database cannot be reached."""
+        if most <= 0 or self.leases.keeps_outcomes():
+            return []
+        values = {"ids": [to_column(claim.destination_id)], "most": most, "after": after, "me": claim.fence}
+        access = self.leases.access
+        try:
+            with access.transaction() as cursor:
+                self._begin(cursor, values)
+                cursor.execute(statement, values)
+            found = {seq: (round_, attempt) for seq, round_, attempt in cursor.fetchall()}
+            rows = access.rows(_EVENTS, (list(found),)) if found else []
+        except (Unreachable, InDoubt):
+            return []
+        claim.in_flight |= found.keys()
+        events = [event_of(row, found[row[0]][0]) for row in rows]
+        return [StoredDelivery(event, found[event.seq][1] + 1, True) for event in events]
+
+    def _renew(self, cursor: Cursor) -> None:
+        if self._held:
+            cursor.connection.cursor(binary=True).execute(_RENEW, _columns(self._held))
+
+    def release(self, claim: Reservation) -> None:
+        """Ends a claim. If the database cannot be reached, what it reserved is due after 15 s."""
+        if claim not in self._held:
+            return
+        self._held.remove(claim)
+        if claim.in_flight:
+            with suppress(Unreachable, InDoubt):
+                self.leases.access.run(_RELEASE, _columns([claim]))
+
+    def close(self) -> None:
+        """Ends all claims."""
+        for claim in list(self._held):
+            self.release(claim)
+
+
+def _columns(claims: Iterable[Reservation]) -> tuple[list[Any], ...]:
+    rows = [(claim.destination, seq, claim.fence) for claim in claims for seq in claim.in_flight]
+    return tuple(map(list, zip(*rows, strict=True))) if rows else ([], [], [])
