@@ -25,6 +25,7 @@ from arkcli.model import RetrySchedule
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.signing import verify
+from arkcli.system.clock import Clock
 
 START = 1_795_000_000_000
 
@@ -88,8 +89,11 @@ class World:
         binary = io.BytesIO(stdin)
         return Session(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
 
-    def ark(self, *args: str, stdin: bytes = b"") -> Result:
+    def ark(self, *args: str, stdin: bytes = b"", clock: Clock | None = None) -> Result:
+        """One run in this process, by the world's clock or by another one."""
         session = self.session(stdin)
+        if clock is not None:
+            session.home.clock = clock
         status = run(args, session)
         if "queue" in vars(session.home):
             session.home.queue.close()
