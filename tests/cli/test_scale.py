@@ -16,10 +16,11 @@ from arkcli.signing import Secret
 from tests.world import START, World, receiver
 
 #: Enough events that their bodies alone would exceed the limit if they were held in memory.
-EVENTS = 40_000
+EVENTS = 20_000
 REVIVED = 200
-BODY = b'{"event":"signal.promoted","text":"%b"}' % (b"x" * 1_700)
-LIMIT = 64 * 1024
+BODY = b'{"event":"signal.promoted","text":"%b"}' % (b"x" * 3_400)
+#: In KiB: about 30 for everything that is imported, and less than 1 for each event.
+LIMIT = 47 * 1024
 #: A process's peak memory includes that of the process that forked it, so a small one is put in between.
 MEASURE = """
 import resource, subprocess, sys

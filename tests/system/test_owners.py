@@ -139,7 +139,7 @@ def test_wherever_root_is_killed_no_file_of_roots_is_left(home: Path) -> None:
             directory = home / "state"
             directory.mkdir()
             os.chown(directory, USER, USER)
-            is_done = not in_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: make(directory))  # noqa: B023
+            is_done = not killed_in_step(step, lambda: make(directory))  # noqa: B023
             assert owners(directory) == {(USER, USER)}
             shutil.rmtree(directory)
             if is_done:
@@ -148,33 +148,36 @@ def test_wherever_root_is_killed_no_file_of_roots_is_left(home: Path) -> None:
         assert step > 5
 
 
-def in_step(step: int, then: Callable[[], object], run: Callable[[], object]) -> bool:
-    """Runs in a child, and does something right before its step-th system call; whether it got so far."""
-    reading, writing = os.pipe()
+def killed_in_step(step: int, run: Callable[[], object]) -> bool:
+    """Runs in a child that is killed right before its step-th system call; whether it got so far."""
     child = os.fork()
     if not child:
-        left = step
-
-        def listen(_frame: object, event: str, function: object) -> None:
-            nonlocal left
-            if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-                left -= 1
-                if left == 0:
-                    os.write(writing, b"x")
-                    then()
-
         try:
-            sys.setprofile(listen)
-            run()
-        except (OSError, ArkError):
-            pass
+            in_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), run)
         finally:
-            sys.setprofile(None)
             os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with open(reading, "rb") as file:  # noqa: PTH123 - it is a descriptor
-        return file.read() == b"x"
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def in_step(step: int, then: Callable[[], object], run: Callable[[], object]) -> bool:
+    """Runs, and does something right before the step-th system call; whether it got so far."""
+    left = step
+
+    def listen(_frame: object, event: str, function: object) -> None:
+        nonlocal left
+        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
+            left -= 1
+            if left == 0:
+                then()
+
+    sys.setprofile(listen)
+    try:
+        run()
+    except (OSError, ArkError):
+        pass
+    finally:
+        sys.setprofile(None)
+    return left <= 0
 
 
 def everything(directory: Path) -> dict[Path, object]:
