@@ -257,7 +257,7 @@ class Leases:
         if not asked or most <= 0:
             return []
         started = self.access.clock.monotonic()
-        # A drain that stands by tries this ten times a second; its row has to be renewed all the same.
+        # An idle drain tries this ten times a second, and its own row has to be renewed all the same.
         if not (self._held or self._is_drain or self.keeps_outcomes()):
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
