@@ -83,6 +83,26 @@ def test_recording_again_changes_nothing(queue: PostgresQueue, other: PostgresQu
     assert query(url, "select count(*) from ark.attempt") == [(2,)]
 
 
+def test_recording_the_failure_of_a_retry_again_changes_nothing(
+    queue: PostgresQueue, other: PostgresQueue, url: str
+) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    for _ in range(2):
+        query(url, "update ark.pending set due_at = now()")
+        found = claim(queue)
+        results = [(found, [(delivery, BAD) for delivery in found.take(0, 1)])]
+        queue.record(results, 0)
+        found.release()
+    assert pending(queue, A) == [("evt_1", RETRYING, 2)]
+    query(url, "update ark.share set epoch = %s, holder = %s", found.epoch, found.holder)
+    assert other.retry(of("evt_1"), 0) == 1
+    (told,) = queue.record(results, 0)
+    assert list(told.states) == [RETRYING]
+    assert pending(queue, A) == [("evt_1", State.WAITING, 0)]
+    assert history(queue, A, "evt_1") == (State.WAITING, [1, 2])
+
+
 def test_what_was_dropped_in_flight_by_a_worker_that_slept_does_not_come_back(
     queue: PostgresQueue, other: PostgresQueue, url: str
 ) -> None:
@@ -203,6 +223,24 @@ def test_a_claim_that_ends_while_the_database_is_away_is_released_when_its_outco
     far.look([A], 0)
     assert queue.holder(A) is None
     assert numbers(claim(queue).take(0, 9)) == [(2, 1)]
+
+
+def test_a_lease_outlives_its_claim_until_the_kept_outcomes_are_recorded(
+    far: PostgresQueue, queue: PostgresQueue, way: Network, watch: Stopwatch
+) -> None:
+    far.join([A])
+    accept(far, 1)
+    found = claim(far)
+    taken = found.take(0, 1)
+    way.close()
+    far.record([(found, [(taken[0], OK)])], 0)
+    way.open()
+    found.release()
+    assert queue.holder(A) is not None
+    watch.seconds += 1
+    far.look([A], 0)
+    assert queue.holder(A) is None
+    assert history(queue, A, "evt_1") == (DELIVERED, [1])
 
 
 def test_tries_become_rarer_while_the_database_is_away(far: PostgresQueue, way: Network, watch: Stopwatch) -> None:
