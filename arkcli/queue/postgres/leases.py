@@ -211,7 +211,8 @@ class Leases:
             self._drains = None
         if self._drains is None:
             self._look(())
-        found, self._drains = self._drains or 0, None
+        # After a pause of this process, its own row may not count.
+        found, self._drains = max(self._drains or 0, 1), None
         return found
 
     def look(self, ids: Sequence[str]) -> list[str]:
@@ -256,7 +257,8 @@ class Leases:
         if not asked or most <= 0:
             return []
         started = self.access.clock.monotonic()
-        if not (self._held or self.keeps_outcomes()):
+        # An idle drain tries this ten times a second, and its own row has to be renewed all the same.
+        if not (self._held or self._is_drain or self.keeps_outcomes()):
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
