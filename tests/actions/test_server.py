@@ -1,9 +1,9 @@
 """`ark doctor`'s checks of a database: what passes, and what is said if it does not."""
 
 import pytest
-from arkcli.actions.findings import Check, Status
 
 from arkcli.actions import server
+from arkcli.actions.checks import Check, Status
 from arkcli.database.address import Address, address_of
 from arkcli.database.facts import Facts
 
