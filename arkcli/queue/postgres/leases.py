@@ -10,6 +10,7 @@ end.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -116,8 +117,8 @@ class Leases:
         self.pages = pages
         #: The name of this process in the database.
         self.me = ""
-        #: The version of the store at the last look.
-        self.store_version = 0
+        #: When the last look was (`monotonic`), and the version of the store then.
+        self.store_seen = (-math.inf, 0)
         #: Whether outcomes wait to be recorded, and a function that tries again. It raises Unreachable and InDoubt.
         self.keeps_outcomes: Callable[[], bool] = lambda: False
         self.try_again: Callable[[], None] = lambda: None
@@ -211,7 +212,8 @@ class Leases:
             self._drains = None
         if self._drains is None:
             self._look(())
-        found, self._drains = self._drains or 0, None
+        # After a pause of this process, its own row may not count.
+        found, self._drains = max(self._drains or 0, 1), None
         return found
 
     def look(self, ids: Sequence[str]) -> list[str]:
@@ -230,12 +232,14 @@ class Leases:
         return found
 
     def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None]]:
+        at = self.access.clock.monotonic()
         with self.access.transaction() as cursor:
             state = cursor.connection.cursor(binary=True)
             state.execute(_STATE, (self.me,))
             if ids:
                 cursor.execute(_LOOK, (list(map(to_column, ids)),))
-        now, self.access.last, self.store_version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+        now, self.access.last, version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+        self.store_seen = (at, version)
         self.access.saw(now)
         if self.me and not is_known:
             self._forget()
@@ -254,7 +258,8 @@ class Leases:
         if not asked or most <= 0:
             return []
         started = self.access.clock.monotonic()
-        if not (self._held or self.keeps_outcomes()):
+        # An idle drain tries this ten times a second, and its own row has to be renewed all the same.
+        if not (self._held or self._is_drain or self.keeps_outcomes()):
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
