@@ -10,6 +10,7 @@ from arkcli import times
 from arkcli.actions import destinations, trouble
 from arkcli.actions.destinations import Wanted
 from arkcli.actions.reading import Place, Reading
+from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
 from arkcli.cli.command import App
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
 from arkcli.cli.options import (
@@ -25,16 +26,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import (
-    answer_json,
-    attempt_json,
-    from_now,
-    made_secret_note,
-    said_cell,
-    short_answer,
-    short_time,
-    took_cell,
-)
+from arkcli.cli.records import answer_json, attempt_json, made_secret_note, took_cell
 from arkcli.cli.session import Session
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
