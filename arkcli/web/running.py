@@ -12,6 +12,7 @@ from arkcli.httpd.connection import Callbacks, ServerLimits
 from arkcli.httpd.server import Entrance, reaches_others, serving, url_of
 from arkcli.web.console import Console
 from arkcli.web.door import Door, Keys, new_keys
+from arkcli.web.inspector import Inspector
 from arkcli.web.orders import Orders
 from arkcli.web.site import Site
 
@@ -79,6 +80,17 @@ def console_page(
     site = Site("ark", _LINKS, [*console.routes(), *Orders(console, warn).routes()], clock.now)
     Thread(target=console.warm, daemon=True).start()
     return Page(site, listeners, randomness, warn, homes, host)
+
+
+def inspector_page(
+    inspector: Inspector,
+    listeners: Sequence[socket.socket],
+    home: "Home",
+    warn: Callable[[str], None],
+) -> Page:
+    """The page of `ark listen --ui`."""
+    site = Site("ark listen", {}, inspector.routes(), home.clock.now, inspector.news)
+    return Page(site, listeners, home.randomness, warn)
 
 
 class Running:
