@@ -118,7 +118,9 @@ class Door:
         elif path in STATIC:
             return _reply(200, STATIC[path], static(path))
         elif path == "news" and self._site.news is not None and request.method == "GET":
-            return Stream((*_ALWAYS, (b"Content-Type", b"text/event-stream")), _events(self._site.news()))
+            seen = fields(query).get("seen", "")
+            news = self._site.news(int(seen) if seen.isdecimal() and len(seen) < 10 else 0)
+            return Stream((*_ALWAYS, (b"Content-Type", b"text/event-stream")), _events(news))
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._made, request, path, query)
 
     def _made(self, request: Request, path: str, query: str) -> Reply:

@@ -41,9 +41,13 @@ class Inspector:
             self._changed.set()
             self._changed = None
 
-    async def news(self) -> AsyncIterator[int | None]:
-        """The number of the newest request whenever one has come, and None now and then."""
-        seen = self._requests.last
+    @property
+    def newest(self) -> int:
+        """The number of the newest request; 0 before the first."""
+        return self._requests.last
+
+    async def news(self, seen: int) -> AsyncIterator[int | None]:
+        """The number of the newest request whenever one has come after the one that was seen; None now and then."""
         while True:
             if self._requests.last == seen:
                 self._changed = changed = self._changed or asyncio.Event()

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from arkcli import times
 from arkcli.actions import wording
-from arkcli.text import clean, clean_lines, counted
+from arkcli.text import clean_lines, counted
 
 _PLACE: Final = Path(__file__).parent
 #: The files that a page loads, and their types.
@@ -57,7 +57,7 @@ def _harmless(value: object) -> object:
     if value is None:
         return "-"
     if isinstance(value, str) and not isinstance(value, Markup):
-        return clean_lines(value) if "\n" in value else clean(value)
+        return clean_lines(value)
     return value
 
 

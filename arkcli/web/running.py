@@ -89,7 +89,7 @@ def inspector_page(
     warn: Callable[[str], None],
 ) -> Page:
     """The page of `ark listen --ui`."""
-    site = Site("ark listen", {}, inspector.routes(), home.clock.now, inspector.news)
+    site = Site("ark listen", {}, inspector.routes(), home.clock.now, inspector.news, lambda: inspector.newest)
     return Page(site, listeners, home.randomness, warn)
 
 

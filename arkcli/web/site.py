@@ -35,15 +35,18 @@ class Site:
         links: Mapping[str, str],
         routes: Sequence[Route],
         now: Callable[[], int],
-        news: "Callable[[], AsyncIterator[int | None]] | None" = None,
+        news: "Callable[[int], AsyncIterator[int | None]] | None" = None,
+        newest: Callable[[], int] = lambda: 0,
     ) -> None:
         """`links` are the paths of the navigation, with their names. `now` is the wall clock (milliseconds, UTC).
 
-        `news` yields the numbers of what came, and None now and then.
+        `newest` is the number of what came last; `news` yields the numbers of what comes after a number, and None now
+        and then.
         """
         self.title = title
         self.links = links
         self.news = news
+        self.newest = newest
         self._routes = [(one.method, re.compile(one.pattern), one.handler) for one in routes]
         self._now = now
         self._notices: OrderedDict[str, Notice] = OrderedDict()
