@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _TAIL: Final = 256 * 1024
 _HOUR: Final = 3_600_000
 _DAY: Final = 24
+#: Patterns of the ids in paths.
+DESTINATION: Final = "(dst_[a-z0-9]+)"
+EVENT: Final = "([A-Za-z0-9._:-]+)"
 _ALL_DEAD: Final = Selection(destination_ids=(), dead=True)
 
 
@@ -55,12 +58,12 @@ class Console:
         """What answers which path."""
         return [
             Route("GET", "", self.overview),
-            Route("GET", "dest/(dst_[a-z0-9]+)", self.destination),
+            Route("GET", f"dest/{DESTINATION}", self.destination),
             Route("GET", "failing", self.failing),
             Route("GET", "dead", self.dead),
             Route("GET", "events", self.events),
             Route("GET", "find", self.find),
-            Route("GET", "event/([A-Za-z0-9._:-]+)", self.event),
+            Route("GET", f"event/{EVENT}", self.event),
         ]
 
     def warm(self) -> None:
