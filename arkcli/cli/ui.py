@@ -52,6 +52,7 @@ def ui(
             output.warn(f"listening on {host}: other machines can reach this page, and read along: it is plain http")
         if not no_open:
             opened(session, output, page)
+        output.note("stop with Ctrl-C")
         running.run()
     return ExitCode.INTERRUPTED if session.process.stop_signal == signal.SIGINT else ExitCode.DONE
 
@@ -60,7 +61,5 @@ def opened(session: "Session", output: "Output", page: "Page") -> None:
     """Opens a page in the user's browser, if there is a screen."""
     from arkcli.system.browser import open_page
 
-    if open_page(page.address_once(), session.variables):
-        output.note("opening it in your browser; stop with Ctrl-C")
-    else:
-        output.note("open this address in a browser; stop with Ctrl-C")
+    is_opening = open_page(page.address_once(), session.variables)
+    output.note("opening the page in your browser" if is_opening else "open the address of the page in a browser")

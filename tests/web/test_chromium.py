@@ -358,6 +358,17 @@ def test_a_page_of_another_origin_changes_and_reads_nothing_though_the_browser_h
     assert crm.requests == []
 
 
+def test_who_comes_by_a_link_on_another_page_such_as_a_terminal_in_the_browser_tries_again(
+    tab: Any, world: World, elsewhere: Callable[[str, str], str]
+) -> None:
+    with ui(world) as page:
+        tab.goto(elsewhere("rebound.example", f"<a href='{page.address}'>x</a>"))
+        tab.click("a")
+        assert tab.inner_text("h1") == "This page is not open here"
+        tab.click("text=try again")
+        assert tab.inner_text("h1") == "Destinations"
+
+
 def test_a_name_that_is_rebound_to_this_machine_sees_nothing(tab: Any, world: World) -> None:
     with ui(world) as page:
         port = page.address.rpartition(":")[2].partition("/")[0]
