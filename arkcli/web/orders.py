@@ -14,7 +14,7 @@ from arkcli.actions.wording import from_now, short_answer
 from arkcli.contract import samples
 from arkcli.contract.events import PING, PURPOSES, QUEUED, check_queued
 from arkcli.delivery.drain import Plan
-from arkcli.errors import ArkError, Interrupted, UsageError
+from arkcli.errors import ArkError, Interrupted, NotAccepted, Unfinished, UsageError
 from arkcli.model import Answer as Answered
 from arkcli.model import Attempt, Outcome, State
 from arkcli.queue.engine import Replay, Selection
@@ -82,6 +82,10 @@ class Orders:
             found = [destination_of(home, known_id)] if known_id else home.store.read_again().destinations
             try:
                 yield Task(asked, home, process, Reading(home, found), where)
+            except ArkError as error:
+                if process.accepted and not isinstance(error, NotAccepted | Interrupted):
+                    raise Unfinished(f"{process.accepted}, but {error}") from error
+                raise
             finally:
                 self._console.glance.forget()
 

@@ -15,6 +15,8 @@ from tests.world import PAYLOAD, World, answer, receiver
 #: What tries to be markup.
 SCRIPT = "<script>alert(1)</script>"
 MARKUP = f"\"'></textarea></pre></title>{SCRIPT}<img src=x onerror=alert(1)>"
+#: The value of a header that the user has set.
+HEADER = "canary-header-55d3e0"
 PAGES = ("", "add", "failing", "dead", "events", "send", "replay", *STATIC)
 
 
@@ -53,7 +55,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     """One for all tests: no attack changes it."""
     world = World(tmp_path_factory.mktemp("victim") / "home")
     with receiver(lambda _: answer(500, MARKUP.encode())) as crm:
-        world.add(crm, "crm", "--description", MARKUP)
+        world.add(crm, "crm", "--description", MARKUP, "--header", f"X-Token: {HEADER}")
         world.ark("send", "signal.promoted", stdin=PAYLOAD.replace(b"Northwind", MARKUP.replace('"', '\\"').encode()))
         for seconds in (30, 300, 1800, 7200):
             world.clock.advance(seconds)
@@ -297,7 +299,10 @@ def test_no_page_leads_elsewhere(victim: Victim) -> None:
 def test_the_secret_is_on_no_page(victim: Victim) -> None:
     (secret,) = victim.world.shared_secrets()
     for path in (*PAGES, f"event/{victim.event}", victim.path.removeprefix(victim.root)):
-        assert secret not in victim.browser.get(path).html
+        html = victim.browser.get(path).html
+        assert secret not in html
+        assert HEADER not in html
+    assert "X-Token: ***" in victim.browser.get(f"event/{victim.event}").html
 
 
 def test_clients_that_send_nothing_and_a_receiver_that_does_not_answer_hold_nobody_up(world: World) -> None:
