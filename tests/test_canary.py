@@ -129,6 +129,7 @@ RUNS: Final = (
     *(("listen", "--forward-to", url) for url in MISTYPED),
     ("send", "ping", "--url", MISTYPED[0], "--secret-file", "OWN"),
     ("serve", "--socket", "/proc/nowhere/ark.sock", "--token-file", "OWN"),
+    ("ui", "--port", "70000"),
     ("demo",),
     ("completion", "bash"),
     ("nonsense", "--secret", OWN),

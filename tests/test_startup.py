@@ -16,6 +16,7 @@ HEAVY = {
     *(
         "httpx",
         "rich",
+        "jinja2",
         "pycurl",
         "asyncio",
         "httptools",
