@@ -1,14 +1,17 @@
 """Measures whole processes in alternating rounds, and prints one table of ratios and their noise."""
 
 import argparse
+import contextlib
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,9 +27,10 @@ _SPAWN: Final = str(Path(__file__).with_name("spawn.py"))
 
 
 class Finished(NamedTuple):
-    """The time and peak memory of a command, and its output."""
+    """The time, processor time and peak memory of a command, and its output."""
 
     seconds: float
+    processor_seconds: float
     mebibytes: float
     output: bytes
 
@@ -50,11 +54,32 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, stdi
             timeout=LONGEST,
         )
         report.seek(0)
-        status, seconds, kibibytes = report.read().split()
+        status, seconds, processor_seconds, kibibytes = report.read().split()
     if int(status):
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
         raise RuntimeError(f"{' '.join(command)} ended with {int(status)}: {said}")
-    return Finished(float(seconds), int(kibibytes) / 1024, done.stdout)
+    return Finished(float(seconds), float(processor_seconds), int(kibibytes) / 1024, done.stdout)
+
+
+def most_descriptors(command: Sequence[str], variables: Mapping[str, str] | None = None, limit: int = 256) -> int:
+    """Runs a command that may open `limit` files, and returns how many it had open at most. Raises RuntimeError."""
+
+    def confine() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    most = 0
+    with tempfile.TemporaryFile() as said:
+        started = subprocess.Popen(
+            command, env=environment(variables), stdout=said, stderr=said, preexec_fn=confine
+        )
+        while started.poll() is None:
+            with contextlib.suppress(OSError):
+                most = max(most, len(os.listdir(f"/proc/{started.pid}/fd")))
+            time.sleep(0.002)
+        if started.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {started.returncode}: {said.read().decode()}")
+    return most
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:

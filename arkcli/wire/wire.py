@@ -15,6 +15,7 @@ from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
+from arkcli.wire.handles import Handles, Stock
 from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests
 from arkcli.wire.sockets import Sockets
@@ -35,14 +36,6 @@ _numbers: Final = itertools.count()
 _way: Final = attrgetter("url", "allow_local", "ca_file")
 
 
-class _Handles(list[Transfer]):
-    """Idle handles, closed together with the list. They are in reference cycles, so they would be freed late."""
-
-    def __del__(self) -> None:
-        for transfer in self:
-            transfer.curl.close()
-
-
 class Endpoint:
     """A destination prepared for sending: its secret, its requests, and idle libcurl handles."""
 
@@ -55,7 +48,7 @@ class Endpoint:
         self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None
-        self.idle: _Handles = before.idle if before else _Handles()
+        self.idle: Handles = before.idle if before else Handles()
         #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
         self.looked_at = -1
@@ -86,6 +79,7 @@ class Wire(Generic[AnyToken]):
         self._multi = pycurl.CurlMulti()
         self._keeps = connections > 0
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(connections, 1))
+        self._stock = Stock(max(connections, 1))
         self._sockets = Sockets()
         self._lookups = Lookups(clock.monotonic)
         self._seen = clock.monotonic()
@@ -144,7 +138,8 @@ class Wire(Generic[AnyToken]):
         ca_file = self._ca_files.spelling(endpoint.destination.ca_file or self._ca_file)
         if ca_file != endpoint.ca_file:
             endpoint.ca_file = ca_file
-            endpoint.idle = _Handles()
+            endpoint.idle = Handles()
+        endpoint.idle.used_at = at
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known. If not, a look-up is under way."""
@@ -159,6 +154,7 @@ class Wire(Generic[AnyToken]):
         return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
+        self._stock.add(endpoint.idle)
         transfer = Transfer(endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if not self._keeps:
