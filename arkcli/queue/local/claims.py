@@ -59,12 +59,13 @@ class Claims:
     ) -> list[tuple[Claim, Found]]:
         """Claims free destinations; keeps up to `most` for which `ask` returns something, and releases the others."""
         self._reserve.hold()
+        self._log.look()
         kept: list[tuple[Claim, Found]] = []
         for destination_id in ids:
             if len(kept) >= most:
                 break
             with self.noted(destination_id), contextlib.ExitStack() as unless_kept:
-                claim = self.claim(destination_id, purpose)
+                claim = self._claim(destination_id, purpose)
                 if claim is not None:
                     unless_kept.callback(claim.release)
                     if found := ask(claim):
@@ -91,6 +92,11 @@ class Claims:
 
         The lock file shows `purpose` to others. Raises Gone, Broken and NotRecorded.
         """
+        self._log.look()
+        return self._claim(destination_id, purpose)
+
+    def _claim(self, destination_id: str, purpose: str) -> Claim | None:
+        """Like `claim`, when the log has just been looked at."""
         place = self._members.place_of(destination_id)
         with part_of(place):
             lock = files.Lock(place / "lock")
@@ -105,8 +111,7 @@ class Claims:
                 if journal is None:
                     journal = self._journals[destination_id] = self._members.journal_at(place)
                 journal.load_to_append()
-                # The journal may record events that this process has not seen yet.
-                self._log.look()
+                # The journal may record events that this process has not seen yet: this looks at the log then.
                 check_fit(journal, self._log)
                 claim = Claim(lock, self._log, journal, self._schedule, self.idle.note)
             except BaseException:
@@ -119,7 +124,8 @@ class Claims:
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries, to be read without its lock. Close it after use. Raises Broken."""
-        return View(self._log, self._members.journal_at(self._members.place_of(destination_id)), self._schedule)
+        journal = self._members.journal_at(self._members.place_of(destination_id), to_read=True)
+        return View(self._log, journal, self._schedule)
 
     @contextlib.contextmanager
     def held(self, destination_id: str, purpose: str) -> Iterator[Claim]:
