@@ -67,7 +67,7 @@ class Journal:
     def create(directory: Path, first: Snapshot) -> None:
         """Makes the journal of a destination that joins, in its own directory. Syncs nothing."""
         files.make_directory(directory / "journal", durable=False)
-        files.replace(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
+        files.overwrite(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
 
     def load(self) -> DestinationState:
         """The state as of the journal's end. Loading again reads only what has been added since.
