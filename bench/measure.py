@@ -69,9 +69,7 @@ def most_descriptors(command: Sequence[str], variables: Mapping[str, str] | None
 
     most = 0
     with tempfile.TemporaryFile() as said:
-        started = subprocess.Popen(
-            command, env=environment(variables), stdout=said, stderr=said, preexec_fn=confine
-        )
+        started = subprocess.Popen(command, env=environment(variables), stdout=said, stderr=said, preexec_fn=confine)
         while started.poll() is None:
             with contextlib.suppress(OSError):
                 most = max(most, len(os.listdir(f"/proc/{started.pid}/fd")))

@@ -24,8 +24,10 @@ from arkcli.queue.local.trouble import NO_ROOM, part_of
 from arkcli.queue.local.view import View
 from arkcli.system import descriptors, files
 
-#: How often, in milliseconds, every destination is looked at, even if nothing was due.
+#: How often, in milliseconds, every destination is looked at, even if nothing was due: at least, and for each of them,
+#: so that 10,000 take no more of the time than 1,000.
 _LOOK_AT_ALL_EVERY: Final = 30_000
+_FOR_EACH: Final = 30
 #: Bytes: more than the outcomes of all attempts in flight take, including the disk blocks they begin.
 _RESERVED: Final = 256 * 1024
 #: With fewer free descriptors than this, attempts need the one that the reserve would take.
@@ -206,7 +208,7 @@ class Idle:
 
         The same tuple of ids as before takes no time while nothing is due: there may be 10,000.
         """
-        if not 0 <= now - self._forgot_at < _LOOK_AT_ALL_EVERY:
+        if not 0 <= now - self._forgot_at < max(_LOOK_AT_ALL_EVERY, _FOR_EACH * len(self._known)):
             self._known.clear()
             self._quiet = (), -1, 0
             self._forgot_at = now
