@@ -104,7 +104,7 @@ def _idle(options: Options, homes: Mapping[int, Home]) -> list[Result]:
 
     def measured(home: Home) -> Mapping[str, float]:
         short, long = (home.ark("drain", "--for", f"{seconds}s").processor_seconds for seconds in _IDLE)
-        return {"ms": (long - short) * 1000 / (_IDLE[1] - _IDLE[0])}
+        return {"ms": max(long - short, 0.0) * 1000 / (_IDLE[1] - _IDLE[0])}
 
     found = measure.alternate(options.rounds, [_contestant(count, home, measured) for count, home in homes.items()])
     name = "ark drain --watch, idle, processor time in a second"

@@ -108,10 +108,10 @@ class Looks(str):
     """An id that counts how often it is looked up."""
 
     __slots__ = ()
-    count = 0
+    looked_up = 0
 
     def __hash__(self) -> int:
-        Looks.count += 1
+        Looks.looked_up += 1
         return super().__hash__()
 
 
@@ -126,9 +126,9 @@ def noted(end: int, due_at: int | None = None) -> tuple[Idle, tuple[str, ...]]:
 def test_while_nothing_is_due_no_destination_is_looked_up_again() -> None:
     idle, ids = noted(7)
     assert idle.others(ids, 7, START) == []
-    Looks.count = 0
+    Looks.looked_up = 0
     assert idle.others(ids, 7, START + 100) == []
-    assert Looks.count == 0
+    assert Looks.looked_up == 0
 
 
 def test_all_are_looked_up_when_the_log_has_grown() -> None:
