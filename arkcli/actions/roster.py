@@ -39,15 +39,19 @@ class Roster:
         self._files = SecretFiles(monotonic, warn)
         self._changes = 0
         self._endpoints: dict[str, Endpoint] = {}
+        self._listed: list[Endpoint] = []
         self._unusable: dict[str, str] = {}
         self._take_in()
 
     def read(self) -> "list[Endpoint]":
-        """The current endpoints. An endpoint stays the same object until its settings or secret change."""
+        """The current endpoints: the same list as before if nothing has changed, so do not change it.
+
+        An endpoint stays the same object until its settings or secret change.
+        """
         before, self._changes = self._changes, self._files.look()
         if self._store.look() or self._changes != before:
             self._take_in()
-        return list(self._endpoints.values())
+        return self._listed
 
     @property
     def chosen(self) -> list[Destination]:
@@ -92,6 +96,7 @@ class Roster:
                 self._unusable[found.id] = found.name
                 if found.id not in left_out:
                     self._warn(f"{found.name} is left out: {error}")
+        self._listed = list(self._endpoints.values())
         self._files.forget_others()
         if (before or left_out) and not chosen:
             self._warn("all destinations have been removed or paused: there is none to deliver to")

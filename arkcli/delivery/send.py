@@ -236,8 +236,10 @@ class _Firsts:
         self._endpoints = {endpoint.destination.id: endpoint for endpoint in endpoints}
         self._held: dict[str, _First] = {}
         self._has_more = False
-        #: The endpoints without a result whose attempt is not under way in this process.
+        #: The endpoints without a result whose attempt is not under way in this process; and those of them that others
+        #: held when this process last tried to claim them.
         self.left = dict(self._endpoints)
+        self._busy: dict[str, None] = {}
         self.attempts: dict[str, Attempt] = {}
         #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
@@ -251,18 +253,34 @@ class _Firsts:
 
     def courses(self) -> list[Course[_First]]:
         room = self._capacity - len(self._held)
-        firsts = self._queue.claim_first(self._event, list(self.left), room) if self.left and room > 0 else []
+        firsts = self._claim(room) if self.left and room > 0 else []
         now = self._clock.now()
         courses = [self._course(claim, own) for claim, own in firsts if not self._is_held_back(claim, now)]
         for found in self.left.keys() & self._queue.broken.keys():
             self._broke(found, self._queue.broken[found])
         self._has_more = bool(self.left) and len(firsts) == room
         if not firsts:
-            # Only after this process's own attempts have started.
-            self.look_for_others()
+            # Only after this process's own attempts have started, and not at those that it has not tried yet.
+            self._busy = {found: None for found in self._busy if found in self.left}
+            self._look_at(list(self._busy))
             # Finds events that others have accepted in the meantime.
             self._queue.look((), now)
         return courses
+
+    def _claim(self, room: int) -> Sequence[tuple[Claim, Delivery]]:
+        """Claims up to `room` endpoints. Those that others hold are tried again after the rest."""
+        ids = list(self.left)
+        firsts = self._queue.claim_first(self._event, ids, room)
+        claimed = {claim.destination_id for claim, _ in firsts}
+        # With `room` claims made, the queue did not try the endpoints after the last one.
+        tried = ids if len(firsts) < room else ids[: ids.index(firsts[-1][0].destination_id)]
+        for found in tried:
+            if found not in claimed:
+                self.left[found] = self.left.pop(found)
+                self._busy[found] = None
+        for found in claimed:
+            self._busy.pop(found, None)
+        return firsts
 
     def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
         share = Share(self._most, self._most)
@@ -286,11 +304,13 @@ class _Firsts:
 
     def look_for_others(self) -> None:
         """Reads the attempts that other processes have made."""
-        if self.left:
-            found = self._queue.outcomes(self._event, list(self.left))
-            self.attempts |= found
-            for destination_id in found:
-                del self.left[destination_id]
+        self._look_at(list(self.left))
+
+    def _look_at(self, ids: Sequence[str]) -> None:
+        found = self._queue.outcomes(self._event, ids) if ids else {}
+        self.attempts |= found
+        for destination_id in found:
+            del self.left[destination_id]
 
     def is_waiting(self) -> bool:
         return self._has_more and len(self._held) * 2 <= self._capacity

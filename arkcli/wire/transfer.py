@@ -33,7 +33,10 @@ _POSTFIELDS: Final = pycurl.POSTFIELDS
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
-#: A request whose body has at most this many bytes leaves in one piece, so no answer can come while it is being sent.
+#: How much libcurl reads at once of a request: its least. A handle keeps this buffer; by default it has 64 KiB.
+_BUFFER: Final = 16 * 1024
+#: A request whose header lines and body have at most this many bytes together, with a URL of 7 KiB at most, leaves in
+#: one piece, so no answer can come while it is being sent.
 _ONE_PIECE: Final = 8 * 1024
 _GO_ON: Final = pycurl.PREREQFUNC_OK
 _ABORT: Final = pycurl.PREREQFUNC_ABORT
@@ -127,6 +130,7 @@ class Transfer:
         curl.setopt(pycurl.URL, url.ascii.encode())
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PATH_AS_IS, 1)
         # pycurl sets one of its own, which libcurl would send beside ours.
@@ -167,7 +171,7 @@ class Transfer:
 
     def prepare(self, head: str, body: bytes) -> None:
         """Discards the last answer and takes the next request: its header lines (`head`) and its body."""
-        self.is_large = len(body) > _ONE_PIECE
+        self.is_large = len(body) + len(head) > _ONE_PIECE
         setopt = self.curl.setopt
         # libcurl sends each entry unchanged, so one entry can hold all lines; that is faster.
         setopt(_HTTPHEADER, [head, *_NONE_OF_ITS_OWN])

@@ -15,6 +15,7 @@ from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
+from arkcli.wire.handles import Handles, Stock
 from arkcli.wire.identity import Identities, Identity
 from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests
@@ -36,14 +37,6 @@ _numbers: Final = itertools.count()
 _way: Final = attrgetter("url", "allow_local", "ca_file", "client_cert", "client_key", "proxy")
 
 
-class _Handles(list[Transfer]):
-    """Idle handles, closed together with the list. They are in reference cycles, so they would be freed late."""
-
-    def __del__(self) -> None:
-        for transfer in self:
-            transfer.curl.close()
-
-
 class Endpoint:
     """A destination prepared for sending: its secret, its requests, and idle libcurl handles."""
 
@@ -57,7 +50,7 @@ class Endpoint:
         self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None
-        self.idle: _Handles = before.idle if before else _Handles()
+        self.idle: Handles = before.idle if before else Handles()
         #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
         #: The same for what an https proxy is trusted by.
@@ -97,6 +90,7 @@ class Wire(Generic[AnyToken]):
         self._multi = pycurl.CurlMulti()
         self._keeps = connections > 0
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(connections, 1))
+        self._stock = Stock(max(connections, 1))
         self._sockets = Sockets()
         self._lookups = Lookups(clock.monotonic)
         self._seen = clock.monotonic()
@@ -156,12 +150,13 @@ class Wire(Generic[AnyToken]):
         proxy_ca_file = self._ca_files.spelling(self._ca_file) if endpoint.destination.proxy is not None else ""
         if ca_file != endpoint.ca_file or proxy_ca_file != endpoint.proxy_ca_file:
             endpoint.ca_file, endpoint.proxy_ca_file = ca_file, proxy_ca_file
-            endpoint.idle = _Handles()
+            endpoint.idle = Handles()
         if endpoint.destination.client_cert is not None:
             identity = self._identities.of(endpoint.destination)
             if identity != endpoint.identity:
                 endpoint.identity = identity
-                endpoint.alias, endpoint.idle = _alias(), _Handles()
+                endpoint.alias, endpoint.idle = _alias(), Handles()
+        endpoint.idle.used_at = at
 
     def _has_name(self, transfer: Transfer, name: str) -> bool:
         """Whether the addresses of a transfer's host are known. If not, a look-up is under way."""
@@ -176,6 +171,7 @@ class Wire(Generic[AnyToken]):
         return True
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
+        self._stock.add(endpoint.idle)
         found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
         transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)

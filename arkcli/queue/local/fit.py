@@ -28,7 +28,7 @@ def check_fit(journal: Journal, log: EventLog) -> None:
     position, length, event_id = state.newest or last
     reach, why = max(state.first.end, position + length), ""
     # Usually the log is only behind because it was looked at first.
-    if reach > log.end and reach > log.reach and reach > log.look():
+    if reach > log.end and reach > log.look() and reach > log.reach:
         why = f"it has events up to position {reach:,}, but the log ends at {log.reach:,}"
     elif position + length <= log.end and log.has_another(position, length, event_id):
         why = f"it has {event_id} at position {position:,}, but another event is there"

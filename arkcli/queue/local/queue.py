@@ -120,9 +120,10 @@ class LocalQueue:
     def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
         """What is pending at each destination that has a place."""
         standings = {}
+        self._log.look()
         for found in ids:
-            with self._claims.noted(found):
-                standings[found] = self.standing(found, now)
+            with self._claims.noted(found), contextlib.closing(self.view(found)) as view:
+                standings[found] = view.standing(now, look=False)
         return standings
 
     @property
