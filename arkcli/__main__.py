@@ -1,5 +1,6 @@
 """`ark`, and `python -m arkcli`."""
 
+import gc
 import os
 import sys
 
@@ -32,6 +33,8 @@ def main() -> None:
     finally:
         for process in processes:
             process.ignore_signals()
+        # The interpreter would search all modules for cycles once more before it ends: a tenth of a short command.
+        gc.freeze()
     if status:
         sys.exit(status)
 

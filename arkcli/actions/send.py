@@ -12,9 +12,7 @@ from arkcli.contract import assignments, samples, spelling
 from arkcli.contract.assignments import Assignment, Path
 from arkcli.contract.bodies import Filling, check_raw_body, event_of, make_body, refill
 from arkcli.contract.keys import KEY, KEY_RULE, key_at
-from arkcli.delivery.places import Limits
-from arkcli.delivery.send import Sending, Sent
-from arkcli.delivery.watching import LookAtSend
+from arkcli.delivery.sent import Sending, Sent
 from arkcli.errors import Interrupted, PayloadError, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
@@ -22,6 +20,7 @@ from arkcli.system import descriptors
 from arkcli.system.process import Process
 
 if TYPE_CHECKING:
+    from arkcli.delivery.watching import LookAtSend
     from arkcli.wire.wire import Endpoint
 
 
@@ -123,7 +122,7 @@ def send(
     tell: Tell = repr,
     *,
     now: bool,
-    look: LookAtSend | None = None,
+    look: "LookAtSend | None" = None,
 ) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
@@ -148,6 +147,8 @@ def send(
     tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
+    from arkcli.delivery.places import Limits
+
     free = descriptors.free()
     limits = Limits().within(free)
     # Do not claim more destinations than can be in flight while none has answered; leave the rest to other processes.
@@ -158,7 +159,7 @@ def send(
 
 
 def send_once(
-    home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool], look: LookAtSend | None = None
+    home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool], look: "LookAtSend | None" = None
 ) -> tuple[Event, Answer]:
     """Makes one attempt at one endpoint. Nothing is stored or retried. Raises PayloadError and Interrupted."""
     event = unsaved(home, order)

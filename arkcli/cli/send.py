@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from arkcli.actions import destinations
 from arkcli.actions import send as actions
-from arkcli.actions.destinations import Wanted
 from arkcli.actions.send import EACH, Order, Repeated
-from arkcli.cli import ping as ping_command
 from arkcli.cli import statuses
 from arkcli.cli.command import App
-from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -32,13 +28,11 @@ from arkcli.cli.options import (
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, took_cell
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
-from arkcli.cli.sign import read_pieces
 from arkcli.cli.watching import awaiting, hints
 from arkcli.contract import assignments
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
 from arkcli.contract.headers import parse_headers
 from arkcli.contract.keys import KEY, KEY_RULE
-from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output
@@ -48,6 +42,7 @@ from arkcli.store.store import Contents
 from arkcli.text import counted, is_harmless
 
 if TYPE_CHECKING:
+    from arkcli.delivery.sent import Sent
     from arkcli.wire.wire import Endpoint
 
 app = App()
@@ -168,7 +163,9 @@ def send(
     given = given_options(context)
     _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):
-        return ping_command.ping_destinations(context, to)
+        from arkcli.cli.ping import ping_destinations
+
+        return ping_destinations(context, to)
     order = Order(
         event=event,
         event_id=event_id,
@@ -180,6 +177,9 @@ def send(
     )
     output = output_of(context)
     if url is not None:
+        from arkcli.actions import destinations
+        from arkcli.actions.destinations import Wanted
+
         contents = None
         wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
         receivers = [destinations.unsaved(session.home, wanted)]
@@ -264,6 +264,8 @@ def _payload(session: Session, event: str, file: Path | None) -> bytes:
         return b"{}"
     if file is None and session.stdin.isatty():
         session.stderr.write("type the payload, then Ctrl-D\n")
+    from arkcli.cli.sign import read_pieces
+
     payload = b""
     for piece in read_pieces(file, session.stdin):
         payload += piece
@@ -370,13 +372,13 @@ def _event_json(event: Event) -> dict[str, Any]:
     return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
 
 
-def _json(sent: Sent) -> dict[str, Any]:
+def _json(sent: "Sent") -> dict[str, Any]:
     made = sent.attempt
     number = made.attempt if made else 0
     return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
 
 
-def _report(output: Output, deliveries: Iterable[Sent], paused: set[str], now: int) -> list[str | Table]:
+def _report(output: Output, deliveries: "Iterable[Sent]", paused: set[str], now: int) -> list[str | Table]:
     """A row for each delivery. A terminal says of many that went well only how many they are."""
     drawn, rows, well = output.on_a_terminal, list[tuple[object, ...]](), list[tuple[object, ...]]()
     for sent in deliveries:
@@ -384,6 +386,10 @@ def _report(output: Output, deliveries: Iterable[Sent], paused: set[str], now: i
         cells = attempt_cells(sent.attempt, why, sent.next_attempt_at, now, drawn=drawn)
         kept = well if drawn and sent.state is State.DELIVERED else rows
         kept.append((sent.destination, sent.state, *cells))
-    few = len(well) <= FEW
-    table = Table(("destination", "outcome", "answer", "took", "next attempt"), [*rows, *(well if few else ())])
-    return [table] if few else [table, f"{counted(len(well), 'destination')}: delivered"]
+    headings = ("destination", "outcome", "answer", "took", "next attempt")
+    if drawn:
+        from arkcli.cli.lists import FEW
+
+        if len(well) > FEW:
+            return [Table(headings, rows), f"{counted(len(well), 'destination')}: delivered"]
+    return [Table(headings, [*rows, *well])]

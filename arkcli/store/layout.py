@@ -9,19 +9,21 @@ from typing import Any, Final
 
 import tomli_w
 
+from arkcli.text import pattern
+
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
 Tables = dict[str, dict[str, Any]]
 
 SINGLE: Final = ("workspace", "queue")
 _LIST: Final = "destinations"
 #: The header of a table (`sub`: of one within it), a comment, a string or another word.
-_words: Final = re.compile(
+_words: Final = pattern(
     r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|destinations)\1[ \t]*(?:\]|(?P<sub>\.))|(?P<comment>#[^\n]*)'
     r'|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )
 #: Blank lines, then the comments directly above what follows.
-_above: Final = re.compile(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
+_above: Final = pattern(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
 def edited(text: str, was: Tables, now: Tables) -> str:

@@ -1,12 +1,13 @@
 """How an attempt ended: the status in an answer's headers, or why TLS failed, in words. Pure."""
 
-import re
 from typing import Final
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
+from arkcli.text import pattern
+
+_STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
 _USUAL: Final = b"HTTP/1.1 200 "
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
-_END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
+_END_OF_HEADERS: Final = pattern(rb"\n\r?\n")
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS), which ark does not support yet"

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import re
 import zlib
 from typing import Final, TypeVar
 
@@ -11,6 +10,7 @@ import msgspec
 from arkcli import times
 from arkcli.model import Attempt, Draft, Event, Outcome
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent
+from arkcli.text import pattern
 
 Kind = TypeVar("Kind")
 
@@ -152,7 +152,7 @@ class _SnapshotLine(msgspec.Struct):
 #: The errors that a decoder raises.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STORED: Final = (StoredDraft, StoredEvent)
-_POSITION: Final = re.compile(rb'"pos":(-?\d+),')
+_POSITION: Final = pattern(rb'"pos":(-?\d+),')
 _encoder: Final = msgspec.json.Encoder()
 _events: Final = msgspec.json.Decoder(EventHead)
 _dead: Final = msgspec.json.Decoder(DeadLine)
