@@ -12,6 +12,8 @@ _ELSEWHERE = (
     "ark does not run on Windows; use WSL 2: install ark in a Linux distribution there, and keep its files on that "
     "distribution's own disk, not below /mnt/c. `from arkcli.signing import sign, verify` works here"
 )
+#: The commands that `arkcli.cli.quick` knows.
+_QUICK = ("sign", "verify")
 
 
 def main() -> None:
@@ -63,13 +65,15 @@ def _run(args: list[str], processes: "list[Process]") -> int:
             pass
         else:
             return 0
-    from arkcli.cli import quick
     from arkcli.cli.session import Session
 
     session = Session.of_this_process()
     processes.append(session.process)
-    if quick.run(args, session):
-        return 0
+    if args and args[0] in _QUICK:
+        from arkcli.cli import quick
+
+        if quick.run(args, session):
+            return 0
     from arkcli.cli.app import run
 
     return run(args, session)

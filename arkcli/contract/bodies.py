@@ -1,6 +1,5 @@
 """Makes the body to send from a payload, and checks a body that is sent byte for byte."""
 
-import json
 import re
 from datetime import datetime
 from itertools import accumulate
@@ -256,6 +255,8 @@ def _check_each_event(event: str, payload: bytes) -> None:
 
     def keep(pairs: list[tuple[str, Any]]) -> None:
         outermost[:] = pairs
+
+    import json
 
     json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
     if any(value != event for key, value in outermost if key == "event"):

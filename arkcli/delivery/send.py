@@ -56,7 +56,7 @@ class Sender:
         return Loop(self._wire, self._clock, self._limits, self._stopping, asked)
 
     def _awaited(self, supply: "_Pings | _Firsts") -> Awaited:
-        from arkcli.wire.transfer import DEADLINE
+        from arkcli.wire.answers import DEADLINE
 
         total, names = supply.awaited()
         oldest = self._wire.oldest()

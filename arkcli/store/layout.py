@@ -7,8 +7,6 @@ import re
 from itertools import pairwise
 from typing import Any, Final
 
-import tomli_w
-
 from arkcli.text import pattern
 
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
@@ -31,6 +29,8 @@ def edited(text: str, was: Tables, now: Tables) -> str:
 
     Decode the result and compare it: not every layout is supported. Raises ValueError, TypeError and LookupError.
     """
+    import tomli_w
+
     headers = [found for found in _words.finditer(text) if found["name"] and not found["sub"]]
     pieces = [text[begin:end] for begin, end in pairwise([0, *(found.start() for found in headers), len(text)])]
     listed = [key for key in was | now if key not in SINGLE]

@@ -11,15 +11,13 @@ from arkcli.model import Answer, Destination
 from arkcli.text import clean
 from arkcli.url import parse_url
 from arkcli.wire import answers, guard, shortage
+from arkcli.wire.answers import DEADLINE, NO_NAME
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.sockets import Sockets, has_bytes, is_connected
 from arkcli.wire.trust import is_keychain_trusted
 
 #: Asks the system's keychain, too. Older versions of pycurl do not have it.
 _KEYCHAIN: Final[int | None] = getattr(pycurl, "SSLOPT_NATIVE_CA", None)
-#: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
-#: (contract, "Delivery and retries").
-DEADLINE: Final = 10.0
 #: How much of an answer's body is kept, in bytes.
 EXCERPT: Final = 2048
 #: Reading stops when an answer's body is longer than this, in bytes; its status still counts.
@@ -29,7 +27,6 @@ _HTTPHEADER: Final = pycurl.HTTPHEADER
 _POSTFIELDS: Final = pycurl.POSTFIELDS
 #: Without these, libcurl would add its own headers and wait for "100 Continue".
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
-NO_NAME: Final = "the name cannot be resolved"
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
 #: A request whose body has at most this many bytes leaves in one piece, so no answer can come while it is being sent.
