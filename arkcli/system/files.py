@@ -105,8 +105,14 @@ def open_to_read(path: Path, buffering: int = -1) -> BinaryIO:
 
 def read(path: Path) -> bytes:
     """The content of a regular file."""
-    with open_to_read(path) as file:
+    # Without a buffer, which would cost more than the file: most are read for one line.
+    with open_to_read(path, 0) as file:
         return file.read()
+
+
+def is_writable(descriptor: int) -> bool:
+    """Whether a descriptor was opened for writing, too."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR) != 0
 
 
 def create(path: Path) -> None:

@@ -218,8 +218,8 @@ class Segments:
         their positions must not be used for other lines. So does whatever begins before `keep_before`.
         """
         end = self.size()
-        if self._starts:
-            # The descriptor may be read-only: fail now, not when an attempt's outcome has to be written.
+        if self._starts and not files.is_writable(self._open(self._starts[-1])):
+            # Fail now, not when an attempt's outcome has to be written.
             os.close(files.open_private(self._path(self._starts[-1]), os.O_RDWR))
         kept = self.last_line_end(end)
         if kept == end:
