@@ -9,7 +9,6 @@ from arkcli.text import pattern
 DEADLINE: Final = 10.0
 NO_NAME: Final = "the name cannot be resolved"
 _STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
-_USUAL: Final = b"HTTP/1.1 200 "
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 _END_OF_HEADERS: Final = pattern(rb"\n\r?\n")
 
@@ -59,9 +58,6 @@ def read_status(head: bytes | bytearray) -> int | None:
     Skips interim answers (1xx; RFC 9110, 15.2). libcurl's own status will not do: it reports 200 for some lines that
     are not HTTP/1, such as "HTTP/2 500", or "HTTP/3" alone.
     """
-    if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
-        # The usual answer, without a search.
-        return 200
     begin = 0
     while begin < len(head):
         found = _STATUS_LINE.match(head, begin)

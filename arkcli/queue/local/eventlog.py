@@ -52,7 +52,7 @@ class EventLog:
         self._lock = None if fixed else files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
-        self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
+        self._blocks: OrderedDict[int, tuple[Sequence[StoredEvent | Gap], int]] = OrderedDict()
         worth = 0 if fixed else max(segment_size // _KEPT_FOR, 1)
         self.addressed = Addressed(directory / "index", self._segments, worth)
         self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
@@ -181,8 +181,12 @@ class EventLog:
         if cached is not None:
             self._blocks.move_to_end(position)
             return cached
-        found, following = self._segments.block(position, self._end)
-        events = [_decode(line) for line in found]
+        data = self._segments.whole_lines(position, self._end)
+        events: Sequence[StoredEvent | Gap] | None = lines.events_in(data, position) if data else None
+        following = position + len(data)
+        if events is None:
+            found, following = self._segments.block(position, self._end)
+            events = [_decode(line) for line in found]
         if events:
             self._blocks[position] = events, following
             if len(self._blocks) > _CACHED_BLOCKS:
