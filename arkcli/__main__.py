@@ -69,14 +69,19 @@ def _run(args: list[str], processes: "list[Process]") -> int:
 
     session = Session.of_this_process()
     processes.append(session.process)
-    if args and args[0] in _QUICK:
-        from arkcli.cli import quick
+    try:
+        if args and args[0] in _QUICK:
+            from arkcli.cli import quick
 
-        if quick.run(args, session):
-            return 0
-    from arkcli.cli.app import run
+            if quick.run(args, session):
+                return 0
+        from arkcli.cli.app import run
 
-    return run(args, session)
+        return run(args, session)
+    finally:
+        # What is frozen at the end is not closed, and so not flushed, by the interpreter.
+        session.stdout.flush()
+        session.stderr.flush()
 
 
 if __name__ == "__main__":

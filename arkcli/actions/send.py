@@ -148,8 +148,10 @@ def send(
     home.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
     active = [destination for destination in receivers if not destination.paused] if now else []
-    # Report an unavailable secret before anything is accepted.
+    # Report an unavailable secret, or too little memory to load libcurl, before anything is accepted.
     endpoints = home.endpoints(active, contents) if active else []
+    if active:
+        import arkcli.wire.transfer  # noqa: F401
     process.accepted = f"{drafted.id} may have been accepted; `ark queue show {drafted.id}` shows whether"
     try:
         (event,) = home.queue.accept([drafted], unique=order.event_id is not None)
