@@ -9,7 +9,7 @@ from arkcli.actions.wording import from_now, said_cell, short_answer
 _SAID_LINES: Final = 4
 
 if TYPE_CHECKING:
-    from arkcli.model import Answer, Attempt, Outcome, State
+    from arkcli.model import Answer, Attempt, Event, Outcome, State
     from arkcli.output.screen import Screen
     from arkcli.queue.engine import Outage
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 def made_secret_note(place: str) -> str:
     """A note that the shared signing secret was made, and where it is."""
     return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
+
+
+def event_json(event: "Event") -> dict[str, Any]:
+    """An accepted event as JSON, without its body."""
+    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
 
 
 def outage_json(found: "Outage | None") -> dict[str, Any] | None:

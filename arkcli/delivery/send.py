@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from arkcli import times
 from arkcli.delivery import backoff
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
+from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
 from arkcli.errors import Broken, NotAttempted, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
+from arkcli.queue.engine import Claim, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -24,22 +23,6 @@ _WAIT = 0.02
 #: How long a `send` also makes the first attempts of events that other processes accept, in milliseconds. The last of
 #: these attempts must end within SEND_HOLDS_FOR.
 _TAKES_OTHERS_FOR = 4_000
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """The state of one event at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
-
-    `held_by` is the process for which the event waits, since it delivers to this destination. `error` says why no
-    attempt was made. `is_broken` is True if the reason is that the destination's part of the queue is unusable.
-    """
-
-    destination: str
-    state: State
-    attempt: Attempt | None = None
-    next_attempt_at: int | None = None
-    held_by: Holder | None = None
-    error: str | None = None
-    is_broken: bool = False
 
 
 class Sender:
@@ -73,7 +56,7 @@ class Sender:
         return Loop(self._wire, self._clock, self._limits, self._stopping, asked)
 
     def _awaited(self, supply: "_Pings | _Firsts") -> Awaited:
-        from arkcli.wire.transfer import DEADLINE
+        from arkcli.wire.answers import DEADLINE
 
         total, names = supply.awaited()
         oldest = self._wire.oldest()
@@ -126,14 +109,6 @@ class Sender:
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
         return Sent(name, state, attempt, following if state is State.RETRYING else None)
-
-
-class Sending(msgspec.Struct, frozen=True):
-    """An accepted event and its deliveries so far. `trouble` says why not all due attempts were made, if so."""
-
-    event: Event
-    deliveries: list[Sent]
-    trouble: str | None = None
 
 
 class _Once:

@@ -115,7 +115,8 @@ def is_writable(descriptor: int) -> bool:
 
 def read(path: Path) -> bytes:
     """The content of a regular file."""
-    with open_to_read(path) as file:
+    # Without a buffer, which would cost more than the file: most are read for one line.
+    with open_to_read(path, 0) as file:
         return file.read()
 
 

@@ -138,7 +138,7 @@ class Claim:
             for event in (delivery.event,)
         ]
         gone = self._journal.state.gone
-        fresh = [entry for entry in entries if entry.pos not in gone]
+        fresh = [entry for entry in entries if entry.pos not in gone] if gone else entries
         try:
             self._journal.append(entries)
             self._under_way.end([delivery for delivery, _ in ours])

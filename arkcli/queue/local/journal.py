@@ -216,9 +216,11 @@ class Journal:
             self._begin_segment()
         position = self.state.journal
         self._segments.append(b"".join(encoded), position)
+        apply = self.state.apply
         for entry, text in zip(entries, encoded, strict=True):
-            self.state.apply(entry, position, position + len(text))
-            position += len(text)
+            end = position + len(text)
+            apply(entry, position, end)
+            position = end
         self._unsaved += len(entries)
 
     def _begin_segment(self) -> None:

@@ -94,6 +94,13 @@ class Segments:
         start = self._segment(position)
         return os.pread(self._open(start), size, position - start)
 
+    def whole_lines(self, position: int, end: int) -> bytes:
+        """The next lines from a position, up to BLOCK_SIZE bytes; empty where only `block` knows what is there."""
+        if not self.start <= position < end:
+            return b""
+        data = self.read(position, min(BLOCK_SIZE, self._limit(position, end) - position))
+        return data[: data.rfind(b"\n") + 1]
+
     def block(self, position: int, end: int) -> tuple[list[Line], int]:
         """The next lines from a position, and the position after them.
 
