@@ -36,14 +36,14 @@ class Following:
         """`choose` picks from the store's contents, which are read again when they have changed.
 
         `left_out` is called with the name of a destination whose part of the queue cannot be read, and the reason;
-        `warn` is called if the store cannot be read.
+        `warn` is called if the store cannot be read, or the database cannot be reached.
         """
         self._home = home
         self._choose = choose
         self._left_out = left_out
         self._warn = warn
         self._stamp: object = None
-        self._is_readable = True
+        self._is_readable = self._is_reachable = True
         self._present = self._seen = {found.id for found in contents.destinations}
         chosen = home.joined(choose(contents), to_read=True)
         self._followed = {found.id: _Followed(found, False) for found in chosen}
@@ -77,11 +77,17 @@ class Following:
             for attempt in attempts if is_news else ():
                 yield one.destination, attempt
             self._broken.discard(found)
+            self._is_reachable = True
         except Gone:
             # If it is still in the store, nothing has been sent to it yet, or it is about to be removed.
             one.view, one.has_begun = None, True
             if found not in self._present:
                 self._followed.pop(found)
+        except Unreachable as error:
+            # The view goes on behind what it returned last.
+            if self._is_reachable:
+                self._is_reachable = False
+                self._warn(f"{error}; `log` goes on when it can be reached")
         except Broken as error:
             if found not in self._broken:
                 self._broken.add(found)
