@@ -12,6 +12,7 @@ end.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -319,19 +320,18 @@ class Leases:
             raise Held(destination_id, holder)
 
     def note(self, destination: int, outage: Outage | None) -> None:
-        """Stores a receiver's outage."""
+        """Stores a receiver's outage, unless the database cannot be reached: it would be found out again."""
         text = None if outage is None else msgspec.json.encode(outage).decode()
-        self.access.run(_NOTE, (text, destination))
+        with suppress(Unreachable, InDoubt):
+            self.access.run(_NOTE, (text, destination))
 
     def close(self) -> None:
-        """Ends all leases."""
-        try:
+        """Records what is kept, and ends all leases. If the database cannot be reached, they end by themselves."""
+        with suppress(Unreachable, InDoubt):
+            self.try_again()
             self._release([*self._held.values(), *self._parting])
             if self.me:
                 self.access.run("delete from ark.worker where holder = %s", (self.me,))
-        except (Unreachable, InDoubt):
-            # They end by themselves.
-            pass
         self._held.clear()
         self._parting.clear()
 
