@@ -6,7 +6,7 @@ from heapq import merge
 import msgspec
 
 from arkcli.actions.home import Home
-from arkcli.errors import Broken, Gone, Unreachable, Unreadable
+from arkcli.errors import ArkError, Broken, Gone, InDoubt, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination
 from arkcli.queue.engine import View
 from arkcli.store.store import Contents
@@ -83,11 +83,9 @@ class Following:
             one.view, one.has_begun = None, True
             if found not in self._present:
                 self._followed.pop(found)
-        except Unreachable as error:
+        except (Unreachable, InDoubt) as error:
             # The view goes on behind what it returned last.
-            if self._is_reachable:
-                self._is_reachable = False
-                self._warn(f"{error}; `log` goes on when it can be reached")
+            self._is_away(error)
         except Broken as error:
             if found not in self._broken:
                 self._broken.add(found)
@@ -96,6 +94,11 @@ class Following:
             if one.view is not None:
                 one.view.close()
 
+    def _is_away(self, error: ArkError) -> None:
+        if self._is_reachable:
+            self._is_reachable = False
+            self._warn(f"{error}; `log` goes on when it can be reached")
+
     def _look(self) -> None:
         """Reads the store if it has changed. If it cannot be read (while it is edited), nothing changes."""
         stamp = self._home.store.stamp()
@@ -103,7 +106,10 @@ class Following:
             return
         try:
             contents = self._home.store.read()
-        except (Unreadable, Unreachable) as error:
+        except Unreachable as error:
+            self._is_away(error)
+            return
+        except Unreadable as error:
             if self._is_readable:
                 self._is_readable = False
                 self._warn(f"{error}; until then `log` follows the destinations that it knows")

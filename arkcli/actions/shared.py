@@ -57,7 +57,7 @@ class Shared:
     """The database that keeps the queue and the store of many hosts."""
 
     def __init__(self, given: Given, variables: Mapping[str, str], directory: Path, purpose: str) -> None:
-        """`directory` has the key, unless ARK_QUEUE_KEY names one; the server shows the `purpose`. Opens nothing yet."""
+        """`directory` has the key, unless ARK_QUEUE_KEY names one. The server shows `purpose`. Opens nothing yet."""
         self.given = given
         self._purpose = purpose
         self._variables = variables
