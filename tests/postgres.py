@@ -152,7 +152,9 @@ class Server:
 
     def remove(self) -> None:
         """Ends the server for good."""
-        self.kill()
+        # Killed, it would leave shared memory behind.
+        self.running.send_signal(signal.SIGQUIT)
+        self.running.wait(20)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -284,7 +286,8 @@ class Network:
 
     def cut(self) -> None:
         """Breaks all connections. New ones are possible."""
-        for pair in self._pairs:
+        # Not those that clients open as soon as they notice.
+        for pair in list(self._pairs):
             for one in pair:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
