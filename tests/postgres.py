@@ -99,6 +99,8 @@ class Server:
             "listen_addresses = ''",
             f"unix_socket_directories = '{self.home}'",
             "max_connections = 200",
+            # In the directory of the data, so that no killed server leaves any behind.
+            "dynamic_shared_memory_type = 'mmap'",
             *settings,
         ]
         with open(f"{self._data}/postgresql.conf", "a", encoding="utf-8") as file:  # noqa: PTH123
@@ -152,9 +154,7 @@ class Server:
 
     def remove(self) -> None:
         """Ends the server for good."""
-        # Killed, it would leave shared memory behind.
-        self.running.send_signal(signal.SIGQUIT)
-        self.running.wait(20)
+        self.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
