@@ -40,6 +40,9 @@ class Homes:
             home = self._idle.pop() if self._idle else self._open()
         is_whole = False
         try:
+            if home.has_queue:
+                # What others have accepted since it was lent last.
+                home.queue.look((), home.clock.now())
             yield home, process
             is_whole = True
         except UsageError:

@@ -124,15 +124,19 @@ class Console:
     def dead(self, asked: Asked) -> Answer:
         """Dead deliveries."""
         with self.homes.lent() as (home, _):
-            reading = Reading(home, home.store.read_again().destinations)
+            reading = self._with_letters(home)
             part = part_of_many(reading.deliveries(_ALL_DEAD), asked)
             broken = reading.broken
         return Shown("dead.html", {"part": part, "broken": broken})
 
+    def _with_letters(self, home: "Home") -> Reading:
+        """Reads the queue at those destinations that have dead deliveries, or whose part of it cannot be read."""
+        places = self.glance.overview(home, home.store.read_again().destinations).places
+        return Reading(home, [one.destination for one in places if one.standing is None or one.standing.dead])
+
     def events(self, asked: Asked) -> Answer:
         """The newest events."""
         with self.homes.lent() as (home, _):
-            Reading(home, home.store.read_again().destinations)
             newest = {one.id: one for one in home.queue.recent_events(_TAIL)} if home.has_queue else {}
             kind = asked.query.get("event", "")
             part = part_of([one for one in reversed(newest.values()) if kind in ("", one.name)], asked)
@@ -141,7 +145,7 @@ class Console:
     def find(self, asked: Asked) -> Answer:
         """Leads to the event that an id names."""
         with self.homes.lent() as (home, _):
-            reading = Reading(home, home.store.read_again().destinations)
+            reading = self._with_letters(home)
             return Gone(f"event/{quote(reading.event(asked.query.get('id', '').strip()).id)}")
 
     def event(self, asked: Asked, event_id: str) -> Answer:

@@ -229,6 +229,17 @@ def test_an_event_is_found_by_the_beginning_of_its_id(
     assert (missing.status, "no event in the queue has the id" in missing.text) == (400, True)
 
 
+def test_what_others_send_meanwhile_is_found(
+    world: World, browser: Browser, receive: Callable[..., TestReceiver]
+) -> None:
+    world.add(receive(200), "crm")
+    for number in range(3):
+        event = sent(world, "--id", f"order-{number}")
+        assert browser.get(f"find?id={event}").path == f"{browser.root}event/{event}"
+        assert event in browser.get("events").text
+        assert ">delivered</span>" in browser.get(f"event/{event}").html
+
+
 def test_lists_are_paged_and_searched(world: World) -> None:
     build(world, 60, (7, 30, 59))
     with ui(world) as page, Browser(page.address) as browser:
