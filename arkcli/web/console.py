@@ -190,10 +190,11 @@ def _request(home: "Home", event: "Event", one: Delivered) -> Request:
 
     known = one.destination
     try:
-        endpoints = home.endpoints([known], home.store.read_again())
+        contents = home.store.read_again()
+        endpoints = home.endpoints([known], contents)
         attempt = one.attempts[-1].attempt if one.attempts else 1
         (request,) = preview.requests(event, endpoints, home.clock.now() // 1000, attempt)
-        ((_, command),) = preview.commands(event, [known])
+        ((_, command),) = preview.commands(event, [contents.with_proxy(known)])
     except ArkError as error:
         return Request(one, (), "", str(error))
     return Request(one, request.head, command, None)
