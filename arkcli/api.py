@@ -16,7 +16,7 @@ from weakref import WeakSet
 from arkcli.actions import documents
 from arkcli.actions.documents import Drained, Queue, Sent, Story
 from arkcli.actions.home import Home
-from arkcli.errors import UsageError
+from arkcli.errors import NotAccepted, Unreachable, UsageError
 from arkcli.model import Destination
 from arkcli.store.store import Contents
 from arkcli.system.clock import SystemClock
@@ -141,13 +141,17 @@ class Ark:
 
         check_queued(event)
         with self._home() as (home, process):
-            contents = home.store.read_again()
-            receivers = None if to is None else _chosen(contents, to)
-            if not contents.destinations:
-                raise UsageError("there is no destination yet; add one with `ark dest add URL`")
-            order = Order(event=event, payload=_bytes(payload), to=receivers, event_id=event_id, validate=validate)
             try:
+                contents = home.store.read_again()
+                receivers = None if to is None else _chosen(contents, to)
+                if not contents.destinations:
+                    raise UsageError("there is no destination yet; add one with `ark dest add URL`")
+                order = Order(event=event, payload=_bytes(payload), to=receivers, event_id=event_id, validate=validate)
                 return documents.sent_of(send(home, order, contents, process, now=now))
+            except Unreachable as error:
+                if process.accepted:
+                    raise
+                raise NotAccepted(str(error), "nothing was accepted") from error
             except Repeated as repeated:
                 return Sent(event=documents.event_of(repeated.event), deliveries=(), repeated=True)
 

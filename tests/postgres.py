@@ -226,6 +226,19 @@ def database(prepare: Callable[[str], None] | None = None) -> Iterator[str]:
         _free.append(url)
 
 
+@contextmanager
+def copied(url: str) -> Iterator[str]:
+    """The URL of a copy of a database, for a block. Nobody may be connected to the first one."""
+    server, name = _shared(), f"ark_test_{os.getpid()}_{next(_numbers)}"
+    assert isinstance(server, str)
+    copied_from = url.partition("?")[0].rpartition("/")[2]
+    query(server, f"create database {name} template {copied_from}")
+    try:
+        yield of_database(url, name)
+    finally:
+        query(server, f"drop database {name} with (force)")
+
+
 class Network:
     """The way from ark to a server: a TCP port of this machine that passes everything on, until it is told not to."""
 

@@ -21,6 +21,7 @@ ONLY_IN = [
     ("rich", "output"),
     ("pycurl", "wire"),
     ("psycopg", "database"),
+    ("cryptography", "store"),
     ("certifi", "wire"),
     ("httptools", "httpd"),
     ("httpx", "receiver"),

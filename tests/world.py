@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import trustme
 
 from arkcli import model
+from arkcli.actions.home import Home
 from arkcli.cli.app import run
 from arkcli.cli.session import Session
 from arkcli.model import RetrySchedule
@@ -64,14 +65,39 @@ class Result(NamedTuple):
         return json.loads(self.out)
 
 
-class World:
-    """A home for `ark`. Each call of `ark` is one run; all runs share the clock."""
+class HereSession(Session):
+    """A session in which the time of a database is that of the clock."""
 
-    def __init__(self, home: Path, retries: RetrySchedule = model.DOCUMENTED) -> None:
+    def new_home(self) -> Home:
+        made = super().new_home()
+        if "ARK_QUEUE" in self.variables:
+            from tests.timed import TimedShared
+
+            made.shared = TimedShared.of(made)
+        return made
+
+
+class World:
+    """A home for `ark`. Each call of `ark` is one run; all runs share the clock.
+
+    `database` is the URL of an empty database that keeps the queue and the store, in place of files; then its time is
+    that of the clock, too. Worlds of one database are hosts that share it.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        retries: RetrySchedule = model.DOCUMENTED,
+        *,
+        database: str | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
         self.home = home
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.retries = retries
         self.variables = {"ARK_CONFIG_DIR": str(home / "config"), "ARK_STATE_DIR": str(home / "state")}
+        if database is not None:
+            self.variables["ARK_QUEUE"] = database
         self._random = iter(range(1, 1 << 62))
 
     def randomness(self, size: int) -> bytes:
@@ -81,13 +107,12 @@ class World:
     def session(self, stdin: bytes = b"") -> Session:
         out, err = io.StringIO(), io.StringIO()
         binary = io.BytesIO(stdin)
-        return Session(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
+        return HereSession(self.variables, binary, out, err, self.clock, self.randomness, self.retries)
 
     def ark(self, *args: str, stdin: bytes = b"") -> Result:
         session = self.session(stdin)
         status = run(args, session)
-        if "queue" in vars(session.home):
-            session.home.queue.close()
+        session.home.close()
         assert isinstance(session.stdout, io.StringIO)
         assert isinstance(session.stderr, io.StringIO)
         return Result(status, session.stdout.getvalue(), session.stderr.getvalue())

@@ -116,7 +116,7 @@ def remove(home: Home, destination: Destination) -> int:
     def busy(held: Held) -> str:
         return (
             f"{destination.name} is removed, but {held.holder} is still delivering to it; "
-            "its waiting deliveries stay on disk"
+            "its waiting deliveries stay in the queue"
         )
 
     try:
@@ -124,7 +124,7 @@ def remove(home: Home, destination: Destination) -> int:
     except Gone:
         return 0
     except Broken as error:
-        said = f"{destination.name} is removed, but its waiting deliveries stay on disk: {error}"
+        said = f"{destination.name} is removed, but its waiting deliveries stay in the queue: {error}"
         raise Broken(destination.id, said) from error
 
 

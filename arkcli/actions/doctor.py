@@ -9,20 +9,21 @@ import shutil
 import stat
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli import times
 from arkcli.actions import advice
+from arkcli.actions.findings import Check, Status, passed
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
-from arkcli.errors import ArkError, Unreadable, UsageError
+from arkcli.actions.server import check_database
+from arkcli.errors import ArkError, Unreachable, Unreadable, UsageError
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.store.shelf import is_private
 from arkcli.store.store import Contents
-from arkcli.system.paths import elsewhere
+from arkcli.system.paths import config_directory, elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
@@ -52,23 +53,6 @@ _SANE_YEARS: Final = range(2024, 2100)
 _CRON: Final = "run it from cron: * * * * * /path/to/ark drain --for 55s --quiet"
 
 
-class Status(StrEnum):
-    """The outcome of a check."""
-
-    PASS = "pass"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Check(NamedTuple):
-    """A check, its outcome, and what to do about it."""
-
-    name: str
-    status: Status
-    message: str
-    hint: str | None = None
-
-
 class Space(NamedTuple):
     """A disk's space: bytes free to this user, total bytes, files that can still be created (None: no limit)."""
 
@@ -82,22 +66,30 @@ def examine(home: Home) -> list[Check]:
     from arkcli.wire.probe import reach
     from arkcli.wire.trust import ca_bundle
 
-    store, contents = check_store(home)
-    checks = [
-        store,
-        *check_permissions(home.store.path.parent, home.queue_directory),
-        check_space(home.queue_directory, _space_at(home.queue_directory)),
-    ]
-    now = home.clock.now()
-    destinations = contents.destinations if contents else []
+    now, directory = home.clock.now(), config_directory(home.variables)
     newest: list[int] = []
+    try:
+        shared = home.shared
+    except ArkError as error:
+        wrong = Check("store", Status.FAIL, str(error), "nothing can be sent without it")
+        return [wrong, *check_permissions(directory, None), check_clock(now, None)]
+    checks = check_database(home) if shared is not None else []
+    contents = None
+    # To read a store in a database that has none yet would make it.
+    if shared is None or home.has_queue:
+        store, contents = check_store(home)
+        checks.append(store)
+    checks += check_permissions(directory, home.queue_directory if shared is None else None)
+    if shared is None:
+        checks.append(check_space(home.queue_directory, _space_at(home.queue_directory)))
+    destinations = contents.destinations if contents else []
     if home.has_queue:
         try:
             checks += _queue_checks(home, destinations, newest)
         except (ArkError, OSError) as error:
             hint = "the queue is unchanged; `ark queue check` may say more"
             checks.append(Check("queue", Status.FAIL, f"it cannot be read: {error}", hint))
-    else:
+    elif shared is None:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
@@ -111,7 +103,8 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     """The checks of a queue that can be opened. Adds the times of its newest records to `newest`."""
     queue = home.queue
     events, size = queue.totals
-    said = f"{counted(events, 'event')}, {_size(size)}, in {home.queue_directory}"
+    place = home.queue_directory if home.shared is None else home.shared.address.masked
+    said = f"{counted(events, 'event')}, {_size(size)}, in {place}"
     hint = "make it writable for the user who runs ark, or set ARK_STATE_DIR to a directory that is"
     overview = Reading(home, destinations, join=False).overview()
     standings = overview.readable
@@ -120,7 +113,7 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
     holders = {found.name: holder for found, _ in standings if (holder := queue.holder(found.id)) is not None}
     drained = {name for name, holder in holders.items() if holder.purpose == "drain"}
     return [
-        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else _passed("queue", said),
+        Check("queue", Status.FAIL, queue.unwritable, hint) if queue.unwritable else passed("queue", said),
         check_damage(queue),
         check_places(overview.broken),
         check_locks(holders, _is_stopped),
@@ -130,16 +123,17 @@ def _queue_checks(home: Home, destinations: Sequence[Destination], newest: list[
 
 def check_store(home: Home) -> tuple[Check, Contents | None]:
     """Checks that destinations.toml can be read and is valid. Also returns its contents; None if it is not."""
-    path = home.store.path
     try:
         contents = home.store.read()
-    except Unreadable as error:
-        return Check("store", Status.FAIL, str(error), f"fix or restore {path}; nothing can be sent without it"), None
+    except (Unreadable, Unreachable) as error:
+        cure = f"fix or restore {home.store.path}; " if home.shared is None else ""
+        return Check("store", Status.FAIL, str(error), f"{cure}nothing can be sent without it"), None
+    path = home.store.name
     if not contents.destinations:
         said, hint = f"{path} has no destination", "add one: ark dest add URL"
         if (other := elsewhere(home.variables)) is not None:
             said += f", and ark does not look into {other}"
-            hint = f"move what you want to keep from there to {path.parent}, or {hint}"
+            hint = f"move what you want to keep from there to {home.store.path.parent}, or {hint}"
         return Check("store", Status.WARN, said, hint), contents
     paused = sum(found.paused for found in contents.destinations)
     said = f"{path} holds {counted(len(contents.destinations), 'destination')}"
@@ -148,12 +142,18 @@ def check_store(home: Home) -> tuple[Check, Contents | None]:
     return Check("store", Status.PASS, said), contents
 
 
-def check_permissions(config: Path, queue: Path) -> list[Check]:
-    """Checks that all files belong to this user (for root: the directory's owner), and no one else can touch them."""
+def check_permissions(config: Path, queue: Path | None) -> list[Check]:
+    """Checks that all files belong to this user (for root: the directory's owner), and no one else can touch them.
+
+    `queue` is None if the queue is not in files.
+    """
     foreign, loose, owners, modes = [], [], {}, {}
     # Files that root put beside destinations.toml only have to be readable. Root may have created the queue in a
     # directory that belongs to another user, so look at the parent, too.
-    for directory, places, need in ((config, [config], os.R_OK), (queue, [queue, queue.parent], os.R_OK | os.W_OK)):
+    directories = [(config, [config], os.R_OK)]
+    if queue is not None:
+        directories.append((queue, [queue, queue.parent], os.R_OK | os.W_OK))
+    for directory, places, need in directories:
         found = [place.stat() for place in places if not os.geteuid() and place.exists()]
         user, group = next(((at.st_uid, at.st_gid) for at in found if at.st_uid), (os.geteuid(), os.getegid()))
         for path, its in _all_in(directory):
@@ -173,7 +173,7 @@ def check_permissions(config: Path, queue: Path) -> list[Check]:
         said = f"{_named(foreign)} owned by another user"
         checks.append(Check("owner", Status.FAIL, said, " && ".join(owners.values())))
     if loose:
-        secret = any(path.name == "destinations.toml" for path in loose)
+        secret = any(path.name in ("destinations.toml", "queue.key") for path in loose)
         said = f"{_named(loose)} readable or writable by other users" + (
             ", including the signing secret" if secret else ""
         )
@@ -202,14 +202,14 @@ def check_space(directory: Path, space: Space) -> Check:
     if space.free < _NO_BYTES:
         return Check("space", Status.FAIL, said, hint)
     nearly_full = space.free < space.total * _LOW_SHARE and space.free < _PLENTY
-    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else _passed("space", said)
+    return Check("space", Status.WARN, said, hint) if space.free < _LOW_BYTES or nearly_full else passed("space", said)
 
 
 def check_place(directory: Path) -> Check:
     """Checks that a queue that does not exist yet can be created."""
     nearest = Path(visible(directory)[0])
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return _passed("queue", f"none yet; the first event creates {directory}")
+        return passed("queue", f"none yet; the first event creates {directory}")
     why = "is not writable for you" if nearest.is_dir() else "is not a directory"
     hint = "set ARK_STATE_DIR to a directory that you can write to, or fix that one"
     return Check("queue", Status.FAIL, f"{directory} cannot be made: {nearest} {why}", hint)
@@ -222,7 +222,7 @@ def check_damage(queue: Queue) -> Check:
         said = f"{counted(len(damaged), 'problem')}, the first in {damaged[0].file}: {damaged[0].problem}"
         hint = "everything else is safe; `ark queue check` reads the whole queue, and --repair repairs it"
         return Check("damage", Status.FAIL, said, hint)
-    return _passed("damage", "none in the newest part of each file; `ark queue check` reads the whole queue")
+    return passed("damage", "none in the newest part of each file; `ark queue check` reads the whole queue")
 
 
 def check_places(broken: Mapping[str, str]) -> Check:
@@ -231,7 +231,7 @@ def check_places(broken: Mapping[str, str]) -> Check:
         name, why = next(iter(broken.items()))
         more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
         return Check("places", Status.FAIL, f"{name}: {why}{more}", "nothing is delivered to it until this is fixed")
-    return _passed("places", "each destination's part of the queue can be used")
+    return passed("places", "each destination's part of the queue can be used")
 
 
 def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -> Check:
@@ -244,9 +244,9 @@ def check_locks(holders: dict[str, Holder], is_stopped: Callable[[int], bool]) -
         said = f"process {process} is delivering to {name} but is suspended, so no other process can deliver to it"
         return Check("locks", Status.FAIL, said, f"kill -CONT {process}, or kill {process}")
     if not holders:
-        return _passed("locks", "no process is delivering now")
+        return passed("locks", "no process is delivering now")
     held = ", ".join(f"{name} by {holder}" for name, holder in holders.items())
-    return _passed("locks", f"being delivered to: {held}")
+    return passed("locks", f"being delivered to: {held}")
 
 
 def check_drain(
@@ -283,7 +283,7 @@ def check_drain(
         if len(overdue) > 1:
             said += f"; the same is true of {counted(len(overdue) - 1, 'more destination')}"
         return Check("drain", Status.WARN, said, _CRON)
-    return _passed("drain", "what is due is being attempted" if is_at_work else "nothing is overdue")
+    return passed("drain", "what is due is being attempted" if is_at_work else "nothing is overdue")
 
 
 def check_clock(now: int, newest: int | None) -> Check:
@@ -298,7 +298,7 @@ def check_clock(now: int, newest: int | None) -> Check:
         return Check(
             "clock", Status.WARN, f"it says {said}, {back} before the newest record in the queue: it was set back", hint
         )
-    return _passed("clock", said)
+    return passed("clock", said)
 
 
 def check_secrets(home: Home, contents: Contents) -> list[Check]:
@@ -312,7 +312,7 @@ def check_secrets(home: Home, contents: Contents) -> list[Check]:
             checks.append(Check("secret", Status.FAIL, f"{found.name}: {error}", hint))
     if not contents.destinations:
         return []
-    return checks or [_passed("secret", "every destination has a secret")]
+    return checks or [passed("secret", "every destination has a secret")]
 
 
 def check_connection(reached: "Reached", now: int, variables: Mapping[str, str]) -> Check:
@@ -326,18 +326,14 @@ def check_connection(reached: "Reached", now: int, variables: Mapping[str, str])
         return Check(name, Status.WARN if found.paused else Status.FAIL, f"{found.url}: {reached.error}", hint)
     said = f"{found.url} reached in {reached.duration_ms} ms"
     if not reached.expires:
-        return _passed(name, f"{said}, without encryption")
+        return passed(name, f"{said}, without encryption")
     ends = min(ssl.cert_time_to_seconds(text) for text in reached.expires)
     days = (ends - now / 1000) / 86_400
     said += f", its certificate is valid until {times.to_text(ends * 1000)[:10]}"
     if days < _RENEWED:
         hint = "renew the certificate: once it expires, every delivery fails"
         return Check(name, Status.WARN, f"{said}, {max(days, 0):.0f} days from now", hint)
-    return _passed(name, said)
-
-
-def _passed(name: str, message: str) -> Check:
-    return Check(name, Status.PASS, message)
+    return passed(name, said)
 
 
 def _named(paths: Sequence[Path]) -> str:

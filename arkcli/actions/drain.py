@@ -11,7 +11,7 @@ from arkcli.actions.roster import Roster
 from arkcli.delivery.drain import Drain, Drained, Plan, Work
 from arkcli.delivery.places import Limits
 from arkcli.delivery.watching import Onlooker
-from arkcli.errors import Unreadable
+from arkcli.errors import Unreachable, Unreadable
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing
 from arkcli.store.store import Contents
@@ -127,6 +127,6 @@ class Stock:
 
     def _chosen(self) -> list[Destination]:
         # While the settings cannot be read, the drain goes on with those it has.
-        with suppress(Unreadable):
+        with suppress(Unreadable, Unreachable):
             self._known = [found for found in self._choose(self._home.store.read_again()) if not found.paused]
         return self._known

@@ -6,7 +6,7 @@ from heapq import merge
 import msgspec
 
 from arkcli.actions.home import Home
-from arkcli.errors import Broken, Gone, Unreadable
+from arkcli.errors import Broken, Gone, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination
 from arkcli.queue.engine import View
 from arkcli.store.store import Contents
@@ -97,7 +97,7 @@ class Following:
             return
         try:
             contents = self._home.store.read()
-        except Unreadable as error:
+        except (Unreadable, Unreachable) as error:
             if self._is_readable:
                 self._is_readable = False
                 self._warn(f"{error}; until then `log` follows the destinations that it knows")

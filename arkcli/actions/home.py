@@ -17,12 +17,16 @@ from arkcli.system.clock import Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from arkcli.actions.shared import Shared
+    from arkcli.database.connection import Database
     from arkcli.delivery.loop import Token
     from arkcli.delivery.places import Limits
     from arkcli.delivery.send import Sender
     from arkcli.model import Destination, RetrySchedule
     from arkcli.queue.engine import Queue
+    from arkcli.queue.postgres.queue import PostgresQueue
     from arkcli.signing.secrets import ReadFile
+    from arkcli.store.sealed import SealedShelf
     from arkcli.store.store import Contents, Store
     from arkcli.wire.wire import Endpoint, Wire
 
@@ -56,6 +60,7 @@ class Home:
         #: Names of destinations whose deliveries this run found to be gone.
         self.losses: list[str] = []
         self._wire: Wire[Token] | None = None
+        self._writing: Database | None = None
 
     @cached_property
     def schedule(self) -> "RetrySchedule":
@@ -68,9 +73,45 @@ class Home:
     def store(self) -> "Store":
         """The store: destinations and the shared signing secret."""
         from arkcli.store.store import Store
+
+        return Store(self._directory, None if self.shared is None else self._shelf)
+
+    @cached_property
+    def shared(self) -> "Shared | None":
+        """The database that keeps the queue and the store, for several hosts; None: both are files of this host."""
+        from arkcli.actions.shared import Shared, given_in
+
+        given = given_in(self.variables, self._directory)
+        return None if given is None else Shared(given, self.variables, self._directory)
+
+    @property
+    def _directory(self) -> "Path":
         from arkcli.system.paths import config_directory
 
-        return Store(config_directory(self.variables))
+        return config_directory(self.variables)
+
+    @cached_property
+    def _database(self) -> "Database":
+        assert self.shared is not None
+        return self.shared.connect()
+
+    @cached_property
+    def _shelf(self) -> "SealedShelf":
+        """The store in the database, whose tables are made if need be."""
+        from arkcli.database.schema import prepare
+        from arkcli.store.sealed import SealedShelf
+
+        assert self.shared is not None
+        prepare(self._database)
+        self._writing = self.shared.connect()
+        key = self.shared.key
+        shelf = SealedShelf(self._database, self._writing, key, self.clock.monotonic, self.randomness)
+        if shelf.begin():
+            self._warn(
+                f"made {key.file}, the key of the destinations and secrets in {self.shared.address.masked}. Copy it to "
+                "the other hosts that use this queue, and keep a copy: nobody can recover it"
+            )
+        return shelf
 
     @property
     def found_nothing(self) -> bool:
@@ -80,13 +121,25 @@ class Home:
     @cached_property
     def queue(self) -> "Queue":
         """The queue, created if there is none. Raises Unreadable."""
-        return self.open_queue()
+        if self.shared is None:
+            return self.open_queue()
+        queue = self._over(self._database)
+        # Whoever looks into the queue learns of changes in the store on the way.
+        self._shelf.seen = lambda: queue.store_seen
+        return queue
 
     def open_queue(self) -> "Queue":
-        """Opens the queue once more: a forked process needs its own, since locks are inherited."""
-        from arkcli.queue.local.queue import LocalQueue
+        """Opens the queue once more: a forked process needs its own, since locks and connections are inherited."""
+        if self.shared is None:
+            from arkcli.queue.local.queue import LocalQueue
 
-        return LocalQueue(self.queue_directory, self.schedule)
+            return LocalQueue(self.queue_directory, self.schedule)
+        return self._over(self.shared.connect())
+
+    def _over(self, database: "Database") -> "PostgresQueue":
+        from arkcli.queue.postgres.queue import PostgresQueue
+
+        return PostgresQueue(database, self.schedule, self.clock)
 
     def joined(self, destinations: "Iterable[Destination]", *, to_read: bool = False) -> "list[Destination]":
         """Gives destinations their places in the queue and returns them. Call this before asking the queue about them.
@@ -104,11 +157,15 @@ class Home:
     @property
     def has_queue(self) -> bool:
         """Whether there is a queue by now. To ask makes none, and raises nothing where nobody may look."""
-        return os.path.isdir(self.queue_directory)  # noqa: PTH112 - Path's raises
+        if self.shared is None:
+            return os.path.isdir(self.queue_directory)  # noqa: PTH112 - Path's raises
+        with suppress(ArkError):
+            return self.shared.exists()
+        return False
 
     @property
     def queue_directory(self) -> "Path":
-        """Where the queue is, or will be."""
+        """Where the queue is, or will be, if it is not in a database."""
         from arkcli.system.paths import state_directory
 
         return state_directory(self.variables) / "queue"
@@ -116,6 +173,12 @@ class Home:
     def nameless_file(self) -> BinaryIO:
         """An unnamed temporary file on the queue's disk, for data too large for memory. Closing it deletes it."""
         from arkcli.system import files
+
+        if self.shared is not None:
+            import tempfile
+            from pathlib import Path
+
+            return files.nameless(Path(tempfile.gettempdir()))
         from arkcli.system.paths import state_directory
 
         directory = state_directory(self.variables)
@@ -211,3 +274,7 @@ class Home:
             self._kept.close()
         if "queue" in vars(self):
             self.queue.close()
+        if "_database" in vars(self):
+            self._database.close()
+        if self._writing is not None:
+            self._writing.close()

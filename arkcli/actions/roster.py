@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.errors import Unreadable, UsageError
+from arkcli.errors import Unreachable, Unreadable, UsageError
 from arkcli.model import Destination
 from arkcli.signing.secrets import SecretFiles
 from arkcli.store.store import Contents
@@ -63,7 +63,7 @@ class Roster:
         """Removes from the queue what is not needed any more and is older than [queue] keep."""
         try:
             contents = self._home.store.read_again()
-        except Unreadable:
+        except (Unreadable, Unreachable):
             # `read` warns about this. Until the store can be read, it is unknown what is still needed.
             return
         if not contents.destinations:

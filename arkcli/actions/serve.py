@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -68,7 +69,9 @@ def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[l
             listeners += map(stack.enter_context, listen_on("127.0.0.1", ways.port))
         open_to_all = [one for one in listeners if is_open_to_all(one)]
         token = _token(home, ways.token_file, running.warn) if open_to_all else None
-        inside = Inside(lambda: intake.problems(child), alone(_metrics(running.open_home)))
+        # Each with a home of its own: they run in threads of their own.
+        problems = partial(_problems, running.open_home(), intake, child)
+        inside = Inside(alone(problems), alone(_metrics(running.open_home)))
         making = Making(intake.draft, intake.check_same)
 
         def entrances(commits: "Commits") -> list[Entrance]:
@@ -91,7 +94,8 @@ class _Intake:
     def __init__(self, home: "Home") -> None:
         self._home = home
         self._joined: Contents | None = None
-        self._trouble: str | None = None
+        #: Why the last events were not accepted, if so.
+        self.trouble: str | None = None
 
     def draft(self, event: str, payload: bytes, event_id: str | None) -> "Draft":
         return draft(self._home, Order(event=event, payload=payload, event_id=event_id))
@@ -109,24 +113,25 @@ class _Intake:
                 self._joined = contents
             accepted = self._home.queue.accept(drafts, unique=unique)
         except (ArkError, OSError) as error:
-            self._trouble = str(error)
+            self.trouble = str(error)
             raise
-        self._trouble = None
+        self.trouble = None
         return accepted
 
-    def problems(self, child: Child) -> list[str]:
-        """What keeps events from being accepted or delivered."""
-        found = []
-        try:
-            if not self._home.store.read().destinations:
-                found.append(_NO_DESTINATION)
-        except ArkError as error:
-            found.append(str(error))
-        if self._trouble is not None and self._trouble not in found:
-            found.append(f"the last event was not accepted: {self._trouble}")
-        if not child.is_running:
-            found.append("the process that delivers is not running")
-        return found
+
+def _problems(home: "Home", intake: _Intake, child: Child) -> list[str]:
+    """What keeps events from being accepted or delivered."""
+    found = []
+    try:
+        if not home.store.read().destinations:
+            found.append(_NO_DESTINATION)
+    except ArkError as error:
+        found.append(str(error))
+    if intake.trouble is not None and intake.trouble not in found:
+        found.append(f"the last event was not accepted: {intake.trouble}")
+    if not child.is_running:
+        found.append("the process that delivers is not running")
+    return found
 
 
 def _metrics(open_home: "Callable[[], Home]") -> Callable[[], bytes]:

@@ -26,7 +26,7 @@ def every(home: Home, color: str) -> list[Setting]:
     from arkcli.wire.trust import ca_bundle
 
     contents, variables = home.store.read(), home.variables
-    file, limits, keep = str(home.store.path), Limits(), contents.queue.keep
+    file, limits, keep = home.store.name, Limits(), contents.queue.keep
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
@@ -34,6 +34,7 @@ def every(home: Home, color: str) -> list[Setting]:
     return [
         Setting("config_dir", str(config_directory(variables)), from_environment("ARK_CONFIG_DIR")),
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
+        *_database(home),
         _secret(home),
         *_signing(home),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
@@ -48,6 +49,30 @@ def every(home: Home, color: str) -> list[Setting]:
     ]
 
 
+def paths(home: Home) -> dict[str, str]:
+    """Where ark keeps what, by name. Opens nothing. Raises Unreadable, and UsageError if a setting is wrong."""
+    found = {
+        "config_dir": str(config_directory(home.variables)),
+        "store": str(config_directory(home.variables) / "destinations.toml"),
+        "state_dir": str(state_directory(home.variables)),
+    }
+    if home.shared is None:
+        return {**found, "queue": str(home.queue_directory)}
+    database = home.shared.address.masked
+    return {**found, "store": database, "queue": database}
+
+
+def _database(home: Home) -> list[Setting]:
+    """The database that several hosts share, and the key of the store in it."""
+    if home.shared is None:
+        return [Setting("queue.url", None, _DEFAULT)]
+    key, source = home.shared.key, "environment ARK_QUEUE_KEY" if home.shared.key.given else _DEFAULT
+    return [
+        Setting("queue.url", home.shared.address.masked, home.shared.given.source),
+        Setting("queue.key", key.place, source),
+    ]
+
+
 def _signing(home: Home) -> list[Setting]:
     """The secret that `ark sign` and `ark verify` use instead, if ARK_SECRET is set."""
     given = home.variables.get("ARK_SECRET")
@@ -59,7 +84,7 @@ def _secret(home: Home) -> Setting:
     stored = contents.workspace.secret
     if stored is None:
         return Setting("secret", None, _DEFAULT)
-    file = str(home.store.path)
+    file = home.store.name
     kind, _, rest = (reference(stored) or "").partition(":")
     source = {"env": f"environment {rest}", "file": f"{rest}, named in {file}"}.get(kind, file)
     try:

@@ -44,7 +44,7 @@ class AcceptedSecrets:
         self._stored: list[Secret] = []
         self._replaced: list[Secret] = []
         if self._is_stored and destinations.ensure_secret(session.home):
-            note(made_secret_note(session.home.store.path))
+            note(made_secret_note(session.home.store.name))
         self._followed = Followed(self._stamp, self._read, session.home.clock.monotonic, warn, every=_LOOK_EVERY)
         self._followed.now()
 
@@ -55,7 +55,7 @@ class AcceptedSecrets:
             return f"--secret, and from {self._file}"
         if self._texts or self._file is not None:
             return "--secret" if self._file is None else str(self._file)
-        return str(self._session.home.store.path) if self._is_stored else "ARK_SECRET"
+        return self._session.home.store.name if self._is_stored else "ARK_SECRET"
 
     def now(self) -> "Sequence[Secret]":
         """The secrets that are in force."""

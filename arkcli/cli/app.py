@@ -17,7 +17,7 @@ from arkcli.cli.command import App, Group
 from arkcli.cli.options import NONE_YET
 from arkcli.cli.session import Session
 from arkcli.cli.synonyms import option_hint
-from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, UsageError
+from arkcli.errors import ArkError, ExitCode, Interrupted, NotAccepted, Unfinished, Unreachable, UsageError
 from arkcli.system.refused import of_system
 from arkcli.system.streams import Unread
 
@@ -168,6 +168,8 @@ def _tell(session: Session, error: ArkError) -> ExitCode:
     """Reports an error and returns its exit status. Reports as JSON if requested and writable, else as text."""
     if session.process.accepted and not isinstance(error, NotAccepted | Interrupted):
         error = Unfinished(f"{session.process.accepted}, but {error}")
+    elif session.is_accepting and isinstance(error, Unreachable):
+        error = NotAccepted(str(error), "nothing was accepted")
     output = session.output()
     if not error.told:
         output.error(error)

@@ -7,7 +7,6 @@ from arkcli.cli.command import App
 from arkcli.cli.options import output_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.output.tables import Table
-from arkcli.system.paths import config_directory, state_directory
 
 app = App("Show the paths of ark's files, and its settings.")
 
@@ -18,13 +17,7 @@ def path(context: typer.Context) -> Printout:
 
     Example: ark config path
     """
-    session = session_of(context)
-    found = {
-        "config_dir": str(config_directory(session.variables)),
-        "store": str(session.home.store.path),
-        "state_dir": str(state_directory(session.variables)),
-        "queue": str(session.home.queue_directory),
-    }
+    found = settings.paths(session_of(context).home)
     return Printout(found, [Table(("what", "where"), list(found.items()))])
 
 

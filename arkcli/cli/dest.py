@@ -94,7 +94,7 @@ def add(
         added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
-        notes.append(made_secret_note(session.home.store.path))
+        notes.append(made_secret_note(session.home.store.name))
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
     ping = None if answer is None else answer_json(answer)
@@ -318,7 +318,7 @@ def _standing(session: Session, found: Destination) -> "tuple[Standing | None, M
 
 def _notes_of_own_secret(session: Session, found: Destination, *, own: bool) -> list[str]:
     said = (
-        f"made a signing secret for {found.name} alone; it is in {session.home.store.path}, "
+        f"made a signing secret for {found.name} alone; it is in {session.home.store.name}, "
         f"and `ark dest show {found.name} --reveal` prints it"
     )
     return [said] if own else []

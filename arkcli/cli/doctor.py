@@ -3,6 +3,7 @@
 import typer
 
 from arkcli.actions import doctor as checks
+from arkcli.actions.findings import Check, Status
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW
 from arkcli.cli.options import output_of, session_of
@@ -24,9 +25,9 @@ def doctor(context: typer.Context) -> Printout:
     Example: ark doctor
     """
     found = checks.examine(session_of(context).home)
-    well = all(check.status is not checks.Status.FAIL for check in found)
+    well = all(check.status is not Status.FAIL for check in found)
     output = output_of(context)
-    shown = [check for check in found if not output.quiet or check.status is not checks.Status.PASS]
+    shown = [check for check in found if not output.quiet or check.status is not Status.PASS]
     return Printout(
         {
             "checks": [
@@ -41,16 +42,16 @@ def doctor(context: typer.Context) -> Printout:
     )
 
 
-def _few(shown: list[checks.Check], output: Output) -> list[checks.Check]:
+def _few(shown: list[Check], output: Output) -> list[Check]:
     """On a terminal, many destinations that pass are one line."""
-    well = [check for check in shown if check.status is checks.Status.PASS and check.name.startswith("destination ")]
+    well = [check for check in shown if check.status is Status.PASS and check.name.startswith("destination ")]
     if not output.on_a_terminal or len(well) <= FEW:
         return shown
     left = [check for check in shown if check not in well]
-    return [*left, checks.Check("destinations", checks.Status.PASS, f"{len(well):,} reached")]
+    return [*left, Check("destinations", Status.PASS, f"{len(well):,} reached")]
 
 
-def _lines(output: Output, check: checks.Check) -> list[str]:
+def _lines(output: Output, check: Check) -> list[str]:
     screen = output.screen
     said = screen.folded(f"{check.status}  {clean(check.name)}: {clean(check.message)}", " " * 6)
     lines = [screen.word(check.status) + said.removeprefix(check.status)]

@@ -133,6 +133,31 @@ app.command()(operate.drop)
 
 
 @app.command()
+def upgrade(
+    context: typer.Context,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print the SQL instead, for somebody who may change the schema.")
+    ] = False,
+) -> Printout:
+    """Make the tables of a queue in PostgreSQL, or bring them up to this version of ark.
+
+    Every other command does that, too, if its role may. A queue in files needs no upgrade.
+
+    Example: ark queue upgrade
+    """
+    shared = session_of(context).home.shared
+    if shared is None:
+        said = "the queue is in files of this host, which need no upgrade"
+        return Printout({"version": None, "sql": None}, [f"-- {said}" if print_ else said])
+    if not print_:
+        version = shared.upgrade()
+        return Printout({"version": version, "sql": None}, [f"ark's tables have version {version}"])
+    version, sql = shared.upgrade_script()
+    text = sql or f"-- ark's tables have version {version} already"
+    return Printout({"version": version, "sql": sql or None}, [text], always=True)
+
+
+@app.command()
 def check(
     context: typer.Context,
     repair: Annotated[

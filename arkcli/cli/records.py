@@ -9,14 +9,12 @@ _SAID: Final = 200
 _SAID_LINES: Final = 4
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from arkcli.model import Answer, Attempt, Outcome, State
     from arkcli.output.screen import Screen
     from arkcli.queue.engine import Outage
 
 
-def made_secret_note(place: "Path") -> str:
+def made_secret_note(place: str) -> str:
     """A note that the shared signing secret was made, and where it is."""
     return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
 

@@ -113,7 +113,7 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
     is_known = helps and all(not found.paused for found in users)
     needed = "your receivers accept the new secret" if is_known else "your receivers need the new secret"
-    note = f"{needed}; the one before is `previous` in {session.home.store.path}"
+    note = f"{needed}; the one before is `previous` in {session.home.store.name}"
     said = _said(session, reveal=reveal)
     return said._replace(
         document={**said.document, **probed.document},
@@ -148,7 +148,7 @@ def _said(session: Session, *, reveal: bool) -> Printout:
     contents = session.home.store.read()
     secret = session.home.workspace_secret(contents)
     stored = contents.workspace.secret
-    source = (stored and reference(stored)) or str(session.home.store.path)
+    source = (stored and reference(stored)) or session.home.store.name
     shown = secret.reveal().decode("utf-8", "replace") if reveal else str(secret)
     hint = f"{shown}  (from {source}; `ark secret show --reveal` prints it)"
     text = shown if reveal else session.output().screen.folded(hint, " " * 5)

@@ -165,6 +165,7 @@ def send(
     Example: ark send signal.promoted payload.json
     """
     session = session_of(context)
+    session.is_accepting = True
     given = given_options(context)
     _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):

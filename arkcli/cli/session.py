@@ -46,6 +46,8 @@ class Session:
         self.color = "auto"
         self.as_json = False
         self.quiet = False
+        #: Whether the command accepts events: an error has to say that it accepted none.
+        self.is_accepting = False
         #: Whether standard error is the log of a service.
         self.is_service = False
         self.process = Process()

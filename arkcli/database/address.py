@@ -20,11 +20,15 @@ _ENCODE: Final = "write @ : / ? # % and spaces in a user name or password as %40
 
 
 class Address(NamedTuple):
-    """Where a database is. `parameters` are for libpq, and have the password; `masked` is the URL for the screen."""
+    """Where a database is. `parameters` are for libpq, and have the password; `masked` is the URL for the screen.
+
+    `prepare`: whether statements may be prepared. `is_local`: the connection stays on this machine.
+    """
 
     parameters: Mapping[str, str]
     masked: str
     prepare: bool
+    is_local: bool
 
 
 def address_of(text: str, variables: Mapping[str, str], place: str = "ARK_QUEUE", ca_file: str = "system") -> Address:
@@ -54,7 +58,7 @@ def address_of(text: str, variables: Mapping[str, str], place: str = "ARK_QUEUE"
     # What `system` means to a libpq that was built elsewhere is a directory that does not exist here.
     if parameters.get("sslrootcert", "" if parameters.get("sslmode") == "verify-full" else None) in ("", "system"):
         parameters["sslrootcert"] = ca_file
-    return Address(parameters, masked, prepare)
+    return Address(parameters, masked, prepare, is_local)
 
 
 def resolved(text: str, variables: Mapping[str, str], place: str) -> str:

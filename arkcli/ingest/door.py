@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from arkcli.contract.events import MAX_BODY, check_queued
-from arkcli.errors import ArkError, NotAccepted, PayloadError, Unreadable, UsageError
+from arkcli.errors import ArkError, InDoubt, NotAccepted, PayloadError, Unreachable, Unreadable, UsageError
 from arkcli.httpd.messages import Header, Reply, Request
 from arkcli.ingest.commits import Commits
 from arkcli.model import Draft, Event
@@ -37,6 +37,9 @@ _Page = tuple[Sequence[str], Callable[[Request], Awaitable[Reply]] | None]
 _NOWHERE: Final[_Page] = ((), None)
 
 
+Value = TypeVar("Value")
+
+
 class Making(NamedTuple):
     """How an event is made of a request."""
 
@@ -50,12 +53,12 @@ class Inside(NamedTuple):
     """What the door asks."""
 
     #: What keeps this service from working; empty if nothing does.
-    problems: Callable[[], Sequence[str]]
+    problems: Callable[[], Awaitable[Sequence[str]]]
     #: The metrics, in Prometheus's text format. May raise ArkError and OSError.
     metrics: Callable[[], Awaitable[bytes]]
 
 
-def alone(call: Callable[[], bytes]) -> Callable[[], Awaitable[bytes]]:
+def alone(call: Callable[[], Value]) -> Callable[[], Awaitable[Value]]:
     """Makes a call run in a thread of its own, one at a time: even if the client that it is for has gone."""
     thread = ThreadPoolExecutor(1)
     return lambda: asyncio.get_running_loop().run_in_executor(thread, call)
@@ -118,7 +121,7 @@ class Door:
         return Reply(200, (_TEXT,), await self._inside.metrics())
 
     async def _health(self, _: Request) -> Reply:
-        problems = list(self._inside.problems())
+        problems = list(await self._inside.problems())
         headers = (_JSON, _AGAIN) if problems else (_JSON,)
         return Reply(503 if problems else 200, headers, _encode({"ok": not problems, "problems": problems}))
 
@@ -183,7 +186,7 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _refusal(error: ArkError) -> Reply:
-    if isinstance(error, NotAccepted | Unreadable):
+    if isinstance(error, NotAccepted | Unreadable | Unreachable | InDoubt):
         return _error(503, error, _AGAIN)
     return _error(400 if isinstance(error, UsageError) else 500, error)
 

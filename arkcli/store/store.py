@@ -40,9 +40,13 @@ class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class QueueSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`keep` is how long events that are no longer needed are kept for `replay` and `log`."""
+    """`keep` is how long events that are no longer needed are kept for `replay` and `log`.
+
+    `url` names the database that has the queue and all other settings; then the file has nothing else.
+    """
 
     keep: str = "7d"
+    url: str | None = None
 
 
 class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -72,6 +76,11 @@ class Store:
         self._known: tuple[bytes, Contents] | None = None
         #: Whether there was no destination when the file was last read.
         self.was_empty = False
+
+    @property
+    def name(self) -> str:
+        """Where the content is, for the user."""
+        return self._shelf.name
 
     def read(self) -> Contents:
         """The content; empty if there is no file. Raises Unreadable, which says where."""

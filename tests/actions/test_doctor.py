@@ -16,7 +16,8 @@ import pytest
 
 from arkcli import times
 from arkcli.actions import doctor
-from arkcli.actions.doctor import Space, Status
+from arkcli.actions.doctor import Space
+from arkcli.actions.findings import Status
 from arkcli.model import Answer, Attempt, Destination, Event, Outcome
 from arkcli.queue.engine import Holder, Standing
 from arkcli.queue.local.stored import StoredEvent

@@ -178,7 +178,7 @@ def test_a_broken_destination_can_be_removed_and_what_stays_is_named(broad: Worl
     asked = broad.ark("dest", "remove", "b")
     assert (asked.status, "--yes" in asked.err, str(place) in asked.err) == (2, True, True)
     removed = broad.ark("dest", "remove", "b", "--yes")
-    assert (removed.status, "b is removed, but its waiting deliveries stay on disk" in removed.err) == (1, True)
+    assert (removed.status, "b is removed, but its waiting deliveries stay in the queue" in removed.err) == (1, True)
     assert [one["name"] for one in broad.ark("dest", "list", "--json").json["destinations"]] == ["a", "c"]
 
 

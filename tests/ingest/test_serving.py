@@ -61,7 +61,7 @@ def test_metrics_are_read_one_at_a_time_even_if_clients_leave() -> None:
     async def run() -> Reply:
         making = Making(lambda *_: pytest.fail(), lambda *_: None)
         commits = Commits(lambda *_: [])
-        door = Door(making, commits, Inside(list, alone(read)))
+        door = Door(making, commits, Inside(alone(list), alone(read)))
         asked = Request("GET", "/metrics", (), b"")
         gone = asyncio.create_task(door.take(asked))
         assert await asyncio.to_thread(begun.acquire, timeout=20)

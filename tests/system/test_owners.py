@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from arkcli.actions import doctor
-from arkcli.actions.doctor import Status
+from arkcli.actions.findings import Check, Status
 from arkcli.errors import ArkError, Unreadable
 from arkcli.model import DOCUMENTED
 from arkcli.queue.local.queue import LocalQueue
@@ -513,7 +513,7 @@ def test_a_secret_as_kubernetes_mounts_it_is_read_through_its_links_and_doctor_i
     (mount / "..2026_10_01").chmod(0o2755)
     mount.chmod(0o3777)
 
-    def read() -> tuple[object, list[doctor.Check]]:
+    def read() -> tuple[object, list[Check]]:
         return Store(mount).read().workspace.secret is not None, doctor.check_permissions(mount, home / "no queue")
 
     is_read, checks = as_user(USER, read, groups=[USER + 7])

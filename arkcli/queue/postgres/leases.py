@@ -10,6 +10,7 @@ end.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -115,8 +116,8 @@ class Leases:
         self.pages = pages
         #: The name of this process in the database.
         self.me = ""
-        #: The version of the store at the last look.
-        self.store_version = 0
+        #: When the last look was (`monotonic`), and the version of the store then.
+        self.store_seen = (-math.inf, 0)
         #: Whether outcomes wait to be recorded, and a function that tries again. It raises Unreachable and InDoubt.
         self.keeps_outcomes: Callable[[], bool] = lambda: False
         self.try_again: Callable[[], None] = lambda: None
@@ -229,12 +230,14 @@ class Leases:
         return found
 
     def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None]]:
+        at = self.access.clock.monotonic()
         with self.access.transaction() as cursor:
             state = cursor.connection.cursor(binary=True)
             state.execute(_STATE, (self.me,))
             if ids:
                 cursor.execute(_LOOK, (list(map(to_column, ids)),))
-        now, self.access.last, self.store_version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+        now, self.access.last, version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+        self.store_seen = (at, version)
         self.access.saw(now)
         if self.me and not is_known:
             self._forget()

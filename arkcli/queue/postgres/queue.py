@@ -58,9 +58,9 @@ class PostgresQueue:
         self.drains = self._leases.drains
 
     @property
-    def store_version(self) -> int:
-        """The version of the store at the last look."""
-        return self._leases.store_version
+    def store_seen(self) -> tuple[float, int]:
+        """When the last look was, by the clock's `monotonic`, and the version of the store then."""
+        return self._leases.store_seen
 
     def join(self, ids: Iterable[str], *, to_read: bool = False) -> Mapping[str, str]:
         """Gives destinations their places; a new one starts after the last event. Raises Unreachable."""
