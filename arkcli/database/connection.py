@@ -161,6 +161,8 @@ class Database:
             while True:
                 ready = yield wanted
                 if not ready and self._monotonic() > self._deadline:
+                    if self._connection is not None:
+                        self._connection.close()
                     raise psycopg.OperationalError("the server does not answer")
                 wanted = steps.send(ready)
         except StopIteration as end:

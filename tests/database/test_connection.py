@@ -1,0 +1,181 @@
+"""Transactions on a real server: what is committed, what is not, and what a lost connection means."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from arkcli.database.address import Address, address_of
+from arkcli.database.connection import Database, Refused, here
+from arkcli.errors import ArkError, InDoubt, Unreachable
+from tests import postgres
+
+END = "select pg_terminate_backend(pg_backend_pid())"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with postgres.database() as found:
+        postgres.query(found, "create schema ark")
+        postgres.query(found, "create table ark.note (text text)")
+        yield found
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    postgres.query(url, "delete from ark.note")
+    found = Database(address_of(url, {}), "test")
+    yield found
+    found.close()
+
+
+def notes(url: str) -> list[str]:
+    return [text for (text,) in postgres.query(url, "select text from ark.note order by text")]
+
+
+def add(database: Database, text: str, *, durable: bool = True, pipelined: bool = True) -> None:
+    with database.transaction(durable=durable, pipelined=pipelined) as cursor:
+        cursor.execute("insert into ark.note values (%s)", (text,))
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_block_is_committed_and_its_rows_can_be_read_afterwards(
+    database: Database, url: str, durable: bool, pipelined: bool
+) -> None:
+    add(database, "a", durable=durable, pipelined=pipelined)
+    with database.transaction(durable=durable, pipelined=pipelined) as cursor:
+        cursor.execute("select text from ark.note")
+    assert cursor.fetchall() == [("a",)]
+    assert notes(url) == ["a"]
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_an_error_in_the_block_undoes_it_and_the_connection_goes_on(
+    database: Database, url: str, pipelined: bool
+) -> None:
+    with pytest.raises(ZeroDivisionError), database.transaction(pipelined=pipelined) as cursor:
+        cursor.execute("insert into ark.note values ('a')")
+        raise ZeroDivisionError
+    add(database, "b")
+    assert notes(url) == ["b"]
+    assert database.opened == 1
+
+
+def test_what_the_server_refuses_for_good_is_told_and_undone(database: Database, url: str) -> None:
+    with (
+        pytest.raises(Refused, match='relation "ark.nothing" does not exist') as raised,
+        database.transaction() as cursor,
+    ):
+        cursor.execute("insert into ark.note values ('a')")
+        cursor.execute("select * from ark.nothing")
+    assert (raised.value.state, int(raised.value.exit_code)) == ("42P01", 78)
+    assert notes(url) == []
+
+
+def test_what_the_server_could_not_do_now_changed_nothing(database: Database, url: str) -> None:
+    with pytest.raises(Unreachable, match="changed nothing: canceling statement"), database.transaction() as cursor:
+        cursor.execute("insert into ark.note values ('a')")
+        cursor.execute("select pg_cancel_backend(pg_backend_pid()), pg_sleep(5)")
+    add(database, "b")
+    assert notes(url) == ["b"]
+
+
+def test_a_connection_lost_before_the_commit_changed_nothing_and_is_opened_again(database: Database, url: str) -> None:
+    with pytest.raises(Unreachable), database.transaction() as cursor:
+        cursor.execute("insert into ark.note values ('a')")
+        cursor.execute(END)
+        cursor.fetchall()
+    add(database, "b")
+    assert notes(url) == ["b"]
+    assert database.opened == 2
+
+
+def test_a_connection_lost_in_the_commit_leaves_a_doubt(database: Database) -> None:
+    with pytest.raises(InDoubt, match="was lost while it committed"), database.transaction() as cursor:
+        cursor.execute(END)
+
+
+def test_an_idle_connection_that_was_lost_is_noticed_at_the_next_use(database: Database, url: str) -> None:
+    add(database, "a")
+    postgres.query(url, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'test %'")
+    with pytest.raises((Unreachable, InDoubt)):
+        add(database, "b")
+    add(database, "c")
+    assert "c" in notes(url)
+
+
+def test_a_server_that_does_not_answer_is_left_after_a_while(url: str) -> None:
+    times = iter([0.0] * 5 + [100.0] * 1_000)
+    database = Database(address_of(url, {}), "test", lambda: next(times))
+    with pytest.raises(InDoubt, match="does not answer"), database.transaction() as cursor:
+        cursor.execute("select pg_sleep(5)")
+    database.close()
+
+
+@pytest.mark.parametrize("way", ["a-closed-port", "no-such-database"])
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(url: str, way: str) -> None:
+    if way == "a-closed-port":
+        address = address_of("postgresql://ark:s3cret@127.0.0.1:1/ark", {})
+    else:
+        address = address_of(postgres.of_database(url, "no_s3cret"), {})
+        address = Address({**address.parameters, "password": "s3cret"}, address.masked, prepare=True)
+    with pytest.raises(Unreachable, match="cannot reach the database postgresql://") as raised:
+        add(Database(address), "a")
+    said = str(raised.value).replace(address.masked, "")
+    assert "s3cret" not in said
+    assert "\n" not in said
+
+
+def test_a_transaction_is_read_committed_and_its_settings_end_with_it(url: str) -> None:
+    address = address_of(url, {})
+    options = "-c default_transaction_isolation=serializable -c jit=on"
+    database = Database(Address({**address.parameters, "options": options}, address.masked, prepare=True))
+    settings = "select current_setting('transaction_isolation'), current_setting('synchronous_commit')"
+    for durable, expected in ((True, "on"), (False, "off")):
+        with database.transaction(durable=durable) as cursor:
+            cursor.execute(settings)
+            assert cursor.fetchall() == [("read committed", expected)]
+    connection = cursor.connection
+    row = connection.execute(f"{settings}, current_setting('statement_timeout'), current_setting('jit')").fetchone()
+    assert row == ("serializable", "on", "0", "on")
+    database.close()
+
+
+def test_nothing_is_left_prepared_if_the_address_says_so(url: str) -> None:
+    address = address_of(f"{url}&prepare=off", {})
+    database = Database(address)
+    for _ in range(8):
+        add(database, "a")
+    with database.transaction() as cursor:
+        cursor.execute("select count(*) from pg_prepared_statements where name <> ''")
+    assert cursor.fetchall() == [(0,)]
+    database.close()
+
+
+def test_the_server_shows_the_purpose_the_host_and_the_process(database: Database) -> None:
+    with database.transaction() as cursor:
+        cursor.execute("select current_setting('application_name')")
+    assert cursor.fetchall() == [(f"test {here()}"[:63],)]
+    assert here().endswith(f":{os.getpid()}")
+
+
+def test_a_forked_process_opens_a_connection_of_its_own(database: Database, url: str) -> None:
+    add(database, "before")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            add(database, "child")
+            database.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    add(database, "parent")
+    assert database.opened == 1
+    assert notes(url) == ["before", "child", "parent"]
+
+
+def test_a_refusal_is_an_error_of_ark() -> None:
+    assert issubclass(Refused, ArkError)
