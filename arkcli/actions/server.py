@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from arkcli.actions.findings import Check, Status, passed
 from arkcli.errors import ArkError
 from arkcli.store.store import Store
+from arkcli.system.paths import config_directory
 from arkcli.text import counted
 from arkcli.times import describe_duration
 
@@ -133,10 +134,12 @@ def check_schema(home: "Home") -> Check:
 def check_unused(home: "Home") -> list[Check]:
     """Says if this host has destinations that are not used."""
     try:
-        count = len(Store(home.store.path.parent).read().destinations)
+        # Not through the home, whose store is the one in the database.
+        store = Store(config_directory(home.variables))
+        count = len(store.read().destinations)
     except ArkError:
         count = 0
     if not count:
         return []
-    said = f"{home.store.path} has {counted(count, 'destination')}, which are not used while ARK_QUEUE is set"
+    said = f"{store.path} has {counted(count, 'destination')}, which are not used while ARK_QUEUE is set"
     return [Check("unused", Status.WARN, said, "`ark queue move` takes them along; or unset ARK_QUEUE")]

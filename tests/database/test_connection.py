@@ -64,7 +64,7 @@ def test_an_error_in_the_block_undoes_it_and_the_connection_goes_on(
 
 def test_what_the_server_refuses_for_good_is_told_and_undone(database: Database, url: str) -> None:
     with (
-        pytest.raises(Refused, match='relation "ark.nothing" does not exist') as raised,
+        pytest.raises(Refused, match=r'relation "ark\.nothing" does not exist') as raised,
         database.transaction() as cursor,
     ):
         cursor.execute("insert into ark.note values ('a')")

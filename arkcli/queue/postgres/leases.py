@@ -241,7 +241,8 @@ class Leases:
             self._drains = None
         if self._drains is None:
             self._look(())
-        found, self._drains = self._drains or 0, None
+        # After a pause of this process, its own row may not count.
+        found, self._drains = max(self._drains or 0, 1), None
         return found
 
     def look(self, ids: Sequence[str]) -> list[str]:
@@ -286,7 +287,8 @@ class Leases:
         if not asked or most <= 0:
             return []
         started = self.access.clock.monotonic()
-        if not (self._held or self.keeps_outcomes()):
+        # An idle drain tries this ten times a second, and its own row has to be renewed all the same.
+        if not (self._held or self._is_drain or self.keeps_outcomes()):
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
@@ -351,21 +353,18 @@ class Leases:
             raise Held(destination_id, holder)
 
     def note(self, destination: int, outage: Outage | None) -> None:
-        """Stores a receiver's outage, if the database can be reached: it only saves others a few attempts."""
+        """Stores a receiver's outage, unless the database cannot be reached: it would be found out again."""
         text = None if outage is None else msgspec.json.encode(outage).decode()
         with suppress(Unreachable, InDoubt):
             self.access.run(_NOTE, (text, destination))
 
     def close(self) -> None:
-        """Ends all leases, after a last try to record outcomes."""
-        try:
+        """Records what is kept, and ends all leases. If the database cannot be reached, they end by themselves."""
+        with suppress(Unreachable, InDoubt):
             self.try_again()
             self._release([*self._held.values(), *self._parting])
             if self.me:
                 self.access.run("delete from ark.worker where holder = %s", (self.me,))
-        except (Unreachable, InDoubt):
-            # They end by themselves.
-            pass
         self._held.clear()
         self._parting.clear()
 

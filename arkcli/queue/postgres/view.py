@@ -21,6 +21,7 @@ from arkcli.queue.postgres.stored import (
     StoredPending,
     attempt_of_row,
     event_of,
+    from_column,
     ms,
     to_column,
 )
@@ -279,8 +280,9 @@ def _state(attempt: int, *, is_dead: bool) -> State:
 
 def _pending_of(row: Row) -> StoredPending:
     attempt, round_, due_at, is_dead, status, error, failed_at, *columns = row
-    state = _state(attempt, is_dead=is_dead)
-    return StoredPending(event_of(tuple(columns), round_), state, attempt, due_at, status, error, failed_at)
+    state, event = _state(attempt, is_dead=is_dead), event_of(tuple(columns), round_)
+    said = None if error is None else from_column(error)
+    return StoredPending(event, state, attempt, due_at, status, said, failed_at)
 
 
 def _waiting_of(row: Row, *, is_now: bool) -> StoredPending:
