@@ -111,7 +111,8 @@ class Database:
         Raises Unreachable if nothing was committed, InDoubt if the connection was lost while committing, and Refused
         if the server refuses a statement for good.
         """
-        connection = self._open(patience)
+        self._limit(patience)
+        connection = self._open()
         patience = self._limit(patience)
         is_ending = False
         try:
@@ -152,7 +153,7 @@ class Database:
         self._deadline = now + patience
         return patience
 
-    def _open(self, patience: float) -> "_Connection":
+    def _open(self) -> "_Connection":
         if self._connection is not None and self._pid != os.getpid():
             # It is the parent's. psycopg does not end it when it is collected here.
             self._connection = None
@@ -161,7 +162,6 @@ class Database:
         if self._connection is None:
             if self._monotonic() < self._again_at:
                 raise Unreachable(self._why)
-            self._limit(patience)
             try:
                 self._connection = self._connect()
             except Unreachable as error:

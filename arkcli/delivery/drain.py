@@ -346,7 +346,6 @@ class Drain:
                 failure = failure or error
         return failure
 
-
     def _count(self, tally: Tally, results: Sequence[Result], told: Recorded, now: int) -> None:
         if told.is_kept:
             return
