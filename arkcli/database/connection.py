@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from arkcli.errors import InDoubt, Unreachable, Unreadable
+from arkcli.errors import InDoubt, Refused, Unreachable
 from arkcli.system.clock import SystemClock
 from arkcli.text import clean
 
@@ -61,15 +61,6 @@ FORBIDDEN: Final = "42501"
 #: Runs statements in a transaction, and has the rows of the last one.
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 Result = TypeVar("Result")
-
-
-class Refused(Unreadable):
-    """The server refused a statement for good; `state` is the SQLSTATE."""
-
-    def __init__(self, message: str, state: str) -> None:
-        """`message` is for the user."""
-        super().__init__(message)
-        self.state = state
 
 
 class Database:

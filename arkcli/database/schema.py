@@ -6,8 +6,8 @@ Steps only go forward. One that old versions of ark can work with raises `versio
 
 from typing import Final, NamedTuple
 
-from arkcli.database.connection import FORBIDDEN, MISSING, Database, Refused
-from arkcli.errors import Unreadable
+from arkcli.database.connection import FORBIDDEN, MISSING, Database
+from arkcli.errors import Refused, Unreadable
 
 _TABLES: Final = """
 create schema ark;

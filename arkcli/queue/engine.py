@@ -235,8 +235,8 @@ class Recorded(NamedTuple):
     """What `record` did for one claim: the new state of each delivery, or why nothing was recorded.
 
     The state is None for a delivery that another process has by now. A Broken error concerns this destination only;
-    after NotRecorded the outcomes of others cannot be recorded either. `is_kept`: the queue will record them as soon as it
-    can, and tell then (`Queue.late`); until that the states are None.
+    after NotRecorded the outcomes of others cannot be recorded either. `is_kept`: the queue will record them as soon as
+    it can, and tell then (`Queue.late`); until then the states are None.
     """
 
     states: Sequence[State | None]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from arkcli.database.address import Address, address_of
-from arkcli.database.connection import Database, Refused, here
-from arkcli.errors import ArkError, InDoubt, Unreachable
+from arkcli.database.connection import Database, here
+from arkcli.errors import InDoubt, Refused, Unreachable
 from tests import postgres
 
 END = "select pg_terminate_backend(pg_backend_pid())"
@@ -217,7 +217,3 @@ def test_a_forked_process_opens_a_connection_of_its_own(database: Database, url:
     add(database, "parent")
     assert database.opened == 1
     assert notes(url) == ["before", "child", "parent"]
-
-
-def test_a_refusal_is_an_error_of_ark() -> None:
-    assert issubclass(Refused, ArkError)

@@ -23,9 +23,11 @@ PATIENCE: Final = 40.0
 class Host(World):
     """A home whose time is the machine's, and the network between it and the database."""
 
-    def __init__(self, home: Path, network: postgres.Network) -> None:
+    def __init__(self, home: Path, url: str, network: postgres.Network) -> None:
         super().__init__(home, database=network.url)
         self.network = network
+        #: The way for the administrator, which no outage concerns.
+        self.url = url
         self.running: list[subprocess.Popen[str]] = []
 
     def session(self, stdin: bytes = b"") -> Session:
@@ -61,7 +63,7 @@ class Host(World):
 def hosts(directory: Path, url: str, count: int = 2) -> Iterator[list[Host]]:
     """Hosts that share the database at a URL."""
     with ExitStack() as stack:
-        made = [Host(directory / f"host{n}", stack.enter_context(postgres.network(url))) for n in range(count)]
+        made = [Host(directory / f"host{n}", url, stack.enter_context(postgres.network(url))) for n in range(count)]
         assert made[0].ark("dest", "list").status == 0
         for other in made[1:]:
             made[0].share_key(other)
@@ -81,3 +83,8 @@ def until(holds: Callable[[], Any], within: float = PATIENCE) -> float:
         assert time.monotonic() - began < within, "it did not happen in time"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def sql(host: Host, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement, which an administrator runs."""
+    return postgres.query(host.url, statement)

@@ -15,8 +15,7 @@ from arkcli.actions import send as actions
 from arkcli.actions.send import Order
 from arkcli.model import State
 from arkcli.system.process import Process
-from tests import postgres
-from tests.outages.hosts import Host, until
+from tests.outages.hosts import Host, sql, until
 from tests.test_processes import arrived, finish
 from tests.world import PAYLOAD, Request, TestReceiver, answer
 
@@ -40,10 +39,6 @@ def holding(first: int, release: threading.Event) -> Callable[[Request], bytes]:
         return answer(200)
 
     return behave
-
-
-def sql(host: Host, statement: str) -> list[tuple[object, ...]]:
-    return postgres.query(host.network.url, statement)
 
 
 def test_the_deliveries_of_a_killed_worker_are_made_with_the_same_attempt_numbers(
@@ -188,7 +183,7 @@ def test_a_database_clock_that_jumps_repeats_no_attempt_and_loses_none(
 def test_eight_attempts_are_in_flight_at_most_by_drains_and_sends_of_all_hosts_together(
     pair: list[Host], receive: Receive
 ) -> None:
-    a, b = pair
+    a, _ = pair
     full = threading.Event()
 
     def slow(_: Request) -> bytes:

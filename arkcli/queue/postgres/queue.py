@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
-from arkcli.database.connection import Database, Refused
-from arkcli.errors import InDoubt, NotAccepted, Unreachable
+from arkcli.database.connection import Database
+from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals

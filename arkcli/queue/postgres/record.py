@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from arkcli.database.connection import Refused
-from arkcli.errors import InDoubt, NotRecorded, Unreachable
+from arkcli.errors import InDoubt, NotRecorded, Refused, Unreachable
 from arkcli.model import Outcome, RetrySchedule, State
 from arkcli.queue.engine import Recorded, Result
 from arkcli.queue.postgres.access import Access
