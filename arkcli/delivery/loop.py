@@ -114,6 +114,7 @@ class Loop:
         what the supply raises. After such an error it starts nothing more, and records what was in flight.
         """
         self._total = self._limits.total
+        self._failure = None
         try:
             look_at = self._clock.monotonic()
             while True:
