@@ -169,7 +169,7 @@ def test_every_command_says_in_one_sentence_that_the_database_is_away(pair: list
     commands = (
         "queue", "queue show x", "queue retry x", "queue drop x --yes", "log", "log -f", "replay x", "dest list",
         "dest show d", "dest pause d", "dest remove d --yes", "secret show", "secret rotate", "drain", "drain --watch",
-        "drain --for 2s", "ping", "check", "queue upgrade", "queue --prometheus", "log --stats",
+        "drain --for 2s", "ping", "queue upgrade", "log --stats",
         "dest add https://example.com/", "send signal.promoted --sample", "send signal.promoted --sample --queue",
     )  # fmt: skip
     for command in commands:

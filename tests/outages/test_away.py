@@ -44,7 +44,7 @@ def test_a_drain_waits_for_the_database_and_records_what_was_answered_meanwhile(
     assert len(server.requests) == 2
     a.network.open()
     until(lambda: a.standing()["waiting"] == 0)
-    if "--json" != command.split()[1]:
+    if command.split()[1] != "--json":
         drain.send_signal(signal.SIGTERM)
     status, out, err = finish(drain)
     said = json.loads(out)
