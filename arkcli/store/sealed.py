@@ -175,8 +175,8 @@ class SealedShelf:
                 with self._database.transaction() as cursor:
                     cursor.execute(_READ)
             except InDoubt as error:
-                # To read changes nothing.
-                raise Unreachable(str(error)) from error
+                # There was nothing to commit.
+                raise Unreachable(f"the database {self.name} does not answer") from error
             found = cursor.fetchone()
         if found is None:
             raise Unreadable(f"the table ark.store in {self.name} is empty; restore it from a backup")

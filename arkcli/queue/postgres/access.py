@@ -40,19 +40,15 @@ class Access:
     def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
         """The rows of one statement that only reads, or that may be repeated. Raises Unreachable and Unreadable."""
         try:
-            return self.changed(statement, values, patience=patience)
+            with self.transaction(patience=patience) as cursor:
+                cursor.execute(statement, values)
         except InDoubt as error:
             raise Unreachable(str(error)) from error
+        return cursor.fetchall()
 
     def row(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> tuple[Any, ...] | None:
         """The first row; see `rows`."""
         return next(iter(self.rows(statement, values, patience=patience)), None)
-
-    def changed(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
-        """The rows of one statement, which is committed. Raises InDoubt, too."""
-        with self.transaction(patience=patience) as cursor:
-            cursor.execute(statement, values)
-        return cursor.fetchall()
 
     def run(self, statement: str, values: Values = (), *, durable: bool = False) -> None:
         """Runs a statement that returns no rows, and commits it."""

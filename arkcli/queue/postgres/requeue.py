@@ -84,7 +84,7 @@ def _values(access: Access, selection: Selection) -> dict[str, Any]:
 
 
 def _count(access: Access, statement: str, values: Mapping[str, object]) -> int:
-    row = next(iter(access.changed(statement, values, patience=LONG)), None)
+    row = access.row(statement, values, patience=LONG)
     return int(row[0]) if row else 0
 
 
