@@ -335,7 +335,11 @@ class Network:
         if not host.startswith("/"):
             return socket.create_connection((host, port), 5)
         far = socket.socket(socket.AF_UNIX)
-        far.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            far.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            far.close()
+            raise
         return far
 
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:

@@ -1,6 +1,7 @@
 """Sends at once: `ark send`, `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from arkcli import times
@@ -9,7 +10,7 @@ from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
-from arkcli.errors import Broken, NotAttempted, NotRecorded
+from arkcli.errors import Broken, InDoubt, NotAttempted, NotRecorded, Unreachable
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
 from arkcli.queue.engine import Claim, Outage, Queue, Result
 from arkcli.queue.patience import SEND_HOLDS_FOR
@@ -82,16 +83,23 @@ class Sender:
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
         loop = self._loop(look, firsts)
-        trouble: str | None = None
-        while trouble is None:
+        while True:
+            trouble: str | None = None
             try:
                 loop.run(firsts)
             except (NotAttempted, NotRecorded) as error:
                 trouble = str(error)
+                break
+            except (Unreachable, InDoubt) as error:
+                trouble = str(error)
+                if not firsts.unrecorded:
+                    break
+                # The outcomes are known, and worth waiting for the database.
             if not firsts.left or self._stopping() or self._clock.monotonic() >= until:
                 break
             self._clock.sleep(_WAIT)
-        firsts.look_for_others()
+        with suppress(Unreachable, InDoubt):
+            firsts.look_for_others()
         deliveries = [self._sent(queue, endpoint.destination, firsts) for endpoint in endpoints]
         return Sending(event, deliveries, trouble)
 
@@ -105,7 +113,10 @@ class Sender:
             words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
             return Sent(name, State.WAITING, error=words, next_attempt_at=outage.until)
         if attempt is None:
-            return Sent(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
+            holder = None
+            with suppress(Unreachable, InDoubt):
+                holder = queue.holder(found) if found in firsts.left else None
+            return Sent(name, State.WAITING, held_by=holder)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
         return Sent(name, state, attempt, following if state is State.RETRYING else None)
@@ -121,6 +132,9 @@ class _Once:
     def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
         taken, self._due = self._due, ()
         return taken
+
+    def has_lapsed(self) -> bool:
+        return False
 
     def not_made(self, answer: Answer) -> None:
         self.answer = answer
@@ -183,6 +197,9 @@ class _First:
             return ()
         return self.claim.take_behind(most)
 
+    def has_lapsed(self) -> bool:
+        return self.claim.has_lapsed
+
     def not_made(self, answer: Answer) -> None:
         """Nothing to do: the delivery is tried again once the claim has been released."""
 
@@ -219,6 +236,8 @@ class _Firsts:
         #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
+        #: The outcomes of own attempts that the queue keeps until it can record them.
+        self.unrecorded: dict[str, Attempt] = {}
 
     def awaited(self) -> tuple[int, list[str]]:
         """The number of endpoints, and the names of those without a result."""
@@ -227,6 +246,7 @@ class _Firsts:
         return len(self._endpoints), waiting
 
     def courses(self) -> list[Course[_First]]:
+        self._take_in_late()
         room = self._capacity - len(self._held)
         firsts = self._claim(room) if self.left and room > 0 else []
         now = self._clock.now()
@@ -279,6 +299,7 @@ class _Firsts:
 
     def look_for_others(self) -> None:
         """Reads the attempts that other processes have made."""
+        self._take_in_late()
         self._look_at(list(self.left))
 
     def _look_at(self, ids: Sequence[str]) -> None:
@@ -286,6 +307,16 @@ class _Firsts:
         self.attempts |= found
         for destination_id in found:
             del self.left[destination_id]
+
+    def _take_in_late(self) -> None:
+        """Takes in what was recorded after the queue had been away."""
+        for claim, results, told in self._queue.late():
+            for (delivery, _), state in zip(results, told.states, strict=True):
+                if delivery.event.id == self._event.id:
+                    attempt = self.unrecorded.pop(claim.destination_id)
+                    if state is not None:
+                        self.attempts[claim.destination_id] = attempt
+                        self.left.pop(claim.destination_id, None)
 
     def is_waiting(self) -> bool:
         return self._has_more and len(self._held) * 2 <= self._capacity
@@ -308,7 +339,9 @@ class _Firsts:
             first.error = results[-1][1].error or ""
             backoff.note_answers(first.claim, results)
             for (delivery, answer), state in zip(results, told.states, strict=True):
-                if delivery is first.own and state is not None:
+                if delivery is first.own and told.is_kept:
+                    self.unrecorded[found] = attempt_of(delivery, answer, now)
+                elif delivery is first.own and state is not None:
                     first.is_done = True
                     self.attempts[found] = attempt_of(delivery, answer, now)
             if isinstance(told.error, Broken):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
-from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Claim, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
@@ -111,6 +111,10 @@ class LocalQueue:
                 if attempt is not None:
                     found[destination_id] = attempt
         return found
+
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """There are none: what cannot be recorded is an error."""
+        return ()
 
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
         """What is pending at a destination."""
