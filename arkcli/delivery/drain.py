@@ -83,7 +83,7 @@ class Drained(msgspec.Struct):
     #: By name: the outages of unreachable destinations; why a destination's part of the queue is unusable.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
-    #: Whether the queue could not be reached when the run ended.
+    #: Whether the queue could not be reached when the run ended, and so something was not recorded or not found.
     is_away: bool = False
     #: The destinations to deliver to, as they were when the run ended.
     chosen: list[Destination] = []
@@ -171,7 +171,7 @@ class Drain:
             destinations=sorted(self._tallies.values(), key=_name),
             held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
-            is_away=self._queue.away_for is not None,
+            is_away=bool(self._queue.kept) or (self._queue.away_for is not None and not self._stopping()),
         )
 
     def _underway(self) -> Underway:
