@@ -308,13 +308,13 @@ class Drain:
     def _course(self, claim: Claim) -> "Course[Due]":
         found = claim.destination_id
         endpoint = self._present[found]
-        tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
+        self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
         if claim.outage is not None or share.is_held_back:
             share.probe()
-        course = self._active[found] = Course(endpoint, Due(claim, tally, self._release, self._broke), share)
+        course = self._active[found] = Course(endpoint, Due(claim, self._release, self._broke), share)
         return course
 
     def _release(self, claim: Claim, error: str) -> None:
@@ -334,7 +334,7 @@ class Drain:
         failure = None
         for (course, results), told in zip(done, recorded, strict=True):
             source, error = course.source, told.error
-            self._count(source.tally, results, told, now)
+            self._count(source.claim.destination_id, results, told, now)
             source.error = results[-1][1].error
             if source.claim.outage is not None:
                 backoff.note_answers(source.claim, results)
@@ -346,9 +346,10 @@ class Drain:
                 failure = failure or error
         return failure
 
-    def _count(self, tally: Tally, results: Sequence[Result], told: Recorded, now: int) -> None:
+    def _count(self, found: str, results: Sequence[Result], told: Recorded, now: int) -> None:
         if told.is_kept:
             return
+        tally = self._tallies[found]
         tally.add(told.states, results, now)
         if self._onlooker is not None:
             self._onlooker.recorded(tally.name, results, told.states, now)
@@ -361,7 +362,7 @@ class Drain:
     def _take_in_late(self) -> None:
         """Counts the outcomes that were recorded after the queue had been away."""
         for claim, results, told in self._queue.late():
-            self._count(self._tallies[claim.destination_id], results, told, self._clock.now())
+            self._count(claim.destination_id, results, told, self._clock.now())
 
     def _record_rest(self) -> None:
         """Tries for a while to record what is still unrecorded."""
