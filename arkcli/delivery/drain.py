@@ -84,7 +84,7 @@ class Drained(msgspec.Struct):
     #: By name: the outages of unreachable destinations; why a destination's part of the queue is unusable.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
-    #: Whether the queue could not be reached when the run ended.
+    #: Whether the queue could not be reached when the run ended, and so something was not recorded or not found.
     is_away: bool = False
     #: The destinations to deliver to, as they were when the run ended.
     chosen: list[Destination] = []
@@ -174,7 +174,7 @@ class Drain:
             destinations=sorted(self._tallies.values(), key=attrgetter("name")),
             held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
-            is_away=self._queue.away_for is not None,
+            is_away=bool(self._queue.kept) or (self._queue.away_for is not None and not self._stopping()),
         )
 
     def _underway(self) -> Underway:
@@ -317,13 +317,13 @@ class Drain:
     def _course(self, claim: Claim) -> "Course[Due]":
         found = claim.destination_id
         endpoint = self._present[found]
-        tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
+        self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
         if claim.outage is not None or share.is_held_back:
             share.probe()
-        course = self._active[found] = Course(endpoint, Due(claim, tally, self._release, self._broke), share)
+        course = self._active[found] = Course(endpoint, Due(claim, self._release, self._broke), share)
         return course
 
     def _release(self, claim: Claim, error: str) -> None:
@@ -343,7 +343,7 @@ class Drain:
         failure = None
         for (course, results), told in zip(done, recorded, strict=True):
             source, error = course.source, told.error
-            self._count(source.tally, results, told, now)
+            self._count(source.claim.destination_id, results, told, now)
             source.error = results[-1][1].error
             if source.claim.outage is not None:
                 backoff.note_answers(source.claim, results)
@@ -355,9 +355,10 @@ class Drain:
                 failure = failure or error
         return failure
 
-    def _count(self, tally: Tally, results: Sequence[Result], told: Recorded, now: int) -> None:
+    def _count(self, found: str, results: Sequence[Result], told: Recorded, now: int) -> None:
         if told.is_kept:
             return
+        tally = self._tallies[found]
         tally.add(told.states, results, now)
         if self._onlooker is not None:
             self._onlooker.recorded(tally.name, results, told.states, now)
@@ -370,7 +371,7 @@ class Drain:
     def _take_in_late(self) -> None:
         """Counts the outcomes that were recorded after the queue had been away."""
         for claim, results, told in self._queue.late():
-            self._count(self._tallies[claim.destination_id], results, told, self._clock.now())
+            self._count(claim.destination_id, results, told, self._clock.now())
 
     def _record_rest(self) -> None:
         """Tries for a while to record what is still unrecorded."""

@@ -1,14 +1,10 @@
 """The source of a claimed destination in a drain."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from arkcli.errors import Broken
 from arkcli.model import Answer, Delivery
 from arkcli.queue.engine import Claim
-
-if TYPE_CHECKING:
-    from arkcli.delivery.drain import Tally
 
 
 class Due:
@@ -17,18 +13,20 @@ class Due:
     def __init__(
         self,
         claim: Claim,
-        tally: "Tally",
         release: Callable[[Claim, str], None],
         broke: Callable[[str, str], None],
     ) -> None:
+        """`release` is called in the end, with the claim and how the last attempt failed; `broke` with a destination
+        whose part of the queue cannot be used, and why.
+        """
         self.claim = claim
-        self.tally = tally
         #: How the last attempt failed.
         self.error: str | None = None
         self._release = release
         self._broke = broke
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
+        """See `loop.Source`."""
         try:
             return self.claim.take(now, most)
         except Broken as broken:
@@ -36,10 +34,12 @@ class Due:
             return ()
 
     def has_lapsed(self) -> bool:
+        """See `loop.Source`."""
         return self.claim.has_lapsed
 
     def not_made(self, answer: Answer) -> None:
         """Nothing to do: the delivery is due again once the claim has been released."""
 
     def finish(self) -> None:
+        """Releases the claim."""
         self._release(self.claim, self.error or "")

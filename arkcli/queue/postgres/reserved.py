@@ -182,7 +182,7 @@ class Reservations:
                 self._held.add(claim)
                 claims.append((claim, StoredDelivery(event, 1, True)))
         if self.leases.access.clock.monotonic() > started + _BEGINS:
-            # The database took so long that the attempts might not end in time.
+            # After such a wait for the database, the attempts might not end in time.
             for claim, _ in claims:
                 self.release(claim)
             return []
