@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from arkcli.delivery import backoff
+from arkcli.delivery.due import Due, Tally
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Destination, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Recorded, Result
+from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Recorded, Result
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -27,37 +28,10 @@ _IDLE: Final = 0.1
 _LOOK_EVERY: Final = 0.1
 #: How long to wait for another drain to release destinations above its share, in seconds.
 _GIVES_BACK_WITHIN: Final = 1.0
-_IS_DELIVERED: Final = State.DELIVERED
 #: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
-#: How many dead deliveries of a destination a run remembers by themselves.
-_NAMED: Final = 3
 #: How often to remove data that nobody needs any more, in seconds.
 _TIDY_EVERY: Final = 3600.0
-
-
-class Tally(msgspec.Struct):
-    """What a run did for one destination. `deaths` are the last attempts of the first few deliveries that died."""
-
-    name: str
-    attempted: int = 0
-    delivered: int = 0
-    retrying: int = 0
-    dead: int = 0
-    deaths: list[Attempt] = []
-
-    def add(self, states: Sequence[State | None], results: Sequence[Result], now: int) -> None:
-        """Counts the states of deliveries after their attempts; None for a delivery that another process has."""
-        delivered = states.count(_IS_DELIVERED)
-        self.attempted += len(states)
-        self.delivered += delivered
-        if delivered < len(states):
-            self.attempted -= states.count(None)
-            self.retrying += states.count(State.RETRYING)
-            if dead := states.count(State.DEAD):
-                self.dead += dead
-                died = (result for state, result in zip(states, results, strict=True) if state is State.DEAD)
-                self.deaths += [attempt_of(*result, now) for result in islice(died, _NAMED - len(self.deaths))]
 
 
 class Left(msgspec.Struct):
@@ -151,7 +125,7 @@ class Drain:
         self._capacity = capacity
         self._shares = Shares(capacity)
         self._present: dict[str, Endpoint] = {}
-        self._active: dict[str, Course[_Due]] = {}
+        self._active: dict[str, Course[Due]] = {}
         self._places: dict[str, Share] = {}
         self._tallies: dict[str, Tally] = {}
         #: Until when to leave a destination alone that is held back or broken (monotonic seconds).
@@ -238,7 +212,7 @@ class Drain:
             return True
         return now - started <= SEND_HOLDS_FOR and any(held and held.purpose == "send" for held in holders)
 
-    def courses(self) -> "list[Course[_Due]]":
+    def courses(self) -> "list[Course[Due]]":
         """Claims destinations with due deliveries."""
         now = self._clock.monotonic()
         if now >= self._look_at or not self._active:
@@ -264,8 +238,9 @@ class Drain:
         for found, course in self._active.items():
             endpoint = self._present.get(found)
             course.stopped = course.stopped or endpoint is None
-            # Attempts in flight keep the endpoint with which they began.
-            course.endpoint = endpoint or course.endpoint
+            if endpoint is not None and endpoint is not course.endpoint:
+                # Attempts in flight keep the endpoint with which they began.
+                course.endpoint, course.source.terms = endpoint, terms_of(endpoint.destination)
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
         others = [
@@ -277,7 +252,7 @@ class Drain:
         for found in self._shares.to_release(now, in_flight):
             self._active[found].stopped = True
 
-    def _claim(self, ids: Sequence[str], most: int, now: float, *, above: bool = False) -> "list[Course[_Due]]":
+    def _claim(self, ids: Sequence[str], most: int, now: float, *, above: bool = False) -> "list[Course[Due]]":
         if not ids or most <= 0:
             return []
         claims = self._queue.claim_due(ids, most, "drain", self._clock.now())
@@ -316,41 +291,46 @@ class Drain:
         self._outages.pop(found, None)
         self._broken.pop(found, None)
 
-    def _course(self, claim: Claim) -> "Course[_Due]":
+    def _course(self, claim: Claim) -> "Course[Due]":
         found = claim.destination_id
         endpoint = self._present[found]
         tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
-        if claim.outage is not None or share.is_held_back:
+        if (claim.outage is not None and claim.outage.reason != ASKED) or share.is_held_back:
             share.probe()
-        course = self._active[found] = Course(endpoint, _Due(claim, tally, self._release, self._broke), share)
+        source = Due(claim, tally, self._release, self._broke, terms_of(endpoint.destination))
+        course = self._active[found] = Course(endpoint, source, share)
         return course
 
-    def _release(self, claim: Claim, error: str) -> None:
-        found = claim.destination_id
+    def _release(self, source: Due) -> None:
+        claim, found, now = source.claim, source.claim.destination_id, self._clock.now()
         course = self._active.pop(found)
-        if course.share.is_held_back:
-            now = self._clock.now()
-            outage = backoff.held_back(claim.outage, error, now)
+        outage = claim.outage if backoff.is_asked(claim, now) else None
+        if outage is None and course.share.is_held_back:
+            outage = backoff.held_back(claim.outage, source.error or "", now)
             claim.note(outage)
+        elif outage is None and source.later is not None:
+            outage = backoff.of_rate(course.endpoint.destination.rate or "", source.later, now)
+        if outage is not None:
             self._hold_back(found, outage, now)
         self._shares.released(found, self._clock.monotonic())
         claim.release()
 
-    def record(self, done: "Sequence[tuple[Course[_Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
+    def record(self, done: "Sequence[tuple[Course[Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
         """Records outcomes; returns the error if no outcome can be recorded any more."""
         recorded = self._queue.record([(course.source.claim, results) for course, results in done], now)
         failure = None
         for (course, results), (states, error) in zip(done, recorded, strict=True):
             source = course.source
-            source.tally.add(states, results, now)
+            if not source.tally.add(states, results, now) and backoff.note_asked(source.claim, results, now):
+                course.stopped = True
             if self._onlooker is not None:
                 self._onlooker.recorded(source.tally.name, results, states, now)
             source.error = results[-1][1].error
             if source.claim.outage is not None:
-                backoff.note_answers(source.claim, results)
+                backoff.note_answers(source.claim, results, now)
                 self._forget(source.claim.destination_id)
             if isinstance(error, Broken):
                 course.stopped = True
@@ -362,34 +342,3 @@ class Drain:
 
 def _name(found: Tally | Left) -> str:
     return found.name
-
-
-class _Due:
-    """The source of a claimed destination: everything that is due."""
-
-    def __init__(
-        self,
-        claim: Claim,
-        tally: Tally,
-        release: Callable[[Claim, str], None],
-        broke: Callable[[str, str], None],
-    ) -> None:
-        self.claim = claim
-        self.tally = tally
-        #: How the last attempt failed.
-        self.error: str | None = None
-        self._release = release
-        self._broke = broke
-
-    def take(self, now: int, most: int) -> Sequence[Delivery]:
-        try:
-            return self.claim.take(now, most)
-        except Broken as broken:
-            self._broke(broken.destination_id, str(broken))
-            return ()
-
-    def not_made(self, answer: Answer) -> None:
-        """Nothing to do: the delivery is due again once the claim has been released."""
-
-    def finish(self) -> None:
-        self._release(self.claim, self.error or "")
