@@ -20,7 +20,9 @@ LONGEST_ASKED: Final = 3_600_000
 
 def note_answers(claim: Claim, results: Sequence[Result], now: int) -> None:
     """Ends the outage of a claim if its receiver answered, and did not ask to be left alone."""
-    if claim.outage is not None and not all(answer.is_unreachable for _, answer in results) and not is_asked(claim, now):
+    if claim.outage is None or is_asked(claim, now):
+        return
+    if not all(answer.is_unreachable for _, answer in results):
         claim.note(None)
 
 

@@ -13,7 +13,7 @@ from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Answer, Attempt, Delivery, Destination, State, attempt_of
+from arkcli.model import Destination
 from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Recorded, Result
 from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR

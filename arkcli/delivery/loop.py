@@ -24,8 +24,9 @@ _REST: Final = 0.5
 
 
 class Source(Protocol):
-    """Supplies the deliveries of one destination. `turn_at`: although `take` returned none, some are due, and it returns
-    them from that time on (milliseconds, UTC).
+    """Supplies the deliveries of one destination.
+
+    `turn_at`: `take` returned none although some are due; call it again at that time (milliseconds, UTC).
     """
 
     turn_at: int | None

@@ -177,7 +177,7 @@ class Wire(Generic[AnyToken]):
 
     def _transfer(self, endpoint: Endpoint) -> Transfer:
         found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
-        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file, self._clock.now)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if not self._keeps:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
