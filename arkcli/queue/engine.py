@@ -59,7 +59,7 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
         if self.reason == ASKED:
             return f"asked to wait until {moment(self.until)} ({self.error})"
         if self.reason == RATE:
-            return f"the next attempt may begin at {moment(self.until)} ({self.error})"
+            return f"its rate of {self.error} allows the next attempt at {moment(self.until)}"
         return f"unreachable since {moment(self.since)} ({self.error})"
 
 
