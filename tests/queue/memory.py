@@ -167,8 +167,8 @@ class MemoryClaim:
         self.holder = holder
         self._place = place
         self._behind: int | None = None
-        self._turns = Turns()
-        self._period = 0
+        self._turns = Turns(claim=str(place.serial) + str(id(self)))
+        self._period = self._admitted_at = 0
         place.claim = self
 
     @property
@@ -205,7 +205,7 @@ class MemoryClaim:
         return any(entry.claim is None and entry.is_due(now) for entry in self._place.entries)
 
     def admit(self, terms: Terms, most: int, now: int) -> Turn:
-        self._period = terms.period
+        self._period, self._admitted_at = terms.period, now
         return self._turns.admit(self._place.pace, terms, most, now)
 
     def give_back(self, count: int) -> None:
@@ -234,7 +234,7 @@ class MemoryClaim:
 
     def release(self) -> None:
         self._place.claim = None
-        self._turns.tell(self._place.pace, self._period, 0)
+        self._turns.tell(self._place.pace, self._period, self._admitted_at)
         for entry in [entry for entry in self._place.entries if entry.claim is self]:
             entry.claim = None
             if entry.asked_at is not None:

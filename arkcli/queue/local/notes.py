@@ -99,7 +99,8 @@ def read_pace(place: Path, now: int) -> Pace:
         pace = msgspec.json.decode(files.read(place / _PACE), type=Pace)
     except (OSError, msgspec.MsgspecError):
         return Pace()
-    pace.open = {claim: (count, now) for claim, (count, _) in pace.open.items()}
+    # Not under the name that the next holder's own attempts get.
+    pace.open = {"before": (sum(count for count, _ in pace.open.values()), now)}
     return pace
 
 
