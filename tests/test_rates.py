@@ -89,6 +89,7 @@ def test_a_receiver_that_asks_to_be_left_alone_is(world: World, receive: Receive
     assert world.ark("drain", "--json").json["attempted"] == 0
     slow.behave = lambda _: answer(200)
     world.clock.advance(60)
+    assert "asked to wait" not in world.ark("queue").err
     assert world.ark("drain", "--json").json["delivered"] == 6
     assert world.ark("queue", "--json").json["destinations"][0]["held_back"] is None
 

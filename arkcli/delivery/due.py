@@ -86,6 +86,7 @@ class Due:
         self._broke = broke
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
+        """The next deliveries that are due and may begin; see `loop.Source`."""
         try:
             return self.claim.take(now, most) if self.terms is None else self._take(self.terms, now, most)
         except Broken as broken:
@@ -106,4 +107,5 @@ class Due:
         """Nothing to do: the delivery is due again once the claim has been released."""
 
     def finish(self) -> None:
+        """Releases the destination."""
         self._finish(self)

@@ -54,6 +54,10 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     reason: str = "unreachable"
 
+    def is_over(self, now: int) -> bool:
+        """Whether it is certainly over: whether an unreachable receiver is back, only an attempt can tell."""
+        return self.reason in (ASKED, RATE) and now >= self.until
+
     def in_words(self, moment: Callable[[int], str] = times.to_text) -> str:
         """Why it is held back, and since or until when; `moment` writes a time (milliseconds, UTC)."""
         if self.reason == ASKED:
