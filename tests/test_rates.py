@@ -110,11 +110,11 @@ def test_what_a_rate_leaves_waiting_is_said_with_the_time_of_the_next_turn(world
     accept(world, 3)
     drained = world.ark("drain", "--json").json
     assert (drained["delivered"], drained["held_back"][0]["reason"]) == (2, "rate")
-    assert "its rate of 2/m allows the next attempt at " in world.ark("drain").err
+    assert "its limit of 2/m allows the next attempt at " in world.ark("drain").err
     sent = world.ark("send", "signal.promoted", "--json", stdin=PAYLOAD)
     (delivery,) = sent.json["deliveries"]
     assert (sent.status, delivery["outcome"], delivery["attempt"]) == (75, "waiting", 0)
-    assert delivery["error"].startswith("held back: its rate of 2/m allows the next attempt at ")
+    assert delivery["error"].startswith("held back: its limit of 2/m allows the next attempt at ")
     assert delivery["next_attempt_at"] == drained["held_back"][0]["until"]
     world.clock.advance(61)
     assert world.ark("drain", "--json").json["delivered"] == 2

@@ -7,6 +7,7 @@ probe doubles while the probes fail. docs/internals.md, section 10.
 from collections.abc import Sequence
 from typing import Final
 
+from arkcli.model import Destination
 from arkcli.queue.engine import ASKED, RATE, Claim, Outage, Result
 
 #: Unanswered attempts in a row after which a destination is held back.
@@ -43,13 +44,15 @@ def is_asked(claim: Claim, now: int) -> bool:
     return claim.outage is not None and claim.outage.reason == ASKED and not is_over(claim.outage, now)
 
 
-def of_rate(rate: str, until: int, now: int) -> Outage:
-    """Says that a destination has had as many requests as its rate allows, until a time (milliseconds, UTC)."""
-    return Outage(since=now, until=until, probes=0, error=rate, reason=RATE)
+def of_rate(destination: Destination, until: int, now: int) -> Outage:
+    """Says that a destination has had as many requests as its limits allow, until a time (milliseconds, UTC)."""
+    limit = destination.rate or f"{destination.max_in_flight} in flight"
+    return Outage(since=now, until=until, probes=0, error=limit, reason=RATE)
 
 
 def held_back(before: Outage | None, error: str, now: int) -> Outage:
     """The outage after one more unanswered attempt at `now` (milliseconds, UTC); `error` says how it failed."""
+    before = None if before is None or before.reason == ASKED else before
     probes = 0 if before is None else before.probes + 1
     since = now if before is None else before.since
     return Outage(since=since, until=now + _delay(probes), probes=probes, error=error)

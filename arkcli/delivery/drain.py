@@ -240,7 +240,8 @@ class Drain:
             course.stopped = course.stopped or endpoint is None
             if endpoint is not None and endpoint is not course.endpoint:
                 # Attempts in flight keep the endpoint with which they began.
-                course.endpoint, course.source.terms = endpoint, terms_of(endpoint.destination)
+                course.endpoint = endpoint
+                course.source.limit(terms_of(endpoint.destination))
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
         others = [
@@ -312,7 +313,7 @@ class Drain:
             outage = backoff.held_back(claim.outage, source.error or "", now)
             claim.note(outage)
         elif outage is None and source.later is not None:
-            outage = backoff.of_rate(course.endpoint.destination.rate or "", source.later, now)
+            outage = backoff.of_rate(course.endpoint.destination, source.later, now)
         if outage is not None:
             self._hold_back(found, outage, now)
         self._shares.released(found, self._clock.monotonic())

@@ -76,7 +76,7 @@ class Due:
         """
         self.claim = claim
         self.tally = tally
-        self.terms = terms
+        self._terms = terms
         #: How the last attempt failed.
         self.error: str | None = None
         #: When the next attempt may begin, if that is not soon, and if not at all yet (milliseconds, UTC).
@@ -85,10 +85,14 @@ class Due:
         self._finish = finish
         self._broke = broke
 
+    def limit(self, terms: Terms | None) -> None:
+        """Sets how many attempts the destination allows from now on."""
+        self._terms, self.later, self.turn_at = terms, None, None
+
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due and may begin; see `loop.Source`."""
         try:
-            return self.claim.take(now, most) if self.terms is None else self._take(self.terms, now, most)
+            return self.claim.take(now, most) if self._terms is None else self._take(self._terms, now, most)
         except Broken as broken:
             self._broke(broken.destination_id, str(broken))
             return ()

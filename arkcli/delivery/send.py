@@ -195,13 +195,13 @@ class _First:
     """
 
     def __init__(
-        self, claim: Claim, own: Delivery, course: "Endpoint", share: Share, finish: Callable[["_First"], None]
+        self, claim: Claim, own: Delivery, destination: Destination, share: Share, finish: Callable[["_First"], None]
     ) -> None:
         self.claim = claim
         self.own = own
         self.share = share
-        self._rate = course.destination.rate
-        self._terms = terms_of(course.destination)
+        self._destination = destination
+        self._terms = terms_of(destination)
         #: When to ask for its turn again, and until when; why its turn does not come before that (milliseconds, UTC).
         self.turn_at: int | None = None
         self._waits_until: int | None = None
@@ -231,16 +231,22 @@ class _First:
         self.turn_at = None
         if self._waits_until is None:
             self._waits_until = now + _WAITS_FOR
-        if not backoff.is_asked(self.claim, now):
-            turn = None if self._terms is None else self.claim.admit(self._terms, 1, now)
-            if turn is None or turn.count:
+        turn = None
+        if self._terms is not None and not backoff.is_asked(self.claim, now):
+            turn = self.claim.admit(self._terms, 1, now)
+            if turn.count:
                 return True
-            self.turn_at = turn.at or now
-        # The answer to `admit` may be that another process was asked to wait.
-        outage = self.claim.outage if backoff.is_asked(self.claim, now) else None
-        until = self.turn_at = self.turn_at or (outage.until if outage is not None else now)
-        if until > self._waits_until:
-            self.turn_at, self.later = None, outage or backoff.of_rate(self._rate or "", until, now)
+        # `admit` may have found out that another process was asked to wait.
+        if self.claim.outage is not None and backoff.is_asked(self.claim, now):
+            outage = self.claim.outage
+        elif turn is not None:
+            outage = backoff.of_rate(self._destination, turn.at or now, now)
+        else:
+            return True
+        if outage.until > self._waits_until:
+            self.later = outage
+        else:
+            self.turn_at = outage.until
         return False
 
     def not_made(self, answer: Answer) -> None:
@@ -304,7 +310,7 @@ class _Firsts:
         if claim.outage is not None and claim.outage.reason != ASKED:
             share.probe()
         endpoint = self.left.pop(claim.destination_id)
-        first = self._held[claim.destination_id] = _First(claim, own, endpoint, share, self._release)
+        first = self._held[claim.destination_id] = _First(claim, own, endpoint.destination, share, self._release)
         return Course(endpoint, first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:

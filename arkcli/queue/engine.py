@@ -37,7 +37,7 @@ class Holder(NamedTuple):
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 
-#: Why a destination is held back: its receiver asked for it, or it has had as many requests as its rate allows.
+#: Why a destination is held back: its receiver asked for it, or it has had as many requests as its limits allow.
 ASKED: Final = "asked"
 RATE: Final = "rate"
 
@@ -63,7 +63,7 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
         if self.reason == ASKED:
             return f"asked to wait until {moment(self.until)} ({self.error})"
         if self.reason == RATE:
-            return f"its rate of {self.error} allows the next attempt at {moment(self.until)}"
+            return f"its limit of {self.error} allows the next attempt at {moment(self.until)}"
         return f"unreachable since {moment(self.since)} ({self.error})"
 
 
