@@ -122,6 +122,17 @@ def test_what_a_rate_leaves_waiting_is_said_with_the_time_of_the_next_turn(world
     assert world.ark("drain", "--json").json["held_back"] == []
 
 
+def test_a_send_waits_for_its_turn(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.add(server, "crm", "--rate", "7/m")
+    for _ in range(7):
+        assert world.ark("send", "signal.promoted", stdin=PAYLOAD).status == 0
+        world.clock.advance(8)
+    before = world.clock.now()
+    assert world.ark("send", "signal.promoted", stdin=PAYLOAD).status == 0
+    assert 3_000 <= world.clock.now() - before <= 5_000
+
+
 def test_a_plain_drain_delivers_all_at_a_rate_per_second_and_the_others_do_not_wait(
     world: World, receive: Receive
 ) -> None:
