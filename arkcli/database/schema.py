@@ -84,7 +84,9 @@ class Step(NamedTuple):
     sql: str
 
 
-STEPS: Final = (Step(1, 1, _TABLES),)
+_PACE: Final = "alter table ark.share add column pace text;  -- what counts against a destination's rate"
+
+STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _PACE))
 #: The version that this ark makes and needs.
 VERSION: Final = STEPS[-1].version
 
