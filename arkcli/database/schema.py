@@ -75,6 +75,10 @@ insert into ark.store default values;
 insert into ark.meta (version, reads_from) values (1, 1);
 """
 
+_MEMO: Final = """
+create table ark.memo (name text primary key, data bytea);  -- small documents that processes change in turn
+"""
+
 
 class Step(NamedTuple):
     """What brings the tables to a version, and the oldest version of the tables' readers that can still use them."""
@@ -84,7 +88,7 @@ class Step(NamedTuple):
     sql: str
 
 
-STEPS: Final = (Step(1, 1, _TABLES),)
+STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _MEMO))
 #: The version that this ark makes and needs.
 VERSION: Final = STEPS[-1].version
 
