@@ -5,6 +5,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
+from arkcli.actions.alerts import Alerts
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.roster import Roster
@@ -46,7 +47,8 @@ def drain(
     `queue` has the work; default: the home's. Raises UsageError, Unreadable and NotRecorded.
     """
     roster = Roster(home, job.choose, warn)
-    queue = queue or home.queue
+    alerts = Alerts(home, lambda: roster.contents, warn, stopping)
+    queue = alerts.watching(queue or home.queue)
     free = descriptors.free()
     limits = job.limits.within(free)
     wire = home.wire(limits.connections(free))
@@ -56,6 +58,7 @@ def drain(
         drained = drain.run(job.plan)
     finally:
         wire.close()
+        alerts.finish()
     drained.left_out = roster.left_out
     drained.chosen = roster.chosen
     return drained

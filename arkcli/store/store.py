@@ -72,6 +72,11 @@ class AlertSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     auto_pause_after: str | None = None
 
     @property
+    def are_on(self) -> bool:
+        """Whether there is anything to do about a trouble."""
+        return self.command is not None or self.auto_pause_after is not None
+
+    @property
     def words(self) -> list[str]:
         """The program and its arguments, split as a shell does; empty if there is no command. Raises ValueError."""
         return shlex.split(self.command or "")
