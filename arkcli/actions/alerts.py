@@ -114,6 +114,7 @@ class Alerts:
             else:
                 break
         for running in self._running:
+            running.program.leave(_LIMIT)
             self._warn(
                 f"the alert command for {running.name} still runs; ark does not wait for it any longer, so it does not "
                 "know whether that was told, and runs it again"
@@ -147,7 +148,7 @@ class Alerts:
         if before is None and not self._ended and not any(seen.failed_at or seen.died for seen in self._seen.values()):
             self._seen.clear()
             return
-        standings = self._standings(Ledger.of(before), now, rule)
+        standings = self._standings(Ledger.of(before), contents, now, rule)
         is_late = self._stopping() or self._home.clock.monotonic() > self._starts_until
         room = 0 if is_late else _ROOM - len(self._running)
         ids = [found.id for found in contents.destinations]
@@ -161,11 +162,14 @@ class Alerts:
         for fact in taken:
             self._start(fact, contents, now)
 
-    def _standings(self, ledger: Ledger, now: int, rule: Rule) -> "Mapping[str, Standing]":
+    def _standings(self, ledger: Ledger, contents: "Contents", now: int, rule: Rule) -> "Mapping[str, Standing]":
         moment = self._home.clock.monotonic()
         self._asked = {found: at for found, at in self._asked.items() if at > moment}
         asked = ledger.to_ask(self._seen, now, rule, self._asked)
         self._asked |= dict.fromkeys(asked, moment + _ASK_AGAIN)
+        # Nobody delivers to those that are paused.
+        idle = {found.id for found in contents.destinations if found.paused} - self._seen.keys() if asked else ()
+        asked = [found for found in asked if found not in idle]
         return self._home.queue.standings(asked, now) if asked else {}
 
     def _changed(

@@ -134,7 +134,9 @@ class Ledger(msgspec.Struct, omit_defaults=True):
             for found, news in seen.items()
             if (known := self.troubles.get(found)) and ((news.died and known.died) or _may_have_ended(known, news))
         ]
-        due = [found for found, known in self.troubles.items() if found not in asked and _is_due(known, now, rule)]
+        failing = [found for found, news in seen.items() if news.failing_since is not None]
+        due = [found for found in self.troubles if found not in asked]
+        due = [found for found in dict.fromkeys(failing + due) if _is_due(self.troubles.get(found), now, rule)]
         return ended + due[:_ASKED]
 
     def settle(self, seen: Mapping[str, Seen], standings: Mapping[str, Standing], now: int, rule: Rule) -> None:
@@ -157,10 +159,12 @@ class Ledger(msgspec.Struct, omit_defaults=True):
             else:
                 self.troubles.pop(found, None)
         for found, asked in standings.items():
-            due = self.troubles.get(found)
-            if due and _is_due(due, now, rule) and asked.undone and _last(asked) is Outcome.FAILED:
-                due.failing = due.owed = True
-                self._tell(found, Kind.FAILING, now, due.since)
+            known = self.troubles.get(found) or Trouble()
+            # If an attempt is due, its outcome decides: perhaps none was made because nothing drained.
+            is_known = (found in seen and seen[found].failing_since is not None) or not _has_due(asked, now)
+            if is_known and _is_due(known, now, rule) and asked.undone and _last(asked) is Outcome.FAILED:
+                known.failing = known.owed = True
+                self._tell(found, Kind.FAILING, now, known.since)
 
     def _fails(self, found: str, known: Trouble, news: Seen, rule: Rule, now: int) -> None:
         # A destination that has been reported must work for longer than a moment.
@@ -218,8 +222,14 @@ def _may_have_ended(known: Trouble, news: Seen) -> bool:
     return news.has_delivered and news.failing_since is None and (known.since is not None or known.owed)
 
 
-def _is_due(known: Trouble, now: int, rule: Rule) -> bool:
-    return rule.tells and known.since is not None and not known.failing and now - known.since >= rule.after
+def _is_due(known: Trouble | None, now: int, rule: Rule) -> bool:
+    if known is None or known.since is None or known.failing:
+        return False
+    return rule.tells and now - known.since >= rule.after
+
+
+def _has_due(standing: Standing, now: int) -> bool:
+    return standing.outage is None and standing.next_due_at is not None and standing.next_due_at <= now
 
 
 def _last(standing: Standing | None) -> Outcome | None:

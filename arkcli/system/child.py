@@ -87,6 +87,15 @@ class Program:
             return self._process.wait(seconds)
         return None
 
+    def leave(self, seconds: float) -> None:
+        """Waits for it in another thread, and kills it after a time, if this process lives that long."""
+
+        def watch() -> None:
+            if self.wait(seconds) is None:
+                self.kill()
+
+        threading.Thread(target=watch, daemon=True).start()
+
     def kill(self) -> None:
         """Kills it, and what it has started in its session."""
         with suppress(ProcessLookupError, PermissionError):
