@@ -9,18 +9,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from arkcli import times
 from arkcli.actions.checks import Check, Status, passed
+from arkcli.actions.notice import notice_of, owner_of, variables_for
 from arkcli.delivery.ledger import Fact, Kind, Ledger, Rule, Seen, see
 from arkcli.errors import ArkError, Busy
-from arkcli.signing.secrets import reference
 from arkcli.system.child import Program
-from arkcli.text import counted, process_ending
+from arkcli.text import process_ending
 
 if TYPE_CHECKING:
     from arkcli.actions.home import Home
@@ -44,10 +43,6 @@ _HASTE: Final = 1.0
 _ASK_AGAIN: Final = 30.0
 #: How often to try to change the ledger, when another process holds it.
 _TRIES: Final = 40
-#: The longest error to pass on, in characters.
-_SAID: Final = 300
-#: These can hold a secret or lead to one. The command can read the settings itself if it needs them.
-_SECRETS: Final = ("ARK_SECRET", "ARK_QUEUE", "ARK_QUEUE_KEY")
 
 
 class _Running(NamedTuple):
@@ -203,9 +198,9 @@ class Alerts:
                 self._ended.append((fact, None))
                 return
             standing = self._home.queue.standings([destination.id], now).get(destination.id)
-            given = msgspec.json.encode(facts_of(fact, destination, standing)) + b"\n"
-            user = _owner_of(self._home.store.path)
-            program = Program(words, _variables(self._home.variables, contents), given, user)
+            given = msgspec.json.encode(notice_of(fact, destination, standing)) + b"\n"
+            user = owner_of(self._home.store.path)
+            program = Program(words, variables_for(self._home.variables, contents), given, user)
         except (ArkError, OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or str(error)
             self._end(fact, destination.name, f"cannot be run: {said}")
@@ -307,40 +302,7 @@ def check(home: "Home", contents: "Contents") -> list[Check]:
     if failure is not None:
         said = f"{program} failed the last time ({times.to_text(failure.at)}): it {failure.reason}"
         return [Check("alerts", Status.WARN, said, "docs/operating.md, section Alerts, shows how to try it")]
-    return [passed("alerts", f"{program} is told when a destination has failed for {contents.alerts.after}")]
-
-
-def facts_of(fact: Fact, destination: "Destination", standing: "Standing | None") -> dict[str, Any]:
-    """What the command gets on its standard input; docs/json.md has the keys."""
-    last = None if standing is None else standing.last
-    error = None if last is None or last.error is None else last.error[:_SAID]
-    return {
-        "kind": fact.kind,
-        "destination": destination.name,
-        "destination_id": destination.id,
-        "at": times.to_text(fact.at),
-        "failing_since": None if fact.since is None else times.to_text(fact.since),
-        "status": last and last.status,
-        "error": error,
-        "waiting": standing and standing.waiting,
-        "retrying": standing and sum(standing.retrying),
-        "dead": standing and standing.dead,
-        "message": _message(fact, destination.name, standing, error),
-    }
-
-
-def _message(fact: Fact, name: str, standing: "Standing | None", error: str | None) -> str:
-    since = "" if fact.since is None else times.to_text(fact.since)
-    why = f": {error}" if error else ""
-    if fact.kind is Kind.RECOVERED:
-        return f"{name} works again" + (f"; it had failed since {since}" if since else "")
-    if fact.kind is Kind.DEAD:
-        count = "" if standing is None else f" ({counted(standing.dead, 'dead delivery', 'dead deliveries')})"
-        return f"a delivery to {name} died{count}{why}"
-    lasted = times.describe_duration((fact.at - (fact.since or fact.at)) / 1000)
-    if fact.kind is Kind.PAUSED:
-        return f"{name} is paused, because it has failed since {since} ({lasted}){why}"
-    return f"{name} has failed since {since} ({lasted}){why}"
+    return [passed("alerts", f"{program} is told when a destination has failed for {contents.alerts.failing_for}")]
 
 
 def _rule(settings: "AlertSettings", schedule: "RetrySchedule") -> Rule | None:
@@ -349,25 +311,7 @@ def _rule(settings: "AlertSettings", schedule: "RetrySchedule") -> Rule | None:
     pause = settings.auto_pause_after
     return Rule(
         tells=settings.command is not None,
-        after=round(times.parse_duration(settings.after) * 1000),
+        failing_for=round(times.parse_duration(settings.failing_for) * 1000),
         pause_after=None if pause is None else round(times.parse_duration(pause) * 1000),
         lifetime=sum(schedule.delays),
     )
-
-
-def _variables(variables: Mapping[str, str], contents: "Contents") -> dict[str, str]:
-    """The environment without what holds a secret of ark's."""
-    settings = [contents.workspace.secret, contents.workspace.previous, contents.network.proxy]
-    for found in contents.destinations:
-        settings += [found.secret, found.previous, found.proxy]
-    named = {(reference(setting) or "").partition("env:")[2] for setting in settings if setting is not None}
-    return {name: value for name, value in variables.items() if name not in _SECRETS and name not in named}
-
-
-def _owner_of(store: Path) -> tuple[int, int] | None:
-    """Whom root runs the command as: the owner of the settings, who wrote it. None: as this process's user."""
-    for place in (store, store.parent):
-        with suppress(OSError):
-            found = place.stat()
-            return None if os.geteuid() or not found.st_uid else (found.st_uid, found.st_gid)
-    return None

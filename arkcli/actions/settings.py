@@ -88,7 +88,7 @@ def _alerts(home: Home) -> list[Setting]:
     program, *arguments = (*found.words,) or (None,)
     return [
         Setting("alerts.command", f"{program} …" if arguments else program, file if program else _DEFAULT),
-        Setting("alerts.after", found.after, _DEFAULT if found.after == default.after else file),
+        Setting("alerts.after", found.failing_for, _DEFAULT if found.failing_for == default.failing_for else file),
         Setting("alerts.auto_pause_after", found.auto_pause_after, file if found.auto_pause_after else _DEFAULT),
     ]
 

@@ -40,7 +40,7 @@ class Rule(msgspec.Struct, frozen=True):
     """
 
     tells: bool
-    after: int
+    failing_for: int
     pause_after: int | None
     lifetime: int
 
@@ -225,7 +225,7 @@ def _may_have_ended(known: Trouble, news: Seen) -> bool:
 def _is_due(known: Trouble | None, now: int, rule: Rule) -> bool:
     if known is None or known.since is None or known.failing:
         return False
-    return rule.tells and now - known.since >= rule.after
+    return rule.tells and now - known.since >= rule.failing_for
 
 
 def _has_due(standing: Standing, now: int) -> bool:

@@ -62,13 +62,13 @@ class NetworkSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
 
 
 class AlertSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`command` is told when a destination has failed for `after`, when a delivery dies, and when it recovers.
+    """`command` is told when a destination has failed for `failing_for`, when a delivery dies, and when it recovers.
 
     A destination that has failed for `auto_pause_after` is paused.
     """
 
     command: str | None = None
-    after: str = "30m"
+    failing_for: str = msgspec.field(default="30m", name="after")
     auto_pause_after: str | None = None
 
     @property
@@ -240,8 +240,8 @@ class Store:
                     raise self._wrong(str(error), f"{place}.headers") from None
 
     def _check_alerts(self, alerts: AlertSettings) -> None:
-        self._check_duration(alerts.after, "alerts.after")
-        self._check_duration(alerts.auto_pause_after or alerts.after, "alerts.auto_pause_after")
+        self._check_duration(alerts.failing_for, "alerts.after")
+        self._check_duration(alerts.auto_pause_after or alerts.failing_for, "alerts.auto_pause_after")
         try:
             is_usable = alerts.command is None or (alerts.words and "\0" not in alerts.command)
         except ValueError as error:

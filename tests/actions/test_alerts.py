@@ -58,7 +58,7 @@ def set_up(world: World, command: str, *settings: str) -> None:
         contents.alerts.command = command or None
         for setting in settings:
             name, _, value = setting.partition("=")
-            setattr(contents.alerts, name, value)
+            setattr(contents.alerts, {"after": "failing_for"}.get(name, name), value)
     world.variables["PATH"] = os.environ["PATH"]
 
 

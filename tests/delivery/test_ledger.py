@@ -11,9 +11,9 @@ from arkcli.queue.engine import Outage, Standing
 from tests.world import START
 
 MINUTE: Final = 60_000
-RULE: Final = Rule(tells=True, after=30 * MINUTE, pause_after=None, lifetime=155 * MINUTE)
-PAUSING: Final = Rule(tells=True, after=30 * MINUTE, pause_after=60 * MINUTE, lifetime=155 * MINUTE)
-SILENT: Final = Rule(tells=False, after=30 * MINUTE, pause_after=60 * MINUTE, lifetime=155 * MINUTE)
+RULE: Final = Rule(tells=True, failing_for=30 * MINUTE, pause_after=None, lifetime=155 * MINUTE)
+PAUSING: Final = Rule(tells=True, failing_for=30 * MINUTE, pause_after=60 * MINUTE, lifetime=155 * MINUTE)
+SILENT: Final = Rule(tells=False, failing_for=30 * MINUTE, pause_after=60 * MINUTE, lifetime=155 * MINUTE)
 OK, BAD, DEAD, NOTHING = [State.DELIVERED], [State.RETRYING], [State.DEAD], list[State]()
 
 
@@ -78,7 +78,7 @@ TABLE: Final[dict[str, tuple[Rule, list[Step]]]] = {
         ],
     ),
     "a delivery that died with its destination is followed by the recovery": (
-        Rule(tells=True, after=999 * MINUTE, pause_after=None, lifetime=155 * MINUTE),
+        Rule(tells=True, failing_for=999 * MINUTE, pause_after=None, lifetime=155 * MINUTE),
         [Step(0, BAD), Step(155, DEAD, "dead", 1), Step(156, OK, "recovered", 1)],
     ),
     "it is paused once": (
@@ -167,8 +167,7 @@ def test_while_an_attempt_is_due_its_outcome_decides() -> None:
 def test_only_what_can_matter_is_asked_for() -> None:
     ledger, now = Ledger(), START + 30 * MINUTE
     for found in range(1_000):
-        see(seen := {}, f"dst_{found}", BAD, START)
-        ledger.settle(seen, {}, START, RULE)
+        ledger.settle({f"dst_{found}": Seen(failing_since=START, failed_at=START)}, {}, START, RULE)
     assert ledger.to_ask({}, now - 1, RULE, ()) == []
     first = ledger.to_ask({}, now, RULE, ())
     assert len(first) == 200
