@@ -208,12 +208,12 @@ class Alerts:
             self._running.append(_Running(fact, destination.name, program, self._home.clock.monotonic()))
 
     def _pause(self, fact: Fact, destination: "Destination") -> None:
-        from arkcli.actions.destinations import set_paused
-
         since = fact.since or fact.at
         note = f"it had failed since {times.to_text(since)} ([alerts] auto_pause_after)"
         if not destination.paused:
-            set_paused(self._home, destination.id, paused=True, note=note)
+            with self._home.store.change() as contents:
+                if known := contents.find(destination.id):
+                    contents.replace(msgspec.structs.replace(known, paused=True, pause_note=note))
             self._warn(f"{destination.name} is paused: {note}. Resume it with `ark dest resume {destination.name}`")
 
     def _reap(self) -> None:
@@ -269,7 +269,7 @@ def tell_of(home: "Home", contents: "Contents", deliveries: "Iterable[Sent]", st
 
 
 def resume(home: "Home", destination_id: str) -> None:
-    """Begins to count anew for a destination that has been resumed. Its recovery is still told."""
+    """Starts the time again for a destination that has been resumed. Its recovery is still told."""
 
     def begin() -> None:
         with home.queue.memo(NAME) as memo:

@@ -112,13 +112,13 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
     return changed
 
 
-def set_paused(home: Home, name: str, *, paused: bool, note: str | None = None) -> None:
-    """Pauses or resumes the destination with an id. `note` says why, if ark does it."""
+def set_paused(home: Home, name: str, *, paused: bool) -> None:
+    """Pauses or resumes the destination with an id."""
     with home.store.change() as contents:
         destination = contents.find(name)
         if destination is None:
             raise UsageError(f"{name} has just been removed by another command")
-        contents.replace(msgspec.structs.replace(destination, paused=paused, pause_note=note))
+        contents.replace(msgspec.structs.replace(destination, paused=paused, pause_note=None))
     if not paused:
         from arkcli.actions.alerts import resume
 

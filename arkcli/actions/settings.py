@@ -83,7 +83,7 @@ def _database(home: Home) -> list[Setting]:
 
 
 def _alerts(home: Home) -> list[Setting]:
-    """Whom to tell of troubles. The arguments of the command may hold a secret."""
+    """Who is told of troubles. The arguments of the command may hold a secret."""
     found, default, file = home.store.read().alerts, AlertSettings(), home.store.name
     program, *arguments = (*found.words,) or (None,)
     return [

@@ -151,7 +151,7 @@ class Ledger(msgspec.Struct, omit_defaults=True):
             # If the dead letters before these are gone, somebody has dealt with them: this is another trouble.
             if news.died and rule.tells and (not known.died or (standing and standing.dead <= news.died)):
                 known.died = True
-                # Has it delivered nothing for so long? Then it fails as a whole, and not one event alone.
+                # If it took nothing while this delivery was tried, the destination fails, and not one event alone.
                 known.owed = known.owed or (known.since is not None and now - known.since >= rule.lifetime)
                 self._tell(found, Kind.DEAD, now, known.since)
             if known != Trouble():
@@ -186,7 +186,7 @@ class Ledger(msgspec.Struct, omit_defaults=True):
         self.facts.append(Fact(found, kind, now, since))
 
     def resume(self, found: str) -> None:
-        """Begins to count anew, because somebody has resumed a destination. Its recovery is still told."""
+        """Starts the time again, because somebody has resumed a destination. Its recovery is still told."""
         if (known := self.troubles.get(found)) is not None:
             known.since, known.failing, known.paused = None, False, False
             self.facts = [fact for fact in self.facts if fact.destination_id != found or fact.kind is not Kind.PAUSED]

@@ -11,8 +11,10 @@ import pytest
 
 from arkcli.actions import alerts
 from arkcli.actions.alerts import NAME
+from arkcli.actions.notice import owner_of
 from arkcli.signing import Secret
 from arkcli.store.store import Contents
+from arkcli.system.child import Program
 from tests import postgres
 from tests.world import PAYLOAD, TestReceiver, World, answer
 
@@ -224,6 +226,70 @@ def test_a_command_that_hangs_holds_up_nobody_for_long_and_runs_again(
     Told(tmp_path / "told")
     world.ark("drain")
     assert told.kinds == ["failing", "failing"]
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="only root can become another user")
+def test_root_runs_the_command_of_another_user_as_that_user(tmp_path: Path) -> None:
+    store = tmp_path / "destinations.toml"
+    os.chown(tmp_path, 65534, 65534)
+    # The settings may be in a database, beside whose key there is no file.
+    assert owner_of(store) == (65534, 65534)
+    store.touch()
+    assert owner_of(store) is None
+    os.chown(store, 65534, 65534)
+    asked = Program(["/bin/sh", "-c", "test $(id -u) = 65534"], {"PATH": os.environ["PATH"]}, b"", owner_of(store))
+    assert asked.wait(5) == 0
+
+
+def test_a_command_that_ends_without_reading_is_no_error(tmp_path: Path) -> None:
+    assert Program(["/bin/sh", "-c", "exit 0"], {}, b"x" * 4096).wait(5) == 0
+
+
+def test_a_command_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    program = Program(["/bin/sh", "-c", f"sleep 9 & echo $! >{tmp_path}/id; wait"], {"PATH": os.environ["PATH"]}, b"")
+    while not (tmp_path / "id").exists() or not (tmp_path / "id").read_text():
+        assert program.wait(0.01) is None
+    program.kill()
+    child = int((tmp_path / "id").read_text())
+    for _ in range(500):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            break
+        # Until init has reaped it.
+        if Path(f"/proc/{child}/stat").exists() and " Z " in Path(f"/proc/{child}/stat").read_text():
+            break
+    else:
+        pytest.fail("it still runs")
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("command = ''", "alerts.command: give a program and its arguments, or remove the line"),
+        ("command = 'sh \"-c'", "alerts.command: No closing quotation: it is split into words as a shell does it"),
+        ("after = '5'", "alerts.after: '5' is not a duration"),
+        ("auto_pause_after = 'soon'", "alerts.auto_pause_after: 'soon' is not a duration"),
+        ("when = '5m'", "alerts: Object contains unknown field"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_place(tmp_path: Path, setting: str, problem: str) -> None:
+    world = World(tmp_path / "home")
+    world.store_file.parent.mkdir(parents=True, mode=0o700)
+    world.store_file.write_text(f"version = 1\n[alerts]\n{setting}\n")
+    world.store_file.chmod(0o600)
+    done = world.ark("dest", "list")
+    assert done.status == 78
+    assert problem in done.err
+
+
+def test_the_settings_show_the_program_and_not_its_arguments(tmp_path: Path) -> None:
+    world = World(tmp_path / "home")
+    set_up(world, "/etc/ark/chat https://hooks.example.com/t0ken")
+    shown = world.ark("config", "show")
+    assert f"alerts.command\t/etc/ark/chat …\t{world.store_file}\n" in shown.out
+    assert "alerts.after\t30m\tdefault\n" in shown.out
+    assert "t0ken" not in shown.out + world.ark("doctor").out
 
 
 def test_without_a_command_nothing_is_kept_and_doctor_says_nothing(world: World, receive: Receive) -> None:
