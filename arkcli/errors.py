@@ -16,6 +16,7 @@ ArkError
 ├── Busy                  1   another process holds what this one needs
 │   └── Held                  another process has claimed a destination
 ├── Unreadable           78   the store or the queue cannot be read
+│   └── Refused              78   the database refused something for good
 └── Interrupted         130   a signal asked ark to stop
 """
 
@@ -154,6 +155,17 @@ class Unreadable(ArkError):
 
     code = "unreadable"
     exit_code = ExitCode.UNREADABLE
+
+
+class Refused(Unreadable):
+    """The database refused a statement for good: a table is missing, or a permission. Nothing was changed."""
+
+    code = "refused"
+
+    def __init__(self, message: str, state: str) -> None:
+        """`message` is for the user, `state` the SQLSTATE."""
+        super().__init__(message)
+        self.state = state
 
 
 class Interrupted(ArkError):

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,9 @@ settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Ph
 settings.load_profile("gate" if os.environ.get("CI") else "here")
 
 
+# Otherwise each worker compiles all tests, and each `ark` that they start compiles all of `ark`: a minute's work.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
 # Signals ignored at a process's start may stay ignored: the tests may run under nohup, or behind a script's `&`.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -47,9 +47,6 @@ for _ in range(100):
 shutil.rmtree(home, ignore_errors=True)
 """
 _NULL: Final = subprocess.DEVNULL
-#: Kept, because one that is forgotten while it runs is warned about.
-_watching: Final[list[subprocess.Popen[bytes]]] = []
-_servers: Final[list["Server"]] = []
 
 
 def _place() -> Path:
@@ -57,6 +54,11 @@ def _place() -> Path:
     memory = Path("/dev/shm")
     is_roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
     return memory if is_roomy else Path(tempfile.gettempdir())
+
+
+def _let_go(process: "subprocess.Popen[bytes]") -> None:
+    """Leaves a process to itself. Python would warn that it still runs."""
+    process.returncode = 0
 
 
 class Absent(Exception):
@@ -86,7 +88,7 @@ class Server:
             # Below a directory that only root can enter.
             self._tree = Path(shutil.copytree(self._tree, self.home / "programs"))
         watch = [sys.executable, "-c", _WATCH, str(owner or os.getpid()), str(self.home)]
-        _watching.append(subprocess.Popen(watch, start_new_session=True, stdin=_NULL, stdout=_NULL, stderr=_NULL))
+        _let_go(subprocess.Popen(watch, start_new_session=True, stdin=_NULL, stdout=_NULL, stderr=_NULL))
         try:
             # Only what initdb itself writes is not synchronised.
             how = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -97,6 +99,8 @@ class Server:
             "listen_addresses = ''",
             f"unix_socket_directories = '{self.home}'",
             "max_connections = 200",
+            # In the directory of the data, so that no killed server leaves any behind.
+            "dynamic_shared_memory_type = 'mmap'",
             *settings,
         ]
         with open(f"{self._data}/postgresql.conf", "a", encoding="utf-8") as file:  # noqa: PTH123
@@ -122,11 +126,11 @@ class Server:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with (self.home / "log").open("ab") as log:
-                self._server = subprocess.Popen(
+                self.running = subprocess.Popen(
                     command, stdin=_NULL, stdout=log, stderr=log, cwd="/", start_new_session=True, **self._as
                 )
             # Until the last process of a killed server has ended, the next one ends at once.
-            while self._server.poll() is None:
+            while self.running.poll() is None:
                 with suppress(Exception):
                     query(self.url, "select 1")
                     return
@@ -136,17 +140,17 @@ class Server:
     @property
     def process(self) -> int:
         """The process id of the server; its other processes end with it."""
-        return self._server.pid
+        return self.running.pid
 
     def kill(self) -> None:
         """As if the machine had lost its power, as far as a process can show that."""
-        self._server.kill()
-        self._server.wait()
+        self.running.kill()
+        self.running.wait()
 
     def stop(self) -> None:
         """Ends all connections and the server. `start` starts it again."""
-        self._server.send_signal(signal.SIGINT)
-        self._server.wait(20)
+        self.running.send_signal(signal.SIGINT)
+        self.running.wait(20)
 
     def remove(self) -> None:
         """Ends the server for good."""
@@ -168,8 +172,9 @@ def _shared() -> str | Absent:
         said = home / "said"
         if not said.exists():
             try:
-                _servers.append(Server(home=home, owner=owner))
-                said.write_text(_servers[0].url)
+                server = Server(home=home, owner=owner)
+                _let_go(server.running)
+                said.write_text(server.url)
             except Absent as absent:
                 said.write_text(f"absent: {absent}")
         home.with_suffix(".lock").unlink(missing_ok=True)
@@ -281,7 +286,8 @@ class Network:
 
     def cut(self) -> None:
         """Breaks all connections. New ones are possible."""
-        for pair in self._pairs:
+        # Not those that clients open as soon as they notice.
+        for pair in list(self._pairs):
             for one in pair:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
@@ -329,7 +335,11 @@ class Network:
         if not host.startswith("/"):
             return socket.create_connection((host, port), 5)
         far = socket.socket(socket.AF_UNIX)
-        far.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            far.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            far.close()
+            raise
         return far
 
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:

@@ -10,12 +10,14 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from arkcli.cli.app import COMMANDS
 from arkcli.signing import Secret, sign
 from arkcli.signing.scheme import STANDARD
+from tests.postgres import query
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, receiver
 
 WORKSPACE: Final = "canary-workspace-4f1d0c"
@@ -98,6 +100,8 @@ RUNS: Final = (
     ("queue", "show", "event-1"),
     ("queue", "retry", "event-1"),
     ("queue", "drop", "event-1", "--yes"),
+    ("queue", "upgrade"),
+    ("queue", "upgrade", "--print"),
     ("queue", "check"),
     ("queue", "check", "--repair"),
     ("replay", "event-1"),
@@ -125,6 +129,7 @@ RUNS: Final = (
     *(("listen", "--forward-to", url) for url in MISTYPED),
     ("send", "ping", "--url", MISTYPED[0], "--secret-file", "OWN"),
     ("serve", "--socket", "/proc/nowhere/ark.sock", "--token-file", "OWN"),
+    ("ui", "--port", "70000"),
     ("demo",),
     ("completion", "bash"),
     ("nonsense", "--secret", OWN),
@@ -153,9 +158,9 @@ def leaked(content: bytes) -> set[str]:
 class Run:
     """A home in which all commands run in turn."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str | None = None) -> None:
         self.home = home
-        self.world = World(home / "ark")
+        self.world = World(home / "ark", database=database)
         self.world.variables["ARK_SECRET"] = VARIABLE
         self.places = {"OWN": home / "own.txt", "PAYLOAD": home / "payload.json", "RECEIVED": home / "received.http"}
         self.places["OWN"].write_text(OWN)
@@ -221,6 +226,43 @@ def test_no_secret_is_in_any_file_but_its_own(
     assert run.world.store_file in files
     found = {path: leaked(path.read_bytes()) for path in files if path not in given}
     assert {path: secrets for path, secrets in found.items() if secrets} == {}
+
+
+def test_no_secret_url_or_header_is_in_a_database_in_clear_or_in_the_log_of_its_statements(
+    empty_database: str, tmp_path: Path
+) -> None:
+    name = empty_database.partition("?")[0].rpartition("/")[2]
+    query(empty_database, f"alter database {name} set log_statement = 'all'")
+    run = Run(tmp_path, empty_database)
+    with receiver(503) as server:
+        server.behave = lambda request: answer(200 if b'"ping"' in request.body else 503, b"no room")
+        url = server.url.replace("http://", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@")
+        for args in RUNS:
+            if args[0] in ("secret", "dest", "ping", "send", "drain", "queue", "replay", "log", "doctor", "config"):
+                run.ark(url, *args)
+                if args == ("ping",):
+                    assert len(run.world.ark("dest", "list", "--json").json["destinations"]) == 1
+        own = f"127.0.0.1:{server.port}".encode()
+    query(empty_database, f"alter database {name} reset log_statement")
+    tables = query(
+        empty_database, "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'ark'"
+    )
+    rows = {table: query(empty_database, f"select * from {table}") for (table,) in tables}
+    assert rows["ark.store"][0][2]
+    assert len(rows["ark.attempt"]) > 2
+    kept = b"\n".join(
+        value if isinstance(value, bytes) else str(value).encode()
+        for found in rows.values()
+        for row in found
+        for value in row
+    )
+    log = Path(parse_qs(urlsplit(empty_database).query).get("host", ["/nowhere"])[0]) / "log"
+    said = log.read_bytes() if log.exists() else b""
+    assert (not said) or b"ark.store set version" in said
+    for content in (kept, said):
+        assert leaked(content) == set()
+        assert own not in content
+        assert b"sales team" not in content
 
 
 def test_a_process_that_crashes_leaves_no_core_with_secrets_in_it() -> None:

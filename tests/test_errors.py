@@ -25,6 +25,7 @@ ERRORS = [
     (errors.Busy, "busy", 1),
     (errors.Held, "held", 1),
     (errors.Unreadable, "unreadable", 78),
+    (errors.Refused, "refused", 78),
     (errors.Interrupted, "interrupted", 130),
 ]
 

@@ -18,6 +18,7 @@ import pytest
 
 from arkcli.actions import send
 from arkcli.actions.send import Order
+from tests.ark_at import MovedClock
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, hang
 
 Receive = Callable[..., TestReceiver]
@@ -43,8 +44,8 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 
 
 def ark(world: World, *args: str, at: float = 0.0) -> Any:
-    """Runs `ark … --json` to its end and returns what it printed."""
-    _, out, err = finish(start(world, *args, "--json", at=at))
+    """Runs `ark … --json` to its end, in this process beside the others, and returns what it printed."""
+    _, out, err = world.ark(*args, "--json", clock=MovedClock(at))
     assert out, err
     return json.loads(out)
 

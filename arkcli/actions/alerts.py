@@ -23,16 +23,17 @@ from arkcli.text import process_ending
 
 if TYPE_CHECKING:
     from arkcli.actions.home import Home
-    from arkcli.delivery.drain import Work
-    from arkcli.delivery.send import Sent
+    from arkcli.delivery.patient import Work
+    from arkcli.delivery.sent import Sent
     from arkcli.model import Destination, RetrySchedule, State
     from arkcli.queue.engine import Claim, Recorded, Result, Standing
     from arkcli.store.store import AlertSettings, Contents
 
 #: The ledger's name in the queue.
 NAME: Final = "alerts"
-#: How often to look whether there is anything to tell, in seconds.
+#: How often to look whether there is anything to tell, in seconds; and when to look again after that was impossible.
 _LOOK_EVERY: Final = 1.0
+_LOOK_AGAIN: Final = 10.0
 #: How many commands run at once, and for how long one may, in seconds.
 _ROOM: Final = 4
 _LIMIT: Final = 60.0
@@ -89,12 +90,16 @@ class Alerts:
         if self._is_on:
             see(self._seen, destination_id, states, now)
 
+    def now(self) -> int:
+        """The time, for outcomes."""
+        return self._home.clock.now()
+
     def look(self) -> None:
         """Tells what there is to tell, at most once a second. Waits for nothing."""
         now = self._home.clock.monotonic()
         if now >= self._look_at:
-            self._look_at = now + _LOOK_EVERY
-            self._settled()
+            is_settled = self._settled()
+            self._look_at = self._home.clock.monotonic() + (_LOOK_EVERY if is_settled else _LOOK_AGAIN)
 
     def finish(self) -> None:
         """Tells what is left to tell, and waits for the commands for a moment."""
@@ -244,14 +249,21 @@ class _Watched:
         self.drains, self.claim_due, self.holder = queue.drains, queue.claim_due, queue.holder
 
     def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
+        due = self._queue.look(ids, now)
         self._alerts.look()
-        return self._queue.look(ids, now)
+        return due
 
     def record(self, results: "Sequence[tuple[Claim, Sequence[Result]]]", now: int) -> "Sequence[Recorded]":
         recorded = self._queue.record(results, now)
-        for (claim, _), (states, _) in zip(results, recorded, strict=True):
-            self._alerts.see(claim.destination_id, states, now)
+        for (claim, _), told in zip(results, recorded, strict=True):
+            self._alerts.see(claim.destination_id, told.states, now)
         return recorded
+
+    def late(self) -> "Sequence[tuple[Claim, Sequence[Result], Recorded]]":
+        late = self._queue.late()
+        for claim, _, told in late:
+            self._alerts.see(claim.destination_id, told.states, self._alerts.now())
+        return late
 
     @property
     def broken(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from arkcli.actions.checks import Check, Status, passed
 from arkcli.errors import ArkError
 from arkcli.store.store import Store
+from arkcli.system.paths import config_directory
 from arkcli.text import counted
 from arkcli.times import describe_duration
 
@@ -25,12 +26,12 @@ _APART: Final = 5_000
 
 def check_database(home: "Home") -> list[Check]:
     """The checks of the database. One that fails comes alone if the server cannot be asked."""
-    from arkcli.database.facts import facts_of
-
     assert home.shared is not None
     try:
         address = home.shared.address
         with closing(home.shared.connect()) as database:
+            from arkcli.database.facts import facts_of
+
             before = home.clock.now()
             facts = facts_of(database, _LONG)
             after = home.clock.now()
@@ -119,10 +120,10 @@ def check_connections(facts: "Facts") -> Check:
 
 def check_schema(home: "Home") -> Check:
     """Checks that ark's tables are of this ark's version. Raises Unreachable and Unreadable."""
-    from arkcli.database.schema import VERSION, version_of
-
     assert home.shared is not None
     with closing(home.shared.connect()) as database:
+        from arkcli.database.schema import VERSION, version_of
+
         found = version_of(database)
     if found < VERSION:
         said = f"version {found}, and this ark needs {VERSION}" if found else "ark's tables do not exist yet"
@@ -133,10 +134,12 @@ def check_schema(home: "Home") -> Check:
 def check_unused(home: "Home") -> list[Check]:
     """Says if this host has destinations that are not used."""
     try:
-        count = len(Store(home.store.path.parent).read().destinations)
+        # Not through the home, whose store is the one in the database.
+        store = Store(config_directory(home.variables))
+        count = len(store.read().destinations)
     except ArkError:
         count = 0
     if not count:
         return []
-    said = f"{home.store.path} has {counted(count, 'destination')}, which are not used while ARK_QUEUE is set"
+    said = f"{store.path} has {counted(count, 'destination')}, which are not used while ARK_QUEUE is set"
     return [Check("unused", Status.WARN, said, "`ark queue move` takes them along; or unset ARK_QUEUE")]

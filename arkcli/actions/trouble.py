@@ -46,6 +46,21 @@ def is_in_trouble(place: Place, now: int) -> bool:
     return held is None or bool(held.dead or any(held.retrying) or held.outage or overdue(place, now))
 
 
+def status_of(place: Place, now: int) -> str:
+    """How a destination does, in a word: unreadable, paused, unreachable, failing, late, waiting or ok."""
+    held = place.standing
+    if held is None:
+        return "unreadable"
+    words = {
+        "paused": place.destination.paused,
+        "unreachable": held.outage is not None,
+        "failing": bool(held.dead or any(held.retrying)),
+        "late": bool(overdue(place, now)),
+        "waiting": bool(held.waiting),
+    }
+    return next((word for word, holds in words.items() if holds), "ok")
+
+
 def worst_first(places: Iterable[Place], now: int) -> list[Place]:
     """The destinations that cannot be read, then those with most dead, most retrying, longest overdue, most waiting."""
 

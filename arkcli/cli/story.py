@@ -8,18 +8,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from arkcli.actions.reading import Delivered, Story
+from arkcli.actions.wording import from_now, short_answer, short_time
 from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import (
-    answer_cell,
-    attempt_json,
-    from_now,
-    said_lines,
-    short_answer,
-    short_time,
-    took_cell,
-    when,
-)
+from arkcli.cli.records import answer_cell, attempt_json, said_lines, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Event, Outcome, State

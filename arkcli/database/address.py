@@ -28,7 +28,7 @@ class Address(NamedTuple):
     parameters: Mapping[str, str]
     masked: str
     prepare: bool
-    is_local: bool
+    is_local: bool = False
 
 
 def address_of(text: str, variables: Mapping[str, str], place: str = "ARK_QUEUE", ca_file: str = "system") -> Address:

@@ -6,8 +6,8 @@ Steps only go forward. One that old versions of ark can work with raises `versio
 
 from typing import Final, NamedTuple
 
-from arkcli.database.connection import FORBIDDEN, MISSING, Database, Refused
-from arkcli.errors import Unreadable
+from arkcli.database.connection import FORBIDDEN, MISSING, Database
+from arkcli.errors import InDoubt, Refused, Unreachable, Unreadable
 
 _TABLES: Final = """
 create schema ark;
@@ -136,6 +136,9 @@ def version_of(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
         with database.transaction(durable=False) as cursor:
             cursor.execute(_READ)
         version, reads_from = cursor.fetchone() or (0, 0)
+    except InDoubt as error:
+        # To read changes nothing.
+        raise Unreachable(str(error)) from error
     except Refused as error:
         if error.state not in MISSING:
             raise

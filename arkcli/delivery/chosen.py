@@ -84,6 +84,10 @@ class Chosen:
                     self._left[claim.destination_id].pop(delivery.event.id, None)
         return recorded
 
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """See `engine.Queue.late`. How these ended is read from the history, as of what other processes attempted."""
+        return self._queue.late()
+
 
 def _waiting(view: View, event_id: str, now: int) -> Event | None:
     pending = view.deliveries(Selection(destination_ids=(), event_ids=frozenset((event_id,))), now)
@@ -103,6 +107,10 @@ class _Claim:
     @property
     def outage(self) -> Outage | None:
         return self.claim.outage
+
+    @property
+    def has_lapsed(self) -> bool:
+        return self.claim.has_lapsed
 
     def note(self, outage: Outage | None) -> None:
         self.claim.note(outage)

@@ -6,6 +6,7 @@ destinations together.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from arkcli.delivery.places import Limits, Share
@@ -28,6 +29,9 @@ class Source(Protocol):
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due at `now` (milliseconds, UTC): at most `most`, none if none is due."""
+
+    def has_lapsed(self) -> bool:
+        """Whether another process may make these attempts by now, so that none may be under way here."""
 
     def not_made(self, answer: Answer) -> None:
         """Called when a delivery could not be attempted because this machine is short of a resource."""
@@ -110,6 +114,7 @@ class Loop:
         what the supply raises. After such an error it starts nothing more, and records what was in flight.
         """
         self._total = self._limits.total
+        self._failure = None
         try:
             look_at = self._clock.monotonic()
             while True:
@@ -125,6 +130,8 @@ class Loop:
                         break
                     continue
                 self._record(self._wire.wait(_LOOK_EVERY), supply)
+                # Only now: an answer that came while the queue did not respond has been recorded.
+                self._end_lapsed()
         finally:
             self._wire.abandon()
             for course in list(self._active):
@@ -233,6 +240,16 @@ class Loop:
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
 
+    def _end_lapsed(self) -> None:
+        """Ends the attempts of courses that have lapsed, and stops these courses."""
+        for course in [found for found in self._active if found.share.in_flight and found.source.has_lapsed()]:
+            self._wire.abandon(partial(_is_of, course))
+            if not course.share.answering:
+                self._silent_in_flight -= course.share.in_flight
+            course.share.in_flight = 0
+            course.stopped = True
+            self._line_up(course)
+
     def _not_made(self, course: Course[Any], answer: Answer) -> None:
         """Stops a course whose attempt could not be made: its release makes the delivery due again."""
         share = course.share
@@ -259,3 +276,7 @@ class Loop:
     def _leave(self, course: Course[Any]) -> None:
         self._active.pop(course, None)
         course.source.finish()
+
+
+def _is_of(course: Course[Any], token: Token) -> bool:
+    return token[0] is course

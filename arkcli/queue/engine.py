@@ -163,6 +163,13 @@ class Claim(Protocol):
     def outage(self) -> Outage | None:
         """The receiver's outage, as the last process that claimed the destination stored it."""
 
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now, since this one could not reach the queue in time.
+
+        No attempt may be under way any more.
+        """
+
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
 
@@ -229,11 +236,13 @@ class Recorded(NamedTuple):
     """What `record` did for one claim: the new state of each delivery, or why nothing was recorded.
 
     The state is None for a delivery that another process has by now. A Broken error concerns this destination only;
-    after NotRecorded the outcomes of others cannot be recorded either.
+    after NotRecorded the outcomes of others cannot be recorded either. `is_kept`: the queue will record them as soon as
+    it can, and tell then (`Queue.late`); until then the states are None.
     """
 
     states: Sequence[State | None]
     error: Broken | NotRecorded | None = None
+    is_kept: bool = False
 
 
 class Memo:
@@ -245,7 +254,11 @@ class Memo:
 
 
 class Queue(Protocol):
-    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read."""
+    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
+
+    All of them raise Unreachable and InDoubt if the queue is in a database that cannot be reached, except `record` and
+    `close`, and those of a claim.
+    """
 
     @property
     def unwritable(self) -> str | None:
@@ -291,6 +304,9 @@ class Queue(Protocol):
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
         """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
+
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """The outcomes that `record` kept, and that have been recorded since the last call."""
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
         """The newest attempt that others have made at an event, by destination."""

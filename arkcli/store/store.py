@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shlex
 import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ from arkcli.model import Destination
 from arkcli.signing import Concealed, Secret
 from arkcli.store import layout
 from arkcli.store.shelf import FileShelf, Shelf
+from arkcli.text import pattern
 
 VERSION: Final = 1
 _EMPTY: Final = b"version = 1\n"
 LONGEST_NAME: Final = 64
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME: Final = pattern(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: msgspec's names of types, and what to call them in messages.
 _KINDS: Final = (
     dict.fromkeys(("str", "str | null"), "a string in quotes")
@@ -30,7 +30,7 @@ _KINDS: Final = (
     | dict.fromkeys(("object", "dict"), "a [table]")
     | {"bool": "true or false", "int": "a whole number", "float": "a number", "datetime": "a date and time"}
 )
-_ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
+_ID: Final = pattern(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -79,6 +79,8 @@ class AlertSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     @property
     def words(self) -> list[str]:
         """The program and its arguments, split as a shell does; empty if there is no command. Raises ValueError."""
+        import shlex
+
         return shlex.split(self.command or "")
 
 

@@ -1,12 +1,16 @@
 """How an attempt ended: the status in an answer's headers, or why TLS failed, in words. Pure."""
 
-import re
 from typing import Final
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
-_USUAL: Final = b"HTTP/1.1 200 "
+from arkcli.text import pattern
+
+#: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
+#: (contract, "Delivery and retries").
+DEADLINE: Final = 10.0
+NO_NAME: Final = "the name cannot be resolved"
+_STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
-_END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
+_END_OF_HEADERS: Final = pattern(rb"\n\r?\n")
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS)"
@@ -68,9 +72,6 @@ def read_status(head: bytes | bytearray) -> int | None:
     Skips interim answers (1xx; RFC 9110, 15.2). libcurl's own status will not do: it reports 200 for some lines that
     are not HTTP/1, such as "HTTP/2 500", or "HTTP/3" alone.
     """
-    if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
-        # The usual answer, without a search.
-        return 200
     begin = 0
     while begin < len(head):
         found = _STATUS_LINE.match(head, begin)

@@ -23,8 +23,8 @@ from tests.world import PAYLOAD, Result, World, receiver, verifying
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
 SIGNATURE = "0" * 64
 
-#: Servers print while they run; the tests in tests/receiver and tests/ingest check their output.
-SERVERS = {"listen", "serve"}
+#: Servers print while they run; the tests in tests/receiver, tests/ingest and tests/web check their output.
+SERVERS = {"listen", "serve", "ui"}
 COMMANDS = {
     path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)
 } - SERVERS

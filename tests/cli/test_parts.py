@@ -12,9 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.queue.local.queue import LocalQueue
-from tests.world import PAYLOAD, Result, TestReceiver, World
-
-Receive = Callable[..., TestReceiver]
+from tests.world import PAYLOAD, Result, World, receiver
 
 #: Each command, and a function that finds in its output the destinations that it covers, or their number.
 COMMANDS: Final[dict[str, Callable[[Any], object]]] = {
@@ -51,17 +49,26 @@ def break_by_a_file(place: Path) -> None:
 BREAKS: Final = [break_by_a_directory, break_by_a_link, break_by_a_file]
 
 
-@pytest.fixture
-def broad(world: World, receive: Receive) -> World:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Three destinations, each with one dead and one retrying delivery."""
-    for name in ("a", "b", "c"):
-        world.add(receive(500), name)
-    world.ark("send", "signal.promoted", "--id", "early", stdin=PAYLOAD)
-    for delay in (30, 300, 1800, 7200):
-        world.clock.advance(delay)
-        world.ark("drain")
-    world.ark("send", "signal.promoted", "--id", "late", stdin=PAYLOAD)
+    world = World(tmp_path_factory.mktemp("first") / "home")
+    with receiver(500) as one, receiver(500) as two, receiver(500) as three:
+        for name, failing in {"a": one, "b": two, "c": three}.items():
+            world.add(failing, name)
+        world.ark("send", "signal.promoted", "--id", "early", stdin=PAYLOAD)
+        for delay in (30, 300, 1800, 7200):
+            world.clock.advance(delay)
+            world.ark("drain")
+        world.ark("send", "signal.promoted", "--id", "late", stdin=PAYLOAD)
     return world
+
+
+@pytest.fixture
+def broad(first: World, tmp_path: Path) -> World:
+    """A copy of it."""
+    shutil.copytree(first.home, tmp_path / "home")
+    return first.moved_to(tmp_path / "home")
 
 
 def place_of(world: World, name: str) -> Path:

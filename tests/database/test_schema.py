@@ -47,7 +47,7 @@ def grant(url: str) -> None:
 
 
 def read(url: str) -> tuple[int, int, str]:
-    return postgres.query(url, "select version, reads_from, state from ark.meta")[0]  # type: ignore[return-value]
+    return postgres.query(url, "select version, reads_from, state from ark.meta")[0]
 
 
 def test_the_tables_are_made_once(database: Database, url: str) -> None:

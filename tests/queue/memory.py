@@ -175,6 +175,10 @@ class MemoryClaim:
     def outage(self) -> Outage | None:
         return self._place.outage
 
+    @property
+    def has_lapsed(self) -> bool:
+        return False
+
     def note(self, outage: Outage | None) -> None:
         self._place.outage = outage
 
@@ -356,6 +360,9 @@ class MemoryQueue:
             Recorded([cast("MemoryClaim", claim).record(cast("_Delivery", one), answer, now) for one, answer in part])
             for claim, part in results
         ]
+
+    def late(self) -> list[tuple[engine.Claim, Sequence[Result], Recorded]]:
+        return []
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         number = cast("_Event", event).number

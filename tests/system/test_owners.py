@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_wherever_root_is_killed_no_file_of_roots_is_left(home: Path) -> None:
             directory = home / "state"
             directory.mkdir()
             os.chown(directory, USER, USER)
-            is_done = not in_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: make(directory))  # noqa: B023
+            is_done = not killed_in_step(step, lambda: make(directory))  # noqa: B023
             assert owners(directory) == {(USER, USER)}
             shutil.rmtree(directory)
             if is_done:
@@ -148,33 +149,36 @@ def test_wherever_root_is_killed_no_file_of_roots_is_left(home: Path) -> None:
         assert step > 5
 
 
-def in_step(step: int, then: Callable[[], object], run: Callable[[], object]) -> bool:
-    """Runs in a child, and does something right before its step-th system call; whether it got so far."""
-    reading, writing = os.pipe()
+def killed_in_step(step: int, run: Callable[[], object]) -> bool:
+    """Runs in a child that is killed right before its step-th system call; whether it got so far."""
     child = os.fork()
     if not child:
-        left = step
-
-        def listen(_frame: object, event: str, function: object) -> None:
-            nonlocal left
-            if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
-                left -= 1
-                if left == 0:
-                    os.write(writing, b"x")
-                    then()
-
         try:
-            sys.setprofile(listen)
-            run()
-        except (OSError, ArkError):
-            pass
+            in_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), run)
         finally:
-            sys.setprofile(None)
             os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with open(reading, "rb") as file:  # noqa: PTH123 - it is a descriptor
-        return file.read() == b"x"
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def in_step(step: int, then: Callable[[], object], run: Callable[[], object]) -> bool:
+    """Runs, and does something right before the step-th system call; whether it got so far."""
+    left = step
+
+    def listen(_frame: object, event: str, function: object) -> None:
+        nonlocal left
+        if event == "c_call" and getattr(function, "__module__", "") in {"posix", "fcntl"}:
+            left -= 1
+            if left == 0:
+                then()
+
+    sys.setprofile(listen)
+    try:
+        run()
+    except (OSError, ArkError):
+        pass
+    finally:
+        sys.setprofile(None)
+    return left <= 0
 
 
 def everything(directory: Path) -> dict[Path, object]:
@@ -650,3 +654,19 @@ def test_unreadable_is_what_a_store_and_a_queue_raise(home: Path) -> None:
         return True
 
     assert as_user(USER, kind)
+
+
+def test_many_threads_of_root_each_act_as_the_owner_of_their_directory(home: Path) -> None:
+    users = {home / f"of-{number}": USER + number for number in range(4)}
+    for directory, user in users.items():
+        directory.mkdir()
+        os.chown(directory, user, user)
+
+    def create(directory: Path) -> None:
+        for number in range(50):
+            files.create(directory / str(number))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(create, users))
+    assert {path: owners(path) for path in users} == {path: {(user, user)} for path, user in users.items()}
+    assert os.geteuid() == 0

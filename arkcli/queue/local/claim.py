@@ -55,6 +55,11 @@ class Claim:
         self._behind: Arrivals | None = None
         self._keep_dead()
 
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now: never, while this one has the lock."""
+        return False
+
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage, or its end. Ignores a failure to store it, which only costs time."""
         self.outage = outage
@@ -138,7 +143,7 @@ class Claim:
             for event in (delivery.event,)
         ]
         gone = self._journal.state.gone
-        fresh = [entry for entry in entries if entry.pos not in gone]
+        fresh = [entry for entry in entries if entry.pos not in gone] if gone else entries
         try:
             self._journal.append(entries)
             self._under_way.end([delivery for delivery, _ in ours])

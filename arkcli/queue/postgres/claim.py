@@ -11,7 +11,7 @@ from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.engine import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import EVENT, IS_FIRST, StoredDelivery, StoredEvent, event_of, ms
+from arkcli.queue.postgres.stored import EVENT, IS_FIRST, IS_RESERVED, StoredDelivery, StoredEvent, event_of, ms
 
 #: What is due for another attempt, longest first, and what a clock that was set back would keep for later.
 _DUE: Final = f"""
@@ -35,6 +35,10 @@ _NEXT_DUE: Final = f"""
 select {ms(f"min(case when {IS_FIRST} then e.at else p.due_at end)")} from ark.pending p join ark.event e using (seq)
 where p.destination = %(destination)s and p.due_at is not null and p.seq <> all(%(taken)s)
 """
+#: How many deliveries an `ark send` has under way there: they count for the limit of attempts at once.
+_RESERVED: Final = f"select count(*) from ark.pending p where p.destination = %s and {IS_RESERVED}"
+#: How long that count is good for, in seconds.
+_COUNTED_FOR: Final = 0.1
 #: How many due deliveries to read at once, at least, and how many pages to look through for first attempts.
 _BATCH: Final = 64
 _PAGES: Final = 16
@@ -52,6 +56,9 @@ class Keeper(Protocol):
 
     def may_begin(self, claim: "Claim") -> bool:
         """Whether an attempt that begins now ends within the lease."""
+
+    def has_lapsed(self, claim: "Claim") -> bool:
+        """Whether attempts must not be under way any more."""
 
     def note(self, destination: int, outage: Outage | None) -> None:
         """Stores a receiver's outage."""
@@ -85,6 +92,9 @@ class Claim:
         #: When the lease was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
         self.is_lost = False
+        #: How many attempts an `ark send` had under way there when it was last counted (`monotonic`).
+        self.reserved = 0
+        self.counted_at = 0.0
         #: The numbers of events in flight, and whether they have rows in ark.pending.
         self.in_flight: dict[int, bool] = {}
         self._leases = leases
@@ -101,6 +111,11 @@ class Claim:
         firsts = [seq for seq, is_pending in self.in_flight.items() if not is_pending]
         return min((*firsts, *list(self._waiting)[:1], self._position))
 
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now."""
+        return self._leases.has_lapsed(self)
+
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
         self.outage = outage
@@ -115,6 +130,7 @@ class Claim:
         if most <= 0 or not self._leases.may_begin(self):
             return []
         try:
+            most -= self._reserved_now()
             self._read(most)
         except (Unreachable, InDoubt):
             return []
@@ -123,6 +139,13 @@ class Claim:
             self.in_flight[delivery.event.seq] = delivery.is_pending
             taken.append(delivery)
         return taken
+
+    def _reserved_now(self) -> int:
+        now = self._leases.access.clock.monotonic()
+        if self.reserved and now >= self.counted_at + _COUNTED_FOR:
+            ((self.reserved,),) = self._leases.access.rows(_RESERVED, (self.destination,))
+            self.counted_at = now
+        return self.reserved
 
     def _read(self, most: int) -> None:
         """Reads until `most` deliveries are at hand, or all that are due."""

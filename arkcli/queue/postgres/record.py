@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from arkcli.database.connection import Refused
-from arkcli.errors import InDoubt, NotRecorded, Unreachable
+from arkcli.errors import InDoubt, NotRecorded, Refused, Unreachable
 from arkcli.model import Outcome, RetrySchedule, State
 from arkcli.queue.engine import Recorded, Result
 from arkcli.queue.postgres.access import Access
@@ -103,7 +102,7 @@ class Recorder:
             return _unknown(parts)
         except Refused as error:
             self._kept.clear()
-            return [told._replace(error=NotRecorded(str(error))) for told in _unknown(parts)]
+            return [told._replace(error=NotRecorded(str(error)), is_kept=False) for told in _unknown(parts)]
         before = len(self._kept) - len(parts)
         self._late += [(*part, told) for part, told in zip(self._kept[:before], found, strict=False)]
         self._kept.clear()
@@ -162,4 +161,4 @@ class Recorder:
 
 
 def _unknown(parts: Sequence[Part]) -> list[Recorded]:
-    return [Recorded([None] * len(results)) for _, results in parts]
+    return [Recorded([None] * len(results), is_kept=True) for _, results in parts]

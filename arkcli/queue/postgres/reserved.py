@@ -27,6 +27,9 @@ from arkcli.queue.postgres.stored import (
 #: How many deliveries of a destination may be reserved at once, over all hosts.
 MOST: Final = 8
 _HOLD: Final = "now() + interval '15 s'"
+#: Within how many seconds after it was reserved an attempt must begin, and end.
+_BEGINS: Final = 4.0
+_ENDS: Final = 14.0
 #: A lease that has ended must not be renewed later.
 _END: Final = """
 update ark.share set epoch = epoch + 1, until = null, holder = null, purpose = null
@@ -97,8 +100,20 @@ class Reservation:
         self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
         #: The numbers of the reserved events that are in flight.
         self.in_flight: set[int] = {behind}
+        #: When it was last renewed: seconds of a monotonic clock, before the database was asked.
+        self.renewed_at = 0.0
         self._reservations = reservations
         self._behind = behind
+
+    @property
+    def ends_at(self) -> float:
+        """When its attempts have to end (`monotonic`)."""
+        return self.renewed_at + _ENDS
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may make these attempts by now."""
+        return self._reservations.leases.access.clock.monotonic() >= self.ends_at
 
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
@@ -139,7 +154,7 @@ class Reservations:
         """Reserves nothing yet."""
         self.leases = leases
         self._held: set[Reservation] = set()
-        leases.has_reserved = lambda: bool(self._held)
+        leases.reserved = lambda: self._held
         leases.renewing = self._renew
 
     def claim_first(
@@ -150,6 +165,7 @@ class Reservations:
         if not asked or most <= 0:
             return []
         values = {"ids": list(map(to_column, asked)), "seq": event.seq, "round": event.round, "most": most}
+        started = self.leases.access.clock.monotonic()
         with self.leases.access.transaction() as cursor:
             self._begin(cursor, values)
             cursor.execute(_FIRST, values | {"me": self.leases.me})
@@ -162,8 +178,14 @@ class Reservations:
             destination, outage = known.get(destination_id, (0, None))
             if destination in reserved:
                 claim = Reservation(self, destination_id, destination, outage, event.seq)
+                claim.renewed_at = started
                 self._held.add(claim)
                 claims.append((claim, StoredDelivery(event, 1, True)))
+        if self.leases.access.clock.monotonic() > started + _BEGINS:
+            # The database took so long that the attempts might not end in time.
+            for claim, _ in claims:
+                self.release(claim)
+            return []
         return claims
 
     def _begin(self, cursor: Cursor, values: dict[str, Any]) -> None:
@@ -173,7 +195,8 @@ class Reservations:
 
     def reserve(self, claim: Reservation, statement: str, most: int, after: int = 0) -> list[StoredDelivery]:
         """Reserves up to `most` deliveries more by a statement. None if the database cannot be reached."""
-        if most <= 0 or self.leases.keeps_outcomes():
+        age = self.leases.access.clock.monotonic() - claim.renewed_at
+        if most <= 0 or age > _BEGINS or self.leases.keeps_outcomes():
             return []
         values = {"ids": [to_column(claim.destination_id)], "most": most, "after": after, "me": claim.fence}
         access = self.leases.access
@@ -194,11 +217,11 @@ class Reservations:
             cursor.connection.cursor(binary=True).execute(_RENEW, _columns(self._held))
 
     def release(self, claim: Reservation) -> None:
-        """Ends a claim. If the database cannot be reached, what it reserved is due after 15 s."""
+        """Ends a claim. What it reserved is due after 15 s if outcomes are still to be recorded, or cannot be now."""
         if claim not in self._held:
             return
         self._held.remove(claim)
-        if claim.in_flight:
+        if claim.in_flight and not self.leases.keeps_outcomes():
             with suppress(Unreachable, InDoubt):
                 self.leases.access.run(_RELEASE, _columns([claim]))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from arkcli import times
-from arkcli.errors import Gone
+from arkcli.errors import Gone, InDoubt, Unreachable
 from arkcli.model import Attempt, Event, RetrySchedule, State
 from arkcli.queue.engine import Outage, Selection, Standing
 from arkcli.queue.postgres.access import LONG, Access
@@ -21,6 +21,7 @@ from arkcli.queue.postgres.stored import (
     StoredPending,
     attempt_of_row,
     event_of,
+    from_column,
     ms,
     to_column,
 )
@@ -212,7 +213,15 @@ class View:
         return self._between(after, self._followed)
 
     def _between(self, after: int, until: int) -> Iterator[Attempt]:
-        while after < until and (found := self._rows(_ATTEMPTS, after=after, until=until)):
+        while after < until:
+            try:
+                found = self._rows(_ATTEMPTS, after=after, until=until)
+            except (Unreachable, InDoubt):
+                # The next call begins where this one ended.
+                self._followed = after
+                raise
+            if not found:
+                return
             yield from (attempt_of_row(row[1:]) for row in found)
             after = found[-1][0]
 
@@ -279,8 +288,9 @@ def _state(attempt: int, *, is_dead: bool) -> State:
 
 def _pending_of(row: Row) -> StoredPending:
     attempt, round_, due_at, is_dead, status, error, failed_at, *columns = row
-    state = _state(attempt, is_dead=is_dead)
-    return StoredPending(event_of(tuple(columns), round_), state, attempt, due_at, status, error, failed_at)
+    state, event = _state(attempt, is_dead=is_dead), event_of(tuple(columns), round_)
+    said = None if error is None else from_column(error)
+    return StoredPending(event, state, attempt, due_at, status, said, failed_at)
 
 
 def _waiting_of(row: Row, *, is_now: bool) -> StoredPending:

@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from arkcli.model import DOCUMENTED, Draft
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredEvent
 from tests.queue.local.machine import listened, small_disk
-from tests.world import PAYLOAD, START, TestReceiver, World, answer
+from tests.world import PAYLOAD, START, TestReceiver, World, answer, receiver
 
 Receive = Callable[..., TestReceiver]
 #: What a row does to a queue: its directory, the copy that was made halfway, and the one made at the end.
@@ -130,10 +130,26 @@ ROWS: Final = [
 ]
 
 
-@pytest.fixture
-def lived(world: World, receive: Receive) -> tuple[World, TestReceiver]:
+@pytest.fixture(scope="module")
+def first_life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, TestReceiver]]:
     """A queue in which `a` and `b` had six events each, one of which was retried; with a copy from halfway."""
-    found = receive(lambda told: answer(503 if told.delivery.startswith("old-3.") and told.attempt == 1 else 200))
+    world = World(tmp_path_factory.mktemp("first") / "home")
+    with receiver(lambda told: answer(503 if told.delivery.startswith("old-3.") and told.attempt == 1 else 200)) as one:
+        live(world, one)
+        yield world, one
+
+
+@pytest.fixture
+def lived(first_life: tuple[World, TestReceiver], tmp_path: Path) -> tuple[World, TestReceiver]:
+    """A copy of it, and nothing that its receiver got."""
+    first, found = first_life
+    shutil.copytree(first.home, tmp_path / "home")
+    world = first.moved_to(tmp_path / "home")
+    found.requests.clear()
+    return world, found
+
+
+def live(world: World, found: TestReceiver) -> None:
     for name in ("a", "b"):
         assert world.ark("dest", "add", f"{found.url}{name}", "--name", name, "--allow-local", "--no-ping").status == 0
     for number in range(1, 7):
@@ -145,8 +161,6 @@ def lived(world: World, receive: Receive) -> tuple[World, TestReceiver]:
     # From then on their places are on disk for sure, and tell more than the roll does.
     settle(world)
     shutil.copytree(world.queue_directory, world.home / "end")
-    del found.requests[:]
-    return world, found
 
 
 def send(world: World, event_id: str, size: int, *options: str) -> int:

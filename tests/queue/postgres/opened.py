@@ -18,6 +18,7 @@ from arkcli.queue.engine import Claim, Recorded, Replay, Result, Selection, Stan
 from arkcli.queue.postgres.claim import Claim as Lease
 from arkcli.queue.postgres.queue import PostgresQueue
 from arkcli.queue.postgres.view import View
+from arkcli.system.clock import SystemClock
 from tests import postgres
 from tests.world import START
 
@@ -40,6 +41,22 @@ class Moment:
 
     def sleep(self, seconds: float) -> None:
         self.at += round(seconds * 1000)
+
+
+class Stopwatch:
+    """Counts time that passes only when somebody sleeps or a test says so. `now` is the machine's."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def now(self) -> int:
+        return SystemClock().now()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
 def place(url: str) -> Address:
