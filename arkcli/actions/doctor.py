@@ -58,7 +58,7 @@ class Space(NamedTuple):
 
 def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
-    from arkcli.actions import connections
+    from arkcli.actions import alerts, connections
 
     now, directory = home.clock.now(), config_directory(home.variables)
     newest: list[int] = []
@@ -87,6 +87,7 @@ def examine(home: Home) -> list[Check]:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
+        checks += alerts.check(home, contents)
         checks += connections.checks(home, contents)
     return checks
 
