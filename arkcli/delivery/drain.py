@@ -235,9 +235,10 @@ class Drain:
 
     def _look(self, now: float) -> None:
         self._present = {endpoint.destination.id: endpoint for endpoint in self._roster()}
+        at = self._clock.now()
         for found, course in self._active.items():
             endpoint = self._present.get(found)
-            course.stopped = course.stopped or endpoint is None
+            course.stopped = course.stopped or endpoint is None or backoff.is_asked(course.source.claim, at)
             if endpoint is not None and endpoint is not course.endpoint:
                 # Attempts in flight keep the endpoint with which they began.
                 course.endpoint = endpoint
