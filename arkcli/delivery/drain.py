@@ -230,9 +230,10 @@ class Drain:
             self._listed = listed
             self._present = {endpoint.destination.id: endpoint for endpoint in listed}
             self._ids = tuple(self._present)
+        at = self._clock.now()
         for found, course in self._active.items():
             endpoint = self._present.get(found)
-            course.stopped = course.stopped or endpoint is None
+            course.stopped = course.stopped or endpoint is None or backoff.is_asked(course.source.claim, at)
             if endpoint is not None and endpoint is not course.endpoint:
                 # Attempts in flight keep the endpoint with which they began.
                 course.endpoint = endpoint

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from arkcli import times
 from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.pace import LASTS, Terms, Turn
 from tests.queue.memory import Content, MemoryQueue
@@ -897,6 +897,23 @@ def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_
     assert found.outage is None
     found.release()
     assert standing(queue, A).outage is None
+
+
+def test_who_holds_a_destination_hears_at_the_next_look_that_its_receiver_asked_another_to_wait(
+    queue: Queue, other: Queue
+) -> None:
+    asked = Outage(since=START, until=START + 60_000, probes=0, error="429, Retry-After", reason=ASKED)
+    queue.join([A])
+    events = accept(queue, 1, 2)
+    ((first, _),) = queue.claim_first(events[0], [A], 1)
+    other.look([A], START)
+    for held in other.claim_due([A], 1, "drain", START):
+        # Only an engine in which a first attempt takes no claim comes here.
+        first.note(asked)
+        other.look([], START)
+        assert held.outage == asked
+        held.release()
+    first.release()
 
 
 TWO_A_SECOND: Final = Terms(2, 1_000, None)
