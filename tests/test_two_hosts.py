@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from arkcli.actions.following import Following
 from arkcli.actions.roster import Roster
 from tests.postgres import network, query
 from tests.test_processes import finish, start
@@ -231,6 +232,33 @@ def test_while_the_database_is_away_a_send_says_that_nothing_was_accepted(
         assert checks["database"]["status"] == "fail"
         way.open()
         assert first.ark("queue", "--json").json["events"] == 1
+
+
+def test_a_log_that_is_followed_goes_on_after_the_database_was_away(
+    hosts: tuple[World, World], receive: Receive
+) -> None:
+    first, second = hosts
+    first.add(receive(), "crm")
+    with network(first.variables["ARK_QUEUE"]) as way:
+        second.variables["ARK_QUEUE"] = way.url
+        home = second.session().home
+        warnings: list[str] = []
+        following = Following(
+            home, home.store.read(), lambda contents: contents.destinations, lambda *_: None, warnings.append
+        )
+        assert list(following.past()) == []
+        way.close()
+        first.ark("send", "signal.promoted", "--sample", "--id", "one")
+        first.clock.advance(1)
+        for _ in range(2):
+            assert list(following.new()) == []
+        assert len(warnings) == 1, warnings
+        (warning,) = warnings
+        assert warning.startswith("cannot reach the database postgresql://postgres@127.0.0.1:")
+        assert warning.endswith("; `log` goes on when it can be reached")
+        way.open()
+        assert [attempt.event_id for _, attempt in following.new()] == ["one"]
+        home.close()
 
 
 def _until(is_so: Callable[[], bool]) -> None:

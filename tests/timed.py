@@ -39,7 +39,7 @@ class TimedShared(Shared):
         directory = config_directory(home.variables)
         given = given_in(home.variables, directory)
         assert given is not None
-        made = cls(given, home.variables, directory)
+        made = cls(given, home.variables, directory, home.purpose)
         made.timing = home.clock
         return made
 

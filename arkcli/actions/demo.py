@@ -41,7 +41,8 @@ def tell(outer: Home, say: Callable[[str], None]) -> Proof:
     from arkcli.receiver.receiver import Orders, Receiver
 
     with tempfile.TemporaryDirectory(prefix="ark-demo-") as place:
-        variables = {**outer.variables, "ARK_CONFIG_DIR": f"{place}/config", "ARK_STATE_DIR": f"{place}/state"}
+        places = {"ARK_CONFIG_DIR": f"{place}/config", "ARK_STATE_DIR": f"{place}/state", "ARK_QUEUE": ""}
+        variables = {**outer.variables, **places}
         home = Home(variables, outer.clock, outer.randomness, say, SHORTENED)
         secret = destinations.new_secret(home)
         with home.store.change() as contents:

@@ -6,7 +6,7 @@ from heapq import merge
 import msgspec
 
 from arkcli.actions.home import Home
-from arkcli.errors import Broken, Gone, Unreachable, Unreadable
+from arkcli.errors import ArkError, Broken, Gone, InDoubt, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination
 from arkcli.queue.engine import View
 from arkcli.store.store import Contents
@@ -36,14 +36,14 @@ class Following:
         """`choose` picks from the store's contents, which are read again when they have changed.
 
         `left_out` is called with the name of a destination whose part of the queue cannot be read, and the reason;
-        `warn` is called if the store cannot be read.
+        `warn` is called if the store cannot be read, or the database cannot be reached.
         """
         self._home = home
         self._choose = choose
         self._left_out = left_out
         self._warn = warn
         self._stamp: object = None
-        self._is_readable = True
+        self._is_readable = self._is_reachable = True
         self._present = self._seen = {found.id for found in contents.destinations}
         chosen = home.joined(choose(contents), to_read=True)
         self._followed = {found.id: _Followed(found, False) for found in chosen}
@@ -77,11 +77,15 @@ class Following:
             for attempt in attempts if is_news else ():
                 yield one.destination, attempt
             self._broken.discard(found)
+            self._is_reachable = True
         except Gone:
             # If it is still in the store, nothing has been sent to it yet, or it is about to be removed.
             one.view, one.has_begun = None, True
             if found not in self._present:
                 self._followed.pop(found)
+        except (Unreachable, InDoubt) as error:
+            # The view goes on behind what it returned last.
+            self._is_away(error)
         except Broken as error:
             if found not in self._broken:
                 self._broken.add(found)
@@ -90,6 +94,11 @@ class Following:
             if one.view is not None:
                 one.view.close()
 
+    def _is_away(self, error: ArkError) -> None:
+        if self._is_reachable:
+            self._is_reachable = False
+            self._warn(f"{error}; `log` goes on when it can be reached")
+
     def _look(self) -> None:
         """Reads the store if it has changed. If it cannot be read (while it is edited), nothing changes."""
         stamp = self._home.store.stamp()
@@ -97,7 +106,10 @@ class Following:
             return
         try:
             contents = self._home.store.read()
-        except (Unreadable, Unreachable) as error:
+        except Unreachable as error:
+            self._is_away(error)
+            return
+        except Unreadable as error:
             if self._is_readable:
                 self._is_readable = False
                 self._warn(f"{error}; until then `log` follows the destinations that it knows")

@@ -50,6 +50,8 @@ class Home:
         one send to the next, until `close`.
         """
         self.variables = variables
+        #: What the process does, for those who look at a database's connections.
+        self.purpose = "ark"
         self.clock = clock
         self.randomness = randomness
         self._warn = warn
@@ -82,7 +84,7 @@ class Home:
         from arkcli.actions.shared import Shared, given_in
 
         given = given_in(self.variables, self._directory)
-        return None if given is None else Shared(given, self.variables, self._directory)
+        return None if given is None else Shared(given, self.variables, self._directory, self.purpose)
 
     @property
     def _directory(self) -> "Path":
@@ -98,12 +100,13 @@ class Home:
     @cached_property
     def _shelf(self) -> "SealedShelf":
         """The store in the database, whose tables are made if need be."""
+        assert self.shared is not None
+        # Before psycopg is imported: it says how to install it.
+        self._writing = self.shared.connect()
         from arkcli.database.schema import prepare
         from arkcli.store.sealed import SealedShelf
 
-        assert self.shared is not None
         prepare(self._database)
-        self._writing = self.shared.connect()
         key = self.shared.key
         shelf = SealedShelf(self._database, self._writing, key, self.clock.monotonic, self.randomness)
         if shelf.begin():

@@ -26,12 +26,12 @@ _APART: Final = 5_000
 
 def check_database(home: "Home") -> list[Check]:
     """The checks of the database. One that fails comes alone if the server cannot be asked."""
-    from arkcli.database.facts import facts_of
-
     assert home.shared is not None
     try:
         address = home.shared.address
         with closing(home.shared.connect()) as database:
+            from arkcli.database.facts import facts_of
+
             before = home.clock.now()
             facts = facts_of(database, _LONG)
             after = home.clock.now()
@@ -120,10 +120,10 @@ def check_connections(facts: "Facts") -> Check:
 
 def check_schema(home: "Home") -> Check:
     """Checks that ark's tables are of this ark's version. Raises Unreachable and Unreadable."""
-    from arkcli.database.schema import VERSION, version_of
-
     assert home.shared is not None
     with closing(home.shared.connect()) as database:
+        from arkcli.database.schema import VERSION, version_of
+
         found = version_of(database)
     if found < VERSION:
         said = f"version {found}, and this ark needs {VERSION}" if found else "ark's tables do not exist yet"

@@ -56,9 +56,10 @@ def given_in(variables: Mapping[str, str], directory: Path) -> Given | None:
 class Shared:
     """The database that keeps the queue and the store of many hosts."""
 
-    def __init__(self, given: Given, variables: Mapping[str, str], directory: Path) -> None:
-        """`directory` has the key, unless ARK_QUEUE_KEY names one. Opens nothing yet."""
+    def __init__(self, given: Given, variables: Mapping[str, str], directory: Path, purpose: str) -> None:
+        """`directory` has the key, unless ARK_QUEUE_KEY names one. The server shows `purpose`. Opens nothing yet."""
         self.given = given
+        self._purpose = purpose
         self._variables = variables
         self._directory = directory
 
@@ -79,33 +80,37 @@ class Shared:
         return KeySource(self._directory / "queue.key", self._variables.get("ARK_QUEUE_KEY"), self._variables)
 
     def connect(self) -> "Database":
-        """A connection of its own. It is not opened before it is used, and in the process that uses it."""
+        """A connection of its own. It is not opened before it is used, and in the process that uses it.
+
+        Raises UsageError for a wrong URL, and if psycopg is not installed.
+        """
+        address = self.address
         from arkcli.database.connection import Database
 
-        return Database(self.address)
+        return Database(address, self._purpose)
 
     def upgrade(self) -> int:
         """Makes ark's tables, or brings them up to this ark's version, which is returned.
 
         Raises Unreachable, and Unreadable with the SQL to run if this role may not.
         """
-        from arkcli.database.schema import VERSION, prepare
-
         with closing(self.connect()) as database:
+            from arkcli.database.schema import VERSION, prepare
+
             prepare(database)
         return VERSION
 
     def upgrade_script(self) -> tuple[int, str]:
         """The version of the tables that this ark needs, and the SQL that leads to it (empty: nothing to do)."""
-        from arkcli.database.schema import VERSION, script, version_of
-
         with closing(self.connect()) as database:
+            from arkcli.database.schema import VERSION, script, version_of
+
             found = version_of(database)
         return VERSION, script(found) if found < VERSION else ""
 
     def exists(self) -> bool:
         """Whether ark's tables are in the database. Raises Unreachable and Unreadable."""
-        from arkcli.database.schema import version_of
-
         with closing(self.connect()) as database:
+            from arkcli.database.schema import version_of
+
             return version_of(database) > 0

@@ -78,6 +78,7 @@ class Command(_Explained, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Click's, but Ctrl-C raises Interrupted, so that it is reported like any other error."""
+        ctx.obj.purpose = ctx.command_path
         try:
             return _shown(ctx, super().invoke(ctx))
         except KeyboardInterrupt:

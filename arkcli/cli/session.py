@@ -46,6 +46,8 @@ class Session:
         self.color = "auto"
         self.as_json = False
         self.quiet = False
+        #: The command, such as `ark drain`.
+        self.purpose = "ark"
         #: Whether the command accepts events: an error has to say that it accepted none.
         self.is_accepting = False
         #: Whether standard error is the log of a service.
@@ -72,7 +74,9 @@ class Session:
         from arkcli.actions.home import Home
         from arkcli.system.clock import SystemClock
 
-        return Home(self.variables, self._clock or SystemClock(), self._randomness, self._warn, self._retries)
+        home = Home(self.variables, self._clock or SystemClock(), self._randomness, self._warn, self._retries)
+        home.purpose = self.purpose
+        return home
 
     def output(self) -> "Output":
         """A command's output, in the form that the user chose."""

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from arkcli.database.address import resolved
 from arkcli.database.connection import Database
-from arkcli.errors import Unreachable, Unreadable, UsageError
+from arkcli.errors import InDoubt, Unreachable, Unreadable, UsageError
 from arkcli.signing import Concealed
 from arkcli.system import files
 from arkcli.system.owner import is_private
@@ -171,8 +171,12 @@ class SealedShelf:
         if self._cursor is not None:
             found = self._cursor.execute(_READ).fetchone()
         else:
-            with self._database.transaction() as cursor:
-                cursor.execute(_READ)
+            try:
+                with self._database.transaction() as cursor:
+                    cursor.execute(_READ)
+            except InDoubt as error:
+                # There was nothing to commit.
+                raise Unreachable(f"the database {self.name} does not answer") from error
             found = cursor.fetchone()
         if found is None:
             raise Unreadable(f"the table ark.store in {self.name} is empty; restore it from a backup")

@@ -27,11 +27,14 @@ EXITS = {
 }
 FILES = {
     "~/.config/ark/destinations.toml": "The destinations and the signing secret.",
+    "~/.config/ark/queue.key": "The key of the destinations in a database.",
     "~/.local/state/ark/queue/": "The queue.",
 }
 VARIABLES = {
     "ARK_CONFIG_DIR": "The directory of destinations.toml.",
     "ARK_STATE_DIR": "The directory that holds the queue.",
+    "ARK_QUEUE": "The PostgreSQL database that holds the queue and the destinations of several hosts.",
+    "ARK_QUEUE_KEY": "Where the key of the destinations in that database is: env:NAME or file:PATH.",
     "ARK_SECRET": "The signing secret for sign and verify.",
     "SSL_CERT_FILE": "The CA certificates to trust.",
     "NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE": "Whether to use colours, where --color does not say.",

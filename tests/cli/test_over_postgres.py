@@ -72,8 +72,10 @@ def test_a_failure_has_the_same_status_and_document(stage: Stage, row: Row) -> N
 
 def test_every_command_says_that_the_database_cannot_be_reached_and_ends_with_1(stage: Stage) -> None:
     stage.world.variables["ARK_QUEUE"] = "postgresql://ark:hunter2@127.0.0.1:1/ark"
+    # It has a home of its own.
+    assert stage.world.ark("demo").status == 0
     for row in SUCCESSES:
-        if row.command in ELSEWHERE - {"demo"} | {"config path", "doctor"}:
+        if row.command in ELSEWHERE | {"config path", "doctor"}:
             continue
         result = stage.run(row, "--json")
         assert (row.words, result.status) == (row.words, 1)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from arkcli import times
-from arkcli.errors import Gone
+from arkcli.errors import Gone, InDoubt, Unreachable
 from arkcli.model import Attempt, Event, RetrySchedule, State
 from arkcli.queue.engine import Outage, Selection, Standing
 from arkcli.queue.postgres.access import LONG, Access
@@ -213,7 +213,15 @@ class View:
         return self._between(after, self._followed)
 
     def _between(self, after: int, until: int) -> Iterator[Attempt]:
-        while after < until and (found := self._rows(_ATTEMPTS, after=after, until=until)):
+        while after < until:
+            try:
+                found = self._rows(_ATTEMPTS, after=after, until=until)
+            except (Unreachable, InDoubt):
+                # The next call begins where this one ended.
+                self._followed = after
+                raise
+            if not found:
+                return
             yield from (attempt_of_row(row[1:]) for row in found)
             after = found[-1][0]
 
