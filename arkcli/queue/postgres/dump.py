@@ -41,7 +41,7 @@ def dump(leases: Leases, log: Log, schedule: RetrySchedule) -> Iterator[Record]:
     """Everything in the queue. Every destination stays claimed from the first record to the last, or until the iterator
     is closed. The first record raises Held. Memory grows by 8 bytes for each event.
     """
-    claims = _claim_all(leases)
+    claims = claim_all(leases, "dump") if leases.dumping is None else leases.dumping
     try:
         access, numbers = leases.access, array("q")
         end = (access.row("select coalesce(max(seq), 0) from ark.event") or (0,))[0]
@@ -52,13 +52,14 @@ def dump(leases: Leases, log: Log, schedule: RetrySchedule) -> Iterator[Record]:
         for claim in claims:
             yield from _place(leases, claim.destination_id, numbers, schedule)
     finally:
-        for claim in claims:
+        for claim in claims if leases.dumping is None else ():
             claim.release()
 
 
-def _claim_all(leases: Leases) -> list[Claim]:
+def claim_all(leases: Leases, purpose: str) -> list[Claim]:
+    """Claims every destination. Raises Held."""
     ids = [from_column(found) for (found,) in leases.access.rows(_IDS)]
-    claims = leases.claim_due(ids, len(ids), "dump", whatever=True)
+    claims = leases.claim_due(ids, len(ids), purpose, whatever=True)
     held = set(ids) - {claim.destination_id for claim in claims}
     held |= {from_column(found) for (found,) in leases.access.rows(_RESERVED)}
     for destination_id in sorted(held):

@@ -1,7 +1,7 @@
 """Fills an empty queue from any engine's dump, in batches. See `Record` for the order.
 
 Until all of it is there the state of the queue is `moving`: then nothing is accepted or claimed, and another try starts
-again.
+again. A queue that a move has begun to fill stays so until the move has ended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,10 @@ from arkcli.queue.postgres.stored import to_column
 _BATCH: Final = 5_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 _MISPLACED: Final = "a record of a destination comes before its place, or an event comes after a place"
-_STATE: Final = "select state, exists (select from ark.event), exists (select from ark.share) from ark.meta for update"
+_STATE: Final = """
+select state, state = 'moving' and move <> '', exists (select from ark.event), exists (select from ark.share)
+from ark.meta for update
+"""
 _EMPTY: Final = "truncate ark.event, ark.share, ark.pending, ark.attempt"
 _BEGIN: Final = "update ark.meta set state = 'moving', floor = 1"
 _READY: Final = "update ark.meta set state = 'ready'"
@@ -45,7 +48,7 @@ def restore(access: Access, records: Iterable[Record]) -> None:
     try:
         with access.transaction(durable=True, pipelined=False) as cursor:
             cursor.execute(_STATE)
-            state, has_events, has_shares = cursor.fetchone() or ("ready", False, False)
+            state, is_move, has_events, has_shares = cursor.fetchone() or ("ready", False, False, False)
             if state == "ready" and (has_events or has_shares):
                 holds = "events" if has_events else "destinations"
                 where = access.database.address.masked
@@ -55,8 +58,9 @@ def restore(access: Access, records: Iterable[Record]) -> None:
                 cursor.execute(_EMPTY)
             cursor.execute(_BEGIN)
         _fill(_Filling(access), records)
-        with access.transaction(durable=True) as cursor:
-            cursor.execute(_READY)
+        if not is_move:
+            with access.transaction(durable=True) as cursor:
+                cursor.execute(_READY)
     except (Unreachable, InDoubt) as error:
         raise NotAccepted(str(error), "the queue was filled only in part; try again") from error
 

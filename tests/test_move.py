@@ -1,0 +1,87 @@
+"""`ark queue move`: the queue and the store from files to a database, and back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import query
+from tests.world import PAYLOAD, TestReceiver, World, in_turn
+
+Receive = Callable[..., TestReceiver]
+#: Commands that show what is in the queue and the store, in every form.
+SHOWN = (
+    ("queue",),
+    ("queue", "list"),
+    ("queue", "list", "--state", "dead"),
+    ("queue", "list", "--by", "error"),
+    ("log",),
+    ("log", "-v"),
+    ("log", "--stats"),
+    ("dest", "list"),
+    ("dest", "show", "crm"),
+    ("secret", "list"),
+    *(("queue", "show", found) for found in ("delivered", "retrying", "dead", "revived", "dropped", "replayed", "to")),
+)
+
+
+def shown(world: World) -> dict[str, tuple[list[object], int]]:
+    """What the commands show. Where the store is, and how long the log's lines are, differ between the engines."""
+    found: dict[str, tuple[list[object], int]] = {}
+    for words in SHOWN:
+        result = world.ark(*words, "--json")
+        found[" ".join(words)] = [_same(json.loads(line)) for line in result.out.splitlines()], result.status
+    return found
+
+
+def _same(document: object) -> object:
+    if isinstance(document, dict):
+        return {key: _same(value) for key, value in document.items() if key not in {"store", "size", "bytes"}}
+    return [_same(one) for one in document] if isinstance(document, list) else document
+
+
+def build(world: World, receive: Receive) -> None:
+    """A home in which deliveries have every state."""
+    crm, lake, other = receive(200), receive(503), receive(200)
+    world.add(crm, "crm", "--header", "Authorization: Bearer tok_hidden")
+    world.add(lake, "lake", "--own-secret")
+
+    def send(name: str, *options: str) -> None:
+        world.ark("send", "signal.promoted", "--id", name, *options, stdin=PAYLOAD)
+
+    for name in ("dead", "revived", "dropped", "delivered"):
+        send(name)
+    for seconds in (30, 300, 1800, 7200):
+        world.clock.advance(seconds)
+        world.ark("drain")
+    world.ark("queue", "retry", "revived", "--to", "lake")
+    world.ark("queue", "drop", "dropped", "--to", "lake")
+    world.clock.advance(1)
+    send("retrying")
+    send("replayed", "--to", "crm")
+    world.ark("replay", "replayed", "--to", "crm", "--queue")
+    world.add(other, "other")
+    world.ark("dest", "pause", "other")
+    send("to", "--to", "other", "--queue")
+    send("waiting", "--queue")
+
+
+def test_every_command_shows_the_same_before_and_after_a_move_and_back_again(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    build(world, receive)
+    before, document = shown(world), world.store_file.read_bytes()
+    assert {words: result for words, result in before.items() if result[1]} == {}
+
+    moved = world.ark("queue", "move", empty_database, "--yes", "--json")
+    assert (moved.status, moved.json) == (0, {"moved": {"events": 7, "attempts": 26, "deliveries": 8}})
+    assert shown(world) == before
+    assert world.store_file.read_text().startswith("version = 1\n\n[queue]\nurl = ")
+    assert sorted(path.name for path in world.queue_directory.iterdir()) == ["VERSION", "lock", "move.json"]
+
+    back = world.ark("queue", "move", "local", "--yes", "--json")
+    assert back.json == moved.json
+    assert shown(world) == before
+    assert world.store_file.read_bytes() == document
+    assert query(empty_database, "select state, (select count(*) from ark.event) from ark.meta") == [("moved", 0)]
