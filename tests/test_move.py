@@ -21,13 +21,17 @@ SHOWN = (
     ("log", "--stats"),
     ("dest", "list"),
     ("dest", "show", "crm"),
-    ("secret", "list"),
+    ("secret", "show"),
     *(("queue", "show", found) for found in ("delivered", "retrying", "dead", "revived", "dropped", "replayed", "to")),
 )
 
+#: Where the store is; the size of the log; and when an event was accepted that is sent again: the local engine's log has
+#: a second line for it.
+DIFFERS = {"source", "bytes", "accepted_at", "oldest_at"}
+
 
 def shown(world: World) -> dict[str, tuple[list[object], int]]:
-    """What the commands show. Where the store is, and how long the log's lines are, differ between the engines."""
+    """What the commands show."""
     found: dict[str, tuple[list[object], int]] = {}
     for words in SHOWN:
         result = world.ark(*words, "--json")
@@ -35,9 +39,14 @@ def shown(world: World) -> dict[str, tuple[list[object], int]]:
     return found
 
 
+def changed(world: World, before: dict[str, tuple[list[object], int]]) -> dict[str, object]:
+    """What the commands show otherwise than before."""
+    return {words: found for words, found in shown(world).items() if found != before[words]}
+
+
 def _same(document: object) -> object:
     if isinstance(document, dict):
-        return {key: _same(value) for key, value in document.items() if key not in {"store", "size", "bytes"}}
+        return {key: _same(value) for key, value in document.items() if key not in DIFFERS}
     return [_same(one) for one in document] if isinstance(document, list) else document
 
 
@@ -52,8 +61,8 @@ def build(world: World, receive: Receive) -> None:
 
     for name in ("dead", "revived", "dropped", "delivered"):
         send(name)
-    for seconds in (30, 300, 1800, 7200):
-        world.clock.advance(seconds)
+    for _ in range(12):
+        world.clock.advance(7200)
         world.ark("drain")
     world.ark("queue", "retry", "revived", "--to", "lake")
     world.ark("queue", "drop", "dropped", "--to", "lake")
@@ -75,13 +84,14 @@ def test_every_command_shows_the_same_before_and_after_a_move_and_back_again(
     assert {words: result for words, result in before.items() if result[1]} == {}
 
     moved = world.ark("queue", "move", empty_database, "--yes", "--json")
-    assert (moved.status, moved.json) == (0, {"moved": {"events": 7, "attempts": 26, "deliveries": 8}})
-    assert shown(world) == before
+    counts = {"events": 8, "attempts": len(before["log"][0]), "deliveries": 9}
+    assert (moved.status, moved.json) == (0, {"moved": counts})
+    assert changed(world, before) == {}
     assert world.store_file.read_text().startswith("version = 1\n\n[queue]\nurl = ")
     assert sorted(path.name for path in world.queue_directory.iterdir()) == ["VERSION", "lock", "move.json"]
 
     back = world.ark("queue", "move", "local", "--yes", "--json")
     assert back.json == moved.json
-    assert shown(world) == before
+    assert changed(world, before) == {}
     assert world.store_file.read_bytes() == document
     assert query(empty_database, "select state, (select count(*) from ark.event) from ark.meta") == [("moved", 0)]

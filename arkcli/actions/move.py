@@ -52,6 +52,7 @@ class Move:
             _check_same(home.shared, shared, "move it back first, with `ark queue move local`")
             # ARK_QUEUE is set already, or an earlier run has written the url.
             self.source = another()
+        self._made = [one for one in (self.source, self.target) if one is not home]
         for one in (self.source, self.target):
             one.is_moving = True
             one.shared = shared if (one is self.target) == self._is_to_database else None
@@ -193,9 +194,9 @@ class Move:
         return " and ".join([str(self._kept)] * self._kept.exists() + found)
 
     def close(self) -> None:
-        """Closes what is open."""
-        self.source.close()
-        self.target.close()
+        """Closes what this move has opened."""
+        for one in self._made:
+            one.close()
 
     def remove(self) -> None:
         """Removes what is left. The mark stays, so that whoever looks there learns where the queue is."""

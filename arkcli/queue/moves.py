@@ -73,7 +73,7 @@ def begun(found: Mark, holds: str, asked: Mark, name: str) -> Mark:
         raise UsageError(
             f"{name} is being filled by a move from {found.place}, which may have been interrupted. Run it again there"
         )
-    return Mark("moving", f"{asked.move}:{int(times or 0) + 1}", asked.place)
+    return Mark("moving", f"{asked.move}:{int(times) + 1 if is_own else 1}", asked.place)
 
 
 def check(found: Mark, name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from arkcli.database import schema
-from arkcli.errors import ArkError, InDoubt, NotAccepted, Unreachable
+from arkcli.errors import ArkError, Filling, InDoubt, NotAccepted, Unreachable
 from arkcli.model import Draft
 from arkcli.queue.engine import Totals
 from arkcli.queue.postgres.access import Access
@@ -74,6 +74,7 @@ left join lateral (
 """
 #: The share of an event beside its body, about.
 _OVERHEAD: Final = 100
+_TRY_AGAIN: Final = "nothing was accepted; try again when it has ended"
 #: How long to find out whether an event was accepted, in seconds, and the pauses between tries.
 _DOUBT: Final = 30.0
 _PAUSES: Final = (0.1, 5.0)
@@ -138,7 +139,11 @@ class Log:
             inserted.execute(_INSERT, values)
         reads_from, state, place = cursor.fetchone() or (0, "ready", "")
         schema.check_reads_from(reads_from)
-        schema.check_state(state, self._access.database.address.masked, place)
+        name = self._access.database.address.masked
+        try:
+            schema.check_state(state, name, place)
+        except Filling as filling:
+            raise NotAccepted(f"{name} is being filled by a move from {place}", _TRY_AGAIN) from filling
         known = list(map(event_of, seen.fetchall())) if unique else []
         written = sorted(inserted.fetchall())
         if written:
