@@ -10,9 +10,10 @@ import tomli_w
 
 from arkcli.actions.home import Home
 from arkcli.actions.shared import Given, Shared
-from arkcli.errors import ArkError, InDoubt, Unreadable, UsageError
+from arkcli.errors import ArkError, Held, InDoubt, Unreadable, UsageError
 from arkcli.errors import Moved as MovedAway
 from arkcli.queue.moves import Counts, Mark, differences
+from arkcli.queue.patience import patiently
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Contents, QueueSettings, Store
 from arkcli.system import files
@@ -84,9 +85,20 @@ class Move:
         engines. After an error the queue is where it was, unless the message says otherwise.
         """
         with self._shelf.held():
-            moved = Moved(0, 0, 0, _name(self.target), is_moved=False) if self._is_new_host() else self._move()
+            if self._is_new_host():
+                moved = Moved(0, 0, 0, _name(self.target), is_moved=False)
+            else:
+                moved = patiently(self.source.clock, self._move, self._busy)
             self._point()
         return moved
+
+    def _busy(self, held: Held) -> str:
+        found = self.source.store.read().find(held.destination_id)
+        name = held.destination_id if found is None else found.name
+        return (
+            f"{held.holder} is delivering to {name}, so nothing was moved. Stop it and try again; in a database the claim "
+            "of a process that was killed ends within 20 s"
+        )
 
     def _is_new_host(self) -> bool:
         """Whether nothing is here to be moved, but the database is in use: then this host begins to use it, too."""
@@ -102,6 +114,9 @@ class Move:
         is_continued = theirs.move.rpartition(":")[0] == found.move
         if found.state == "moved" and not is_continued:
             raise MovedAway(_name(source), found.place)
+        if found.state == "moved" and theirs.state == "ready":
+            # An earlier run has moved it, and perhaps removed a part of what is left.
+            return self._moved(self._counted_again())
         if found.state == theirs.state == "ready" and not _is_empty(target.store.read()):
             raise UsageError(f"{target.store.name} already has destinations; a queue can only be moved to an empty one")
         if found.state == "ready" and not (is_continued and theirs.state == "moving"):
@@ -122,19 +137,22 @@ class Move:
             if begun.state == "moving" and not (is_ending and _is_in_doubt(error)):
                 self._take_back(asked)
             raise
-        if begun.state == "ready":
-            self._count_again(counts)
-        undone = sum(standing.undone for standing in target.queue.standings(counts.ids).values())
-        return Moved(counts.events, counts.attempts, undone, _name(target))
+        return self._moved(counts if begun.state == "moving" else self._counted_again())
 
-    def _count_again(self, counts: Counts) -> None:
+    def _moved(self, counts: Counts) -> Moved:
+        undone = sum(standing.undone for standing in self.target.queue.standings(counts.ids).values())
+        return Moved(counts.events, counts.attempts, undone, _name(self.target))
+
+    def _counted_again(self) -> Counts:
         """Counts what an earlier run has moved. Others may use it by now."""
         store, queue = self.target.store if self._is_to_database else self.source.store, self.target.queue
+        counts = Counts()
         counts.events = queue.totals.events
         for destination in store.read().destinations:
             counts.ids.append(destination.id)
             with closing(queue.view(destination.id)) as view:
                 counts.attempts += sum(1 for _ in view.attempts())
+        return counts
 
     def _copy(self, counts: Counts) -> None:
         source, target = self.source, self.target
