@@ -100,6 +100,7 @@ RUNS: Final = (
     ("queue", "show", "event-1"),
     ("queue", "retry", "event-1"),
     ("queue", "drop", "event-1", "--yes"),
+    ("queue", "move", "local"),
     ("queue", "upgrade"),
     ("queue", "upgrade", "--print"),
     ("queue", "check"),

@@ -6,14 +6,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import tomli_w
-
 from arkcli.actions.home import Home
 from arkcli.actions.shared import Given, Shared
 from arkcli.errors import ArkError, Held, InDoubt, Unreadable, UsageError
 from arkcli.errors import Moved as MovedAway
 from arkcli.queue.moves import Counts, Mark, differences
 from arkcli.queue.patience import patiently
+from arkcli.store.layout import pointer
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Contents, QueueSettings, Store
 from arkcli.system import files
@@ -58,8 +57,9 @@ class Move:
             one.is_moving = True
             one.shared = shared if (one is self.target) == self._is_to_database else None
         if (url := Store(self._file.parent).read().queue.url) is not None:
-            pointer = home.shared_at(Given(url, str(self._file)))
-            _check_same(pointer, shared, "remove [queue] url there, or unset ARK_QUEUE")
+            _check_same(
+                home.shared_at(Given(url, str(self._file))), shared, "remove [queue] url there, or unset ARK_QUEUE"
+            )
 
     def use_key(self, path: Path) -> None:
         """Copies a key that exists to this host's place for it. Raises UsageError and Unreadable."""
@@ -96,8 +96,8 @@ class Move:
         found = self.source.store.read().find(held.destination_id)
         name = held.destination_id if found is None else found.name
         return (
-            f"{held.holder} is delivering to {name}, so nothing was moved. Stop it and try again; in a database the claim "
-            "of a process that was killed ends within 20 s"
+            f"{held.holder} is delivering to {name}, so nothing was moved. Stop it and try again; in a database the "
+            "claim of a process that was killed ends within 20 s"
         )
 
     def _is_new_host(self) -> bool:
@@ -179,10 +179,10 @@ class Move:
         """Makes this host use the target from now on. What its file had is kept beside it."""
         found = self._shelf.read()
         if self._is_to_database:
-            pointer = tomli_w.dumps({"version": 1, "queue": {"url": self._to}}).encode()
-            if found is not None and found != pointer and not _is_empty(Store(self._file.parent).read()):
+            document = pointer(self._to).encode()
+            if found is not None and found != document and not _is_empty(Store(self._file.parent).read()):
                 files.replace(self._kept, found)
-            self._shelf.replace(pointer)
+            self._shelf.replace(document)
         elif found is None or _is_empty(Store(self._file.parent).read()):
             self._shelf.replace(self.source.store.document())
 
