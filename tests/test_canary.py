@@ -238,7 +238,7 @@ def test_no_secret_url_or_header_is_in_a_database_in_clear_or_in_the_log_of_its_
         server.behave = lambda request: answer(200 if b'"ping"' in request.body else 503, b"no room")
         url = server.url.replace("http://", f"http://me:{urllib.parse.quote(PASSWORD, safe='')}@")
         for args in RUNS:
-            if args[0] in ("secret", "dest", "ping", "send", "drain", "queue", "replay", "log", "doctor", "config"):
+            if args[:2] != ("queue", "move") and args[0] in ("secret", "dest", "ping", "send", "drain", "queue", "replay", "log", "doctor", "config"):
                 run.ark(url, *args)
                 if args == ("ping",):
                     assert len(run.world.ark("dest", "list", "--json").json["destinations"]) == 1

@@ -72,7 +72,7 @@ class DatabaseMoves:
             self._leases.dumping = None
 
     def note(self, mark: Mark) -> None:
-        """Marks the queue. Raises Held if this process slept so long that another one has claimed a destination."""
+        """Marks the queue. Raises Held if another process has claimed a destination while this one slept."""
         if (cursor := self._cursor) is None:
             self._row(f"{_NOTE} returning 1", mark)
             return
