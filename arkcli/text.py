@@ -1,9 +1,28 @@
 """Text for people, and text from outside made safe: a receiver's answer must not control a terminal."""
 
 import re
-from typing import Final
+from typing import Any, AnyStr, Final, cast
 
-_HARMFUL: Final = re.compile(
+
+class _Pattern:
+    def __init__(self, source: Any, flags: int) -> None:
+        self._source = source
+        self._flags = flags
+
+    def __getattr__(self, name: str) -> Any:
+        compiled = re.compile(self._source, self._flags)
+        # From now on as fast as the compiled pattern's own methods.
+        for method in ("fullmatch", "match", "search", "findall", "finditer", "sub"):
+            setattr(self, method, getattr(compiled, method))
+        return getattr(compiled, name)
+
+
+def pattern(source: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
+    """A regular expression that is compiled when it is first used. A command uses few of all that its modules have."""
+    return cast("re.Pattern[AnyStr]", _Pattern(source, flags))
+
+
+_HARMFUL: Final = pattern(
     "["
     # C0 and C1 control characters, line and paragraph separators.
     r"\x00-\x1f\x7f-\x9f\u2028\u2029"

@@ -7,19 +7,20 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from arkcli.errors import AddressRefused
 from arkcli.signing import Concealed
+from arkcli.text import pattern
 
-_USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
+_USERINFO: Final = pattern(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
 #: The host, and perhaps a port, of a URL without a user name.
-_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]*)?")
-_HOST: Final = re.compile(r"(?=.{1,253}\.?\Z)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_AUTHORITY: Final = pattern(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]*)?")
+_HOST: Final = pattern(r"(?=.{1,253}\.?\Z)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _HOST_RULE: Final = (
     "a host is letters, digits, '-', '_' and '.' (1 to 63 characters between dots, at most 253 altogether), or"
     " [an IPv6 address]; only :PORT may follow it"
 )
 #: Escapes of unreserved characters (RFC 3986, 2.3), and all others.
-_ESCAPE: Final = re.compile("%(?:(2[DE]|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)|[0-9A-F]{2})", re.IGNORECASE)
+_ESCAPE: Final = pattern("%(?:(2[DE]|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)|[0-9A-F]{2})", re.IGNORECASE)
 #: A decimal, octal or hexadecimal number, as resolvers read it.
-_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_NUMBER: Final = pattern(r"[0-9]+|0x[0-9a-f]*")
 #: These shape letters in the host names of some scripts (IDNA 2008, CONTEXTJ).
 _JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))

@@ -1,6 +1,7 @@
 """Commands while many events are addressed with `--to` to one of 30 destinations: sent, retried, revived or dead.
 
-That destination is paused, so that nothing is due. The peer of each command is itself with a thousand such events.
+That destination is paused, so that nothing is due. The peer of each command is itself with an empty queue; of
+`ark queue drop`, itself with a thousand such events.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ _MANY: Final = 1_000_000
 _DESTINATIONS: Final = 30
 _FLAT: Final = (Goal(at_most=1.2),)
 _MEMORY: Final = (Goal(at_most=64, of_value=True),)
+
+_DROP: Final = "ark queue drop ONE"
 
 Command = Callable[[Home, list[str]], Finished]
 Making = Callable[[Home, str, int], None]
@@ -56,7 +59,7 @@ _MADE: Final[dict[str, Making]] = {
 _COMMANDS: Final[dict[str, Command]] = {
     "ark queue": lambda home, _: home.ark("queue"),
     "ark drain, nothing due": lambda home, _: home.drain(0)[0],
-    "ark queue drop ONE": lambda home, ids: home.ark("queue", "drop", ids.pop(), "--yes"),
+    _DROP: lambda home, ids: home.ark("queue", "drop", ids.pop(), "--yes"),
 }
 
 
@@ -73,17 +76,19 @@ def results(options: Options) -> list[Result]:
 def _compare(options: Options, directory: Path, counts: Sequence[int], what: str, make: Making) -> list[Result]:
     # Each round drops one event, and the smallest number takes part twice.
     most = 2 * options.rounds + 2
-    homes = {count: _home(directory / str(count), count, make, most) for count in counts}
+    all_homes = {count: _home(directory / str(count), count, make, most) for count in (0, *counts)}
     rows = []
     for name, command in _COMMANDS.items():
+        homes = {count: home for count, home in all_homes.items() if count or name != _DROP}
+        least, *more = homes
         runs = [_contestant(str(count), command, *home) for count, home in homes.items()]
-        found = measure.alternate(options.rounds, [*runs, _contestant("again", command, *homes[counts[0]])])
-        for count in counts[1:]:
-            peer, samples, again = (found[f"{one}, ms"] for one in (counts[0], count, "again"))
+        found = measure.alternate(options.rounds, [*runs, _contestant("again", command, *homes[least])])
+        for count in more:
+            peer, samples, again = (found[f"{one}, ms"] for one in (least, count, "again"))
             said = f"{name}, {count:,} {what}"
             # Revived deliveries are due, and ark examines each one as it would deliver each one.
             goals = () if make is _revived else _FLAT
-            rows.append(Result(said, "ms", samples, f"{counts[0]:,}", peer, again, goals))
+            rows.append(Result(said, "ms", samples, f"{least:,}", peer, again, goals))
         said = f"{name}, {counts[-1]:,} {what}, peak memory"
         rows.append(Result(said, "MiB", found[f"{counts[-1]}, MiB"], goals=_MEMORY))
     return rows
@@ -92,7 +97,8 @@ def _compare(options: Options, directory: Path, counts: Sequence[int], what: str
 def _home(directory: Path, count: int, make: Making, most: int) -> tuple[Home, list[str]]:
     home = Home(directory)
     to, *_ = [home.add(f"nobody-{number}", f"http://127.0.0.1:9/{number}") for number in range(_DESTINATIONS)]
-    make(home, to, count)
+    if count:
+        make(home, to, count)
     home.pause([to])
     return home, home.undone(to, most)
 

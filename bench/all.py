@@ -3,6 +3,7 @@
 from bench import (
     accept,
     addressed,
+    destinations,
     drain,
     growth,
     hung,
@@ -28,6 +29,7 @@ if __name__ == "__main__":
         accept.results,
         idle.results,
         addressed.results,
+        destinations.results,
         listen.results,
         serve.results,
         growth.results,

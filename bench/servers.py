@@ -1,7 +1,10 @@
-"""Servers on loopback: nginx with its own configuration, a slow one, a silent one, and Redis."""
+"""Servers on loopback: nginx with its own configuration, a slow one, a silent one, Redis and PostgreSQL."""
 
 import asyncio
 import contextlib
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -117,6 +120,28 @@ def redis(directory: Path, *, durable: bool) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def postgres(directory: Path) -> Iterator[str]:
+    """Runs PostgreSQL, as shipped, in a directory that this creates; yields how to connect. Raises Absent."""
+    # It refuses to run as root; Debian's package has made this user.
+    user = "postgres" if os.geteuid() == 0 else None
+    directory.mkdir()
+    if user is not None:
+        shutil.chown(directory, user)
+    data, port = directory / "data", _free_port()
+    with (directory / "output.log").open("wb") as said:
+        made = [program("initdb"), "--pgdata", str(data), "--username", "peer", "--auth", "trust"]
+        subprocess.run(made, stdout=said, stderr=said, check=True, user=user, cwd="/")
+        command = [program("postgres"), "-D", str(data), "-p", str(port), "-k", "", "-h", HOST]
+        process = subprocess.Popen(command, stdout=said, stderr=said, user=user, cwd="/")
+    try:
+        _wait_for("postgres", port, process, directory)
+        yield f"host={HOST} port={port} user=peer dbname=postgres"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
 
 
 @contextlib.contextmanager

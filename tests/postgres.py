@@ -99,6 +99,8 @@ class Server:
             "listen_addresses = ''",
             f"unix_socket_directories = '{self.home}'",
             "max_connections = 200",
+            # In the directory of the data, so that no killed server leaves any behind.
+            "dynamic_shared_memory_type = 'mmap'",
             *settings,
         ]
         with open(f"{self._data}/postgresql.conf", "a", encoding="utf-8") as file:  # noqa: PTH123
@@ -284,7 +286,8 @@ class Network:
 
     def cut(self) -> None:
         """Breaks all connections. New ones are possible."""
-        for pair in self._pairs:
+        # Not those that clients open as soon as they notice.
+        for pair in list(self._pairs):
             for one in pair:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
@@ -332,7 +335,11 @@ class Network:
         if not host.startswith("/"):
             return socket.create_connection((host, port), 5)
         far = socket.socket(socket.AF_UNIX)
-        far.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            far.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            far.close()
+            raise
         return far
 
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:

@@ -105,7 +105,7 @@ def test_no_page_invents_an_address() -> None:
     assert "urls" not in PROJECT["project"]
 
 
-@pytest.mark.parametrize("name", ["run", "smoke", "packages", "lowest", "container"])
+@pytest.mark.parametrize("name", ["run", "smoke", "packages", "lowest", "container", "browser"])
 def test_each_script_of_the_gate_can_be_run_and_contributing_names_it(name: str) -> None:
     path = ROOT / ".ci" / name
     assert path.stat().st_mode & stat.S_IXUSR

@@ -16,6 +16,7 @@ HEAVY = {
     *(
         "httpx",
         "rich",
+        "jinja2",
         "pycurl",
         "asyncio",
         "httptools",
@@ -101,23 +102,66 @@ def test_the_library_for_signatures_imports_nothing_else_of_ark() -> None:
     assert modules & {*HEAVY, "json", "typer"} == set()
 
 
-def test_what_sends_nothing_costs_no_way_to_the_network(tmp_path: Path) -> None:
-    home = {"ARK_CONFIG_DIR": f"{tmp_path}/config", "ARK_STATE_DIR": f"{tmp_path}/state"}
-    network = {
-        "pycurl",
-        "certifi",
-        "arkcli.wire.wire",
-        "arkcli.wire.transfer",
-        "arkcli.actions.preview",
-        "arkcli.intake.stream",
-    }
-    started(RUN, "dest", "add", "http://127.0.0.1:9/", "--name", "crm", "--allow-local", "--no-ping", **home)
-    said, modules = started(RUN, "send", "signal.promoted", "--sample", "--queue", **home)
+#: What commands pay for only when they do it.
+NETWORK = {"pycurl", "certifi", "arkcli.wire.transfer"}
+REPAIR = {f"arkcli.queue.local.{name}" for name in ("check", "dump", "misfits", "requeue", "restore")}
+OPTIONS = {"json", "arkcli.cli.dryrun", *(f"arkcli.contract.{name}" for name in ("assignments", "keys", "spelling"))}
+SELDOM = {"rich", "tomli_w", "tomlkit", "asyncio", "arkcli.actions.advice", "arkcli.actions.preview"}
+#: Loads OpenSSL.
+SIGNING = {"hmac", "_hashlib"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """A home with one destination, which nobody can reach."""
+    found = {"ARK_CONFIG_DIR": f"{tmp_path}/config", "ARK_STATE_DIR": f"{tmp_path}/state"}
+    started(RUN, "dest", "add", "http://127.0.0.1:9/", "--name", "crm", "--allow-local", "--no-ping", **found)
+    return found
+
+
+def test_an_event_that_is_only_queued_costs_no_delivery(home: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_text(started(RUN, "events", "sample", "signal.promoted", **home)[0])
+    said, modules = started(MAIN, "send", "signal.promoted", f"{tmp_path}/body.json", "--queue", **home)
     assert said == "crm\twaiting\t-\t-\t-"
-    assert modules & network == set()
+    delivery = {"arkcli.delivery.loop", "arkcli.delivery.drain", "arkcli.wire.wire", "arkcli.intake.stream", "socket"}
+    others = {"arkcli.cli.ping", "arkcli.actions.destinations", "arkcli.actions.reading", "arkcli.cli.quick"}
+    assert modules & {*NETWORK, *REPAIR, *OPTIONS, *SELDOM, *SIGNING, *delivery, *others} == set()
+
+
+def test_a_drain_with_nothing_due_costs_no_way_to_the_network(home: dict[str, str]) -> None:
+    said, modules = started(MAIN, "drain", **home)
+    assert said.startswith("attempted 0 ")
+    assert modules & {*NETWORK, *REPAIR, *OPTIONS, *SELDOM, *SIGNING} == set()
+
+
+def test_a_look_at_the_queue_costs_neither_a_change_nor_a_delivery(home: dict[str, str]) -> None:
+    said, modules = started(MAIN, "queue", **home)
+    assert said.startswith("crm\t0")
+    delivery = {"arkcli.delivery.loop", "arkcli.wire.wire"}
+    assert modules & {*NETWORK, *REPAIR, *OPTIONS, *SELDOM, *SIGNING, *delivery} == set()
+
+
+def test_names_are_completed_without_a_way_to_the_network(home: dict[str, str]) -> None:
     said, modules = started(RUN, "send", "signal.promoted", "--to", _ARK_COMPLETE="=c", **home)
     assert said == "crm\thttp://127.0.0.1:9/"
-    assert modules & network == set()
+    assert modules & {*NETWORK, "arkcli.wire.wire"} == set()
+
+
+def test_a_pattern_is_compiled_when_it_is_first_used(home: dict[str, str]) -> None:
+    code = """
+import re, sys
+compiled = []
+compile = re._compile
+def noted(source, flags):
+    compiled.append(sys._getframe(2).f_globals["__name__"])
+    return compile(source, flags)
+re._compile = noted
+from arkcli.__main__ import main
+main()
+print("status", 0, *compiled, file=sys.stderr)
+"""
+    _, by = started(code, "queue", **home)
+    assert {name for name in by if name.startswith("arkcli.")} <= {"arkcli.text", "arkcli.times"}
 
 
 def test_a_parser_that_keeps_comments_is_paid_for_by_what_changes_a_table_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "docs" / "man" / "ark.1",
 ]
-SOURCES = sorted((ROOT / "arkcli").rglob("*.py"))
+SOURCES = sorted(path for kind in ("*.py", "*.html", "*.js") for path in (ROOT / "arkcli").rglob(kind))
 #: What not to write, and what to write in its place.
 FORBIDDEN = {
     r"\bmend(s|ed|ing)?\b": "fix, repair",

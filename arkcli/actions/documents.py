@@ -9,7 +9,7 @@ import msgspec
 
 from arkcli import model, times
 from arkcli.actions import reading
-from arkcli.delivery import drain, send
+from arkcli.delivery import drain, sent
 from arkcli.queue import engine
 
 
@@ -72,12 +72,13 @@ class Broken(Value, frozen=True):
 
 
 class Outage(Value, frozen=True):
-    """An unreachable receiver: no attempt before `until`. `name` is its destination's."""
+    """A destination that is held back: no attempt before `until`. `reason` is unreachable, asked or rate."""
 
     name: str
     since: str
     until: str
     error: str
+    reason: str
 
 
 class Drained(Value, frozen=True):
@@ -157,22 +158,22 @@ def event_of(found: model.Event) -> Event:
     return Event(id=found.id, type=found.name, at=found.at, bytes=len(found.body))
 
 
-def sent_of(sending: send.Sending) -> Sent:
+def sent_of(sending: sent.Sending) -> Sent:
     """What a send did."""
     deliveries = tuple(map(_delivery, sending.deliveries))
     return Sent(event=event_of(sending.event), deliveries=deliveries, trouble=sending.trouble)
 
 
-def _delivery(sent: send.Sent) -> Delivery:
-    made = sent.attempt
+def _delivery(found: sent.Sent) -> Delivery:
+    made = found.attempt
     return Delivery(
-        destination=sent.destination,
-        outcome=sent.state,
+        destination=found.destination,
+        outcome=found.state,
         attempt=made.attempt if made else 0,
         status=made.status if made else None,
-        error=made.error if made else sent.error,
+        error=made.error if made else found.error,
         duration_ms=made.duration_ms if made else None,
-        next_attempt_at=_when(sent.next_attempt_at),
+        next_attempt_at=_when(found.next_attempt_at),
         excerpt=made.excerpt if made else None,
     )
 
@@ -253,7 +254,8 @@ def _attempts(made: Iterable[model.Attempt]) -> tuple[Attempt, ...]:
 
 
 def _outage(name: str, found: engine.Outage) -> Outage:
-    return Outage(name=name, since=times.to_text(found.since), until=times.to_text(found.until), error=found.error)
+    since, until = times.to_text(found.since), times.to_text(found.until)
+    return Outage(name=name, since=since, until=until, error=found.error, reason=found.reason)
 
 
 def _broken(reasons: Mapping[str, str]) -> tuple[Broken, ...]:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from arkcli.actions.reading import Named
+from arkcli.model import Attempt, Outcome
 from arkcli.queue.engine import Pending
 
 #: What an attempt's error says, and the same in a word or two. The first pattern that matches counts.
@@ -75,6 +76,25 @@ def grouped(found: Iterable[Named], by: By) -> list[tuple[str | None, Group]]:
             groups[key] = Group(pending.event.id)
         groups[key].add(destination.name)
     return sorted(groups.items(), key=lambda item: -item[1].count)
+
+
+class Failure(NamedTuple):
+    """Failed attempts at one destination with the same reason: how many, and the last of them."""
+
+    reason: str
+    attempts: int
+    last: Attempt
+
+
+def failures(attempts: Iterable[Attempt]) -> list[Failure]:
+    """Groups the failed ones of a destination's attempts, oldest first, by their reason; the latest reason first."""
+    groups: dict[str, Failure] = {}
+    for attempt in attempts:
+        if attempt.outcome is Outcome.FAILED:
+            reason = short_reason(attempt.status, attempt.error) or ""
+            before = groups.pop(reason, None)
+            groups[reason] = Failure(reason, (before.attempts if before else 0) + 1, attempt)
+    return list(reversed(groups.values()))
 
 
 def _key(by: By, name: str, pending: Pending) -> str | None:

@@ -13,6 +13,7 @@ from arkcli.queue.engine import Replay, Selection
 from arkcli.queue.patience import SEND_HOLDS_FOR, patiently
 
 if TYPE_CHECKING:
+    from arkcli.actions.reading import Reading
     from arkcli.delivery.drain import Drained
 
 #: How often to look for the outcomes of another process, in seconds.
@@ -43,6 +44,15 @@ def drop(home: Home, destinations: Sequence[Destination], selection: Selection, 
 def replay(home: Home, chosen: Replay, *, dry: bool) -> int:
     """Queues past events again, delivered or not; returns how many events. Raises UsageError and NotAccepted."""
     return home.queue.replay(chosen, home.clock.now(), dry=dry)
+
+
+def unfinished(reading: "Reading", selection: Selection, states: Iterable[State] = State) -> dict[str, list[str]]:
+    """The selected deliveries in one of these states: the ids of their events, by destination id."""
+    wanted, chosen = frozenset(states), dict[str, list[str]]()
+    for destination, found in reading.deliveries(selection):
+        if found.state in wanted:
+            chosen.setdefault(destination.id, []).append(found.event.id)
+    return chosen
 
 
 def replayed(home: Home, chosen: Replay) -> frozenset[str]:

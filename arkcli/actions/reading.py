@@ -83,7 +83,9 @@ class Reading:
     def overview(self) -> Overview:
         """What waits for each destination."""
         ids = [known.id for known in self.destinations]
-        found = self._home.queue.standings(ids, self._home.clock.now()) if ids else {}
+        now = self._home.clock.now()
+        standings = self._home.queue.standings(ids, now) if ids else {}
+        found = {known: _as_of(standing, now) for known, standing in standings.items()}
         broken = self.broken
         # A destination that has just been removed has no standing and is not broken.
         present = (known for known in self.destinations if known.id in found or known.name in broken)
@@ -143,17 +145,20 @@ class Reading:
         beginnings = (given, f"evt_{given}")
         found = [event for begin in beginnings for event in self._home.queue.find_prefix(begin)]
         if len(found) < 2:
-            dead = (found.event for _, found in self.deliveries() if found.state is State.DEAD)
-            found += [event for event in dead if event.id.startswith(beginnings)]
+            dead = self.deliveries(Selection(destination_ids=(), dead=True))
+            found += [one.event for _, one in dead if one.event.id.startswith(beginnings)]
         return list({event.id: event for event in found}.values())
 
-    def story(self, given: str) -> Story:
-        """The story of one event; see `event` for what names it. Raises UsageError."""
+    def story(self, given: str, to: Sequence[Destination] | None = None) -> Story:
+        """The story of one event, perhaps only `to` some destinations; see `event` for what names it.
+
+        Raises UsageError.
+        """
         event = self.event(given)
-        deliveries = list(self._delivered(event))
+        deliveries = list(self._delivered(event, self.destinations if to is None else to))
         return Story(event, deliveries, self.broken)
 
-    def _delivered(self, event: Event) -> Iterator[Delivered]:
+    def _delivered(self, event: Event, to: Sequence[Destination]) -> Iterator[Delivered]:
         chosen, now = Selection(destination_ids=(), event_ids=frozenset((event.id,))), self._home.clock.now()
 
         def of_one(view: View) -> Iterator[tuple[State | None, Sequence[Attempt], int | None, Outage | None]]:
@@ -161,9 +166,9 @@ class Reading:
             # After a damaged journal line, an event may have recorded attempts and still count as waiting.
             state = State.WAITING if view.is_waiting(event) else state
             due = [one.next_attempt_at for one in view.deliveries(chosen, now) if one.next_attempt_at is not None]
-            yield state, attempts, min(due, default=None), view.standing(now).outage if due else None
+            yield state, attempts, min(due, default=None), _as_of(view.standing(now), now).outage if due else None
 
-        for destination in self.destinations:
+        for destination in to:
             for state, attempts, next_at, outage in self._read(destination, of_one):
                 if state is not None:
                     yield Delivered(destination, state, attempts, next_at, outage)
@@ -198,3 +203,8 @@ class Reading:
             pass
         except Broken as error:
             self._reasons[destination.id] = str(error)
+
+
+def _as_of(standing: Standing, now: int) -> Standing:
+    """A standing without a time that its receiver asked for and that is over."""
+    return standing._replace(outage=None) if standing.outage and standing.outage.is_over(now) else standing

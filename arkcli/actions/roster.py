@@ -1,11 +1,12 @@
 """The destinations of a long run, with their current settings rather than those at its start."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.errors import Unreachable, Unreadable, UsageError
+from arkcli.errors import InDoubt, Unreachable, Unreadable, UsageError
 from arkcli.model import Destination
 from arkcli.signing.secrets import SecretFiles
 from arkcli.store.store import Contents
@@ -39,15 +40,19 @@ class Roster:
         self._files = SecretFiles(monotonic, warn)
         self._changes = 0
         self._endpoints: dict[str, Endpoint] = {}
+        self._listed: list[Endpoint] = []
         self._unusable: dict[str, str] = {}
         self._take_in()
 
     def read(self) -> "list[Endpoint]":
-        """The current endpoints. An endpoint stays the same object until its settings or secret change."""
+        """The current endpoints: the same list as before if nothing has changed, so do not change it.
+
+        An endpoint stays the same object until its settings or secret change.
+        """
         before, self._changes = self._changes, self._files.look()
         if self._store.look() or self._changes != before:
             self._take_in()
-        return list(self._endpoints.values())
+        return self._listed
 
     @property
     def chosen(self) -> list[Destination]:
@@ -61,11 +66,11 @@ class Roster:
 
     def tidy(self) -> None:
         """Removes from the queue what is not needed any more and is older than [queue] keep."""
-        try:
-            contents = self._home.store.read_again()
-        except (Unreadable, Unreachable):
-            # `read` warns about this. Until the store can be read, it is unknown what is still needed.
-            return
+        # `read` warns about this. Until the store can be read, it is unknown what is still needed.
+        with suppress(Unreadable, Unreachable, InDoubt):
+            self._tidy(self._home.store.read_again())
+
+    def _tidy(self, contents: Contents) -> None:
         if not contents.destinations:
             # The store may have been lost. Keep everything for the destinations that a restored store will name.
             return
@@ -92,6 +97,7 @@ class Roster:
                 self._unusable[found.id] = found.name
                 if found.id not in left_out:
                     self._warn(f"{found.name} is left out: {error}")
+        self._listed = list(self._endpoints.values())
         self._files.forget_others()
         if (before or left_out) and not chosen:
             self._warn("all destinations have been removed or paused: there is none to deliver to")

@@ -8,13 +8,8 @@ import msgspec
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.contract import assignments, samples, spelling
-from arkcli.contract.assignments import Assignment, Path
 from arkcli.contract.bodies import Filling, check_raw_body, event_of, make_body, refill
-from arkcli.contract.keys import KEY, KEY_RULE, key_at
-from arkcli.delivery.places import Limits
-from arkcli.delivery.send import Sending, Sent
-from arkcli.delivery.watching import LookAtSend
+from arkcli.delivery.sent import Sending, Sent
 from arkcli.errors import Interrupted, PayloadError, UsageError
 from arkcli.model import Answer, Destination, Draft, Event, State
 from arkcli.store.store import Contents
@@ -22,6 +17,8 @@ from arkcli.system import descriptors
 from arkcli.system.process import Process
 
 if TYPE_CHECKING:
+    from arkcli.contract.assignments import Assignment, Path
+    from arkcli.delivery.watching import LookAtSend
     from arkcli.wire.wire import Endpoint
 
 
@@ -43,9 +40,9 @@ class Order(msgspec.Struct, kw_only=True):
     source: str | None = None
     to: list[Destination] | None = None
     event_id: str | None = None
-    id_from: Path | None = None
+    id_from: "Path | None" = None
     validate: bool = True
-    settings: Sequence[Assignment] = ()
+    settings: "Sequence[Assignment]" = ()
     raw: bool = False
 
 
@@ -59,8 +56,11 @@ class Repeated(Exception):
 
 def draft(home: Home, order: Order) -> Draft:
     """The event as it will be accepted. Raises PayloadError, and UsageError if the id is not usable."""
-    if order.event_id is not None and not KEY.fullmatch(order.event_id):
-        raise UsageError(f"an id has {KEY_RULE}; choose another one")
+    if order.event_id is not None:
+        from arkcli.contract.keys import KEY, KEY_RULE
+
+        if not KEY.fullmatch(order.event_id):
+            raise UsageError(f"an id has {KEY_RULE}; choose another one")
     (digits,) = home.new_digits(1)
     now = home.clock.now()
     try:
@@ -74,13 +74,19 @@ def make_draft(order: Order, payload: bytes, at: str, digits: str) -> Draft:
     payload = _shaped(order, payload)
     name = _name(order, payload)
     body = _body(order, name, payload, Filling(timestamp=at, batch_id=f"batch_{digits}"))
-    key = order.event_id if order.id_from is None else key_at(payload, order.id_from)
+    key = order.event_id
+    if order.id_from is not None:
+        from arkcli.contract.keys import key_at
+
+        key = key_at(payload, order.id_from)
     to = None if order.to is None else tuple(destination.id for destination in order.to)
     return Draft(id=key or f"evt_{digits}", name=name, at=at, body=body, to=to)
 
 
 def doubts(order: Order, payload: bytes) -> list[str]:
     """A warning for each setting whose path is probably misspelled, given a payload. What is invalid raises none."""
+    from arkcli.contract import assignments, spelling
+
     found: list[str | None] = []
     with contextlib.suppress(PayloadError):
         name = _name(order, _shaped(order, payload))
@@ -102,7 +108,11 @@ def _body(order: Order, name: str, payload: bytes, filling: Filling) -> bytes:
 
 
 def _shaped(order: Order, payload: bytes) -> bytes:
-    return assignments.put(payload, order.settings) if order.settings else payload
+    if not order.settings:
+        return payload
+    from arkcli.contract import assignments
+
+    return assignments.put(payload, order.settings)
 
 
 def payload_of(home: Home, order: Order) -> bytes:
@@ -112,7 +122,11 @@ def payload_of(home: Home, order: Order) -> bytes:
 
 def _payload(order: Order, at: int) -> bytes:
     """An order's payload; if it is a sample, dated with the time of acceptance (milliseconds, UTC)."""
-    return samples.sample(order.event, at) if order.payload is None else order.payload
+    if order.payload is not None:
+        return order.payload
+    from arkcli.contract import samples
+
+    return samples.sample(order.event, at)
 
 
 def send(
@@ -123,7 +137,7 @@ def send(
     tell: Tell = repr,
     *,
     now: bool,
-    look: LookAtSend | None = None,
+    look: "LookAtSend | None" = None,
 ) -> Sending:
     """Accepts an event durably and, with `now`, delivers it at once to every destination that is not paused.
 
@@ -134,8 +148,10 @@ def send(
     home.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
     active = [destination for destination in receivers if not destination.paused] if now else []
-    # Report an unavailable secret before anything is accepted.
+    # Report an unavailable secret, or too little memory to load libcurl, before anything is accepted.
     endpoints = home.endpoints(active, contents) if active else []
+    if active:
+        import arkcli.wire.transfer  # noqa: F401
     process.accepted = f"{drafted.id} may have been accepted; `ark queue show {drafted.id}` shows whether"
     try:
         (event,) = home.queue.accept([drafted], unique=order.event_id is not None)
@@ -148,6 +164,8 @@ def send(
     tell(event)
     if not active:
         return Sending(event, _in_order(receivers, []))
+    from arkcli.delivery.places import Limits
+
     free = descriptors.free()
     limits = Limits().within(free)
     # Do not claim more destinations than can be in flight while none has answered; leave the rest to other processes.
@@ -158,7 +176,7 @@ def send(
 
 
 def send_once(
-    home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool], look: LookAtSend | None = None
+    home: Home, order: Order, endpoint: "Endpoint", stopping: Callable[[], bool], look: "LookAtSend | None" = None
 ) -> tuple[Event, Answer]:
     """Makes one attempt at one endpoint. Nothing is stored or retried. Raises PayloadError and Interrupted."""
     event = unsaved(home, order)

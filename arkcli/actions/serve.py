@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from arkcli.actions import metrics
 from arkcli.actions.reading import Reading
 from arkcli.actions.send import Order, check_same, draft
-from arkcli.errors import ArkError, UsageError
-from arkcli.httpd.server import is_open_to_all, listen_on, listening_at, socket_path, url_of
+from arkcli.errors import ArkError, NotAccepted, Unreachable, UsageError
+from arkcli.httpd.server import Entrance, is_open_to_all, listen_on, listening_at, socket_path, url_of
 from arkcli.ingest.door import Door, Inside, Making, alone
-from arkcli.ingest.serving import Entrance, Serving
+from arkcli.ingest.serving import Serving
 from arkcli.signing.secrets import SecretFiles
 from arkcli.system import files
 from arkcli.system.child import Child
@@ -51,10 +51,16 @@ class Running(NamedTuple):
     warn: Callable[[str], None]
 
 
-def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[list[str]], None]) -> None:
+def serve(
+    running: Running,
+    ways: Ways,
+    drain: Sequence[str],
+    ready: Callable[[list[str]], None],
+    beside: Sequence[Entrance] = (),
+) -> None:
     """Runs until the process is told to stop. `drain` are the arguments of the `ark` that delivers.
 
-    `ready` is called with the addresses once it listens. Raises UsageError.
+    `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError.
     """
     home = running.open_home()
     intake = _Intake(home)
@@ -77,7 +83,8 @@ def serve(running: Running, ways: Ways, drain: Sequence[str], ready: Callable[[l
         def entrances(commits: "Commits") -> list[Entrance]:
             ours = [one for one in listeners if one not in open_to_all]
             ways = ((ours, None), (open_to_all, token))
-            return [Entrance(found, Door(making, commits, inside, known).take) for found, known in ways if found]
+            doors = [Entrance(found, Door(making, commits, inside, known).take) for found, known in ways if found]
+            return [*doors, *beside]
 
         def listening() -> None:
             ready([_address(one) for one in listeners])
@@ -112,6 +119,9 @@ class _Intake:
                 self._home.joined(contents.destinations)
                 self._joined = contents
             accepted = self._home.queue.accept(drafts, unique=unique)
+        except Unreachable as error:
+            self.trouble = str(error)
+            raise NotAccepted(str(error), "nothing was accepted") from error
         except (ArkError, OSError) as error:
             self.trouble = str(error)
             raise

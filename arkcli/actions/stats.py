@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from arkcli.model import Attempt, Outcome
 
@@ -71,6 +71,36 @@ class Slot:
     def __init__(self) -> None:
         self.delivered = 0
         self.failed = 0
+
+
+class Recent(NamedTuple):
+    """A destination's newest attempts by periods of one length, oldest first.
+
+    Only the last `known` periods are known. `summary` is of the attempts in them.
+    """
+
+    slots: Sequence[Slot]
+    known: int
+    summary: Summary
+
+    @property
+    def highest(self) -> int:
+        """The most attempts in one period."""
+        return max(slot.delivered + slot.failed for slot in self.slots)
+
+
+def recent(found: tuple[Sequence[Attempt], bool], now: int, count: int, length: int) -> Recent:
+    """The attempts before `now` in `count` periods of `length` milliseconds.
+
+    `found` has the newest attempts, oldest first, and whether these are all.
+    """
+    attempts, is_complete = found
+    known = count if is_complete or not attempts else min((now - attempts[0].at) // length + 1, count)
+    summary = Summary()
+    for attempt in attempts:
+        if 0 <= (now - attempt.at) // length < count:
+            summary.add(attempt)
+    return Recent(slots(attempts, now, count, length), known, summary)
 
 
 def slots(attempts: Iterable[Attempt], now: int, count: int, length: int) -> list[Slot]:

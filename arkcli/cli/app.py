@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "events": "List the event types, and what triggers each",
     "drain": "Attempt every delivery that is due, the oldest first at each destination",
     "serve": "Keep running: deliver events as they fall due, and take events over HTTP",
+    "ui": "Open a page in the browser: destinations, what fails and why, dead letters, and the story of each event",
     "queue": "Inspect and manage the delivery queue",
     "replay": "Send past events again, whether delivered or not",
     "log": "Show delivery attempts, newest last",

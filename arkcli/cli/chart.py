@@ -1,5 +1,6 @@
 """One-line charts: a destination's last hour, and how long its attempts took."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from arkcli.actions import stats
@@ -24,12 +25,11 @@ def last_hour(reading: Reading, destination: Destination, now: int) -> tuple[Pai
     found = reading.recent(destination, _TAIL)
     if found is None:
         return None
-    attempts, is_complete = found
-    known = _SLOTS if is_complete or not attempts else (now - attempts[0].at) // _LENGTH + 1
-    return drawn(stats.slots(attempts, now, _SLOTS, _LENGTH), known)
+    hour = stats.recent(found, now, _SLOTS, _LENGTH)
+    return drawn(hour.slots, hour.known)
 
 
-def drawn(slots: list[stats.Slot], known: int = _SLOTS) -> tuple[Painted, str]:
+def drawn(slots: Sequence[stats.Slot], known: int = _SLOTS) -> tuple[Painted, str]:
     """The chart and the counts of these slots, of which the last `known` are known."""
     highest = max(slot.delivered + slot.failed for slot in slots)
     pieces = [_bar(slot, highest) for slot in slots]

@@ -3,13 +3,13 @@
 import codecs
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from arkcli.cli.received import Listing, matches, summary
-from arkcli.httpd.messages import Silence
+from arkcli.actions.requests import ANSWERS, REMEMBERED, REMEMBERED_BYTES, matches, summary, why_not_sent
+from arkcli.cli.received import Listing
 from arkcli.receiver.record import Numbered, Received
 from arkcli.receiver.resend import body_of, signed_again, text_of
 from arkcli.system.editor import Editor, editor_of
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
     from arkcli.receiver.receiver import Orders, Receiver
     from arkcli.system.terminal import Keyboard
 
-#: How many requests are remembered, and how many bytes of them.
-_REMEMBERED: Final = 500
-_REMEMBERED_BYTES: Final = 32 * 1024 * 1024
 #: How many notes are kept while a prompt or an editor is open.
 _NOTES: Final = 100
 #: The longest filter, in characters.
 _LONGEST: Final = 100
-#: None: by the plan, or by the application.
-_ANSWERS: "Final[Mapping[str, Answer | None]]" = {
-    "1": 200, "2": 503, "3": Silence.TIMEOUT, "4": Silence.RESET, "5": None,
-}  # fmt: skip
 _ARROWS: Final = {"\x1b[A": "k", "\x1bOA": "k", "\x1b[B": "j", "\x1bOB": "j"}
 #: An escape sequence of a terminal (ECMA-48), or one character.
 _KEY: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|.", re.DOTALL)
@@ -66,7 +59,7 @@ class Desk:
 
     def __init__(self, session: "Session", output: "Output", listing: Listing, keyboard: "Keyboard") -> None:
         self._session, self._output, self._listing, self._keyboard = session, output, listing, keyboard
-        self._requests = Numbered(_REMEMBERED, _REMEMBERED_BYTES)
+        self._requests = Numbered(REMEMBERED, REMEMBERED_BYTES)
         self._shown = 0
         self._selected: int | None = None
         self._filter = ""
@@ -80,7 +73,7 @@ class Desk:
             "e": self._edit,
             "d": self._details,
             "c": self._copy,
-            **{key: partial(self._choose, answer) for key, answer in _ANSWERS.items()},
+            **{str(key): partial(self._choose, answer) for key, answer in enumerate(ANSWERS.values(), 1)},
             "/": self._ask,
             "k": partial(self._move, -1),
             "j": partial(self._move, 1),
@@ -192,24 +185,18 @@ class Desk:
         """The remembered requests that match the filter, oldest first."""
         return [one for one in self._requests.items() if matches(one[1], self._filter)]
 
-    def _chosen_to_send(self) -> tuple[int, Received] | None:
-        if self._orders.forwarder is None:
-            self._say("there is no application to send it to; start `ark listen` with --forward-to URL")
-            return None
+    def _chosen_to_send(self, *, signed_again: bool) -> tuple[int, Received] | None:
         chosen = self._chosen()
-        if chosen is not None and chosen[1].request.body is None:
-            self._say(f"#{chosen[0]} was too large to be read, so it cannot be sent again")
+        if chosen is not None and (why := why_not_sent(self._orders, *chosen, signed_again=signed_again)):
+            self._say(why)
             return None
         return chosen
 
     def _resend(self) -> None:
-        chosen = self._chosen_to_send()
+        chosen = self._chosen_to_send(signed_again=False)
         if chosen is None:
             return
         number, received = chosen
-        if received.again is None and not received.verdict.valid and not self._orders.forward_unverified:
-            self._say(f"#{number} is invalid, and goes on only with --forward-unverified; `e` signs it again")
-            return
         self._say(f"sending #{number} to the application again")
         request, now = received.request, self._session.home.clock.now()
         if received.verdict.valid and received.verdict.webhook is not None:
@@ -218,7 +205,7 @@ class Desk:
         self._receiver.resend(received, request, "resent")
 
     def _edit(self) -> None:
-        chosen = self._chosen_to_send()
+        chosen = self._chosen_to_send(signed_again=True)
         if chosen is None:
             return
         number, received = chosen

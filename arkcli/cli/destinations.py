@@ -8,10 +8,11 @@ import typer
 from arkcli import times
 from arkcli.actions import trouble
 from arkcli.actions.reading import Place, Reading
+from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
 from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_json, from_now, said_cell, short_answer, short_time
+from arkcli.cli.records import attempt_json
 from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
@@ -110,6 +111,8 @@ def show(
         ("client cert", found.client_cert),
         ("client key", found.client_key),
         ("proxy", _proxy_cell(found, contents)),
+        ("rate", found.rate),
+        ("max in flight", found.max_in_flight),
         ("secret", secret),
         *((key.replace("_", " "), document[key]) for key in ("standard_webhooks_secret",) if key in document),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
@@ -138,7 +141,7 @@ def _recently(
         rows += [("answer", said_cell(last) or None)]
         rows += [("failing since", f"{moment(since[0])}{'' if since[1] else ' or earlier'}")] if since else []
     if standing.outage is not None:
-        rows.append(("held back", f"unreachable since {moment(standing.outage.since)} ({standing.outage.error})"))
+        rows.append(("held back", standing.outage.in_words(moment)))
     if standing.next_due_at is not None:
         paused = " (paused)" if found.paused else ""
         rows.append(("next attempt", moment(standing.next_due_at) + paused))
@@ -152,7 +155,7 @@ def _yes_or_no(value: object) -> object:
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
     way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
-    return _basics(found) | way
+    return _basics(found) | way | {"rate": found.rate, "max_in_flight": found.max_in_flight}
 
 
 def _proxy(found: Destination) -> str | None:

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from arkcli.output import Output
     from arkcli.receiver.forward import Forwarder
     from arkcli.receiver.plan import Answer
-    from arkcli.receiver.receiver import Orders, Report, Totals
+    from arkcli.receiver.receiver import Orders, Receiver, Report, Totals
     from arkcli.receiver.record import Received
+    from arkcli.web.inspector import Inspector
+    from arkcli.web.running import Page
 
 app = App()
 #: A host with a port or a path, and nothing before it: neither a scheme nor a user name.
@@ -95,6 +97,10 @@ def listen(
             "--verbose", "-v", count=True, help="Also show headers and bodies, JSON indented; -vv: byte for byte."
         ),
     ] = 0,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Show them on a page in the browser, too; the keys have buttons there.")
+    ] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="With --ui: print its address; open no browser.")] = False,
     secret: SecretText = None,
     secret_file: SecretFile = None,
 ) -> ExitCode:
@@ -113,6 +119,7 @@ def listen(
     """
     from arkcli.cli.accepted import AcceptedSecrets
     from arkcli.cli.received import Listing
+    from arkcli.cli.ui import opened
     from arkcli.httpd.server import listen_on, reaches_others, url_of
     from arkcli.receiver.receiver import Orders, Receiver
 
@@ -137,22 +144,22 @@ def listen(
         count=count,
         timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
     )
-    report = _report(listing, desk, None if save is None else _kept(save))
-    receiver = Receiver(orders, session.home.clock, report, said.note)
     doing, answers = _answers(orders, plan or respond or "200")
+    inspector = _inspector(session, orders, answers) if ui else None
+    report = _report(listing, desk, None if save is None else _kept(save), inspector)
+    receiver = Receiver(orders, session.home.clock, report, said.note)
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in listen_on(host, port)]
         session.process.stop_on_signals(receiver.stop, at_hangup=save is None)
-        url, *others = map(url_of, listeners)
-        output.result({"listening": url}, f"listening on {url}", always=True)
-        if others:
-            output.note(f"listening on {', '.join(others)}, too")
+        # 0.0.0.0 and :: can be listened on but not connected to.
+        url = url_of(listeners[0]).replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        copier = _copier(orders, url, forward_ca_file)
+        page = None if inspector is None else _page(session, inspector, stack, said.warn)
+        _tell_where(output, [url_of(one) for one in listeners], page)
         output.note(f"checking signatures with the secret from {secrets.source}")
         output.note(f"{doing}, after {delay}" if delay else doing)
         if event:
             output.note(f"showing only {', '.join(event)}; other events are answered, and nothing else")
-        # 0.0.0.0 and :: can be listened on but not connected to.
-        url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         if listing.drawn:
             output.note(f"send events here with `ark dest add {url} --allow-local`")
             output.note("press ? for the keys; stop with Ctrl-C" if desk is not None else "stop with Ctrl-C")
@@ -160,16 +167,52 @@ def listen(
             output.warn(f"listening on {host}: other machines can reach this receiver")
         if desk is not None:
             stack.callback(desk.close)
-            desk.begin(receiver, orders, answers, _copier(orders, url, forward_ca_file))
-        receiver.run(listeners, desk)
+            desk.begin(receiver, orders, answers, copier)
+        if inspector is not None:
+            inspector.begin(receiver, copier)
+        if page is not None and not no_open:
+            opened(session, output, page)
+        receiver.run(listeners, desk, () if page is None else [page.entrance])
     output.note(_summary(receiver.totals))
-    if not receiver.has_enough and session.process.stopping():
+    return _ended(output, receiver, count, timeout, stopped=session.process.stopping())
+
+
+def _ended(
+    output: "Output", receiver: "Receiver", count: int | None, timeout: str | None, *, stopped: bool
+) -> ExitCode:
+    """The exit status; says so if too few requests came."""
+    if not receiver.has_enough and stopped:
         return ExitCode.INTERRUPTED
     if receiver.has_enough or count is None:
         return ExitCode.DONE
     within = "" if timeout is None else f" within {timeout}"
     output.warn(f"{receiver.totals.requests} of {count} requests came{within}")
     return ExitCode.FAILED
+
+
+def _tell_where(output: "Output", urls: Sequence[str], page: "Page | None") -> None:
+    url, *others = urls
+    lines = [f"listening on {url}", *([f"the page is at {page.address}"] if page else [])]
+    output.result({"listening": url, **({"ui": page.address} if page else {})}, *lines, always=True)
+    if others:
+        output.note(f"listening on {', '.join(others)}, too")
+
+
+def _inspector(session: Session, orders: "Orders", answers: str) -> "Inspector":
+    from arkcli.web.inspector import Inspector
+
+    return Inspector(orders, session.home.clock.now, answers)
+
+
+def _page(session: Session, inspector: "Inspector", stack: ExitStack, warn: Callable[[str], None]) -> "Page":
+    """The page that shows what comes, on a port of its own, until the end of the stack."""
+    from arkcli.httpd.server import listen_on
+    from arkcli.web.running import inspector_page
+
+    listeners = [stack.enter_context(one) for one in listen_on("127.0.0.1", 0)]
+    page = inspector_page(inspector, listeners, session.home, warn)
+    stack.callback(page.close)
+    return page
 
 
 def _desk(session: Session, output: "Output", listing: "Listing") -> "Desk | None":
@@ -182,17 +225,21 @@ def _desk(session: Session, output: "Output", listing: "Listing") -> "Desk | Non
     return Desk(session, output, listing, Keyboard(session.stdin.fileno()))
 
 
-def _report(listing: "Listing", desk: "Desk | None", kept: files.LineFile | None) -> "Report":
+def _report(
+    listing: "Listing", desk: "Desk | None", kept: files.LineFile | None, inspector: "Inspector | None"
+) -> "Report":
     """Returns a function that saves each request that came, then shows it."""
     from arkcli.receiver import record
 
-    # With --save, continue even if standard output is closed.
-    going_on = () if kept is None else (Unread,)
+    # With --save or --ui, continue even if standard output is closed.
+    going_on = () if kept is None and inspector is None else (Unread,)
     numbers = itertools.count(1)
 
     def report(received: "Received") -> None:
         if kept is not None and received.again is None:
             kept.append(to_json(record.saved(received)).encode())
+        if inspector is not None:
+            inspector.add(received)
         with suppress(*going_on):
             if desk is not None:
                 desk.show(received)
@@ -213,7 +260,7 @@ def _answers(orders: "Orders", plan: str) -> tuple[str, str]:
 
 def _copier(orders: "Orders", url: str, ca_file: Path | None) -> "Callable[[int, Received], str]":
     """Returns a function that makes a curl command of a request: to the application, or to this receiver."""
-    from arkcli.cli.received import as_curl
+    from arkcli.actions.requests import as_curl
 
     def copy(number: int, received: "Received") -> str:
         to = orders.forwarder.url if orders.forwarder is not None else url + received.request.target

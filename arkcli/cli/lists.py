@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from arkcli import times
 from arkcli.actions import trouble
 from arkcli.actions.grouping import short_reason
-from arkcli.cli.records import from_now
+from arkcli.actions.wording import from_now
 from arkcli.output.screen import Painted, Screen
 from arkcli.text import counted
 

@@ -13,6 +13,7 @@ import typer
 from arkcli.actions.following import Following, Named
 from arkcli.actions.grouping import short_reason
 from arkcli.actions.stats import Summary
+from arkcli.actions.wording import said_cell, short_time
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW, count_cell, percent, shortened
@@ -26,7 +27,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout, broken_json, show
-from arkcli.cli.records import attempt_json, said_cell, said_lines, short_time, took_cell, when
+from arkcli.cli.records import attempt_json, said_lines, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome

@@ -1,6 +1,6 @@
 """`--now` of `ark queue retry` and `ark replay`: deliver at once what was queued again, and report like `send`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +15,6 @@ from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output.tables import Table
-from arkcli.queue.engine import Selection
 from arkcli.text import counted
 
 Now = Annotated[
@@ -36,15 +35,6 @@ def check_now(now: bool, dry_run: bool) -> None:
     """Raises UsageError if `--now` and `--dry-run` were given together."""
     if now and dry_run:
         raise UsageError("--now and --dry-run do not go together: --now delivers, and --dry-run changes nothing")
-
-
-def unfinished(reading: Reading, selection: Selection, states: Iterable[State] = State) -> dict[str, list[str]]:
-    """The selected deliveries in one of these states: the ids of their events, by destination id."""
-    wanted, chosen = frozenset(states), dict[str, list[str]]()
-    for destination, found in reading.deliveries(selection):
-        if found.state in wanted:
-            chosen.setdefault(destination.id, []).append(found.event.id)
-    return chosen
 
 
 def attempt_now(session: Session, reading: Reading, chosen: Chosen, document: Mapping[str, Any]) -> Printout:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from arkcli.actions import operate
+from arkcli.actions.operate import unfinished
 from arkcli.actions.reading import Reading
-from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, named, paused_notes, waits_already
 from arkcli.cli.options import To, Yes, ask, complete_event_id, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session

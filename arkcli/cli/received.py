@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
+from arkcli.actions.requests import causes_of, remarks_of, summary, took_of, verdict_of
 from arkcli.cli.records import said_lines
 from arkcli.output.tables import Column, narrowed
 from arkcli.receiver import record
 from arkcli.receiver.resend import text_of
 from arkcli.signing import SIGNATURE_HEADER
-from arkcli.text import clean, counted, escaped, is_harmless
+from arkcli.text import clean, counted, escaped
 
 if TYPE_CHECKING:
     from arkcli.httpd.messages import Header, Reply, Request
@@ -30,11 +31,8 @@ _PIPED: Final = tuple(map(Column, ("time (UTC)", "event", "verdict", "bytes", "a
 _MOST_LINES: Final = 200
 _MOST_CHARACTERS: Final = 16 * 1024
 _SAID_CHARACTERS: Final = 200
-#: The largest body to copy as a command, in bytes. Some terminals do not take more into their clipboard.
-_MOST_COPIED: Final = 64 * 1024
 #: What is below a row begins with it.
 _INDENT: Final = "    "
-_CREDENTIALS: Final = ("authorization", "proxy-authorization", "cookie")
 
 
 class Listing:
@@ -72,7 +70,7 @@ class Listing:
         # The beginning of an id is one, too; with an ellipsis it could not be copied.
         cells["event id"] = clean(cells["event id"])[: widths.get("event id", 0)]
         self._rows.add(document, [cells[heading] for heading in widths])
-        self._below(_remarks(received))
+        self._below(remarks_of(received))
         self._below(said_lines(self._output.screen, _excerpt(received), len(_INDENT)), "dim")
         if self._verbose:
             self._below((_raw if self._verbose > 1 else _readable)(received.request), "dim")
@@ -85,15 +83,15 @@ class Listing:
         if received.verdict.webhook is not None:
             found = f"{SIGNATURE_HEADER} {received.verdict.signature}, webhook-signature {received.verdict.webhook}"
             self._below([found])
-        self._below(_remarks(received))
+        self._below(remarks_of(received))
         self._below(_readable(received.request), "dim")
         if received.reply is not None:
-            self._below([f"The application answered {received.answer} after {_took(received.took)}:"])
+            self._below([f"The application answered {received.answer} after {took_of(received.took)}:"])
             self._below(_answer(received.reply), "dim")
 
     def _piped(self, received: "Received") -> list[object]:
         said = clean(" ".join(_excerpt(received).split()))[:_SAID_CHARACTERS]
-        remarks = [*_causes(received), *_repeated(received), *([f"the application said: {said}"] if said else [])]
+        remarks = [*causes_of(received), *_repeated(received), *([f"the application said: {said}"] if said else [])]
         if received.error is not None:
             remarks.append(received.error)
         return [
@@ -110,52 +108,6 @@ class Listing:
                 self._output.line(self._output.screen.painted(f"{_INDENT}{piece}".rstrip(), style))
 
 
-def summary(received: "Received") -> str:
-    """What a request is and how it was answered, in a few words."""
-    event = clean(received.event or "no event")
-    return f"{event}, {_verdict(received)}, {received.answer or 'not answered'}"
-
-
-def matches(received: "Received", text: str) -> bool:
-    """Whether a filter lets a request pass: its event contains the text, or its verdict or answer begins with it."""
-    text = text.lower()
-    words = (_verdict(received), received.answer)
-    return text in (received.event or "").lower() or any(word.startswith(text) for word in words)
-
-
-def as_curl(number: int, received: "Received", url: str, ca_file: str | None) -> str:
-    """A curl command that sends the request to a URL, with a new signature. Raises ValueError if there cannot be one.
-
-    It reads credentials from the environment, so that it can be shown to others.
-    """
-    from arkcli.actions import curl
-    from arkcli.model import Destination
-    from arkcli.receiver.forward import end_to_end
-    from arkcli.signing.scheme import SCHEMES
-    from arkcli.signing.standard import ID_HEADER
-
-    body = received.request.body
-    if body is None or len(body) > _MOST_COPIED:
-        raise ValueError(f"its body is larger than {_MOST_COPIED:,} bytes")
-    made = {name.lower() for scheme in SCHEMES for name in scheme.headers}
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in end_to_end(received.request.headers)}
-    shown = {
-        name: None if name.lower() in _CREDENTIALS else value
-        for name, value in headers.items()
-        if name.lower() not in made
-    }
-    webhook_id = None if received.verdict.webhook is None else received.request.header(ID_HEADER)
-    try:
-        name = f"#{number} {received.event or ''}"
-        application = Destination(id="", name=name, url=url, added_at="", ca_file=ca_file)
-        command = curl.command(application, shown, body, webhook_id)
-    except UnicodeDecodeError:
-        command = "\0"
-    if not is_harmless(command):
-        raise ValueError("it is not plain text; --save keeps its bytes")
-    return command
-
-
 def _cells(number: int, received: "Received", at: str) -> dict[str, Any]:
     # The part of a delivery's id that names the event; `ark queue show` takes it without the prefix, too.
     event_id = (received.delivery or "-").partition(".")[0].removeprefix("evt_")
@@ -163,35 +115,13 @@ def _cells(number: int, received: "Received", at: str) -> dict[str, Any]:
         "#": number,
         "time UTC": at,
         "event": received.event,
-        "verdict": _verdict(received),
+        "verdict": verdict_of(received),
         "try": received.attempt,
         "bytes": received.size,
         "answer": received.answer or None,
-        "took": _took(received.took),
+        "took": took_of(received.took),
         "event id": event_id,
     }
-
-
-def _verdict(received: "Received") -> str:
-    return received.again or ("valid" if received.verdict.valid else "invalid")
-
-
-def _took(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
-
-
-def _remarks(received: "Received") -> Iterator[str]:
-    yield from _causes(received) if received.again is None else ()
-    if received.before and received.again is None:
-        yield f"repeated: this delivery has come {received.before + 1} times"
-    if received.error is not None:
-        yield received.error
-
-
-def _causes(received: "Received") -> list[str]:
-    return [cause for cause in (received.verdict.reason, received.explanation) if cause is not None]
 
 
 def _repeated(received: "Received") -> Iterator[str]:

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
+from arkcli.actions.wording import from_now, said_cell, short_answer
 
-#: How much of a receiver's answer a cell shows, in characters; and below an attempt, in lines.
-_SAID: Final = 200
+#: How many lines of a receiver's answer are shown below an attempt.
 _SAID_LINES: Final = 4
 
 if TYPE_CHECKING:
-    from arkcli.model import Answer, Attempt, Outcome, State
+    from arkcli.model import Answer, Attempt, Event, Outcome, State
     from arkcli.output.screen import Screen
     from arkcli.queue.engine import Outage
 
@@ -19,16 +19,21 @@ def made_secret_note(place: str) -> str:
     return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
 
 
+def event_json(event: "Event") -> dict[str, Any]:
+    """An accepted event as JSON, without its body."""
+    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
+
+
 def outage_json(found: "Outage | None") -> dict[str, Any] | None:
     """A receiver's outage as JSON."""
     if found is None:
         return None
-    return {"since": when(found.since), "until": when(found.until), "error": found.error}
+    return {"since": when(found.since), "until": when(found.until), "error": found.error, "reason": found.reason}
 
 
 def outage_note(name: str, found: "Outage") -> str:
     """A receiver's outage as a note."""
-    return f"{name} is held back: unreachable since {times.to_text(found.since)} ({found.error})"
+    return f"{name} is held back: {found.in_words()}"
 
 
 def answer_json(found: "Answer | Attempt") -> dict[str, Any]:
@@ -85,12 +90,6 @@ def attempt_cells(
     return answer_cell(made, drawn=drawn) if made else otherwise, took_cell(made), following
 
 
-def said_cell(made: "Answer | Attempt") -> str:
-    """The beginning of what a receiver answered with a failure, on one line; empty if it said nothing."""
-    said = "" if made.error is None else " ".join(made.excerpt.split())
-    return said if len(said) <= _SAID else f"{said[:_SAID]}…"
-
-
 def took_cell(made: "Answer | Attempt | None") -> str | None:
     """An attempt's duration as a table cell."""
     return f"{made.duration_ms} ms" if made else None
@@ -99,24 +98,6 @@ def took_cell(made: "Answer | Attempt | None") -> str | None:
 def when(at: int | None) -> str | None:
     """A time (milliseconds, UTC) as ISO 8601; None stays None."""
     return None if at is None else times.to_text(at)
-
-
-def from_now(at: int, now: int) -> str:
-    """A time as its distance from now: `in 23 s`, `5 min ago`, `just now`."""
-    if 0 <= now - at < 1000:
-        return "just now"
-    said = times.describe_duration(abs(at - now) / 1000)
-    return f"in {said}" if at > now else f"{said} ago"
-
-
-def short_time(at: int) -> str:
-    """A time (UTC) without its year and milliseconds: `11-26 12:50:03`."""
-    return times.to_text(at)[5:19].replace("T", " ")
-
-
-def short_answer(made: "Answer | Attempt") -> str:
-    """The answer in a few words: its status, or why there was none."""
-    return (made.error or str(made.status)).replace(f"answered {made.status}, not a 2xx", str(made.status), 1)
 
 
 def said_lines(screen: "Screen", text: str, indent: int) -> list[str]:

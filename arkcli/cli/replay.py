@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from arkcli.actions import operate
+from arkcli.actions.operate import unfinished
 from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
-from arkcli.cli.now import Now, attempt_now, check_now, unfinished, waits_already
+from arkcli.cli.now import Now, attempt_now, check_now, waits_already
 from arkcli.cli.options import (
     Yes,
     ask,

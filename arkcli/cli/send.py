@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from arkcli.actions import destinations
 from arkcli.actions import send as actions
-from arkcli.actions.destinations import Wanted
 from arkcli.actions.send import EACH, Order, Repeated
-from arkcli.cli import ping as ping_command
 from arkcli.cli import statuses
 from arkcli.cli.command import App
-from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
@@ -30,24 +26,21 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, took_cell
+from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, event_json, took_cell
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
-from arkcli.cli.sign import read_pieces
 from arkcli.cli.watching import awaiting, hints
-from arkcli.contract import assignments
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
-from arkcli.contract.headers import parse_headers
-from arkcli.contract.keys import KEY, KEY_RULE
-from arkcli.delivery.send import Sent
 from arkcli.errors import ExitCode, PayloadError, UsageError
 from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output
 from arkcli.output.tables import Prose, Table
-from arkcli.signing import Secret
 from arkcli.store.store import Contents
-from arkcli.text import counted, is_harmless
+from arkcli.text import counted
 
 if TYPE_CHECKING:
+    from arkcli.contract.assignments import Assignment
+    from arkcli.contract.assignments import Path as Steps
+    from arkcli.delivery.sent import Sent
     from arkcli.wire.wire import Endpoint
 
 app = App()
@@ -169,13 +162,15 @@ def send(
     given = given_options(context)
     _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):
-        return ping_command.ping_destinations(context, to)
+        from arkcli.cli.ping import ping_destinations
+
+        return ping_destinations(context, to)
     order = Order(
         event=event,
         event_id=event_id,
         id_from=None if id_from is None else _path(id_from),
         validate=not no_validate,
-        settings=[assignments.parse(text) for text in settings or []],
+        settings=_assignments(settings) if settings else (),
         raw=raw,
         source=None if file is None or str(file) == "-" else str(file),
     )
@@ -183,6 +178,10 @@ def send(
     stored = session.home.store.read()
     contents = stored if url is None else None
     if url is not None:
+        from arkcli.actions import destinations
+        from arkcli.actions.destinations import Wanted
+        from arkcli.contract.headers import parse_headers
+
         wanted = Wanted(url=url, allow_local=allow_local, headers=parse_headers(header or []), ca_file=ca_file)
         receivers = [destinations.unsaved(session.home, wanted)]
     else:
@@ -199,17 +198,17 @@ def send(
     for said in actions.doubts(order, actions.payload_of(session.home, order)) if settings else ():
         output.warn(said)
     if curl:
-        return _show_commands(session, output, order, map(stored.with_proxy, receivers))
-    if contents is None:
-        from arkcli.wire.wire import Endpoint
+        from arkcli.cli.dryrun import show_commands
 
-        endpoint = Endpoint(session.home.routed(receivers[0], stored), _given_secret(session, secret_file))
-        return _show_requests(session, order, [endpoint]) if dry_run else _send_once(session, output, order, endpoint)
-    if not dry_run:
-        return _send_event(session, output, order, contents, receivers, queue=queue)
-    active = [found for found in receivers if not found.paused]
-    notes = [f"{found.name} is paused: the event would wait" for found in receivers if found.paused]
-    return _show_requests(session, order, session.home.endpoints(active, contents))._replace(notes=notes)
+        return show_commands(session, output, order, map(stored.with_proxy, receivers))
+    if dry_run:
+        from arkcli.cli.dryrun import show_requests
+
+        paused = [found.name for found in receivers if found.paused]
+        return show_requests(session, order, _endpoints(session, stored, receivers, secret_file, url), paused)
+    if contents is None:
+        return _send_once(session, output, order, *_endpoints(session, stored, receivers, secret_file, url))
+    return _send_event(session, output, order, contents, receivers, queue=queue)
 
 
 def _check(event: str, event_id: str | None, given: set[str]) -> None:
@@ -218,8 +217,11 @@ def _check(event: str, event_id: str | None, given: set[str]) -> None:
         check_event(event)
     elif "--ndjson" not in given:
         raise UsageError("with - as EVENT each line names its own event, so it needs --ndjson; name the event")
-    if event_id is not None and not KEY.fullmatch(event_id):
-        raise UsageError(f"--id takes {KEY_RULE}")
+    if event_id is not None:
+        from arkcli.contract.keys import KEY, KEY_RULE
+
+        if not KEY.fullmatch(event_id):
+            raise UsageError(f"--id takes {KEY_RULE}")
     _check_together(given)
     refused = sorted(given & _NOT_FOR_PING)
     if event == PING and refused and not given & {"--url", "--dry-run", "--curl"}:
@@ -237,7 +239,15 @@ def _check_together(given: set[str]) -> None:
                 raise UsageError(f"{other} is for {needed} alone")
 
 
-def _path(text: str) -> assignments.Path:
+def _assignments(settings: list[str]) -> "list[Assignment]":
+    from arkcli.contract import assignments
+
+    return [assignments.parse(text) for text in settings]
+
+
+def _path(text: str) -> "Steps":
+    from arkcli.contract import assignments
+
     try:
         return assignments.parse_path(text)
     except UsageError as error:
@@ -251,13 +261,23 @@ def _like(session: Session, event: str, given: str) -> tuple[bytes, str]:
     found = Reading(session.home, session.home.store.read().destinations, join=False).event(given)
     if found.name != event:
         raise UsageError(f"{found.id} is a {found.name} event: `ark send {found.name} --like {given}`")
+    from arkcli.contract import assignments
+
     return assignments.without(found.body, ("timestamp", "batchId")), found.id
 
 
-def _given_secret(session: Session, file: Path | None) -> Secret:
-    if file is None and "ARK_SECRET" not in session.variables:
+def _endpoints(
+    session: Session, contents: Contents, receivers: Sequence[Destination], secret_file: Path | None, url: str | None
+) -> "list[Endpoint]":
+    """The receivers that are not paused, ready for sending; with a URL, its receiver."""
+    if url is None:
+        return session.home.endpoints((found for found in receivers if not found.paused), contents)
+    from arkcli.wire.wire import Endpoint
+
+    if secret_file is None and "ARK_SECRET" not in session.variables:
         raise UsageError("--url signs with the secret in --secret-file FILE or in ARK_SECRET; give one of them")
-    return find_secrets(session, None, file)[0]
+    secret, *_ = find_secrets(session, None, secret_file)
+    return [Endpoint(session.home.routed(found, contents), secret) for found in receivers]
 
 
 def _payload(session: Session, event: str, file: Path | None) -> bytes:
@@ -265,6 +285,8 @@ def _payload(session: Session, event: str, file: Path | None) -> bytes:
         return b"{}"
     if file is None and session.stdin.isatty():
         session.stderr.write("type the payload, then Ctrl-D\n")
+    from arkcli.cli.sign import read_pieces
+
     payload = b""
     for piece in read_pieces(file, session.stdin):
         payload += piece
@@ -295,7 +317,7 @@ def _send_event(
             sending = actions.send(session.home, order, contents, session.process, tell, now=not queue, look=look)
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
-        return Printout({"event": _event_json(repeated.event), "deliveries": [], "repeated": True}, [Prose(said)])
+        return Printout({"event": event_json(repeated.event), "deliveries": [], "repeated": True}, [Prose(said)])
     warnings = [f"{sent.destination} is left out: {sent.error}" for sent in sending.deliveries if sent.is_broken]
     if sending.trouble is not None:
         warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` will continue")
@@ -312,7 +334,7 @@ def _send_event(
         failed = {sent.destination: sent.attempt.error for sent in sending.deliveries if sent.attempt}
         notes += hints(session, ((found, error) for found in receivers if (error := failed.get(found.name))))
     return Printout(
-        {"event": _event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
+        {"event": event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
         _report(output, sending.deliveries, paused, session.home.clock.now()),
         notes,
         warnings,
@@ -328,56 +350,18 @@ def _send_once(session: Session, output: Output, order: Order, endpoint: "Endpoi
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
     row = (name, answer.outcome, answer_cell(answer, drawn=output.on_a_terminal), took_cell(answer))
     table = Table(("destination", "outcome", "answer", "took"), [row])
-    document = {"event": _event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
+    document = {"event": event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
     notes = hints(session, [(endpoint.destination, answer.error or "")]) if failed and output.is_watched else []
     return Printout(document, [table], notes, status=ExitCode.FAILED if failed else ExitCode.DONE)
 
 
-def _show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]") -> Printout:
-    """The requests that `ark send` would make at once."""
-    from arkcli.actions import preview
-
-    event = actions.unsaved(session.home, order)
-    found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
-    document = [
-        {
-            "destination": request.destination,
-            "method": request.method,
-            "url": request.url,
-            "headers": request.headers,
-            "body": request.body,
-        }
-        for request in found
-    ]
-    return Printout({"event": _event_json(event), "requests": document}, [str(request) for request in found])
-
-
-def _show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:
-    """For every destination, a command that sends the event with curl."""
-    from arkcli.actions import preview
-
-    event = actions.unsaved(session.home, order)
-    found = preview.commands(event, receivers)
-    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
-        raise UsageError(
-            "the payload contains characters that could mislead a terminal; write the commands to a file instead: "
-            "`ark send … --curl > send.sh`"
-        )
-    document = [{"destination": destination.name, "command": command} for destination, command in found]
-    return Printout({"event": _event_json(event), "commands": document}, [command for _, command in found])
-
-
-def _event_json(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
-
-
-def _json(sent: Sent) -> dict[str, Any]:
+def _json(sent: "Sent") -> dict[str, Any]:
     made = sent.attempt
     number = made.attempt if made else 0
     return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
 
 
-def _report(output: Output, deliveries: Iterable[Sent], paused: set[str], now: int) -> list[str | Table]:
+def _report(output: Output, deliveries: "Iterable[Sent]", paused: set[str], now: int) -> list[str | Table]:
     """A row for each delivery. A terminal says of many that went well only how many they are."""
     drawn, rows, well = output.on_a_terminal, list[tuple[object, ...]](), list[tuple[object, ...]]()
     for sent in deliveries:
@@ -385,6 +369,10 @@ def _report(output: Output, deliveries: Iterable[Sent], paused: set[str], now: i
         cells = attempt_cells(sent.attempt, why, sent.next_attempt_at, now, drawn=drawn)
         kept = well if drawn and sent.state is State.DELIVERED else rows
         kept.append((sent.destination, sent.state, *cells))
-    few = len(well) <= FEW
-    table = Table(("destination", "outcome", "answer", "took", "next attempt"), [*rows, *(well if few else ())])
-    return [table] if few else [table, f"{counted(len(well), 'destination')}: delivered"]
+    headings = ("destination", "outcome", "answer", "took", "next attempt")
+    if drawn:
+        from arkcli.cli.lists import FEW
+
+        if len(well) > FEW:
+            return [Table(headings, rows), f"{counted(len(well), 'destination')}: delivered"]
+    return [Table(headings, [*rows, *well])]

@@ -1,14 +1,17 @@
 """Exit statuses of the commands that deliver; the README explains each. Pure functions."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from arkcli.delivery.drain import Drained
-from arkcli.delivery.send import Sending
 from arkcli.errors import ExitCode
 from arkcli.model import State
 
+if TYPE_CHECKING:
+    from arkcli.delivery.drain import Drained
+    from arkcli.delivery.sent import Sending
 
-def of_sending(sending: Sending, paused: set[str], *, queued: bool, interrupted: bool) -> ExitCode:
+
+def of_sending(sending: "Sending", paused: set[str], *, queued: bool, interrupted: bool) -> ExitCode:
     """The status of `send` for one event. `paused` are the names of paused destinations, which do not count."""
     states = {sent.state for sent in sending.deliveries if sent.destination not in paused}
     is_broken = any(sent.is_broken for sent in sending.deliveries)
@@ -32,7 +35,7 @@ def of_again(states: Collection[State], *, left_out: bool, interrupted: bool) ->
     return ExitCode.DONE if set(states) <= {State.DELIVERED, State.DROPPED} else ExitCode.RETRYING
 
 
-def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> ExitCode:
+def of_stream(drained: "Drained | None", refused: int, *, interrupted: bool) -> ExitCode:
     """The status of `send --ndjson`. `drained` is None if nothing was to be delivered; `refused` counts bad lines."""
     if interrupted:
         return ExitCode.INTERRUPTED
@@ -42,17 +45,17 @@ def of_stream(drained: Drained | None, refused: int, *, interrupted: bool) -> Ex
         return ExitCode.DONE
     if drained.left_out or drained.total("dead"):
         return ExitCode.FAILED
-    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken
+    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken or drained.is_away
     return ExitCode.RETRYING if is_left else ExitCode.DONE
 
 
-def of_drain(drained: Drained, *, lost: bool, left: bool, interrupted: bool) -> ExitCode:
+def of_drain(drained: "Drained", *, lost: bool, left: bool, interrupted: bool) -> ExitCode:
     """The status of `drain`. `lost`: a destination's deliveries are gone.
 
     `left`: with --strict, a delivery is still waiting or retrying, due or not.
     """
     if interrupted:
         return ExitCode.INTERRUPTED
-    if lost or drained.left_out or drained.broken or drained.total("dead"):
+    if lost or drained.left_out or drained.broken or drained.is_away or drained.total("dead"):
         return ExitCode.FAILED
     return ExitCode.RETRYING if left else ExitCode.DONE

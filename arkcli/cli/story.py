@@ -8,18 +8,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from arkcli.actions.reading import Delivered, Story
+from arkcli.actions.wording import from_now, short_answer, short_time
 from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import (
-    answer_cell,
-    attempt_json,
-    from_now,
-    said_lines,
-    short_answer,
-    short_time,
-    took_cell,
-    when,
-)
+from arkcli.cli.records import answer_cell, attempt_json, said_lines, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Event, Outcome, State
@@ -246,7 +238,7 @@ def _following(event: Event, one: Delivered, now: int) -> str | None:
     is_first = one.state is State.WAITING and not one.attempts
     said = "waiting for its first attempt" if is_first else "the next attempt is due"
     if one.outage is not None:
-        return f"{said}; held back: unreachable since {short_time(one.outage.since)} UTC ({one.outage.error})"
+        return f"{said}; held back: {one.outage.in_words(lambda at: f'{short_time(at)} UTC')}"
     return f"{said}; `ark drain` makes it"
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from arkcli.actions import trouble
 from arkcli.actions.reading import Overview, Place, Reading
 from arkcli.actions.trouble import sums, worst_first
+from arkcli.actions.wording import from_now
 from arkcli.cli.chart import last_hour
 from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import from_now, outage_json, outage_note, when
+from arkcli.cli.records import outage_json, outage_note, when
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.fullscreen import FullScreen, lines_of
 from arkcli.output.screen import Painted, Screen

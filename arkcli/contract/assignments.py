@@ -10,12 +10,14 @@ import msgspec
 from arkcli.contract import complaints
 from arkcli.contract.bodies import TOO_DEEP, check_depth, check_object, half_a_pair
 from arkcli.errors import PayloadError, UsageError
+from arkcli.text import pattern
 
 #: `.key`, `[0]`, or any key as a JSON string: `["a.b"]`.
-_STEP: Final = re.compile(r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
-_PATH: Final = re.compile(rf"(?:{_STEP.pattern})+")
-_ASSIGNMENT: Final = re.compile(rf"(?P<path>{_PATH.pattern})=(?P<value>.*)", re.DOTALL)
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_STEP: Final = r'\.([^.\[\]=]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]'
+_STEPS: Final = pattern(_STEP)
+_PATH: Final = pattern(rf"(?:{_STEP})+")
+_ASSIGNMENT: Final = pattern(rf"(?P<path>(?:{_STEP})+)=(?P<value>.*)", re.DOTALL)
+_SPACE: Final = pattern(r"[ \t\r\n]*")
 #: Finds where a value ends. It keeps numbers as strings, so they may have any length.
 _reader: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
@@ -75,7 +77,7 @@ def _rooted(text: str) -> str:
 
 def _steps(path: str) -> Path:
     """Raises ValueError if a key is not valid JSON or UTF-8."""
-    steps = tuple(key or (json.loads(quoted) if quoted else int(index)) for key, index, quoted in _STEP.findall(path))
+    steps = tuple(key or (json.loads(quoted) if quoted else int(index)) for key, index, quoted in _STEPS.findall(path))
     "".join(map(str, steps)).encode()
     return steps
 

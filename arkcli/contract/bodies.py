@@ -1,6 +1,5 @@
 """Makes the body to send from a payload, and checks a body that is sent byte for byte."""
 
-import json
 import re
 from datetime import datetime
 from itertools import accumulate
@@ -23,6 +22,7 @@ from arkcli.contract.events import (
     Timestamp,
 )
 from arkcli.errors import PayloadError
+from arkcli.text import pattern
 
 
 class _Envelope(msgspec.Struct):
@@ -32,17 +32,17 @@ class _Envelope(msgspec.Struct):
 
 
 #: An escape. `half`: a leading surrogate without a trailing one after it, or the other way round.
-_escapes: Final = re.compile(rb"(?is)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(?P<half>\\ud[89a-f][0-9a-f]{2})|\\.")
+_escapes: Final = pattern(rb"(?is)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(?P<half>\\ud[89a-f][0-9a-f]{2})|\\.")
 #: Brackets as signed bytes: one level more or less. And all bytes that are neither brackets nor quotes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_STEP: Final = bytes(set(range(256)) - set(b'[{]}"'))
 # Capturing groups would make these 50 % slower.
-_utc: Final = re.compile(UTC_TIME.replace("(", "(?:"))
-_iso_8601: Final = re.compile(ISO_8601.replace("(", "(?:"))
-_bare_domain: Final = re.compile(BARE_DOMAIN)
+_utc: Final = pattern(UTC_TIME.replace("(", "(?:"))
+_iso_8601: Final = pattern(ISO_8601.replace("(", "(?:"))
+_bare_domain: Final = pattern(BARE_DOMAIN)
 
 #: A letter of `event` written as an escape, as in "\\u0065vent".
-_SPELLED_OUT: Final = re.compile(rb"\\u00(?:6[5eE]|7[46])")
+_SPELLED_OUT: Final = pattern(rb"\\u00(?:6[5eE]|7[46])")
 #: How deep objects and lists may be nested: the same for every Python version, and less than any of them can read.
 DEEPEST: Final = 500
 TOO_DEEP: Final = f"$: nested more than {DEEPEST} levels deep; use fewer levels"
@@ -167,7 +167,7 @@ def _check_size(body: bytes) -> None:
 
 
 #: Where the decoder found something, in its own words.
-_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+_BYTE: Final = pattern(r"\(byte (\d+)\)")
 
 
 def check_depth(payload: bytes) -> None:
@@ -256,6 +256,8 @@ def _check_each_event(event: str, payload: bytes) -> None:
     def keep(pairs: list[tuple[str, Any]]) -> None:
         outermost[:] = pairs
 
+    import json
+
     json.loads(payload, object_pairs_hook=keep, parse_int=str, parse_float=str)
     if any(value != event for key, value in outermost if key == "event"):
         raise PayloadError("$.event: `event` appears more than once with different values; keep one")
@@ -284,8 +286,8 @@ def _check_values(decoded: Any) -> None:
         raise PayloadError(complaints.expected("$.account.domain", bare, domain))
 
 
-def _is_time(text: str, pattern: re.Pattern[str]) -> bool:
-    if not pattern.fullmatch(text):
+def _is_time(text: str, form: re.Pattern[str]) -> bool:
+    if not form.fullmatch(text):
         return False
     try:
         datetime.fromisoformat(text)

@@ -7,8 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-_AT: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
-_MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`")
+from arkcli.text import pattern
+
+_AT: Final = pattern(r"^(?P<problem>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_MISSING: Final = pattern(r"Object missing required field `(?P<field>.*)`")
 
 
 def explain(kind: type[msgspec.Struct], message: str, body: bytes) -> str:

@@ -1,12 +1,12 @@
 """Which headers a user may add to requests: those that RFC 9110 permits and `ark` does not set itself."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from arkcli.errors import UsageError
 from arkcli.signing import Concealed
 from arkcli.signing.scheme import SCHEMES
+from arkcli.text import pattern
 
 #: The headers that `ark` sends in addition to the signature (contract, "What tells a repetition").
 EVENT_HEADER: Final = "X-SignalArk-Event"
@@ -15,9 +15,9 @@ ATTEMPT_HEADER: Final = "X-SignalArk-Attempt"
 _OURS: Final = "x-signalark-"
 
 #: A header's name is a token (RFC 9110, 5.6.2).
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME: Final = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Characters allowed in a value (RFC 9110, 5.5), ASCII only: receivers decode other bytes differently.
-_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_VALUE: Final = pattern(r"[\t\x20-\x7e]*")
 #: Headers that frame the request, describe the body, belong to the connection (RFC 9110, 7.6.1), or sign.
 _RESERVED: Final = frozenset(
     (

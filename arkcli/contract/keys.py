@@ -1,6 +1,5 @@
 """Idempotency keys: what `--id` takes, and where `--id-from` finds one in a payload."""
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -9,9 +8,10 @@ from msgspec import Raw
 from arkcli.contract import complaints
 from arkcli.contract.assignments import Path, index_of, shown
 from arkcli.errors import PayloadError
+from arkcli.text import pattern
 
 #: A key becomes the id of an event.
-KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+KEY: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 KEY_RULE: Final = "up to 128 letters, digits, '.', '_', ':' or '-', beginning with a letter or digit"
 
 _objects: Final = msgspec.json.Decoder(dict[str, Raw])

@@ -7,7 +7,7 @@ Steps only go forward. One that old versions of ark can work with raises `versio
 from typing import Final, NamedTuple
 
 from arkcli.database.connection import FORBIDDEN, MISSING, Database
-from arkcli.errors import Filling, Moved, Refused, Unreadable
+from arkcli.errors import Filling, InDoubt, Moved, Refused, Unreachable, Unreadable
 
 _TABLES: Final = """
 create schema ark;
@@ -85,7 +85,9 @@ class Step(NamedTuple):
     sql: str
 
 
-STEPS: Final = (Step(1, 1, _TABLES),)
+_PACE: Final = "alter table ark.share add column pace text;  -- what counts against a destination's rate"
+
+STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _PACE))
 #: The version that this ark makes and needs.
 VERSION: Final = STEPS[-1].version
 
@@ -141,6 +143,9 @@ def _read(database: Database, steps: tuple[Step, ...]) -> tuple[int, str, str]:
         with database.transaction(durable=False) as cursor:
             cursor.execute(_READ)
         version, reads_from, state, place = cursor.fetchone() or (0, 0, "ready", "")
+    except InDoubt as error:
+        # To read changes nothing.
+        raise Unreachable(str(error)) from error
     except Refused as error:
         if error.state not in MISSING:
             raise

@@ -61,7 +61,12 @@ class Share:
     def ended(self, answers: Sequence[Answer]) -> None:
         """Notes the results of attempts, in order. A refused connection counts as answering, but resets `size`."""
         self.in_flight -= len(answers)
+        # A good answer changes nothing then.
+        is_steady = self.answering and not self._misses and self.size == self._most
         for answer in answers:
+            if is_steady and answer.error is None and not answer.timed_out:
+                continue
+            is_steady = False
             self.answering = not answer.timed_out
             if answer.error is None or not answer.is_unreachable:
                 self._misses = 0

@@ -1,18 +1,19 @@
 """Sends at once: `ark send`, `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from arkcli import times
 from arkcli.delivery import backoff
+from arkcli.delivery.due import begin
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
+from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
-from arkcli.errors import Broken, NotAttempted, NotRecorded
+from arkcli.errors import Broken, InDoubt, NotAttempted, NotRecorded, Unreachable
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Result
+from arkcli.queue.engine import ASKED, Claim, Outage, Queue, Result
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -24,22 +25,8 @@ _WAIT = 0.02
 #: How long a `send` also makes the first attempts of events that other processes accept, in milliseconds. The last of
 #: these attempts must end within SEND_HOLDS_FOR.
 _TAKES_OTHERS_FOR = 4_000
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """The state of one event at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
-
-    `held_by` is the process for which the event waits, since it delivers to this destination. `error` says why no
-    attempt was made. `is_broken` is True if the reason is that the destination's part of the queue is unusable.
-    """
-
-    destination: str
-    state: State
-    attempt: Attempt | None = None
-    next_attempt_at: int | None = None
-    held_by: Holder | None = None
-    error: str | None = None
-    is_broken: bool = False
+#: How long a `send` waits for its turn at a destination with a rate, in milliseconds.
+_WAITS_FOR = 10_000
 
 
 class Sender:
@@ -73,7 +60,7 @@ class Sender:
         return Loop(self._wire, self._clock, self._limits, self._stopping, asked)
 
     def _awaited(self, supply: "_Pings | _Firsts") -> Awaited:
-        from arkcli.wire.transfer import DEADLINE
+        from arkcli.wire.answers import DEADLINE
 
         total, names = supply.awaited()
         oldest = self._wire.oldest()
@@ -99,16 +86,23 @@ class Sender:
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
         loop = self._loop(look, firsts)
-        trouble: str | None = None
-        while trouble is None:
+        while True:
+            trouble: str | None = None
             try:
                 loop.run(firsts)
             except (NotAttempted, NotRecorded) as error:
                 trouble = str(error)
+                break
+            except (Unreachable, InDoubt) as error:
+                trouble = str(error)
+                if not firsts.unrecorded:
+                    break
+                # The outcomes are known, and worth waiting for the database.
             if not firsts.left or self._stopping() or self._clock.monotonic() >= until:
                 break
             self._clock.sleep(_WAIT)
-        firsts.look_for_others()
+        with suppress(Unreachable, InDoubt):
+            firsts.look_for_others()
         deliveries = [self._sent(queue, endpoint.destination, firsts) for endpoint in endpoints]
         return Sending(event, deliveries, trouble)
 
@@ -119,25 +113,22 @@ class Sender:
             return Sent(name, State.WAITING, error=firsts.broken[found], is_broken=True)
         if found in firsts.outages:
             outage = firsts.outages[found]
-            words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
-            return Sent(name, State.WAITING, error=words, next_attempt_at=outage.until)
+            error = f"held back: {outage.in_words()}"
+            return Sent(name, State.WAITING, error=error, next_attempt_at=outage.until)
         if attempt is None:
-            return Sent(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
+            holder = None
+            with suppress(Unreachable, InDoubt):
+                holder = queue.holder(found) if found in firsts.left else None
+            return Sent(name, State.WAITING, held_by=holder)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
         return Sent(name, state, attempt, following if state is State.RETRYING else None)
 
 
-class Sending(msgspec.Struct, frozen=True):
-    """An accepted event and its deliveries so far. `trouble` says why not all due attempts were made, if so."""
-
-    event: Event
-    deliveries: list[Sent]
-    trouble: str | None = None
-
-
 class _Once:
     """One ping, which is due at once."""
+
+    turn_at: int | None = None
 
     def __init__(self, delivery: Delivery) -> None:
         self._due: Sequence[Delivery] = (delivery,)
@@ -146,6 +137,9 @@ class _Once:
     def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
         taken, self._due = self._due, ()
         return taken
+
+    def has_lapsed(self) -> bool:
+        return False
 
     def not_made(self, answer: Answer) -> None:
         self.answer = answer
@@ -189,10 +183,18 @@ class _First:
     Those processes cannot deliver them, since this process holds the destination.
     """
 
-    def __init__(self, claim: Claim, own: Delivery, share: Share, finish: Callable[["_First"], None]) -> None:
+    def __init__(
+        self, claim: Claim, own: Delivery, destination: Destination, share: Share, finish: Callable[["_First"], None]
+    ) -> None:
         self.claim = claim
         self.own = own
         self.share = share
+        self._destination = destination
+        self._terms = terms_of(destination)
+        #: When to ask for its turn again, and until when; why its turn does not come before that (milliseconds, UTC).
+        self.turn_at: int | None = None
+        self._waits_until: int | None = None
+        self.later: Outage | None = None
         #: When the attempt of `own` began (milliseconds, UTC), and whether it has ended and is recorded.
         self.began: int | None = None
         self.is_done = False
@@ -202,11 +204,42 @@ class _First:
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         if self.began is None:
+            if not self._is_turn(now):
+                return ()
             self.began = now
             return (self.own,)
-        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR:
+        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR or backoff.is_asked(self.claim, now):
             return ()
-        return self.claim.take_behind(most)
+        if self._terms is None:
+            return self.claim.take_behind(most)
+        taken, _ = begin(self.claim, self._terms, most, now, self.claim.take_behind)
+        return taken
+
+    def _is_turn(self, now: int) -> bool:
+        """Whether its attempt may begin. If not, sets when to ask again, or why it is left to `ark drain`."""
+        self.turn_at = None
+        if self._waits_until is None:
+            self._waits_until = now + _WAITS_FOR
+        turn = None
+        if self._terms is not None and not backoff.is_asked(self.claim, now):
+            turn = self.claim.admit(self._terms, 1, now)
+            if turn.count:
+                return True
+        # `admit` may have found out that another process was asked to wait.
+        if self.claim.outage is not None and backoff.is_asked(self.claim, now):
+            outage = self.claim.outage
+        elif turn is not None:
+            outage = backoff.of_rate(self._destination, turn.at or now, now)
+        else:
+            return True
+        if outage.until > self._waits_until:
+            self.later = outage
+        else:
+            self.turn_at = outage.until
+        return False
+
+    def has_lapsed(self) -> bool:
+        return self.claim.has_lapsed
 
     def not_made(self, answer: Answer) -> None:
         """Nothing to do: the delivery is tried again once the claim has been released."""
@@ -236,12 +269,16 @@ class _Firsts:
         self._endpoints = {endpoint.destination.id: endpoint for endpoint in endpoints}
         self._held: dict[str, _First] = {}
         self._has_more = False
-        #: The endpoints without a result whose attempt is not under way in this process.
+        #: The endpoints without a result whose attempt is not under way in this process; and those of them that others
+        #: held when this process last tried to claim them.
         self.left = dict(self._endpoints)
+        self._busy: dict[str, None] = {}
         self.attempts: dict[str, Attempt] = {}
         #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
+        #: The outcomes of own attempts that the queue keeps until it can record them.
+        self.unrecorded: dict[str, Attempt] = {}
 
     def awaited(self) -> tuple[int, list[str]]:
         """The number of endpoints, and the names of those without a result."""
@@ -250,30 +287,48 @@ class _Firsts:
         return len(self._endpoints), waiting
 
     def courses(self) -> list[Course[_First]]:
+        self._take_in_late()
         room = self._capacity - len(self._held)
-        firsts = self._queue.claim_first(self._event, list(self.left), room) if self.left and room > 0 else []
+        firsts = self._claim(room) if self.left and room > 0 else []
         now = self._clock.now()
         courses = [self._course(claim, own) for claim, own in firsts if not self._is_held_back(claim, now)]
         for found in self.left.keys() & self._queue.broken.keys():
             self._broke(found, self._queue.broken[found])
         self._has_more = bool(self.left) and len(firsts) == room
         if not firsts:
-            # Only after this process's own attempts have started.
-            self.look_for_others()
+            # Only after this process's own attempts have started, and not at those that it has not tried yet.
+            self._busy = {found: None for found in self._busy if found in self.left}
+            self._look_at(list(self._busy))
             # Finds events that others have accepted in the meantime.
             self._queue.look((), now)
         return courses
 
+    def _claim(self, room: int) -> Sequence[tuple[Claim, Delivery]]:
+        """Claims up to `room` endpoints. Those that others hold are tried again after the rest."""
+        ids = list(self.left)
+        firsts = self._queue.claim_first(self._event, ids, room)
+        claimed = {claim.destination_id for claim, _ in firsts}
+        # With `room` claims made, the queue did not try the endpoints after the last one.
+        tried = ids if len(firsts) < room else ids[: ids.index(firsts[-1][0].destination_id)]
+        for found in tried:
+            if found not in claimed:
+                self.left[found] = self.left.pop(found)
+                self._busy[found] = None
+        for found in claimed:
+            self._busy.pop(found, None)
+        return firsts
+
     def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
         share = Share(self._most, self._most)
-        if claim.outage is not None:
+        if claim.outage is not None and claim.outage.reason != ASKED:
             share.probe()
-        first = self._held[claim.destination_id] = _First(claim, own, share, self._release)
-        return Course(self.left.pop(claim.destination_id), first, share)
+        endpoint = self.left.pop(claim.destination_id)
+        first = self._held[claim.destination_id] = _First(claim, own, endpoint.destination, share, self._release)
+        return Course(endpoint, first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:
         """Releases the claim if its receiver is unreachable and the next probe is not due yet."""
-        if claim.outage is None or backoff.is_over(claim.outage, now):
+        if claim.outage is None or claim.outage.reason == ASKED or backoff.is_over(claim.outage, now):
             return False
         del self.left[claim.destination_id]
         self.outages[claim.destination_id] = claim.outage
@@ -286,11 +341,24 @@ class _Firsts:
 
     def look_for_others(self) -> None:
         """Reads the attempts that other processes have made."""
-        if self.left:
-            found = self._queue.outcomes(self._event, list(self.left))
-            self.attempts |= found
-            for destination_id in found:
-                del self.left[destination_id]
+        self._take_in_late()
+        self._look_at(list(self.left))
+
+    def _look_at(self, ids: Sequence[str]) -> None:
+        found = self._queue.outcomes(self._event, ids) if ids else {}
+        self.attempts |= found
+        for destination_id in found:
+            del self.left[destination_id]
+
+    def _take_in_late(self) -> None:
+        """Takes in what was recorded after the queue had been away."""
+        for claim, results, told in self._queue.late():
+            for (delivery, _), state in zip(results, told.states, strict=True):
+                if delivery.event.id == self._event.id:
+                    attempt = self.unrecorded.pop(claim.destination_id)
+                    if state is not None:
+                        self.attempts[claim.destination_id] = attempt
+                        self.left.pop(claim.destination_id, None)
 
     def is_waiting(self) -> bool:
         return self._has_more and len(self._held) * 2 <= self._capacity
@@ -299,10 +367,13 @@ class _Firsts:
         claim = first.claim
         found = claim.destination_id
         del self._held[found]
-        if first.share.is_held_back:
-            claim.note(backoff.held_back(claim.outage, first.error, self._clock.now()))
+        now = self._clock.now()
+        if first.share.is_held_back and not backoff.is_asked(claim, now):
+            claim.note(backoff.held_back(claim.outage, first.error, now))
         claim.release()
-        if not first.is_done and found not in self.broken:
+        if first.later is not None:
+            self.outages[found] = first.later
+        elif not first.is_done and found not in self.broken:
             self.left[found] = self._endpoints[found]
 
     def record(self, done: Sequence[tuple[Course[_First], Sequence[Result]]], now: int) -> NotRecorded | None:
@@ -311,9 +382,12 @@ class _Firsts:
         for (course, results), told in zip(done, recorded, strict=True):
             first, found = course.source, course.source.claim.destination_id
             first.error = results[-1][1].error or ""
-            backoff.note_answers(first.claim, results)
+            backoff.note_asked(first.claim, results, now)
+            backoff.note_answers(first.claim, results, now)
             for (delivery, answer), state in zip(results, told.states, strict=True):
-                if delivery is first.own and state is not None:
+                if delivery is first.own and told.is_kept:
+                    self.unrecorded[found] = attempt_of(delivery, answer, now)
+                elif delivery is first.own and state is not None:
                     first.is_done = True
                     self.attempts[found] = attempt_of(delivery, answer, now)
             if isinstance(told.error, Broken):

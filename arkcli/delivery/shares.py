@@ -9,7 +9,8 @@ Destinations that have not answered in this run get three quarters of the room t
 not wait for those that hang.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 #: How long to leave a destination alone after it could not be claimed, in seconds.
@@ -20,6 +21,8 @@ _TURN: Final = 1.0
 _KEPT: Final = 5.0
 #: At how many looks in a row a destination must be free before it is taken above the equal share.
 _LOOKS: Final = 2
+#: How many destinations to try at once, besides two for each that may be claimed. Those tried come last next time.
+_MORE: Final = 64
 #: For how many destinations to ask, at each look, whether anybody holds them.
 _ASKED: Final = 16
 
@@ -70,10 +73,10 @@ class Shares:
     def to_claim(self, now: float) -> tuple[list[str], int]:
         """Which destinations to try, in order, and how many of them to claim at most."""
         room = min(self._part, self._capacity) - len(self._held)
-        if room <= 0:
-            return [], 0
+        return (list(islice(self._free_ones(now), 2 * room + _MORE)), room) if room > 0 else ([], 0)
+
+    def _free_ones(self, now: float) -> Iterator[str]:
         silent_room = self._silent_room()
-        ids = []
         for found in self._waiting:
             if self._busy_until.get(found, 0.0) > now:
                 continue
@@ -81,8 +84,7 @@ class Shares:
                 silent_room -= 1
                 if silent_room < 0:
                     continue
-            ids.append(found)
-        return ids, room
+            yield found
 
     def to_ask(self) -> list[str]:
         """A few destinations for which to ask whether anybody holds them."""

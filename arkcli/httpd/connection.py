@@ -3,15 +3,16 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from arkcli.httpd.messages import Reply, Request, Silence
+from arkcli.httpd.messages import Answer, Header, Reply, Request, Silence, Stream, Take
 from arkcli.httpd.parsing import Reader, Refused
 
-#: How many bytes may arrive while a request is being answered before reading pauses.
+#: How many bytes may arrive while a request is being answered before reading pauses, and how many of a `Stream` may
+#: wait for a client that does not read.
 _AHEAD: Final = 64 * 1024
 #: SO_LINGER on with a time of 0 (socket(7)): closing makes the kernel send a RST.
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -41,7 +42,7 @@ class Callbacks(NamedTuple):
     """The functions that a server calls."""
 
     #: Gets each request and returns its answer. A body that is too large is None.
-    take: Callable[[Request], Awaitable[Reply | Silence]]
+    take: Take
     #: Gets a message when a client sends a broken request, is too slow, disconnects early, or finds no free connection.
     complain: Callable[[str], None]
     #: Gets what `take` raised; that connection is then closed.
@@ -91,6 +92,8 @@ class _State(Enum):
     ANSWERING = auto()
     #: Does not answer; waits for the client to time out.
     HOLDING = auto()
+    #: Sends a `Stream`.
+    STREAMING = auto()
     #: Has sent its last answer and waits for the client to close.
     LEAVING = auto()
 
@@ -134,6 +137,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The client has sent bytes."""
+        if self._state is _State.STREAMING:
+            self.abort()
+            return
         if self._state is _State.LEAVING:
             self._unwanted += len(data)
             if self._unwanted > self._connections.limits.unwanted:
@@ -176,7 +182,7 @@ class Connection(asyncio.Protocol):
         """Closes, unless an answer is under way; if not `patient`, a `Silence.TIMEOUT` does not count as one."""
         if self._state is _State.IDLE:
             self._transport.close()
-        elif self._state is _State.ARRIVING or (self._state is _State.HOLDING and not patient):
+        elif self._state in (_State.ARRIVING, _State.STREAMING) or (self._state is _State.HOLDING and not patient):
             self.abort()
 
     # Requests.
@@ -202,13 +208,25 @@ class Connection(asyncio.Protocol):
     async def _respond(self, request: Request) -> None:
         try:
             answer = await self._connections.callbacks.take(request)
-            self._task = None
-            self._give(answer, last=request.body is None)
+            if isinstance(answer, Stream):
+                await self._stream(answer)
+            else:
+                self._task = None
+                self._give(answer, last=request.body is None)
         except Exception as error:
             self._connections.callbacks.fail(error)
             self.abort()
 
-    def _give(self, answer: Reply | Silence, *, last: bool) -> None:
+    async def _stream(self, stream: Stream) -> None:
+        self._turn(_State.STREAMING)
+        self._transport.write(_head(200, b"OK", (*stream.headers, (b"Connection", b"close"))))
+        async for piece in stream.pieces:
+            if self._transport.get_write_buffer_size() > _AHEAD:
+                break
+            self._transport.write(piece)
+        self.abort()
+
+    def _give(self, answer: Answer, *, last: bool) -> None:
         if answer is Silence.RESET:
             raw: socket.socket = self._transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -231,10 +249,8 @@ class Connection(asyncio.Protocol):
         if last:
             headers.append((b"Connection", b"close"))
         phrase = reply.phrase or _PHRASES.get(reply.status, b"")
-        lines = [b"HTTP/1.1 %d %b" % (reply.status, phrase), *(b"%b: %b" % header for header in headers), b"\r\n"]
-        self._transport.write(
-            b"\r\n".join(lines) + (reply.body if has_body and self._reader.method != b"HEAD" else b"")
-        )
+        body = reply.body if has_body and self._reader.method != b"HEAD" else b""
+        self._transport.write(_head(reply.status, phrase, headers) + body)
         if last:
             self._leave()
         else:
@@ -289,3 +305,8 @@ class Connection(asyncio.Protocol):
         """Frees what has arrived, and the timer."""
         self._turn(_State.LEAVING)
         self._reader = Reader(0, 0)
+
+
+def _head(status: int, phrase: bytes, headers: Iterable[Header]) -> bytes:
+    lines = [b"HTTP/1.1 %d %b" % (status, phrase), *(b"%b: %b" % header for header in headers), b"\r\n"]
+    return b"\r\n".join(lines)

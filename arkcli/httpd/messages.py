@@ -1,6 +1,6 @@
 """A request as it arrived, and the possible answers."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -38,6 +38,13 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
 
 
+class Stream(msgspec.Struct, frozen=True, gc=False):
+    """An answer without an end: its pieces are sent as they come, until the client closes or does not keep up."""
+
+    headers: Sequence[Header]
+    pieces: AsyncIterator[bytes]
+
+
 class Silence(StrEnum):
     """What a receiver can do instead of answering."""
 
@@ -45,3 +52,8 @@ class Silence(StrEnum):
     TIMEOUT = "timeout"
     #: Drops the connection (TCP RST).
     RESET = "reset"
+
+
+Answer = Reply | Silence | Stream
+#: Answers a request.
+Take = Callable[[Request], Awaitable[Answer]]

@@ -9,20 +9,29 @@ import contextlib
 import errno
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from arkcli.errors import UsageError
 from arkcli.httpd.connection import Callbacks, Connection, Connections, ServerLimits
+from arkcli.httpd.messages import Take
 from arkcli.system import files
 
 #: How many connections may wait to be accepted.
 _BACKLOG = 1024
 #: Hosts that mean IPv4 and IPv6, whatever a resolver returns for them. One socket for each works on every system.
 _BOTH: Final = {"localhost": ("127.0.0.1", "::1"), "::": ("::", "0.0.0.0")}
+
+
+class Entrance(NamedTuple):
+    """Sockets that listen, what answers the requests that come there, and limits (None: the server's own)."""
+
+    listeners: Sequence[socket.socket]
+    take: Take
+    limits: ServerLimits | None = None
 
 
 @contextlib.asynccontextmanager

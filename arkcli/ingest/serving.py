@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
-from arkcli.httpd.messages import Reply, Request
-from arkcli.httpd.server import serving
+from arkcli.httpd.server import Entrance, serving
 from arkcli.ingest.commits import Accept, Commits
 from arkcli.system import descriptors
 from arkcli.system.child import Child
@@ -24,15 +22,6 @@ _LOOK_EVERY: Final = 0.5
 #: How long to wait before it is started again: at first, and at most. After a run of that length it is the first again.
 _AGAIN_AFTER: Final = 1.0
 _AGAIN_AT_MOST: Final = 60.0
-
-Take = Callable[[Request], Awaitable[Reply]]
-
-
-class Entrance(NamedTuple):
-    """Sockets that listen, and what answers the requests that come there."""
-
-    listeners: Sequence[socket.socket]
-    take: Take
 
 
 class Serving:
@@ -80,7 +69,8 @@ class Serving:
             async with contextlib.AsyncExitStack() as stack:
                 for entrance in doors:
                     callbacks = Callbacks(entrance.take, self._warn, self._fail)
-                    served.append(await stack.enter_async_context(serving(entrance.listeners, callbacks, limits)))
+                    found = serving(entrance.listeners, callbacks, entrance.limits or limits)
+                    served.append(await stack.enter_async_context(found))
                 ready()
                 await self._stopping.wait()
             self._drain.ask_to_stop()

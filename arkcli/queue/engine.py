@@ -8,13 +8,15 @@ Times are milliseconds since 1970, UTC. `now` is the caller's wall clock. The lo
 an engine with its own clock, such as a database, ignores it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from arkcli import times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
+from arkcli.queue.pace import Terms, Turn
 
 #: A delivery that was attempted, and the answer.
 Result = tuple[Delivery, Answer]
@@ -35,8 +37,13 @@ class Holder(NamedTuple):
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
 
 
+#: Why a destination is held back: its receiver asked for it, or it has had as many requests as its limits allow.
+ASKED: Final = "asked"
+RATE: Final = "rate"
+
+
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """A receiver is unreachable. No attempt is made before `until`; `error` says how the last one failed.
+    """A destination is held back: no attempt is made before `until`. `error` says more about the `reason`.
 
     Times are milliseconds, UTC. `probes` counts the failed attempts after the one that began the outage.
     """
@@ -45,6 +52,19 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     until: int
     probes: int
     error: str
+    reason: str = "unreachable"
+
+    def is_over(self, now: int) -> bool:
+        """Whether it is certainly over: whether an unreachable receiver is back, only an attempt can tell."""
+        return self.reason in (ASKED, RATE) and now >= self.until
+
+    def in_words(self, moment: Callable[[int], str] = times.to_text) -> str:
+        """Why it is held back, and since or until when; `moment` writes a time (milliseconds, UTC)."""
+        if self.reason == ASKED:
+            return f"asked to wait until {moment(self.until)} ({self.error})"
+        if self.reason == RATE:
+            return f"its limit of {self.error} allows the next attempt at {moment(self.until)}"
+        return f"unreachable since {moment(self.since)} ({self.error})"
 
 
 class Standing(NamedTuple):
@@ -163,6 +183,13 @@ class Claim(Protocol):
     def outage(self) -> Outage | None:
         """The receiver's outage, as the last process that claimed the destination stored it."""
 
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now, since this one could not reach the queue in time.
+
+        No attempt may be under way any more.
+        """
+
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
 
@@ -178,6 +205,18 @@ class Claim(Protocol):
 
         There are none if `claim_due` made the claim.
         """
+
+    def is_due(self, now: int) -> bool:
+        """Whether `take` would return something."""
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """Lets up to `most` attempts begin, within what the destination allows all processes together.
+
+        They count from now on until `record` has their outcomes, or `give_back`. See `arkcli.queue.pace`.
+        """
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
 
     def next_due_at(self) -> int | None:
         """When the next delivery is due; None if nothing waits."""
@@ -229,15 +268,21 @@ class Recorded(NamedTuple):
     """What `record` did for one claim: the new state of each delivery, or why nothing was recorded.
 
     The state is None for a delivery that another process has by now. A Broken error concerns this destination only;
-    after NotRecorded the outcomes of others cannot be recorded either.
+    after NotRecorded the outcomes of others cannot be recorded either. `is_kept`: the queue will record them as soon as
+    it can, and tell then (`Queue.late`); until then the states are None.
     """
 
     states: Sequence[State | None]
     error: Broken | NotRecorded | None = None
+    is_kept: bool = False
 
 
 class Queue(Protocol):
-    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read."""
+    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
+
+    All of them raise Unreachable and InDoubt if the queue is in a database that cannot be reached, except `record` and
+    `close`, and those of a claim.
+    """
 
     @property
     def unwritable(self) -> str | None:
@@ -283,6 +328,9 @@ class Queue(Protocol):
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
         """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
+
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """The outcomes that `record` kept, and that have been recorded since the last call."""
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
         """The newest attempt that others have made at an event, by destination."""

@@ -13,7 +13,7 @@ from arkcli import signing
 from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER
 from arkcli.httpd.connection import Callbacks, ServerLimits
 from arkcli.httpd.messages import Reply, Request, Silence
-from arkcli.httpd.server import serving
+from arkcli.httpd.server import Entrance, serving
 from arkcli.receiver.plan import Answer
 from arkcli.receiver.record import Deliveries, Received, event_of
 from arkcli.signing import Secret
@@ -111,9 +111,14 @@ class Receiver:
         """Whether `count` requests have come."""
         return self._orders.count is not None and self.totals.requests >= self._orders.count
 
-    def run(self, listeners: Iterable[socket.socket], keys: Keys | None = None) -> None:
-        """Serves until `count` or `timeout` is reached, or `stop` is called. Raises what `report` or `keys` raised."""
-        asyncio.run(self._run(listeners, keys))
+    def run(
+        self, listeners: Iterable[socket.socket], keys: Keys | None = None, beside: Sequence[Entrance] = ()
+    ) -> None:
+        """Serves until `count` or `timeout` is reached, or `stop` is called; what is `beside`, too.
+
+        Raises what `report` or `keys` raised.
+        """
+        asyncio.run(self._run(listeners, keys, beside))
         if self._error is not None:
             raise self._error
 
@@ -124,9 +129,9 @@ class Receiver:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     @contextlib.contextmanager
-    def in_background(self, listeners: Iterable[socket.socket]) -> Iterator[None]:
+    def in_background(self, listeners: Iterable[socket.socket], beside: Sequence[Entrance] = ()) -> Iterator[None]:
         """Runs in its own thread for the length of a block."""
-        thread = Thread(target=self.run, args=(listeners,), daemon=True)
+        thread = Thread(target=self.run, args=(listeners, None, beside), daemon=True)
         thread.start()
         try:
             yield
@@ -137,12 +142,15 @@ class Receiver:
     def resend(self, received: Received, request: Request, again: str) -> None:
         """Sends a request to the application, and reports it as `again`. There must be an application.
 
-        `received` is what it was made from. It does not count as a request. Call this in the loop's thread.
+        `received` is what it was made from. It does not count as a request. May be called from any thread.
         """
         given = {"at": self._clock.now(), "request": request, "event": event_of(request), "again": again}
         fresh = {"explanation": None, "error": None, "reply": None, "took": None}
         assert self._loop is not None
-        task = self._loop.create_task(self._resend(msgspec.structs.replace(received, **given, **fresh)))
+        self._loop.call_soon_threadsafe(self._begin, msgspec.structs.replace(received, **given, **fresh))
+
+    def _begin(self, received: Received) -> None:
+        task = asyncio.ensure_future(self._resend(received))
         self._resending.add(task)
         task.add_done_callback(self._resending.discard)
 
@@ -153,7 +161,7 @@ class Receiver:
         except Exception as error:
             self._fail(error)
 
-    async def _run(self, listeners: Iterable[socket.socket], keys: Keys | None) -> None:
+    async def _run(self, listeners: Iterable[socket.socket], keys: Keys | None, beside: Sequence[Entrance]) -> None:
         self._enough, self._stopping = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._told:
@@ -162,7 +170,12 @@ class Receiver:
         limits = self._limits._replace(connections=max(most, 1))
         callbacks = Callbacks(self._take, self._complain, self._fail)
         try:
-            async with serving(listeners, callbacks, limits) as connections:
+            async with contextlib.AsyncExitStack() as stack:
+                for one in beside:
+                    others = Callbacks(one.take, lambda _: None, self._fail)
+                    found = await stack.enter_async_context(serving(one.listeners, others, one.limits or limits))
+                    stack.callback(found.abort)
+                connections = await stack.enter_async_context(serving(listeners, callbacks, limits))
                 ends = (self._enough.wait(), self._stopping.wait(), *([] if keys is None else [self._attend(keys)]))
                 await _first(*ends, seconds=self._orders.timeout)
             if self.has_enough:

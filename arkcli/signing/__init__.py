@@ -4,7 +4,6 @@ A stable library interface: `from arkcli.signing import sign, verify`. It import
 else of `ark`.
 """
 
-import hmac
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
@@ -33,6 +32,8 @@ class Concealed:
         return "***"
 
     def __eq__(self, other: object) -> bool:
+        import hmac
+
         return isinstance(other, Concealed) and hmac.compare_digest(self._value, other._value)
 
     def __hash__(self) -> int:
@@ -60,6 +61,9 @@ def sign(secret: Secret | str | bytes, body: bytes | Iterable[bytes]) -> str:
     `body` may be an iterable of pieces, so that a large body need not be in memory. Raises ValueError for an empty
     secret.
     """
+    # Imported where it is used, because it loads OpenSSL, which most commands that keep secrets do not need.
+    import hmac
+
     # The key is never in a variable here: a traceback that prints variables would show it.
     if isinstance(body, bytes | bytearray | memoryview):
         return hmac.digest(_key(secret), body, "sha256").hex()
@@ -81,6 +85,8 @@ def verify(
     is read once, however many secrets there are. Always raises ValueError for an empty secret: that is an error in the
     configuration, and must not look like a bad request.
     """
+    import hmac
+
     several = [secrets] if isinstance(secrets, Secret | str | bytes) else secrets
     macs = [hmac.new(_key(secret), digestmod="sha256") for secret in several]
     claimed = normalized(signature)

@@ -1,6 +1,5 @@
 """Signature schemes: the headers that prove to a receiver who sent a request. A scheme is one object with a name."""
 
-import hmac
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -34,6 +33,8 @@ class _Body:
     headers: Final = (SIGNATURE_HEADER,)
 
     def signer(self, secret: Secret) -> Sign:
+        import hmac
+
         keyed = hmac.new(secret.reveal(), digestmod="sha256")
 
         def sign(_id: str, _at: int, body: bytes) -> tuple[str, ...]:

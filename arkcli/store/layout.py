@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from typing import Any, Final
 
-import tomli_w
+from arkcli.text import pattern
 
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
 Tables = dict[str, dict[str, Any]]
@@ -15,17 +15,19 @@ Tables = dict[str, dict[str, Any]]
 SINGLE: Final = ("workspace", "queue", "network")
 _LIST: Final = "destinations"
 #: The header of a table (`sub`: of one within it), a comment, a string or another word.
-_words: Final = re.compile(
+_words: Final = pattern(
     r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
     r'|(?P<comment>#[^\n]*)|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )
 #: Blank lines, then the comments directly above what follows.
-_above: Final = re.compile(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
+_above: Final = pattern(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
 def pointer(url: str) -> str:
     """A document that only says which database has the queue and all settings."""
+    import tomli_w
+
     return tomli_w.dumps({"version": 1, "queue": {"url": url}})
 
 
@@ -34,6 +36,8 @@ def edited(text: str, was: Tables, now: Tables) -> str:
 
     Decode the result and compare it: not every layout is supported. Raises ValueError, TypeError and LookupError.
     """
+    import tomli_w
+
     headers = [found for found in _words.finditer(text) if found["name"] and not found["sub"]]
     pieces = [text[begin:end] for begin, end in pairwise([0, *(found.start() for found in headers), len(text)])]
     listed = [key for key in was | now if key not in SINGLE]

@@ -17,11 +17,12 @@ from arkcli.model import Destination
 from arkcli.signing import Concealed, Secret
 from arkcli.store import layout
 from arkcli.store.shelf import FileShelf, Shelf
+from arkcli.text import pattern
 
 VERSION: Final = 1
 _EMPTY: Final = b"version = 1\n"
 LONGEST_NAME: Final = 64
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME: Final = pattern(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: msgspec's names of types, and what to call them in messages.
 _KINDS: Final = (
     dict.fromkeys(("str", "str | null"), "a string in quotes")
@@ -29,7 +30,7 @@ _KINDS: Final = (
     | dict.fromkeys(("object", "dict"), "a [table]")
     | {"bool": "true or false", "int": "a whole number", "float": "a number", "datetime": "a date and time"}
 )
-_ID: Final = re.compile(r"dst_[a-z0-9]{1,40}")
+_ID: Final = pattern(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -217,6 +218,7 @@ class Store:
                     raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
             self._check_files(destination, place)
+            self._check_limits(destination, place)
             self._check_time(destination.secret_changed_at, place)
             for name, value in destination.headers.items():
                 try:
@@ -230,6 +232,14 @@ class Store:
                 raise self._wrong("a file name cannot contain a NUL byte", f"{place}.{key}")
         if (destination.client_cert is None) != (destination.client_key is None):
             raise self._wrong("client_cert and client_key need each other; give both, or neither", place)
+
+    def _check_limits(self, destination: Destination, place: str) -> None:
+        try:
+            times.parse_rate(destination.rate or "1/s")
+        except ValueError as error:
+            raise self._wrong(str(error), f"{place}.rate") from None
+        if destination.max_in_flight is not None and destination.max_in_flight < 1:
+            raise self._wrong("expected a number from 1 up", f"{place}.max_in_flight")
 
     def _check_duration(self, text: str, place: str) -> None:
         try:

@@ -103,9 +103,20 @@ def open_to_read(path: Path, buffering: int = -1) -> BinaryIO:
     return open(descriptor, "rb", buffering)  # noqa: PTH123 - it is a descriptor
 
 
+def open_as_reader(path: Path) -> int:
+    """Opens a regular file for reading, with this process's own rights, and returns its descriptor. Follows no link."""
+    return _regular(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), path)
+
+
+def is_writable(descriptor: int) -> bool:
+    """Whether an open file was opened to be written."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+
 def read(path: Path) -> bytes:
     """The content of a regular file."""
-    with open_to_read(path) as file:
+    # Without a buffer, which would cost more than the file: most are read for one line.
+    with open_to_read(path, 0) as file:
         return file.read()
 
 

@@ -3,31 +3,47 @@
 import contextlib
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def as_owner(path: Path) -> Iterator[tuple[str | Path, int | None]]:
-    """During a block, root acts in all threads as the owner of the directory that contains `path`. Only affects root.
+    """During a block, root acts as the owner of the directory that contains `path`: in all threads, so one at a time.
+    Only affects root.
 
     Yields a path and None or, for root, a name and its directory's descriptor (`dir_fd`), which cannot be swapped.
     """
-    if os.geteuid():
-        yield path, None
-        return
-    try:
-        above, owner = _open_directory(path.parent)
+    with contextlib.nullcontext() if os.getuid() else _acting:
+        if os.geteuid():
+            yield path, None
+            return
         try:
-            with _acting_as(owner, path.parent) if owner.st_uid else contextlib.nullcontext():
-                yield path.name, above
-        finally:
-            os.close(above)
-    except OSError as error:
-        error.filename = str(path)
-        if error.filename2:
-            error.filename2 = error.filename
-        raise
+            above, owner = _open_directory(path.parent)
+            try:
+                with _acting_as(owner, path.parent) if owner.st_uid else contextlib.nullcontext():
+                    yield path.name, above
+            finally:
+                os.close(above)
+        except OSError as error:
+            error.filename = str(path)
+            if error.filename2:
+                error.filename2 = error.filename
+            raise
+
+
+#: Held by the thread of root that acts as another user.
+_acting = threading.RLock()
+
+
+def _in_a_forked_child() -> None:
+    # Another thread may have held it, and that thread is not here.
+    global _acting  # noqa: PLW0603 - it is the process's own
+    _acting = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_in_a_forked_child)
 
 
 def _open_directory(path: Path, linker: os.stat_result | None = None) -> tuple[int, os.stat_result]:

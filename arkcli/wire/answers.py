@@ -3,10 +3,20 @@
 import re
 from typing import Final
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
-_USUAL: Final = b"HTTP/1.1 200 "
+from arkcli.text import pattern
+
+#: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
+#: (contract, "Delivery and retries").
+DEADLINE: Final = 10.0
+NO_NAME: Final = "the name cannot be resolved"
+_STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
-_END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
+_END_OF_HEADERS: Final = pattern(rb"\n\r?\n")
+_RETRY_AFTER: Final = pattern(rb"\nretry-after[ \t]*:([^\r\n]{1,64})\r?\n", re.IGNORECASE)
+_SECONDS: Final = pattern(r"[0-9]{1,12}")
+#: The statuses with which a receiver may ask to be left alone, and the longest that counts, in milliseconds.
+ASKING: Final = (429, 503)
+_LONGEST_WAIT: Final = 3_600_000
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS)"
@@ -68,9 +78,6 @@ def read_status(head: bytes | bytearray) -> int | None:
     Skips interim answers (1xx; RFC 9110, 15.2). libcurl's own status will not do: it reports 200 for some lines that
     are not HTTP/1, such as "HTTP/2 500", or "HTTP/3" alone.
     """
-    if head.startswith(_USUAL) and head.endswith(_BLANK_LINES):
-        # The usual answer, without a search.
-        return 200
     begin = 0
     while begin < len(head):
         found = _STATUS_LINE.match(head, begin)
@@ -87,6 +94,27 @@ def read_status(head: bytes | bytearray) -> int | None:
             return status
         begin = end.end()
     return None
+
+
+def read_retry_after(head: bytes | bytearray, now: int) -> int | None:
+    """How long an answer asks to be left alone, in milliseconds: at most an hour; None if it does not say, or not so
+    that it can be understood. `now` is in milliseconds, UTC.
+    """
+    # Not from an interim answer before it.
+    found = _RETRY_AFTER.search(head, head.rfind(b"\nHTTP/") + 1)
+    if found is None:
+        return None
+    text = found[1].decode("latin-1").strip()
+    if _SECONDS.fullmatch(text):
+        wait = int(text) * 1000
+    else:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            wait = round(parsedate_to_datetime(text).timestamp() * 1000) - now
+        except (ValueError, OverflowError):
+            return None
+    return min(wait, _LONGEST_WAIT) if wait > 0 else None
 
 
 def wrong_certificate(result: int, message: str) -> str:

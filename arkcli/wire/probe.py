@@ -8,9 +8,10 @@ import pycurl
 from arkcli.model import Destination
 from arkcli.system.clock import Clock
 from arkcli.text import clean
+from arkcli.wire.answers import DEADLINE
 from arkcli.wire.identity import Identities
 from arkcli.wire.sockets import Sockets
-from arkcli.wire.transfer import DEADLINE, Transfer
+from arkcli.wire.transfer import Transfer
 
 
 class Reached(NamedTuple):

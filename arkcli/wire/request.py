@@ -26,11 +26,8 @@ def fixed_headers(destination: Destination) -> Headers:
 
 def attempt_headers(delivery: Delivery, destination: Destination) -> Headers:
     """The headers that tell a receiver which attempt this is (contract, "What tells a repetition")."""
-    return tuple(zip(_ATTEMPT, _attempt(delivery, f"{delivery.event.id}.{destination.id}"), strict=True))
-
-
-def _attempt(delivery: Delivery, delivery_id: str) -> tuple[str, ...]:
-    return delivery.event.name, delivery_id, str(delivery.attempt)
+    values = delivery.event.name, f"{delivery.event.id}.{destination.id}", str(delivery.attempt)
+    return tuple(zip(_ATTEMPT, values, strict=True))
 
 
 class Requests:
@@ -49,7 +46,7 @@ class Requests:
         """The values of the headers that differ from one attempt to the next."""
         event = delivery.event
         delivery_id = f"{event.id}.{self._destination_id}"
-        return self._sign(delivery_id, at, event.body) + _attempt(delivery, delivery_id)
+        return (*self._sign(delivery_id, at, event.body), event.name, delivery_id, str(delivery.attempt))
 
     def headers(self, delivery: Delivery, at: int) -> Headers:
         """The headers that `ark` sets on one attempt at time `at` (seconds since 1970, UTC), in order.

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import pycurl
@@ -11,6 +12,7 @@ from arkcli.model import Answer, Destination
 from arkcli.text import clean
 from arkcli.url import Url, parse_url
 from arkcli.wire import answers, guard, shortage
+from arkcli.wire.answers import DEADLINE
 from arkcli.wire.identity import Identity, use
 from arkcli.wire.lookup import Addresses
 from arkcli.wire.proxied import THROUGH, Proxied
@@ -19,9 +21,6 @@ from arkcli.wire.trust import is_keychain_trusted
 
 #: Asks the system's keychain, too. Older versions of pycurl do not have it.
 _KEYCHAIN: Final[int | None] = getattr(pycurl, "SSLOPT_NATIVE_CA", None)
-#: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
-#: (contract, "Delivery and retries").
-DEADLINE: Final = 10.0
 #: How much of an answer's body is kept, in bytes.
 EXCERPT: Final = 2048
 #: Reading stops when an answer's body is longer than this, in bytes; its status still counts.
@@ -33,7 +32,10 @@ _POSTFIELDS: Final = pycurl.POSTFIELDS
 _NONE_OF_ITS_OWN: Final = ("Accept:", "Expect:")
 _NO_IPV6: Final = "no connection can be opened: IPv6 is not available here"
 _TOO_EARLY: Final = "the server answered before the request had been sent"
-#: A request whose body has at most this many bytes leaves in one piece, so no answer can come while it is being sent.
+#: How much libcurl reads at once of a request: its least. A handle keeps this buffer; by default it has 64 KiB.
+_BUFFER: Final = 16 * 1024
+#: A request whose header lines and body have at most this many bytes together, with a URL of 7 KiB at most, leaves in
+#: one piece, so no answer can come while it is being sent.
 _ONE_PIECE: Final = 8 * 1024
 _GO_ON: Final = pycurl.PREREQFUNC_OK
 _ABORT: Final = pycurl.PREREQFUNC_ABORT
@@ -58,6 +60,9 @@ _WORDS: Final = {
     pycurl.E_BAD_CONTENT_ENCODING: "the answer is broken: {}",
     _TOO_LARGE: "the answer's header lines are too many or too long",
 }
+#: How the head of nearly every answer begins and ends.
+_USUAL: Final = b"HTTP/1.1 200 "
+_BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 #: The connection ended before the answer was complete.
 _BROKEN: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
 
@@ -81,7 +86,7 @@ class Transfer:
 
     __slots__ = (
         *("addresses", "alias", "allow_local", "ca_file", "certified", "curl", "excerpt", "head", "is_fresh"),
-        *("is_large", "is_stray", "looks", "name", "opened", "port", "proxy", "received", "refusal", "secure"),
+        *("is_large", "is_stray", "looks", "name", "now", "opened", "port", "proxy", "received", "refusal", "secure"),
         *("sockets", "unfit", "unopened", "was_sent"),
     )
 
@@ -93,12 +98,14 @@ class Transfer:
         sockets: Sockets,
         identity: Identity | None = None,
         proxy_ca_file: str = "",
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy. Call `found` before the
-        transfer starts, unless libcurl itself should look up the host.
+        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy; `now` is the wall clock.
+        Call `found` before the transfer starts, unless libcurl itself should look up the host.
         """
         self.alias = alias
         self.ca_file = ca_file
+        self.now = now
         self.allow_local = destination.allow_local
         self.sockets, self.looks = sockets, sockets.looks
         #: The descriptors of the sockets opened for this request.
@@ -127,6 +134,7 @@ class Transfer:
         curl.setopt(pycurl.URL, url.ascii.encode())
         curl.setopt(pycurl.POST, 1)
         curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PATH_AS_IS, 1)
         # pycurl sets one of its own, which libcurl would send beside ours.
@@ -167,7 +175,7 @@ class Transfer:
 
     def prepare(self, head: str, body: bytes) -> None:
         """Discards the last answer and takes the next request: its header lines (`head`) and its body."""
-        self.is_large = len(body) > _ONE_PIECE
+        self.is_large = len(body) + len(head) > _ONE_PIECE
         setopt = self.curl.setopt
         # libcurl sends each entry unchanged, so one entry can hold all lines; that is faster.
         setopt(_HTTPHEADER, [head, *_NONE_OF_ITS_OWN])
@@ -293,20 +301,27 @@ class Transfer:
         The status counts as soon as the headers are complete, even if the body is not; but a 2xx that came early does
         not count.
         """
+        head = self.head
+        if head.startswith(_USUAL) and head.endswith(_BLANK_LINES) and not (code or self.is_large or self.is_stray):
+            head.clear()
+            return Answer(200, None, duration, self._said() if self.excerpt else "")
         timed_out = code == pycurl.E_OPERATION_TIMEDOUT
         early = (self.is_large or self.is_stray) and self.came_early()
         status = answers.read_status(self.head)
         if status is None and not early:
             # libcurl reports a connection closed in the middle of the headers as a complete response.
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
+        wait = answers.read_retry_after(self.head, self.now()) if status in answers.ASKING else None
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY + (THROUGH if self.proxy else ""), duration, timed_out=timed_out)
         if status:
             error = None if 200 <= status <= 299 else _not_delivered(status)
-            excerpt = clean(self.excerpt.decode("utf-8", "replace")) if self.excerpt else ""
-            return Answer(status, error, duration, excerpt, timed_out)
+            return Answer(status, error, duration, self._said(), timed_out, retry_after=wait)
         return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
+
+    def _said(self) -> str:
+        return clean(self.excerpt.decode("utf-8", "replace"))
 
     def _no_answer(self, code: int, message: str, duration: int) -> Answer:
         """The result of a transfer whose headers are incomplete."""

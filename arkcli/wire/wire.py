@@ -4,23 +4,28 @@ Requests are signed when they are sent, so no signature is ever stored.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from operator import attrgetter
-from typing import Final, Generic, TypeVar
-
-import pycurl
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from arkcli.model import Answer, Delivery, Destination
 from arkcli.signing import Secret
 from arkcli.signing.scheme import BODY, Scheme
 from arkcli.system.clock import Clock
 from arkcli.wire import shortage
-from arkcli.wire.identity import Identities, Identity
+from arkcli.wire.answers import DEADLINE
+from arkcli.wire.handles import Handles, Stock
 from arkcli.wire.lookup import Found, Lookups
 from arkcli.wire.request import Requests
 from arkcli.wire.sockets import Sockets
-from arkcli.wire.transfer import DEADLINE, Transfer
 from arkcli.wire.trust import CaFiles
+
+if TYPE_CHECKING:
+    import pycurl
+
+    from arkcli.wire.identity import Identities, Identity
+    from arkcli.wire.transfer import Transfer
 
 AnyToken = TypeVar("AnyToken")
 
@@ -31,17 +36,11 @@ _LONGEST_STEP: Final = 0.5
 #: (one of them for the cached look-up), and ark seldom uses an idle connection that a firewall has dropped. Opening
 #: connections again once a minute costs almost nothing.
 _LIFETIME: Final = 60
+#: CURLE_OPERATION_TIMEDOUT.
+_TIMED_OUT: Final = 28
 _numbers: Final = itertools.count()
 #: The settings that a connection depends on.
 _way: Final = attrgetter("url", "allow_local", "ca_file", "client_cert", "client_key", "proxy")
-
-
-class _Handles(list[Transfer]):
-    """Idle handles, closed together with the list. They are in reference cycles, so they would be freed late."""
-
-    def __del__(self) -> None:
-        for transfer in self:
-            transfer.curl.close()
 
 
 class Endpoint:
@@ -54,10 +53,9 @@ class Endpoint:
         self.destination = destination
         self.secret = secret
         self.scheme = scheme
-        self.requests = Requests(destination, secret, scheme)
         if before and _way(before.destination) != _way(destination):
             before = None
-        self.idle: _Handles = before.idle if before else _Handles()
+        self.idle: Handles = before.idle if before else Handles()
         #: The spelling of its CA file's path, and when that was last checked (seconds since 1970).
         self.ca_file: str = before.ca_file if before else ""
         #: The same for what an https proxy is trusted by.
@@ -67,6 +65,11 @@ class Endpoint:
         self.identity: Identity | None = before.identity if before else None
         self.alias: str = before.alias if before else _alias()
 
+    @cached_property
+    def requests(self) -> Requests:
+        """Its requests. Made for the first attempt, since most destinations of most runs have nothing due."""
+        return Requests(self.destination, self.secret, self.scheme)
+
 
 def _alias() -> str:
     # Nobody can own a name in this domain (RFC 2606).
@@ -74,7 +77,7 @@ def _alias() -> str:
 
 
 #: An attempt under way: its transfer, the list that takes the transfer back, its token, and its start (`Wire._time`).
-_UnderWay = tuple[Transfer, list[Transfer], AnyToken, float]
+_UnderWay = tuple["Transfer", list["Transfer"], AnyToken, float]
 
 
 class Wire(Generic[AnyToken]):
@@ -91,12 +94,10 @@ class Wire(Generic[AnyToken]):
         """
         self._ca_file = ca_file
         self._ca_files = CaFiles()
-        self._identities = Identities(clock.monotonic)
         self._lifetime = lifetime
         self._clock = clock
-        self._multi = pycurl.CurlMulti()
-        self._keeps = connections > 0
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max(connections, 1))
+        self._connections = connections
+        self._stock = Stock(max(connections, 1))
         self._sockets = Sockets()
         self._lookups = Lookups(clock.monotonic)
         self._seen = clock.monotonic()
@@ -105,6 +106,21 @@ class Wire(Generic[AnyToken]):
         self._under_way: dict[pycurl.Curl, _UnderWay[AnyToken]] = {}
         #: The transfers among them that wait for a name look-up, oldest first.
         self._nameless: list[Transfer] = []
+
+    @cached_property
+    def _multi(self) -> "pycurl.CurlMulti":
+        # Made for the first attempt: a drain that finds nothing due does not wait until libcurl is loaded.
+        import pycurl
+
+        multi = pycurl.CurlMulti()
+        multi.setopt(pycurl.M_MAXCONNECTS, max(self._connections, 1))
+        return multi
+
+    @cached_property
+    def _identities(self) -> "Identities":
+        from arkcli.wire.identity import Identities
+
+        return Identities(self._clock.monotonic)
 
     @property
     def in_flight(self) -> int:
@@ -156,14 +172,15 @@ class Wire(Generic[AnyToken]):
         proxy_ca_file = self._ca_files.spelling(self._ca_file) if endpoint.destination.proxy is not None else ""
         if ca_file != endpoint.ca_file or proxy_ca_file != endpoint.proxy_ca_file:
             endpoint.ca_file, endpoint.proxy_ca_file = ca_file, proxy_ca_file
-            endpoint.idle = _Handles()
+            endpoint.idle = Handles()
         if endpoint.destination.client_cert is not None:
             identity = self._identities.of(endpoint.destination)
             if identity != endpoint.identity:
                 endpoint.identity = identity
-                endpoint.alias, endpoint.idle = _alias(), _Handles()
+                endpoint.alias, endpoint.idle = _alias(), Handles()
+        endpoint.idle.used_at = at
 
-    def _has_name(self, transfer: Transfer, name: str) -> bool:
+    def _has_name(self, transfer: "Transfer", name: str) -> bool:
         """Whether the addresses of a transfer's host are known. If not, a look-up is under way."""
         if not self._nameless:
             # Discard look-ups that ended after their attempts: they must not decide this one.
@@ -175,11 +192,16 @@ class Wire(Generic[AnyToken]):
         transfer.found(addresses)
         return True
 
-    def _transfer(self, endpoint: Endpoint) -> Transfer:
+    def _transfer(self, endpoint: Endpoint) -> "Transfer":
+        import pycurl
+
+        from arkcli.wire.transfer import Transfer
+
+        self._stock.add(endpoint.idle)
         found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
-        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file, self._clock.now)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
-        if not self._keeps:
+        if self._connections <= 0:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
         return transfer
 
@@ -211,7 +233,7 @@ class Wire(Generic[AnyToken]):
         self._collect(done, now)
         # Deadlines last, since every answer that has arrived is read now. The oldest attempt comes first.
         while self._under_way and now - next(iter(self._under_way.values()))[3] >= DEADLINE:
-            done.append(self._end(next(iter(self._under_way.values())), now, pycurl.E_OPERATION_TIMEDOUT))
+            done.append(self._end(next(iter(self._under_way.values())), now, _TIMED_OUT))
         return done
 
     def _end(
@@ -278,18 +300,22 @@ class Wire(Generic[AnyToken]):
             return
         done.append(self._end(attempt, now, code, message))
 
-    def abandon(self) -> None:
-        """Drops all attempts under way; their results stay unknown."""
-        for curl, (transfer, *_) in self._under_way.items():
-            if transfer not in self._nameless:
+    def abandon(self, which: Callable[[AnyToken], bool] = lambda _: True) -> None:
+        """Drops attempts under way, and closes their connections; their results stay unknown."""
+        for curl, (transfer, _, token, _) in list(self._under_way.items()):
+            if not which(token):
+                continue
+            if transfer in self._nameless:
+                self._nameless.remove(transfer)
+            else:
                 self._multi.remove_handle(curl)
-        self._under_way.clear()
-        self._nameless.clear()
+            del self._under_way[curl]
 
     def close(self) -> None:
         """Closes all connections."""
         self.abandon()
-        self._multi.close()
+        if "_multi" in vars(self):
+            self._multi.close()
         self._lookups.close()
 
 

@@ -23,8 +23,8 @@ from tests.world import PAYLOAD, Result, World, receiver, verifying
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "json.md"
 SIGNATURE = "0" * 64
 
-#: Servers print while they run; the tests in tests/receiver and tests/ingest check their output.
-SERVERS = {"listen", "serve"}
+#: Servers print while they run; the tests in tests/receiver, tests/ingest and tests/web check their output.
+SERVERS = {"listen", "serve", "ui"}
 COMMANDS = {
     path.removeprefix("ark ") for path, (_, command) in PAGES.items() if not isinstance(command, Group)
 } - SERVERS
@@ -55,6 +55,7 @@ SUCCESSES = [
     Row("dest show", "crm"),
     Row("dest set", "crm --description text"),
     Row("dest set", "crm --standard-webhooks"),
+    Row("dest set", "crm --rate 10/s --max-in-flight 4"),
     Row("dest pause", "crm"),
     Row("dest resume", "crm"),
     Row("dest remove", "lake --yes"),
@@ -97,6 +98,7 @@ FAILURES = [
     Row("dest list", "extra", status=2, code="usage"),
     Row("dest show", "nobody", status=2, code="usage"),
     Row("dest set", "crm", status=2, code="usage"),
+    Row("dest set", "crm --rate often", status=2, code="usage"),
     Row("dest pause", "nobody", status=2, code="usage"),
     Row("dest resume", "nobody", status=2, code="usage"),
     Row("dest remove", "lake", status=2, code="usage"),

@@ -121,7 +121,7 @@ def test_the_selected_request_goes_to_the_application_again_which_verifies_it(
     # A forged request is not forwarded by this key either.
     assert one.post(signature="0" * 64) == 401
     one.terminal.until("does not match")
-    assert one.press("r", "#3 is invalid, and goes on only with --forward-unverified; `e` signs it again")
+    assert one.press("r", "#3 is invalid, and goes on only with --forward-unverified; edit it to sign it again")
     assert len(application.requests) == 2
 
     assert one.press("k", "selected #2: signal.promoted, resent, 500")

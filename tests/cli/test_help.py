@@ -92,6 +92,7 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         "ark listen": "ark listen --port 0 --timeout 0.1s",
         # Stopped by SIGTERM, it ends with 0.
         "ark serve": "timeout --preserve-status 1 ark serve",
+        "ark ui": "timeout --preserve-status 2 ark ui --no-open",
         "/run/ark/": "./",
         "--port 8764": "--port 0",
         "3a7f…": sign("s3cret", PAYLOAD),

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from arkcli.cli.received import Listing, as_curl, matches
+from arkcli.actions.requests import as_curl, matches
+from arkcli.cli.received import Listing
 from arkcli.httpd.messages import Reply, Request
 from arkcli.output import Output
 from arkcli.receiver.record import Received

@@ -30,7 +30,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 
 FEW_FILES = """
 import os, resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+resource.setrlimit(resource.RLIMIT_NOFILE, (%d, %d))
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
@@ -152,12 +152,12 @@ def assert_little(world: World, tmp_path: Path, command: list[str], is_right: Ca
     assert int(measured.stderr) < LIMIT
 
 
-def fill(world: World, *names: str) -> None:
+def fill(world: World, *names: str, url: str = "https://crm.example", local: bool = False) -> None:
     """Adds destinations with these names to the store."""
     with world.session().home.store.change() as current:
         current.workspace.secret = Secret("secret")
         current.destinations = [
-            Destination(id=f"dst_{number}", name=name, url=f"https://crm.example/{number}", added_at="")
+            Destination(id=f"dst_{number}", name=name, url=f"{url}/{number}", added_at="", allow_local=local)
             for number, name in enumerate(names)
         ]
 
@@ -180,10 +180,26 @@ def test_there_may_be_more_destinations_than_open_files(world: World, words: lis
         with world.held(name) as claim:
             claim.record([(delivery, Answer(200, None, 1)) for delivery in claim.take(START, 1)], START)
     run = subprocess.run(
-        [sys.executable, "-c", FEW_FILES, sys.executable, "-m", "arkcli", *words],
+        [sys.executable, "-c", FEW_FILES % (64, 64), sys.executable, "-m", "arkcli", *words],
         env={**os.environ, **world.variables},
         capture_output=True,
         text=True,
         check=True,
     )
     assert (len(run.stdout.splitlines()), run.stderr) == (lines, "")
+
+
+def test_five_hundred_destinations_get_an_event_with_256_open_files_and_in_little_memory(world: World) -> None:
+    with receiver() as server:
+        fill(world, *(f"d{number}" for number in range(500)), url=server.url, local=True)
+        measured = [sys.executable, "-c", MEASURE, sys.executable, "-m", "arkcli"]
+        run = subprocess.run(
+            [sys.executable, "-c", FEW_FILES % (256, 256), *measured, "send", "signal.promoted", "--sample", "--json"],
+            env={**os.environ, **world.variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    statuses = [found["status"] for found in json.loads(run.stdout)["deliveries"]]
+    assert statuses == [200] * 500
+    assert int(run.stderr) < LIMIT

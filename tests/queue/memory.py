@@ -29,6 +29,7 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.pace import Pace, Terms, Turn, Turns
 
 Item = TypeVar("Item")
 
@@ -102,6 +103,7 @@ class _Place:
         self.serial = 0
         self.last: Attempt | None = None
         self.outage: Outage | None = None
+        self.pace = Pace()
         self.claim: MemoryClaim | None = None
 
     @property
@@ -165,11 +167,17 @@ class MemoryClaim:
         self.holder = holder
         self._place = place
         self._behind: int | None = None
+        self._turns = Turns(claim=str(place.serial) + str(id(self)))
+        self._period = self._admitted_at = 0
         place.claim = self
 
     @property
     def outage(self) -> Outage | None:
         return self._place.outage
+
+    @property
+    def has_lapsed(self) -> bool:
+        return False
 
     def note(self, outage: Outage | None) -> None:
         self._place.outage = outage
@@ -197,6 +205,16 @@ class MemoryClaim:
         due.sort(key=lambda entry: entry.due_at or 0)
         return [self.begin(entry) for entry in due[:most]]
 
+    def is_due(self, now: int) -> bool:
+        return any(entry.claim is None and entry.is_due(now) for entry in self._place.entries)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        self._period, self._admitted_at = terms.period, now
+        return self._turns.admit(self._place.pace, terms, most, now)
+
+    def give_back(self, count: int) -> None:
+        self._turns.give_back(count)
+
     def next_due_at(self) -> int | None:
         free = [entry for entry in self._place.entries if entry.claim is None]
         return min((entry.due_at for entry in free if entry.due_at is not None), default=None)
@@ -204,6 +222,7 @@ class MemoryClaim:
     def record(self, delivery: _Delivery, answer: Answer, now: int) -> State | None:
         """Records the outcome of one attempt; None if this claim no longer has the delivery."""
         entry, place = delivery.entry, self._place
+        self._turns.ended(1, now)
         if entry.claim is not self:
             return None
         attempt = attempt_of(delivery, answer, now)
@@ -219,6 +238,7 @@ class MemoryClaim:
 
     def release(self) -> None:
         self._place.claim = None
+        self._turns.tell(self._place.pace, self._period, self._admitted_at)
         for entry in [entry for entry in self._place.entries if entry.claim is self]:
             entry.claim = None
             if entry.asked_at is not None:
@@ -352,6 +372,9 @@ class MemoryQueue:
             Recorded([cast("MemoryClaim", claim).record(cast("_Delivery", one), answer, now) for one, answer in part])
             for claim, part in results
         ]
+
+    def late(self) -> list[tuple[engine.Claim, Sequence[Result], Recorded]]:
+        return []
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         number = cast("_Event", event).number

@@ -307,7 +307,7 @@ def test_any_bytes_are_contents_or_unreadable(tmp_path_factory: pytest.TempPathF
 
 @settings(deadline=None, max_examples=25)
 @given(
-    name=st.from_regex(NAME, fullmatch=True),
+    name=st.from_regex(NAME.pattern, fullmatch=True),
     text=st.text(min_size=1),
     headers=st.dictionaries(st.from_regex(r"X-[A-Za-z0-9!#$%&'*+.^_`|~-]+", fullmatch=True), PRINTABLE),
 )

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -653,3 +654,19 @@ def test_unreadable_is_what_a_store_and_a_queue_raise(home: Path) -> None:
         return True
 
     assert as_user(USER, kind)
+
+
+def test_many_threads_of_root_each_act_as_the_owner_of_their_directory(home: Path) -> None:
+    users = {home / f"of-{number}": USER + number for number in range(4)}
+    for directory, user in users.items():
+        directory.mkdir()
+        os.chown(directory, user, user)
+
+    def create(directory: Path) -> None:
+        for number in range(50):
+            files.create(directory / str(number))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(create, users))
+    assert {path: owners(path) for path in users} == {path: {(user, user)} for path, user in users.items()}
+    assert os.geteuid() == 0

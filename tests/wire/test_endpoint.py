@@ -73,6 +73,7 @@ def test_a_thousand_secrets_one_after_another_leave_one_connection_and_one_handl
 def test_a_thousand_urls_one_after_another_leave_no_more_connections_than_are_kept(receive: Receive) -> None:
     server, target = receive(200), endpoint("http://127.0.0.1:9/")
     with uncollected() as handles, closing(Wire[int]("", SystemClock(), 4)) as wire:
+        wire.wait(0)
         before = descriptors()
         for number in range(1000):
             target = changed(target, url=f"{server.url}/{number}")

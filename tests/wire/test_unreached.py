@@ -179,6 +179,8 @@ def _free(descriptors: int) -> Iterator[None]:
 def _attempt(target: Endpoint, *descriptors: int) -> Answer:
     """Makes attempts over one wire, each with this many free descriptors; returns the last answer."""
     wire: Wire[int] = Wire("", SystemClock())
+    # Libcurl is loaded when a wire is first used.
+    wire.wait(0)
     for count in descriptors:
         done: list[tuple[int, Answer]] = []
         with _free(count):
@@ -192,6 +194,7 @@ def _attempt(target: Endpoint, *descriptors: int) -> Answer:
 def _starved(port: str, ca_file: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     plain, missing = f"http://127.0.0.1:{port}/", "https://no-such.invalid/"
+    assert _attempt(endpoint(plain), 8).lacking is None
     for url, descriptors in ((plain, 0), (plain, 1), (plain, 2), (missing, 0), (missing, 1), (missing, 8)):
         print(_attempt(endpoint(url), descriptors).lacking)
     with _free(0):

@@ -14,7 +14,7 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
 from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
-from arkcli.queue.local.notes import MARK, Mark, read_mark
+from arkcli.queue.local.notes import MARK, Mark, MarkFile, read_mark
 from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
@@ -47,14 +47,14 @@ class EventLog:
         """
         self._directory = directory
         self._segments = Segments(directory, segment_size, optional=fixed)
-        self._mark = directory.with_name(MARK)
+        self._mark = MarkFile(directory.with_name(MARK))
         self._furthest = furthest
         self._lock = None if fixed else files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
         #: Raises Unreadable if the queue has been moved. Called under each lock, before anything is done.
         self.check: Callable[[], None] = lambda: None
-        self._blocks: OrderedDict[int, tuple[list[StoredEvent | Gap], int]] = OrderedDict()
+        self._blocks: OrderedDict[int, tuple[Sequence[StoredEvent | Gap], int]] = OrderedDict()
         worth = 0 if fixed else max(segment_size // _KEPT_FOR, 1)
         self.addressed = Addressed(directory / "index", self._segments, worth)
         self._ids = Index(directory / "index", "ids", self._segments, self._scan_ids, worth)
@@ -102,7 +102,7 @@ class EventLog:
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:
-                raise _not_accepted(error, self._mark.parent) from error
+                raise _not_accepted(error, self._mark.path.parent) from error
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[StoredEvent]:
         self._segments.look()
@@ -145,7 +145,7 @@ class EventLog:
                 raise
             with contextlib.suppress(OSError):
                 # An outdated mark does no harm.
-                Mark(mark.start, position, seq, addressed).write(self._mark)
+                self._mark.write(Mark(mark.start, position, seq, addressed))
             self._end = position
             self._counts = (position, seq, addressed)
         return accepted
@@ -157,7 +157,7 @@ class EventLog:
 
     def _marked(self) -> Mark:
         """The mark; if it is missing, one derived from the log and the destinations."""
-        mark = read_mark(self._mark)
+        mark = self._mark.read()
         if mark is not None:
             return mark
         end = self._segments.last_line_end(self._segments.size())
@@ -166,7 +166,7 @@ class EventLog:
     @property
     def reach(self) -> int:
         """The position after the last event known to have been accepted, even if its bytes are missing."""
-        mark = read_mark(self._mark)
+        mark = read_mark(self._mark.path)
         return self._end if mark is None else max(mark.end, self._end)
 
     def _count(self, end: int) -> tuple[int, int]:
@@ -185,8 +185,12 @@ class EventLog:
         if cached is not None:
             self._blocks.move_to_end(position)
             return cached
-        found, following = self._segments.block(position, self._end)
-        events = [_decode(line) for line in found]
+        data = self._segments.whole_lines(position, self._end)
+        events: Sequence[StoredEvent | Gap] | None = lines.events_in(data, position) if data else None
+        following = position + len(data)
+        if events is None:
+            found, following = self._segments.block(position, self._end)
+            events = [_decode(line) for line in found]
         if events:
             self._blocks[position] = events, following
             if len(self._blocks) > _CACHED_BLOCKS:
@@ -274,7 +278,7 @@ class EventLog:
             start = max((found for found in self._segments.starts if found <= position), default=self.start)
             try:
                 # The mark comes first: bytes missing after its start are then known to be lost, not removed.
-                Mark(start, mark.end, mark.seq, mark.addressed).write(self._mark, durable=True)
+                self._mark.write(Mark(start, mark.end, mark.seq, mark.addressed), durable=True)
             except OSError:
                 return
             self._segments.remove_before(position)
@@ -285,6 +289,7 @@ class EventLog:
     def close(self) -> None:
         """Closes what is open."""
         self._segments.close()
+        self._mark.close()
         if self._lock:
             self._lock.close()
 

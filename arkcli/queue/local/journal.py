@@ -39,15 +39,25 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Path, retries: int, segment_size: int = SEGMENT_SIZE, origin: Origin | None = None
+        self,
+        directory: Path,
+        retries: int,
+        segment_size: int = SEGMENT_SIZE,
+        origin: Origin | None = None,
+        *,
+        to_read: bool = False,
     ) -> None:
-        """Opens the journal of a destination that has joined. `retries` is the number per delivery."""
+        """Opens the journal of a destination that has joined. `retries` is the number per delivery.
+
+        With `to_read`, do not call what writes.
+        """
         #: The destination's directory, named by its id.
         self.directory = directory
         self._retries = retries
         self._origin = origin
         self._checkpoint = directory / "checkpoint.json"
-        self._segments = Segments(directory / "journal", segment_size, optional=bool(origin and not origin.is_written))
+        is_optional = bool(origin and not origin.is_written)
+        self._segments = Segments(directory / "journal", segment_size, optional=is_optional, to_read=to_read)
         self.state = DestinationState(joined(0, retries))
         self._unsaved = 0
         self._loaded = False
@@ -57,15 +67,18 @@ class Journal:
     def create(directory: Path, first: Snapshot) -> None:
         """Makes the journal of a destination that joins, in its own directory. Syncs nothing."""
         files.make_directory(directory / "journal", durable=False)
-        files.replace(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
+        files.overwrite(directory / "journal" / f"{0:020d}.jsonl", lines.encode_snapshot(first), durable=False)
 
     def load(self) -> DestinationState:
         """The state as of the journal's end. Loading again reads only what has been added since.
 
         Raises Broken if no state can be found.
         """
-        snapshot = None if self._loaded else self.checkpoint()
         end = self._segments.last_line_end(self._segments.look())
+        return self._load(None if self._loaded else self.checkpoint(), end)
+
+    def _load(self, snapshot: Snapshot | None, end: int) -> DestinationState:
+        """The state as of `end`, from the checkpoint, or from what has been loaded before."""
         if self._loaded and self.state.journal < self._segments.start:
             # The next lines to read have been removed; the remaining segments hold a later state.
             self._loaded = False
@@ -85,9 +98,9 @@ class Journal:
         """Like `load`, for the holder of the lock: first cuts a torn last line."""
         self._segments.look()
         end = self._segments.mend_tail(keep_damaged=False)
-        is_ahead = not self._loaded and (found := self.checkpoint()) is not None and found.journal > end
-        state = self.load()
-        if is_ahead:
+        snapshot = None if self._loaded else self.checkpoint()
+        state = self._load(snapshot, end)
+        if snapshot is not None and snapshot.journal > end:
             # Once the journal had grown beyond this checkpoint, it would seem to fit.
             files.unlink(self._checkpoint)
         if not end:
@@ -203,9 +216,11 @@ class Journal:
             self._begin_segment()
         position = self.state.journal
         self._segments.append(b"".join(encoded), position)
+        apply = self.state.apply
         for entry, text in zip(entries, encoded, strict=True):
-            self.state.apply(entry, position, position + len(text))
-            position += len(text)
+            end = position + len(text)
+            apply(entry, position, end)
+            position = end
         self._unsaved += len(entries)
 
     def _begin_segment(self) -> None:

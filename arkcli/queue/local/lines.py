@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import re
 import zlib
 from typing import Final, TypeVar
 
@@ -11,6 +10,7 @@ import msgspec
 from arkcli import times
 from arkcli.model import Attempt, Draft, Event, Outcome
 from arkcli.queue.local.stored import Instead, StoredDraft, StoredEvent
+from arkcli.text import pattern
 
 Kind = TypeVar("Kind")
 
@@ -18,6 +18,7 @@ OPENING: Final = b'{"crc":"'
 _BODY: Final = b',"body":'
 #: Replaces `body` if the body contains a newline, which a line cannot.
 _RAW: Final = b',"raw":"'
+_BEHIND: Final = len(_BODY)
 #: Offset of the fields.
 SEALED: Final = len(OPENING) + 8 + 2
 
@@ -152,7 +153,7 @@ class _SnapshotLine(msgspec.Struct):
 #: The errors that a decoder raises.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STORED: Final = (StoredDraft, StoredEvent)
-_POSITION: Final = re.compile(rb'"pos":(-?\d+),')
+_POSITION: Final = pattern(rb'"pos":(-?\d+),')
 _encoder: Final = msgspec.json.Encoder()
 _events: Final = msgspec.json.Decoder(EventHead)
 _dead: Final = msgspec.json.Decoder(DeadLine)
@@ -190,6 +191,27 @@ def event_of(line: bytes, position: int) -> StoredEvent:
         raise Damaged(str(error)) from None
     size = len(line) + 1
     return StoredEvent(decoded.id, decoded.event, decoded.at, body, decoded.to, position, size, decoded.instead)
+
+
+def events_in(data: bytes, position: int) -> list[StoredEvent] | None:
+    """The events in a block of lines that begins at a position; None unless every line is whole and has a plain body.
+
+    Does in one loop what `seal_for` and `event_of` do for each line: every delivery begins here.
+    """
+    found, begin, view = list[StoredEvent](), 0, memoryview(data)
+    find, is_there, decode, crc32 = data.find, data.startswith, _events.decode, zlib.crc32
+    try:
+        while end := find(b"\n", begin) + 1:
+            cut = find(_BODY, begin, end)
+            if cut < 0 or not is_there(b'{"crc":"%08x",' % crc32(view[begin + SEALED : end - 1]), begin):
+                return None
+            head, body = decode(data[begin:cut] + b"}"), data[cut + _BEHIND : end - 2]
+            at = position + begin
+            found.append(StoredEvent(head.id, head.event, head.at, body, head.to, at, end - begin, head.instead))
+            begin = end
+    except _UNREADABLE:
+        return None
+    return found
 
 
 def event_counts(line: bytes) -> tuple[int, int]:

@@ -40,13 +40,13 @@ class Members:
                 raise Broken(destination_id, is_a_link(path))
         return place
 
-    def journal_at(self, place: Path) -> Journal:
-        """The journal of the destination with this directory."""
+    def journal_at(self, place: Path, *, to_read: bool = False) -> Journal:
+        """The journal of the destination with this directory. See `Journal`."""
         found = place.name
         origin = Origin(lambda: self.read().begins.get(found), lambda: self.keep(found))
         if found in self._unwritten:
             origin = Origin(lambda: self._unwritten[found], lambda: None, is_written=False)
-        return Journal(place, self.retries, self._segment_size, origin)
+        return Journal(place, self.retries, self._segment_size, origin, to_read=to_read)
 
     def read(self) -> Roll:
         """See `read_roll`. Raises OSError."""

@@ -1,9 +1,12 @@
-"""Small files beside the logs: the event log's end (the mark), who has joined (the roll), and a receiver's outage.
+"""Small files beside the logs: the event log's end (the mark), who has joined (the roll), a receiver's outage, and what
+counts against a destination's rate (the pace).
 
 The first two are kept outside the parts they describe, so that a part that is lost or truncated is noticed.
 docs/internals.md, "Parts of different ages".
 """
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -12,6 +15,7 @@ import msgspec
 from arkcli.queue.engine import Outage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.pace import Pace
 from arkcli.system import files
 
 #: The mark's file. A copy made in name order takes it before `events`, so the copied mark is not ahead of the log.
@@ -20,6 +24,10 @@ MARK: Final = "accepted"
 ROLL: Final = "joined"
 #: The outage's file, in the destination's directory.
 _OUTAGE: Final = "outage.json"
+#: More bytes than any mark has.
+_LONGEST_MARK: Final = 4096
+#: The file with what counts against a rate, in the destination's directory.
+_PACE: Final = "pace.json"
 Kind = TypeVar("Kind")
 
 
@@ -31,9 +39,48 @@ class Mark(msgspec.Struct, frozen=True):
     seq: int
     addressed: int
 
-    def write(self, path: Path, *, durable: bool = False) -> None:
-        """Overwrites the mark. Raises OSError."""
-        files.overwrite(path, lines.encode(self), durable=durable)
+
+class MarkFile:
+    """The mark's file, kept open by a process that accepts events: to open it takes half as long as to accept one."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens nothing yet."""
+        self.path = path
+        self._descriptor = -1
+        self._opened: tuple[int, int] | None = None
+
+    def read(self) -> Mark | None:
+        """See `read_mark`."""
+        try:
+            return _decoded(os.pread(self._open(os.O_RDWR), _LONGEST_MARK, 0), Mark)
+        except FileNotFoundError:
+            return None
+
+    def write(self, mark: Mark, *, durable: bool = False) -> None:
+        """Overwrites the mark, or makes its file. Raises OSError."""
+        descriptor = self._open(os.O_RDWR | os.O_CREAT)
+        files.write_all(descriptor, lines.encode(mark), 0)
+        if durable:
+            files.sync(descriptor)
+
+    def _open(self, flags: int) -> int:
+        # Another copy may have been put in its place since.
+        there = None
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(self.path)
+            there = found.st_dev, found.st_ino
+        if there is None or there != self._opened:
+            self.close()
+            self._descriptor = files.out_of_selects_way(files.open_private(self.path, flags))
+            found = os.fstat(self._descriptor)
+            self._opened = found.st_dev, found.st_ino
+        return self._descriptor
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._opened is not None:
+            os.close(self._descriptor)
+            self._opened = None
 
 
 class Roll(msgspec.Struct):
@@ -62,11 +109,18 @@ def read_roll(path: Path) -> Roll:
 
 def _read(path: Path, kind: type[Kind]) -> Kind | None:
     try:
-        # The overwritten mark may have been longer.
-        text, _, _ = files.read(path).partition(b"\n")
+        return _decoded(files.read(path), kind)
+    except FileNotFoundError:
+        return None
+
+
+def _decoded(data: bytes, kind: type[Kind]) -> Kind | None:
+    # The overwritten mark may have been longer.
+    text, _, _ = data.partition(b"\n")
+    try:
         lines.check(text)
         return msgspec.json.decode(text, type=kind)
-    except (FileNotFoundError, Damaged, msgspec.MsgspecError):
+    except (Damaged, msgspec.MsgspecError):
         return None
 
 
@@ -84,3 +138,22 @@ def write_outage(place: Path, outage: Outage | None) -> None:
         files.unlink(place / _OUTAGE)
     else:
         files.replace(place / _OUTAGE, msgspec.json.encode(outage) + b"\n", durable=False)
+
+
+def read_pace(place: Path, now: int) -> Pace:
+    """What counts at the destination with this directory, for its next holder: what was under way has ended by `now`.
+
+    Empty if the file cannot be read. A hand-made one delays attempts by one period at most.
+    """
+    try:
+        pace = msgspec.json.decode(files.read(place / _PACE), type=Pace)
+    except (OSError, msgspec.MsgspecError):
+        return Pace()
+    # Not under the name that the next holder's own attempts get.
+    pace.open = {"before": (sum(count for count, _ in pace.open.values()), now)}
+    return pace
+
+
+def write_pace(place: Path, pace: Pace) -> None:
+    """Replaces the pace. Call it only with the claim, and before the attempts begin that it counts. Raises OSError."""
+    files.replace(place / _PACE, msgspec.json.encode(pace) + b"\n", durable=False)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 from pathlib import Path
 from typing import Final
 
@@ -11,19 +10,19 @@ from arkcli.queue.local.moving import VERSION, Version
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 from arkcli.system.refused import in_words, visible
+from arkcli.text import pattern
 
 #: File systems, by their names in mountinfo or for mount(8), whose locks another machine may not see: network file
 #: systems, object stores, and what a virtual machine shares with its host. Plain `fuse` may be anything: mountpoint-s3
 #: mounts so.
-_SHARED: Final = re.compile(
-    r"fuse|(fuse\.)?(9p|afpfs|afs|applevirtiofs|beegfs|blobfuse2?|ceph(-fuse)?|cifs|cosfs|curlftpfs|davfs2?|fakeowner"
-    r"|gcsfuse|geesefs|gfs2|glusterfs|goofys|gpfs|grpcfuse|gvfsd-fuse|hdfs|juicefs|lustre|mfs|moosefs|mountpoint-s3"
-    r"|nfs4?|ocfs2|orangefs|ossfs|osxfs|panfs|prl_fs|quobyte|rclone|s3fs|s3ql|seaweedfs|smb3|smbfs|sshfs|vboxsf"
-    r"|virtiofs|vmhgfs(-fuse)?|webdav|wekafs)",
-    re.IGNORECASE,
+_SHARED: Final = (
+    " fuse 9p afpfs afs applevirtiofs beegfs blobfuse blobfuse2 ceph ceph-fuse cifs cosfs curlftpfs davfs davfs2"
+    " fakeowner gcsfuse geesefs gfs2 glusterfs goofys gpfs grpcfuse gvfsd-fuse hdfs juicefs lustre mfs moosefs"
+    " mountpoint-s3 nfs nfs4 ocfs2 orangefs ossfs osxfs panfs prl_fs quobyte rclone s3fs s3ql seaweedfs smb3 smbfs"
+    " sshfs vboxsf virtiofs vmhgfs vmhgfs-fuse webdav wekafs "
 )
 #: What mount(8) prints for a file system: on macOS the type comes first in the brackets.
-_MOUNTED: Final = re.compile(r" on (?P<place>/.*?) (type (?P<kind>\S+) )?\((?P<words>[^()]*)\)$")
+_MOUNTED: Final = pattern(r" on (?P<place>/.*?) (type (?P<kind>\S+) )?\((?P<words>[^()]*)\)$")
 
 
 def prepare(directory: Path, version: Version) -> str | None:
@@ -93,7 +92,7 @@ def shared_file_system(path: Path, mounts: str) -> str | None:
         place, its_kind, its_local = _mounted(line)
         if len(place) >= len(holder) and path.is_relative_to(place):
             holder, kind, is_local = place, its_kind, its_local
-    return kind if not is_local or _SHARED.fullmatch(kind) else None
+    return kind if not is_local or f" {kind.lower().removeprefix('fuse.')} " in _SHARED else None
 
 
 def _mounted(line: str) -> tuple[str, str, bool]:

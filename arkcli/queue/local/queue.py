@@ -4,17 +4,14 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
-from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
-from arkcli.queue.local import dump, requeue, restore
-from arkcli.queue.local.check import Inspection
+from arkcli.queue.engine import Checked, Claim, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
-from arkcli.queue.local.fit import Misfits
 from arkcli.queue.local.members import Members, loss
 from arkcli.queue.local.moving import Version, kept_still
 from arkcli.queue.local.opening import prepare
@@ -24,6 +21,9 @@ from arkcli.queue.local.trouble import NO_ROOM, no_room
 from arkcli.queue.local.view import View
 from arkcli.system import files
 from arkcli.system.refused import in_words
+
+if TYPE_CHECKING:
+    from arkcli.queue.local.check import Inspection
 
 
 class LocalQueue:
@@ -121,6 +121,10 @@ class LocalQueue:
                     found[destination_id] = attempt
         return found
 
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """There are none: what cannot be recorded is an error."""
+        return ()
+
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
         """What is pending at a destination."""
         with contextlib.closing(self.view(destination_id)) as view:
@@ -129,9 +133,10 @@ class LocalQueue:
     def standings(self, ids: Iterable[str], now: int | None = None) -> Mapping[str, Standing]:
         """What is pending at each destination that has a place."""
         standings = {}
+        self._log.look()
         for found in ids:
-            with self._claims.noted(found):
-                standings[found] = self.standing(found, now)
+            with self._claims.noted(found), contextlib.closing(self.view(found)) as view:
+                standings[found] = view.standing(now, look=False)
         return standings
 
     @property
@@ -141,19 +146,27 @@ class LocalQueue:
 
     def retry(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Makes retrying deliveries due now and revives dead ones; returns how many. Raises NotAccepted."""
+        from arkcli.queue.local import requeue
+
         return requeue.retry(self._claims, self.accept, selection, now, dry=dry)
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         """Discards deliveries; returns how many. Raises Held."""
+        from arkcli.queue.local import requeue
+
         self._check_writable(unless=dry)
         return requeue.drop(self._claims, selection, now, dry=dry)
 
     def replay(self, chosen: Replay, now: int, *, dry: bool = False) -> int:
         """Sends old events again; returns how many events. Raises UsageError and NotAccepted."""
+        from arkcli.queue.local import requeue
+
         return requeue.replay(self._claims, self._log, self.accept, chosen, now, dry=dry)
 
     def dump(self) -> Iterator[Record]:
         """The content of the queue. Claims every destination until the iterator ends; the first record raises Held."""
+        from arkcli.queue.local import dump
+
         held = (lambda *_: contextlib.nullcontext()) if self._is_still else self.held
         return dump.dump(held, self._log, self._members.places, self._schedule)
 
@@ -169,19 +182,26 @@ class LocalQueue:
 
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError if it is not empty."""
+        from arkcli.queue.local import restore
+
         restore.restore(self._directory, self._log, self._schedule, records)
         self._members.join((), 0)
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Checks everything for damage; with `repair_at`, the time as text, sets the damage aside. Raises Busy."""
         self._check_writable(unless=repair_at is None)
-        misfits = Misfits(self._members, self._log).all
-        return Inspection(self._directory, misfits, self._need).run(repair_at=repair_at)
+        return self._inspection(None).run(repair_at=repair_at)
 
     def check_recent(self, size: int) -> Checked:
         """Checks only the last `size` bytes of each file for damage. Line numbers are then counted from there."""
-        losses = Misfits(self._members, self._log).losses
-        return Inspection(self._directory, losses, self._need, tail=size).run()
+        return self._inspection(size).run()
+
+    def _inspection(self, tail: int | None) -> "Inspection":
+        from arkcli.queue.local.check import Inspection
+        from arkcli.queue.local.misfits import Misfits
+
+        misfits = Misfits(self._members, self._log)
+        return Inspection(self._directory, misfits.all if tail is None else misfits.losses, self._need, tail=tail)
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what is older than a time (milliseconds, UTC), passed by every destination and not needed by a retry.

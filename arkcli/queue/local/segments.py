@@ -35,10 +35,16 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 class Segments:
     """The segments of one directory. A position counts bytes from the first byte ever written."""
 
-    def __init__(self, directory: Path, size: int = SEGMENT_SIZE, *, optional: bool = False) -> None:
-        """Opens nothing yet. An `optional` directory may be missing; it then counts as empty."""
+    def __init__(
+        self, directory: Path, size: int = SEGMENT_SIZE, *, optional: bool = False, to_read: bool = False
+    ) -> None:
+        """Opens nothing yet. An `optional` directory may be missing; it then counts as empty.
+
+        With `to_read`, call nothing that writes, and close it soon: its descriptors are among the first 1,024.
+        """
         self._directory = directory
         self._optional = optional
+        self._to_read = to_read
         self._size = size
         self._starts: list[int] = []
         self._descriptors: dict[int, int] = {}
@@ -87,6 +93,13 @@ class Segments:
             return b""
         start = self._segment(position)
         return os.pread(self._open(start), size, position - start)
+
+    def whole_lines(self, position: int, end: int) -> bytes:
+        """The next lines from a position, up to BLOCK_SIZE bytes; empty where only `block` knows what is there."""
+        if not self.start <= position < end:
+            return b""
+        data = self.read(position, min(BLOCK_SIZE, self._limit(position, end) - position))
+        return data[: data.rfind(b"\n") + 1]
 
     def block(self, position: int, end: int) -> tuple[list[Line], int]:
         """The next lines from a position, and the position after them.
@@ -218,8 +231,8 @@ class Segments:
         their positions must not be used for other lines. So does whatever begins before `keep_before`.
         """
         end = self.size()
-        if self._starts:
-            # The descriptor may be read-only: fail now, not when an attempt's outcome has to be written.
+        if self._starts and not files.is_writable(self._open(self._starts[-1])):
+            # Fail now, not when an attempt's outcome has to be written.
             os.close(files.open_private(self._path(self._starts[-1]), os.O_RDWR))
         kept = self.last_line_end(end)
         if kept == end:
@@ -292,8 +305,12 @@ class Segments:
                 # Close the oldest: reading has moved past it. The last segment is opened again when needed.
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
             path = self._path(start)
-            opened = files.open_private(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
-            descriptor = self._descriptors[start] = files.out_of_selects_way(opened)
+            if self._to_read:
+                descriptor = files.open_as_reader(path)
+            else:
+                opened = files.open_private(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+                descriptor = files.out_of_selects_way(opened)
+            self._descriptors[start] = descriptor
         return descriptor
 
 

@@ -42,9 +42,12 @@ class View:
         self._outcome: Attempt | None = None
 
     @told
-    def standing(self, now: int | None = None) -> Standing:
-        """The counts, and when the next attempt is due. With `now`, whatever is dated later is due now."""
-        state = self._load()
+    def standing(self, now: int | None = None, *, look: bool = True) -> Standing:
+        """The counts, and when the next attempt is due. With `now`, whatever is dated later is due now.
+
+        Without `look`, the log has just been looked at.
+        """
+        state = self._load(look=look)
         retrying, dead = list(state.retrying), state.dead
         # Removed events count neither as waiting nor as finished ahead of waiting ones.
         state.first.skip_to(self._log.start)
@@ -246,8 +249,9 @@ class View:
         )
         return (Arrivals(self._log, self._journal, nothing, dead), *retries)
 
-    def _load(self) -> DestinationState:
-        self._log.look()
+    def _load(self, *, look: bool = True) -> DestinationState:
+        if look:
+            self._log.look()
         state = self._journal.load()
         check_fit(self._journal, self._log)
         return state

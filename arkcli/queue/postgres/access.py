@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from arkcli.database import schema
 from arkcli.database.connection import PATIENCE, Cursor, Database
+from arkcli.errors import InDoubt, Unreachable
 from arkcli.system.clock import Clock
 
 #: How long an operator waits for what reads or changes a whole table, in seconds.
@@ -38,13 +39,16 @@ class Access:
             yield cursor
 
     def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
-        """The rows of one statement, which is committed."""
-        with self.transaction(patience=patience) as cursor:
-            cursor.execute(statement, values)
+        """The rows of one statement that only reads, or that may be repeated. Raises Unreachable and Unreadable."""
+        try:
+            with self.transaction(patience=patience) as cursor:
+                cursor.execute(statement, values)
+        except InDoubt as error:
+            raise Unreachable(str(error)) from error
         return cursor.fetchall()
 
     def row(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> tuple[Any, ...] | None:
-        """The first row of one statement, which is committed."""
+        """The first row; see `rows`."""
         return next(iter(self.rows(statement, values, patience=patience)), None)
 
     def run(self, statement: str, values: Values = (), *, durable: bool = False) -> None:

@@ -11,9 +11,9 @@ end.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -30,6 +30,8 @@ from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, ms, to_c
 LEASE: Final = 20.0
 _RENEW_EVERY: Final = 5.0
 _LONGEST: Final = 11.0
+#: When attempts under way end, in seconds after the lease was renewed: before it does.
+_ENDS: Final = LEASE - 1.0
 #: The shortest and the longest pause before the database is asked again after it could not be reached, in seconds.
 _PAUSES: Final = (0.1, 5.0)
 
@@ -95,6 +97,11 @@ with asked as (
 select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage
 from asked a left join claimed c using (destination) order by a.n
 """
+#: After the lease: from then on nothing is reserved.
+_RESERVED: Final = f"""
+select p.destination, count(*) from ark.pending p join ark.share s using (destination)
+where s.id = any(%(ids)s) and s.holder = %(me)s and {IS_RESERVED} group by 1
+"""
 _HOLDER: Final = f"""
 select s.holder, s.purpose from ark.share s where s.id = %(id)s and s.until >= now()
 union all
@@ -108,6 +115,16 @@ update ark.share set epoch = epoch + 1, until = null, holder = null, purpose = n
 _LOCK: Final = "select 1 from ark.share where id = %(id)s for update"
 _NOTE: Final = "update ark.share set outage = %s where destination = %s"
 _NUMBERS: Final = itertools.count()
+
+
+class Ending(Protocol):
+    """What an `ark send` has reserved: when that was last renewed, and when its attempts have to end (`monotonic`)."""
+
+    renewed_at: float
+
+    @property
+    def ends_at(self) -> float:
+        """When its attempts have to end."""
 
 
 class Leases:
@@ -124,8 +141,8 @@ class Leases:
         #: Whether outcomes wait to be recorded, and a function that tries again. It raises Unreachable and InDoubt.
         self.keeps_outcomes: Callable[[], bool] = lambda: False
         self.try_again: Callable[[], None] = lambda: None
-        #: Whether anything is reserved, and what renews it: called with a cursor whenever leases are renewed.
-        self.has_reserved: Callable[[], bool] = lambda: False
+        #: What is reserved, and what renews it: called with a cursor whenever leases are renewed.
+        self.reserved: Callable[[], Collection[Ending]] = lambda: ()
         self.renewing: Callable[[Cursor], None] = lambda _: None
         self._held: dict[int, Claim] = {}
         self._parting: list[Claim] = []
@@ -137,13 +154,19 @@ class Leases:
         self._is_drain = False
         self._tend_at = 0.0
         self._pause = _PAUSES[0]
+        access.database.ends_by = self._ends_by
+
+    def _ends_by(self) -> float:
+        """When the first attempts under way have to end (`monotonic`)."""
+        leased = [claim.renewed_at + _ENDS for claim in self._held.values() if claim.in_flight and not claim.is_lost]
+        return min((*leased, *(one.ends_at for one in self.reserved())), default=math.inf)
 
     def tend(self) -> None:
         """Renews all leases every 5 s, and tries again to record outcomes and to release what could not be released."""
         started = self.access.clock.monotonic()
         if started < self._tend_at:
             return
-        if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.has_reserved()):
+        if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.reserved()):
             return
         try:
             self.try_again()
@@ -178,6 +201,8 @@ class Leases:
         for claim in claims:
             claim.is_lost = claim.destination not in renewed
             claim.renewed_at = started
+        for reservation in self.reserved():
+            reservation.renewed_at = started
 
     def register(self, cursor: Cursor) -> None:
         """Gives this process a name and a row in the database, if it has none."""
@@ -206,6 +231,10 @@ class Leases:
         """Whether an attempt that begins now ends within the lease, and all outcomes before it are recorded."""
         age = self.access.clock.monotonic() - claim.renewed_at
         return not claim.is_lost and age < LEASE - _LONGEST and not self.keeps_outcomes()
+
+    def has_lapsed(self, claim: Claim) -> bool:
+        """Whether another process may have the destination by now, or very soon: no attempt may be under way."""
+        return claim.is_lost or self.access.clock.monotonic() >= claim.renewed_at + _ENDS
 
     def drains(self) -> int:
         """The number of drains that run now, with this one."""
@@ -270,14 +299,18 @@ class Leases:
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
-            values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever}
-            cursor.execute(_CLAIM, values | {"me": self.me, "purpose": purpose, "version": schema.VERSION})
+            values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever, "me": self.me}
+            cursor.execute(_CLAIM, values | {"purpose": purpose, "version": schema.VERSION})
+            reserving = cursor.connection.cursor(binary=True)
+            reserving.execute(_RESERVED, values)
+        reserved = dict(reserving.fetchall())
         claims = []
         for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage in cursor.fetchall():
             self.access.last = last
             if epoch is not None:
                 claim = Claim(self, destination_id, destination, epoch, cursor_, outage)
                 claim.renewed_at = started
+                claim.reserved = reserved.get(destination, 0)
                 self._held[destination] = claim
                 claims.append(claim)
             elif not has_due:

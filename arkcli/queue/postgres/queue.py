@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from arkcli.database.connection import Database
-from arkcli.errors import InDoubt, NotAccepted, NotRecorded, Refused, Unreachable
+from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
@@ -105,11 +105,8 @@ class PostgresQueue:
         return self._leases.claim_due(ids, most, purpose)
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[engine.Claim, Delivery]]:
-        """Reserves the first attempts at an event, which is less than claiming its destinations. Raises NotRecorded."""
-        try:
-            return list(self._reservations.claim_first(cast("StoredEvent", event), ids, most))
-        except (Unreachable, InDoubt) as error:
-            raise NotRecorded(str(error)) from error
+        """Reserves the first attempts at an event, which is less than claiming its destinations. Raises Unreachable."""
+        return list(self._reservations.claim_first(cast("StoredEvent", event), ids, most))
 
     def record(
         self,
@@ -183,6 +180,6 @@ class PostgresQueue:
     def close(self) -> None:
         """Ends all claims, and closes the connection."""
         with suppress(Unreachable, InDoubt, NotAccepted):
-            self._reservations.close()
             self._leases.close()
+            self._reservations.close()
         self._database.close()

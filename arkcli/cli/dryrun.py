@@ -1,0 +1,48 @@
+"""`ark send --dry-run` and `--curl`: prints what would be sent, and sends and stores nothing."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from arkcli.actions import preview
+from arkcli.actions.send import Order, unsaved
+from arkcli.cli.printout import Printout
+from arkcli.cli.records import event_json
+from arkcli.cli.session import Session
+from arkcli.errors import UsageError
+from arkcli.model import Destination
+from arkcli.output import Output
+from arkcli.text import is_harmless
+
+if TYPE_CHECKING:
+    from arkcli.wire.wire import Endpoint
+
+
+def show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]", paused: Sequence[str]) -> Printout:
+    """The requests that `ark send` would make at once. `paused` are names of destinations that would get none."""
+    event = unsaved(session.home, order)
+    found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
+    document = [
+        {
+            "destination": request.destination,
+            "method": request.method,
+            "url": request.url,
+            "headers": request.headers,
+            "body": request.body,
+        }
+        for request in found
+    ]
+    notes = [f"{name} is paused: the event would wait" for name in paused]
+    return Printout({"event": event_json(event), "requests": document}, [str(request) for request in found], notes)
+
+
+def show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:
+    """For every destination, a command that sends the event with curl."""
+    event = unsaved(session.home, order)
+    found = preview.commands(event, receivers)
+    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
+        raise UsageError(
+            "the payload contains characters that could mislead a terminal; write the commands to a file instead: "
+            "`ark send … --curl > send.sh`"
+        )
+    document = [{"destination": destination.name, "command": command} for destination, command in found]
+    return Printout({"event": event_json(event), "commands": document}, [command for _, command in found])

@@ -1,0 +1,47 @@
+// The page works without this. It keeps lists up to date, copies, and says that a slow receiver is awaited.
+"use strict";
+
+const live = async () => {
+  const inside = document.activeElement?.closest("[data-live] form, [data-live] details");
+  if (document.hidden || inside || !document.querySelector("[data-live]")) return;
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const found = fresh.querySelector(`[data-live="${old.dataset.live}"]`);
+    if (found && found.innerHTML !== old.innerHTML && !old.querySelector("details[open], :focus")) {
+      old.replaceChildren(...found.childNodes);
+    }
+  }
+};
+const quietly = () => live().catch(() => {});
+
+const news = document.querySelector("[data-news]");
+if (news) {
+  let due = false;
+  new EventSource(news.dataset.news).onmessage = () => {
+    if (due) return;
+    due = true;
+    setTimeout(() => { due = false; quietly(); }, 200);
+  };
+} else {
+  setInterval(quietly, 5000);
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+
+document.addEventListener("submit", ({ target, submitter }) => {
+  if (target.method !== "post" || !submitter) return;
+  submitter.textContent = submitter.dataset.busy || "Working…";
+  setTimeout(() => { submitter.disabled = true; });
+});
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+const here = new URL(location.href);
+if (here.searchParams.delete("told") === undefined) history.replaceState(null, "", here);
