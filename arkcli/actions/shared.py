@@ -66,7 +66,10 @@ class Shared:
         from arkcli.database.address import address_of
         from arkcli.wire.trust import ca_bundle
 
-        place = "ARK_QUEUE" if self.given.source.endswith(" ARK_QUEUE") else f"[queue] url in {self.given.source}"
+        source = self.given.source
+        place = {"environment ARK_QUEUE": "ARK_QUEUE", "the command line": "URL"}.get(
+            source, f"[queue] url in {source}"
+        )
         return address_of(self.given.text, self._variables, place, ca_bundle(self._variables))
 
     @cached_property

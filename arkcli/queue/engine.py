@@ -161,9 +161,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     event: Event | None = None
     destination_id: str | None = None
     #: For a destination's place: it has finished all events before this number (from 0, in the order of this dump), and
-    #: the events with the numbers in `ahead`.
+    #: the events with the numbers in `ahead`. `outage`: its receiver's, if there is one.
     passed: int | None = None
     ahead: tuple[int, ...] = ()
+    outage: Outage | None = None
     #: For a delivery: its state and last attempt, and when that failed. `attempt` is for the history.
     pending: Pending | None = None
     failed_at: int | None = None

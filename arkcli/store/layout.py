@@ -24,6 +24,13 @@ _words: Final = pattern(
 _above: Final = pattern(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
+def pointer(url: str) -> str:
+    """A document that only says which database has the queue and all settings."""
+    import tomli_w
+
+    return tomli_w.dumps({"version": 1, "queue": {"url": url}})
+
+
 def edited(text: str, was: Tables, now: Tables) -> str:
     """The document changed from `was` to `now`. Removing a table also removes the comments directly above it.
 

@@ -159,6 +159,15 @@ class Store:
             yield contents
             self._save(data, before, contents)
 
+    def document(self) -> bytes:
+        """The whole content as it is kept, with its comments. Raises Unreadable."""
+        return self._shelf.read() or _EMPTY
+
+    def put(self, document: bytes) -> None:
+        """Replaces everything. Raises Unreadable."""
+        with self._shelf.held():
+            self._shelf.replace(document)
+
     def stamp(self) -> object:
         """A value that changes when the store is changed."""
         return self._shelf.stamp()

@@ -480,7 +480,7 @@ class MemoryQueue:
             left = {event.number for event in events if any(entry.is_first_of(event) for entry in place.entries)}
             done = [index for index, event in enumerate(events) if event.number not in left]
             passed = next((count for count, number in enumerate(done) if count != number), len(done))
-            yield Record(destination_id=destination_id, passed=passed, ahead=tuple(done[passed:]))
+            yield Record(destination_id=destination_id, passed=passed, ahead=tuple(done[passed:]), outage=place.outage)
             for entry in place.entries:
                 if not entry.is_first_of(entry.event):
                     yield Record(destination_id=destination_id, pending=entry.pending(), failed_at=entry.failed_at)
@@ -502,6 +502,7 @@ class MemoryQueue:
     def _restore(self, record: Record, destination_id: str) -> None:
         place = self.content.places.setdefault(destination_id, _Place(self._schedule))
         if record.passed is not None:
+            place.outage = record.outage
             for number, event in enumerate(self.content.events):
                 if number >= record.passed and number not in record.ahead and _is_for(event, destination_id):
                     place.entries.append(_Entry(event, times.from_text(event.at)))

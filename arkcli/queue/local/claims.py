@@ -107,6 +107,7 @@ class Claims:
                 lock.close()
                 return None
             try:
+                self._log.check()
                 with contextlib.suppress(OSError):
                     # For people to read. ark can deliver even if the disk is too full for this.
                     lock.sign(f"{os.getpid()} {purpose}\n")

@@ -14,6 +14,7 @@ from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.members import Members, loss
+from arkcli.queue.local.moving import Version, kept_still
 from arkcli.queue.local.opening import prepare
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
@@ -29,17 +30,25 @@ if TYPE_CHECKING:
 class LocalQueue:
     """A queue in one directory, shared by any number of processes on this host."""
 
-    def __init__(self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the queue, or makes it if there is none. Raises Unreadable, and NotAccepted if the disk is full."""
+    def __init__(
+        self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE, *, is_moving: bool = False
+    ) -> None:
+        """Opens the queue, or makes it if there is none. Raises Unreadable, and NotAccepted if the disk is full.
+
+        `is_moving`: for a move, which may use a queue that nobody else can use now.
+        """
         self._directory = directory
         self._schedule = schedule
         self._watched: dict[str, View] = {}
         self._members = Members(directory, len(schedule.delays), segment_size)
         self._drains = Drains(directory / "drains")
+        self._is_still = False
+        version = Version(directory, is_moving=is_moving)
         try:
-            self.unwritable = prepare(directory)
+            self.unwritable = prepare(directory, version)
             fixed = self.unwritable is not None
             self._log = EventLog(directory / "events", segment_size, self._members.furthest, fixed)
+            self._log.check = version.check
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
@@ -159,7 +168,18 @@ class LocalQueue:
         """The content of the queue. Claims every destination until the iterator ends; the first record raises Held."""
         from arkcli.queue.local import dump
 
-        return dump.dump(self.held, self._log, self._members.places, self._schedule)
+        held = (lambda *_: contextlib.nullcontext()) if self._is_still else self.held
+        return dump.dump(held, self._log, self._members.places, self._schedule)
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Keeps others from accepting and delivering during a block, in which `dump` works. Raises Held."""
+        with kept_still(self._directory, self.held):
+            self._is_still = True
+            try:
+                yield
+            finally:
+                self._is_still = False
 
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError if it is not empty."""

@@ -17,12 +17,13 @@ Values = Sequence[object] | Mapping[str, object]
 class Access:
     """The tables, made or brought up to date when first used."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """`clock` tells how much time has passed; what the time is, the database says."""
+    def __init__(self, database: Database, clock: Clock, *, is_moving: bool = False) -> None:
+        """`clock` tells how much time has passed; what the time is, the database says. `is_moving`: for a move."""
         self.database = database
         self.clock = clock
         #: The last event known to be in the log; 0 if there is none.
         self.last = 0
+        self.is_moving = is_moving
         self._is_prepared = False
         self._seen = (0, 0.0)
 
@@ -32,7 +33,7 @@ class Access:
     ) -> Iterator[Cursor]:
         """See `Database.transaction`. Raises Unreadable, too."""
         if not self._is_prepared:
-            schema.prepare(self.database)
+            schema.prepare(self.database, is_moving=self.is_moving)
             self._is_prepared = True
         with self.database.transaction(durable=durable, pipelined=pipelined, patience=patience) as cursor:
             yield cursor

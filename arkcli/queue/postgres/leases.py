@@ -65,7 +65,9 @@ from ark.share s where s.id = any(%s)
 """
 _STATE: Final = f"""
 select {ms("now()")}, greatest((select max(seq) from ark.event), 0), (select version from ark.store),
- (select count(*) from ark.worker where drains and until >= now()), exists (select from ark.worker where holder = %s)
+ (select count(*) from ark.worker where drains and until >= now()), exists (select from ark.worker where holder = %s),
+ state, place
+from ark.meta
 """
 #: How many events to look through at once for one that waits.
 _WINDOW: Final = 20_000
@@ -144,6 +146,8 @@ class Leases:
         self.renewing: Callable[[Cursor], None] = lambda _: None
         self._held: dict[int, Claim] = {}
         self._parting: list[Claim] = []
+        #: The claims of all destinations while the queue is kept still, so that a dump need not make them.
+        self.dumping: list[Claim] | None = None
         #: The number before which nothing waits for a destination, by its id: its number in the database, and that one.
         self._idle: dict[str, tuple[int, int]] = {}
         self._drains: int | None = None
@@ -267,7 +271,10 @@ class Leases:
             state.execute(_STATE, (self.me,))
             if ids:
                 cursor.execute(_LOOK, (list(map(to_column, ids)),))
-        now, self.access.last, version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+        found = state.fetchone() or (0, 0, 0, 0, True, "ready", "")
+        now, self.access.last, version, self._drains, is_known, *moved = found
+        if not self.access.is_moving:
+            schema.check_state(moved[0], self.access.database.address.masked, moved[1])
         self.store_seen = (at, version)
         self.access.saw(now)
         if self.me and not is_known:

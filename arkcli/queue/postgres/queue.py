@@ -17,6 +17,7 @@ from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.log import Log
+from arkcli.queue.postgres.moving import DatabaseMoves
 from arkcli.queue.postgres.pages import Pages
 from arkcli.queue.postgres.record import Part, Recorder
 from arkcli.queue.postgres.reserved import Reservations
@@ -42,11 +43,16 @@ class PostgresQueue:
     broken: Mapping[str, str] = {}
     unwritable: str | None = None
 
-    def __init__(self, database: Database, schedule: RetrySchedule, clock: Clock | None = None) -> None:
-        """Asks the database nothing yet. `clock` counts time; what the time is, the database says."""
+    def __init__(
+        self, database: Database, schedule: RetrySchedule, clock: Clock | None = None, *, is_moving: bool = False
+    ) -> None:
+        """Asks the database nothing yet. `clock` counts time; what the time is, the database says.
+
+        `is_moving`: for a move, which may use a queue that nobody else can use now.
+        """
         self._database = database
         self._schedule = schedule
-        self._access = access = Access(database, clock or SystemClock())
+        self._access = access = Access(database, clock or SystemClock(), is_moving=is_moving)
         self._log = log = Log(access)
         self._leases = Leases(access, Pages(access))
         self._reservations = Reservations(self._leases)
@@ -174,6 +180,10 @@ class PostgresQueue:
     def check_recent(self, size: int) -> Checked:
         """Checks only the newest part of the log, about `size` bytes."""
         return tidy.check(self._access, size)
+
+    def moves(self, database: Database) -> DatabaseMoves:
+        """The queue's side in a move. `database` is another connection."""
+        return DatabaseMoves(database, self._leases)
 
     def close(self) -> None:
         """Ends all claims, and closes the connection."""

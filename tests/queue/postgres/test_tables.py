@@ -8,7 +8,7 @@ import pytest
 
 from arkcli.database.address import Address
 from arkcli.database.connection import Database
-from arkcli.errors import NotAccepted, UsageError
+from arkcli.errors import Filling, UsageError
 from arkcli.model import Attempt, Outcome, State
 from arkcli.queue.engine import Damage, Record
 from arkcli.queue.postgres.queue import PostgresQueue
@@ -102,7 +102,7 @@ def test_a_move_that_was_interrupted_starts_again(queue: PostgresQueue, other: P
 
     with pytest.raises(UsageError, match="cut off"):
         queue.restore(broken())
-    with pytest.raises(NotAccepted, match="move"):
+    with pytest.raises(Filling, match="nothing was accepted"):
         accept(other, 3)
     queue.restore(records)
     assert pending(other, A) == [("evt_1", State.WAITING, 0), ("evt_2", State.WAITING, 0)]
