@@ -19,7 +19,8 @@ from arkcli.actions.reading import Reading
 from arkcli.actions.server import check_database
 from arkcli.errors import ArkError, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination, Event
-from arkcli.queue.engine import ASKED, Holder, Queue, Standing
+from arkcli.queue.engine import Holder, Queue, Standing
+from arkcli.queue.outage import ASKED
 from arkcli.queue.pace import terms_of
 from arkcli.store.store import Contents
 from arkcli.system.owner import is_private

@@ -16,7 +16,8 @@ from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Destination
-from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Recorded, Result
+from arkcli.queue.engine import Claim, Holder, Recorded, Result
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock

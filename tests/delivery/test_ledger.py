@@ -7,7 +7,8 @@ import pytest
 
 from arkcli.delivery.ledger import LEASE, Fact, Kind, Ledger, Rule, Seen, see
 from arkcli.model import Attempt, Outcome, State
-from arkcli.queue.engine import Outage, Standing
+from arkcli.queue.engine import Standing
+from arkcli.queue.outage import Outage
 from tests.world import START
 
 MINUTE: Final = 60_000

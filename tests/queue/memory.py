@@ -21,7 +21,6 @@ from arkcli.queue.engine import (
     Checked,
     Holder,
     Memo,
-    Outage,
     Pending,
     Record,
     Recorded,
@@ -31,6 +30,7 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 
 Item = TypeVar("Item")

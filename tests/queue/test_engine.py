@@ -20,8 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from arkcli import times
 from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import Claim, Holder, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import LASTS, Terms, Turn
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START

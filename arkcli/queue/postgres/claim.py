@@ -8,7 +8,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.pace import Pacing

@@ -20,7 +20,8 @@ import msgspec
 from arkcli.database import schema
 from arkcli.database.connection import Cursor, here
 from arkcli.errors import Held, InDoubt, Unreachable
-from arkcli.queue.engine import Holder, Outage
+from arkcli.queue.engine import Holder
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.pages import Pages

@@ -12,7 +12,7 @@ import msgspec
 
 from arkcli.database.connection import Cursor
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.pace import Pacing
