@@ -154,6 +154,7 @@ def test_a_server_killed_four_times_under_load_from_two_hosts_loses_nothing_ackn
         for name, one in zip("de", receivers, strict=True):
             a.add(one, name)
         drains = [host.start("drain", "--watch", "--json") for host in (a, b)]
+        until(lambda: sql(a, "select count(*) from ark.worker where drains") == [(2,)])
         acknowledged: list[str] = []
         refused: list[str] = []
         done = threading.Event()
