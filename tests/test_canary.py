@@ -67,6 +67,7 @@ RUNS: Final = (
     ("dest", "set", "crm", "--header", f"X-Token: {HEADER}\r\nHost: evil"),
     ("dest", "set", "crm", "--header", f"Host: {HEADER}"),
     ("dest", "set", "crm", "--description", "the sales team", "--standard-webhooks"),
+    ("dest", "set", "crm", "--rate", "5000/h", "--max-in-flight", "8"),
     *(("dest", "set", "crm", "--proxy", proxy) for proxy in WRONG_PROXIES),
     ("dest", "add", "http://127.0.0.1:1/p", "--allow-local", "--name", "far", "--proxy", REFUSING, "--no-ping"),
     ("dest", "add", "http://127.0.0.1:1/q", "--allow-local", "--proxy", REFUSING),

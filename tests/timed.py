@@ -44,6 +44,6 @@ class TimedShared(Shared):
         return made
 
     def connect(self) -> Database:
-        database = TimedDatabase(self.address)
+        database = TimedDatabase(self.address, monotonic=self.timing.monotonic)
         database.timing = self.timing
         return database

@@ -36,6 +36,8 @@ class Without(NamedTuple):
     ca_file: bool = False
     client_cert: bool = False
     proxy: bool = False
+    rate: bool = False
+    max_in_flight: bool = False
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -50,6 +52,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     client_cert: Path | None = None
     client_key: Path | None = None
     proxy: str | None = None
+    rate: str | None = None
+    max_in_flight: int | None = None
     without: Without = Without()
     secret: Secret | None = None
     workspace_secret: bool = False
@@ -218,6 +222,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
         raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
+    if wanted.rate == "":
+        raise UsageError("--rate takes a number and a unit, such as 10/s, 300/m or 5000/h; --no-rate removes it")
     if wanted.proxy == "":
         raise UsageError("--proxy takes a URL, env:NAME, file:PATH or none")
     gone = wanted.without
@@ -241,6 +247,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         client_cert=client_cert,
         client_key=client_key,
         proxy=None if gone.proxy else Secret(wanted.proxy) if wanted.proxy else destination.proxy,
+        rate=None if gone.rate else _rate(wanted) or destination.rate,
+        max_in_flight=None if gone.max_in_flight else wanted.max_in_flight or destination.max_in_flight,
         secret=secret,
         standard_webhooks=(
             destination.standard_webhooks if wanted.standard_webhooks is None else wanted.standard_webhooks
@@ -248,6 +256,15 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         userinfo=userinfo,
         headers=headers,
     )
+
+
+def _rate(wanted: Wanted) -> str | None:
+    """The rate that the user gave. Raises UsageError."""
+    try:
+        times.parse_rate(wanted.rate or "1/s")
+    except ValueError as error:
+        raise UsageError(f"--rate: {error}") from None
+    return wanted.rate
 
 
 def _without_headers(destination: Destination, names: Sequence[str]) -> dict[str, Concealed]:

@@ -72,12 +72,13 @@ class Broken(Value, frozen=True):
 
 
 class Outage(Value, frozen=True):
-    """An unreachable receiver: no attempt before `until`. `name` is its destination's."""
+    """A destination that is held back: no attempt before `until`. `reason` is unreachable, asked or rate."""
 
     name: str
     since: str
     until: str
     error: str
+    reason: str
 
 
 class Drained(Value, frozen=True):
@@ -253,7 +254,8 @@ def _attempts(made: Iterable[model.Attempt]) -> tuple[Attempt, ...]:
 
 
 def _outage(name: str, found: engine.Outage) -> Outage:
-    return Outage(name=name, since=times.to_text(found.since), until=times.to_text(found.until), error=found.error)
+    since, until = times.to_text(found.since), times.to_text(found.until)
+    return Outage(name=name, since=since, until=until, error=found.error, reason=found.reason)
 
 
 def _broken(reasons: Mapping[str, str]) -> tuple[Broken, ...]:

@@ -65,7 +65,7 @@ def variables_for(variables: Mapping[str, str], contents: "Contents") -> dict[st
 
 
 def owner_of(store: Path) -> tuple[int, int] | None:
-    """The user (ids) that root runs the command as: the owner of the settings, who wrote it. None: as this process's user."""
+    """The user (ids) that root runs the command as: the owner of the settings, who wrote it. None: this process's."""
     for place in (store, store.parent):
         with suppress(OSError):
             found = place.stat()

@@ -88,7 +88,9 @@ class Step(NamedTuple):
     sql: str
 
 
-STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _MEMO))
+_PACE: Final = "alter table ark.share add column pace text;  -- what counts against a destination's rate"
+
+STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _PACE), Step(3, 1, _MEMO))
 #: The version that this ark makes and needs.
 VERSION: Final = STEPS[-1].version
 

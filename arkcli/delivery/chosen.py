@@ -7,6 +7,7 @@ from typing import cast
 from arkcli.errors import Broken, Gone
 from arkcli.model import Attempt, Delivery, Event, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Recorded, Result, Selection, View
+from arkcli.queue.pace import Terms, Turn
 
 
 class Chosen:
@@ -102,6 +103,8 @@ class _Claim:
         self.destination_id = claim.destination_id
         self._own: Delivery | None = own
         self._left = left
+        #: The ids of the chosen events whose attempts have begun.
+        self._begun = {own.event.id}
         self._met_others = False
 
     @property
@@ -126,7 +129,17 @@ class _Claim:
         chosen = [delivery for delivery in behind if delivery.event.id in self._left]
         # The others are due again, for whoever drains them, once this claim has been released.
         self._met_others = len(chosen) < len(behind)
+        self._begun.update(delivery.event.id for delivery in chosen)
         return chosen
+
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - what waits is due
+        return self._own is not None or not (self._met_others or self._left.keys() <= self._begun)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        return self.claim.admit(terms, most, now)
+
+    def give_back(self, count: int) -> None:
+        self.claim.give_back(count)
 
     def next_due_at(self) -> int | None:
         return self.claim.next_due_at()

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from arkcli.delivery import backoff
-from arkcli.delivery.due import Due
+from arkcli.delivery.due import Due, Tally
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.patient import Patient, Work
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Attempt, Destination, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Recorded, Result
+from arkcli.model import Destination
+from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Recorded, Result
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 from arkcli.text import counted
@@ -31,39 +31,12 @@ _IDLE: Final = 0.1
 _LOOK_EVERY: Final = 0.1
 #: How long to wait for another drain to release destinations above its share, in seconds.
 _GIVES_BACK_WITHIN: Final = 1.0
-_IS_DELIVERED: Final = State.DELIVERED
 #: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
 #: How long an ended run tries to record outcomes while the queue is away, in seconds.
 _RECORDS_WITHIN: Final = 10.0
-#: How many dead deliveries of a destination a run remembers by themselves.
-_NAMED: Final = 3
 #: How often to remove data that nobody needs any more, in seconds.
 _TIDY_EVERY: Final = 3600.0
-
-
-class Tally(msgspec.Struct):
-    """What a run did for one destination. `deaths` are the last attempts of the first few deliveries that died."""
-
-    name: str
-    attempted: int = 0
-    delivered: int = 0
-    retrying: int = 0
-    dead: int = 0
-    deaths: list[Attempt] = []
-
-    def add(self, states: Sequence[State | None], results: Sequence[Result], now: int) -> None:
-        """Counts the states of deliveries after their attempts; None for a delivery that another process has."""
-        delivered = states.count(_IS_DELIVERED)
-        self.attempted += len(states)
-        self.delivered += delivered
-        if delivered < len(states):
-            self.attempted -= states.count(None)
-            self.retrying += states.count(State.RETRYING)
-            if dead := states.count(State.DEAD):
-                self.dead += dead
-                died = (result for state, result in zip(states, results, strict=True) if state is State.DEAD)
-                self.deaths += [attempt_of(*result, now) for result in islice(died, _NAMED - len(self.deaths))]
 
 
 class Left(msgspec.Struct):
@@ -84,7 +57,7 @@ class Drained(msgspec.Struct):
     #: By name: the outages of unreachable destinations; why a destination's part of the queue is unusable.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
-    #: Whether the queue could not be reached when the run ended.
+    #: Whether the queue could not be reached when the run ended, and so something was not recorded or not found.
     is_away: bool = False
     #: The destinations to deliver to, as they were when the run ended.
     chosen: list[Destination] = []
@@ -174,7 +147,7 @@ class Drain:
             destinations=sorted(self._tallies.values(), key=attrgetter("name")),
             held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
-            is_away=self._queue.away_for is not None,
+            is_away=bool(self._queue.kept) or (self._queue.away_for is not None and not self._stopping()),
         )
 
     def _underway(self) -> Underway:
@@ -260,8 +233,10 @@ class Drain:
         for found, course in self._active.items():
             endpoint = self._present.get(found)
             course.stopped = course.stopped or endpoint is None
-            # Attempts in flight keep the endpoint with which they began.
-            course.endpoint = endpoint or course.endpoint
+            if endpoint is not None and endpoint is not course.endpoint:
+                # Attempts in flight keep the endpoint with which they began.
+                course.endpoint = endpoint
+                course.source.limit(terms_of(endpoint.destination))
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
         others = self._ids
@@ -317,22 +292,26 @@ class Drain:
     def _course(self, claim: Claim) -> "Course[Due]":
         found = claim.destination_id
         endpoint = self._present[found]
-        tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
+        self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
-        if claim.outage is not None or share.is_held_back:
+        if (claim.outage is not None and claim.outage.reason != ASKED) or share.is_held_back:
             share.probe()
-        course = self._active[found] = Course(endpoint, Due(claim, tally, self._release, self._broke), share)
+        source = Due(claim, self._release, self._broke, terms_of(endpoint.destination))
+        course = self._active[found] = Course(endpoint, source, share)
         return course
 
-    def _release(self, claim: Claim, error: str) -> None:
-        found = claim.destination_id
+    def _release(self, source: Due) -> None:
+        claim, found, now = source.claim, source.claim.destination_id, self._clock.now()
         course = self._active.pop(found)
-        if course.share.is_held_back:
-            now = self._clock.now()
-            outage = backoff.held_back(claim.outage, error, now)
+        outage = claim.outage if backoff.is_asked(claim, now) else None
+        if outage is None and course.share.is_held_back:
+            outage = backoff.held_back(claim.outage, source.error or "", now)
             claim.note(outage)
+        elif outage is None and source.later is not None:
+            outage = backoff.of_rate(course.endpoint.destination, source.later, now)
+        if outage is not None:
             self._hold_back(found, outage, now)
         self._shares.released(found, self._clock.monotonic())
         claim.release()
@@ -343,10 +322,12 @@ class Drain:
         failure = None
         for (course, results), told in zip(done, recorded, strict=True):
             source, error = course.source, told.error
-            self._count(source.tally, results, told, now)
+            all_delivered = self._count(source.claim.destination_id, results, told, now)
+            if not all_delivered and backoff.note_asked(source.claim, results, now):
+                course.stopped = True
             source.error = results[-1][1].error
             if source.claim.outage is not None:
-                backoff.note_answers(source.claim, results)
+                backoff.note_answers(source.claim, results, now)
                 self._forget(source.claim.destination_id)
             if isinstance(error, Broken):
                 course.stopped = True
@@ -355,10 +336,12 @@ class Drain:
                 failure = failure or error
         return failure
 
-    def _count(self, tally: Tally, results: Sequence[Result], told: Recorded, now: int) -> None:
+    def _count(self, found: str, results: Sequence[Result], told: Recorded, now: int) -> bool:
+        """Counts outcomes, unless the queue could not record them yet; returns whether all were delivered."""
         if told.is_kept:
-            return
-        tally.add(told.states, results, now)
+            return False
+        tally = self._tallies[found]
+        all_delivered = tally.add(told.states, results, now)
         if self._onlooker is not None:
             self._onlooker.recorded(tally.name, results, told.states, now)
         if told.error is None and (fenced := told.states.count(None)):
@@ -366,11 +349,12 @@ class Drain:
                 f"{tally.name}: {counted(fenced, 'answer')} came too late to be recorded: this process was paused, or "
                 "could not reach the queue, and another one may have taken over. Such deliveries are made again"
             )
+        return all_delivered
 
     def _take_in_late(self) -> None:
         """Counts the outcomes that were recorded after the queue had been away."""
         for claim, results, told in self._queue.late():
-            self._count(self._tallies[claim.destination_id], results, told, self._clock.now())
+            self._count(claim.destination_id, results, told, self._clock.now())
 
     def _record_rest(self) -> None:
         """Tries for a while to record what is still unrecorded."""

@@ -25,7 +25,12 @@ _REST: Final = 0.5
 
 
 class Source(Protocol):
-    """Supplies the deliveries of one destination."""
+    """Supplies the deliveries of one destination.
+
+    `turn_at`: `take` returned none although some are due; call it again at that time (milliseconds, UTC).
+    """
+
+    turn_at: int | None
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due at `now` (milliseconds, UTC): at most `most`, none if none is due."""
@@ -101,6 +106,8 @@ class Loop:
         self._silent: deque[Course[Any]] = deque()
         #: In the order in which they were added.
         self._active: dict[Course[Any], None] = {}
+        #: The courses that wait for their turn, and until when (seconds, monotonic). They count as being in a line.
+        self._resting: dict[Course[Any], float] = {}
         self._silent_in_flight = 0
         self._failure: Exception | None = None
         #: How many attempts this machine can make at once, and until when to start none because it could not.
@@ -129,7 +136,10 @@ class Loop:
                     if not self._active:
                         break
                     continue
-                self._record(self._wire.wait(_LOOK_EVERY), supply)
+                pause = self._pause() if self._resting else _LOOK_EVERY
+                if not self._wire.in_flight and self._resting:
+                    self._clock.sleep(pause)
+                self._record(self._wire.wait(pause), supply)
                 # Only now: an answer that came while the queue did not respond has been recorded.
                 self._end_lapsed()
         finally:
@@ -160,6 +170,18 @@ class Loop:
             # It may wait in a line that does not move.
             self._leave(course)
 
+    def _pause(self) -> float:
+        """How long to wait at most: until the next turn of a course."""
+        return max(min(min(self._resting.values()) - self._clock.monotonic(), _LOOK_EVERY), 0.0)
+
+    def _wake(self, *, everybody: bool) -> None:
+        """Lines up the courses whose turn it is."""
+        now = self._clock.monotonic()
+        for course in [found for found, until in self._resting.items() if everybody or found.stopped or until <= now]:
+            del self._resting[course]
+            course.in_line = False
+            self._line_up(course)
+
     def _line_up(self, course: Course[Any]) -> None:
         if not course.in_line:
             course.in_line = True
@@ -171,6 +193,8 @@ class Loop:
         """
         now = self._clock.now()
         halted = self._halted()
+        if self._resting:
+            self._wake(everybody=halted)
         places = self._total - self._wire.in_flight
         if self._rests_until and not halted:
             if self._clock.monotonic() < self._rests_until:
@@ -203,7 +227,11 @@ class Loop:
             self._failure = error
             return 0
         if not deliveries:
-            self._leave_if_idle(course)
+            if course.source.turn_at is None:
+                self._leave_if_idle(course)
+            else:
+                course.in_line = True
+                self._resting[course] = self._clock.monotonic() + max(course.source.turn_at - now, 1) / 1000
             return 0
         self._wire.start(course.endpoint, [(delivery, (course, delivery)) for delivery in deliveries])
         course.share.in_flight += len(deliveries)
@@ -275,6 +303,7 @@ class Loop:
 
     def _leave(self, course: Course[Any]) -> None:
         self._active.pop(course, None)
+        self._resting.pop(course, None)
         course.source.finish()
 
 

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from arkcli import times
 from arkcli.delivery import backoff
+from arkcli.delivery.due import begin
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
 from arkcli.errors import Broken, InDoubt, NotAttempted, NotRecorded, Unreachable
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Outage, Queue, Result
+from arkcli.queue.engine import ASKED, Claim, Outage, Queue, Result
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -24,6 +25,8 @@ _WAIT = 0.02
 #: How long a `send` also makes the first attempts of events that other processes accept, in milliseconds. The last of
 #: these attempts must end within SEND_HOLDS_FOR.
 _TAKES_OTHERS_FOR = 4_000
+#: How long a `send` waits for its turn at a destination with a rate, in milliseconds.
+_WAITS_FOR = 10_000
 
 
 class Sender:
@@ -110,8 +113,8 @@ class Sender:
             return Sent(name, State.WAITING, error=firsts.broken[found], is_broken=True)
         if found in firsts.outages:
             outage = firsts.outages[found]
-            words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
-            return Sent(name, State.WAITING, error=words, next_attempt_at=outage.until)
+            error = f"held back: {outage.in_words()}"
+            return Sent(name, State.WAITING, error=error, next_attempt_at=outage.until)
         if attempt is None:
             holder = None
             with suppress(Unreachable, InDoubt):
@@ -124,6 +127,8 @@ class Sender:
 
 class _Once:
     """One ping, which is due at once."""
+
+    turn_at: int | None = None
 
     def __init__(self, delivery: Delivery) -> None:
         self._due: Sequence[Delivery] = (delivery,)
@@ -178,10 +183,18 @@ class _First:
     Those processes cannot deliver them, since this process holds the destination.
     """
 
-    def __init__(self, claim: Claim, own: Delivery, share: Share, finish: Callable[["_First"], None]) -> None:
+    def __init__(
+        self, claim: Claim, own: Delivery, destination: Destination, share: Share, finish: Callable[["_First"], None]
+    ) -> None:
         self.claim = claim
         self.own = own
         self.share = share
+        self._destination = destination
+        self._terms = terms_of(destination)
+        #: When to ask for its turn again, and until when; why its turn does not come before that (milliseconds, UTC).
+        self.turn_at: int | None = None
+        self._waits_until: int | None = None
+        self.later: Outage | None = None
         #: When the attempt of `own` began (milliseconds, UTC), and whether it has ended and is recorded.
         self.began: int | None = None
         self.is_done = False
@@ -191,11 +204,39 @@ class _First:
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         if self.began is None:
+            if not self._is_turn(now):
+                return ()
             self.began = now
             return (self.own,)
-        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR:
+        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR or backoff.is_asked(self.claim, now):
             return ()
-        return self.claim.take_behind(most)
+        if self._terms is None:
+            return self.claim.take_behind(most)
+        taken, _ = begin(self.claim, self._terms, most, now, self.claim.take_behind)
+        return taken
+
+    def _is_turn(self, now: int) -> bool:
+        """Whether its attempt may begin. If not, sets when to ask again, or why it is left to `ark drain`."""
+        self.turn_at = None
+        if self._waits_until is None:
+            self._waits_until = now + _WAITS_FOR
+        turn = None
+        if self._terms is not None and not backoff.is_asked(self.claim, now):
+            turn = self.claim.admit(self._terms, 1, now)
+            if turn.count:
+                return True
+        # `admit` may have found out that another process was asked to wait.
+        if self.claim.outage is not None and backoff.is_asked(self.claim, now):
+            outage = self.claim.outage
+        elif turn is not None:
+            outage = backoff.of_rate(self._destination, turn.at or now, now)
+        else:
+            return True
+        if outage.until > self._waits_until:
+            self.later = outage
+        else:
+            self.turn_at = outage.until
+        return False
 
     def has_lapsed(self) -> bool:
         return self.claim.has_lapsed
@@ -279,14 +320,15 @@ class _Firsts:
 
     def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
         share = Share(self._most, self._most)
-        if claim.outage is not None:
+        if claim.outage is not None and claim.outage.reason != ASKED:
             share.probe()
-        first = self._held[claim.destination_id] = _First(claim, own, share, self._release)
-        return Course(self.left.pop(claim.destination_id), first, share)
+        endpoint = self.left.pop(claim.destination_id)
+        first = self._held[claim.destination_id] = _First(claim, own, endpoint.destination, share, self._release)
+        return Course(endpoint, first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:
         """Releases the claim if its receiver is unreachable and the next probe is not due yet."""
-        if claim.outage is None or backoff.is_over(claim.outage, now):
+        if claim.outage is None or claim.outage.reason == ASKED or backoff.is_over(claim.outage, now):
             return False
         del self.left[claim.destination_id]
         self.outages[claim.destination_id] = claim.outage
@@ -325,10 +367,13 @@ class _Firsts:
         claim = first.claim
         found = claim.destination_id
         del self._held[found]
-        if first.share.is_held_back:
-            claim.note(backoff.held_back(claim.outage, first.error, self._clock.now()))
+        now = self._clock.now()
+        if first.share.is_held_back and not backoff.is_asked(claim, now):
+            claim.note(backoff.held_back(claim.outage, first.error, now))
         claim.release()
-        if not first.is_done and found not in self.broken:
+        if first.later is not None:
+            self.outages[found] = first.later
+        elif not first.is_done and found not in self.broken:
             self.left[found] = self._endpoints[found]
 
     def record(self, done: Sequence[tuple[Course[_First], Sequence[Result]]], now: int) -> NotRecorded | None:
@@ -337,7 +382,8 @@ class _Firsts:
         for (course, results), told in zip(done, recorded, strict=True):
             first, found = course.source, course.source.claim.destination_id
             first.error = results[-1][1].error or ""
-            backoff.note_answers(first.claim, results)
+            backoff.note_asked(first.claim, results, now)
+            backoff.note_answers(first.claim, results, now)
             for (delivery, answer), state in zip(results, told.states, strict=True):
                 if delivery is first.own and told.is_kept:
                     self.unrecorded[found] = attempt_of(delivery, answer, now)

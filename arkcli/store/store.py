@@ -234,6 +234,7 @@ class Store:
                     raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
             self._check_files(destination, place)
+            self._check_limits(destination, place)
             self._check_time(destination.secret_changed_at, place)
             for name, value in destination.headers.items():
                 try:
@@ -257,6 +258,14 @@ class Store:
                 raise self._wrong("a file name cannot contain a NUL byte", f"{place}.{key}")
         if (destination.client_cert is None) != (destination.client_key is None):
             raise self._wrong("client_cert and client_key need each other; give both, or neither", place)
+
+    def _check_limits(self, destination: Destination, place: str) -> None:
+        try:
+            times.parse_rate(destination.rate or "1/s")
+        except ValueError as error:
+            raise self._wrong(str(error), f"{place}.rate") from None
+        if destination.max_in_flight is not None and destination.max_in_flight < 1:
+            raise self._wrong("expected a number from 1 up", f"{place}.max_in_flight")
 
     def _check_duration(self, text: str, place: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import pycurl
@@ -85,7 +86,7 @@ class Transfer:
 
     __slots__ = (
         *("addresses", "alias", "allow_local", "ca_file", "certified", "curl", "excerpt", "head", "is_fresh"),
-        *("is_large", "is_stray", "looks", "name", "opened", "port", "proxy", "received", "refusal", "secure"),
+        *("is_large", "is_stray", "looks", "name", "now", "opened", "port", "proxy", "received", "refusal", "secure"),
         *("sockets", "unfit", "unopened", "was_sent"),
     )
 
@@ -97,12 +98,14 @@ class Transfer:
         sockets: Sockets,
         identity: Identity | None = None,
         proxy_ca_file: str = "",
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy. Call `found` before the
-        transfer starts, unless libcurl itself should look up the host.
+        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy; `now` is the wall clock.
+        Call `found` before the transfer starts, unless libcurl itself should look up the host.
         """
         self.alias = alias
         self.ca_file = ca_file
+        self.now = now
         self.allow_local = destination.allow_local
         self.sockets, self.looks = sockets, sockets.looks
         #: The descriptors of the sockets opened for this request.
@@ -308,12 +311,13 @@ class Transfer:
         if status is None and not early:
             # libcurl reports a connection closed in the middle of the headers as a complete response.
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
+        wait = answers.read_retry_after(self.head, self.now()) if status in answers.ASKING else None
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY + (THROUGH if self.proxy else ""), duration, timed_out=timed_out)
         if status:
             error = None if 200 <= status <= 299 else _not_delivered(status)
-            return Answer(status, error, duration, self._said(), timed_out)
+            return Answer(status, error, duration, self._said(), timed_out, retry_after=wait)
         return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
 
     def _said(self) -> str:

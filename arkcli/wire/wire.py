@@ -199,7 +199,7 @@ class Wire(Generic[AnyToken]):
 
         self._stock.add(endpoint.idle)
         found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
-        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file, self._clock.now)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if self._connections <= 0:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)

@@ -3,7 +3,8 @@
 import pytest
 
 from arkcli.cli import statuses
-from arkcli.delivery.drain import Drained, Left, Tally
+from arkcli.delivery.drain import Drained, Left
+from arkcli.delivery.due import Tally
 from arkcli.delivery.sent import Sending, Sent
 from arkcli.errors import ExitCode
 from arkcli.model import Event, State

@@ -20,7 +20,6 @@ from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
     Holder,
-    Memo,
     Outage,
     Pending,
     Record,
@@ -31,6 +30,8 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.memo import Memo
+from arkcli.queue.pace import Pace, Terms, Turn, Turns
 
 Item = TypeVar("Item")
 
@@ -104,6 +105,7 @@ class _Place:
         self.serial = 0
         self.last: Attempt | None = None
         self.outage: Outage | None = None
+        self.pace = Pace()
         self.claim: MemoryClaim | None = None
 
     @property
@@ -169,6 +171,8 @@ class MemoryClaim:
         self.holder = holder
         self._place = place
         self._behind: int | None = None
+        self._turns = Turns(claim=str(place.serial) + str(id(self)))
+        self._period = self._admitted_at = 0
         place.claim = self
 
     @property
@@ -205,6 +209,16 @@ class MemoryClaim:
         due.sort(key=lambda entry: entry.due_at or 0)
         return [self.begin(entry) for entry in due[:most]]
 
+    def is_due(self, now: int) -> bool:
+        return any(entry.claim is None and entry.is_due(now) for entry in self._place.entries)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        self._period, self._admitted_at = terms.period, now
+        return self._turns.admit(self._place.pace, terms, most, now)
+
+    def give_back(self, count: int) -> None:
+        self._turns.give_back(count)
+
     def next_due_at(self) -> int | None:
         free = [entry for entry in self._place.entries if entry.claim is None]
         return min((entry.due_at for entry in free if entry.due_at is not None), default=None)
@@ -212,6 +226,7 @@ class MemoryClaim:
     def record(self, delivery: _Delivery, answer: Answer, now: int) -> State | None:
         """Records the outcome of one attempt; None if this claim no longer has the delivery."""
         entry, place = delivery.entry, self._place
+        self._turns.ended(1, now)
         if entry.claim is not self:
             return None
         attempt = attempt_of(delivery, answer, now)
@@ -227,6 +242,7 @@ class MemoryClaim:
 
     def release(self) -> None:
         self._place.claim = None
+        self._turns.tell(self._place.pace, self._period, self._admitted_at)
         for entry in [entry for entry in self._place.entries if entry.claim is self]:
             entry.claim = None
             if entry.asked_at is not None:

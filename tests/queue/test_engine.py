@@ -22,6 +22,7 @@ from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
 from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.pace import LASTS, Terms, Turn
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START
 
@@ -896,6 +897,84 @@ def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_
     assert found.outage is None
     found.release()
     assert standing(queue, A).outage is None
+
+
+TWO_A_SECOND: Final = Terms(2, 1_000, None)
+
+
+def attempt_of_turn(queue: Queue, found: Claim, terms: Terms, now: int) -> int:
+    """Attempts as many as may begin, up to 3, and returns how many those were."""
+    turn = found.admit(terms, 3, now)
+    taken = found.take(now, turn.count)
+    found.give_back(turn.count - len(taken))
+    queue.record([(found, [(delivery, OK) for delivery in taken])], now)
+    return len(taken)
+
+
+def test_a_rate_binds_all_who_hold_a_destination_one_after_the_other(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    for holder, now, made in (
+        (queue, START + 10, 2),
+        (other, START + 500, 0),
+        (other, START + 1_020, 2),
+        (queue, START + 1_500, 0),
+        (queue, START + 2_040, 2),
+    ):
+        found = claim(holder, A, now)
+        assert found.is_due(now)
+        assert attempt_of_turn(holder, found, TWO_A_SECOND, now) == made, now
+        found.release()
+
+
+def test_the_holder_of_a_destination_is_told_when_its_next_turn_is(queue: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    found = claim(queue, A, START + 10)
+    assert found.admit(TWO_A_SECOND, 3, START + 10) == Turn(2, None)
+    # As long as they are under way, nobody knows.
+    assert found.admit(TWO_A_SECOND, 3, START + 20) == Turn(0, None)
+    taken = found.take(START + 20, 1)
+    found.give_back(1)
+    queue.record([(found, [(taken[0], OK)])], START + 30)
+    assert found.admit(TWO_A_SECOND, 3, START + 40) == Turn(1, None)
+    found.give_back(1)
+    assert attempt_of_turn(queue, found, TWO_A_SECOND, START + 40) == 1
+    assert found.admit(TWO_A_SECOND, 3, START + 50) == Turn(0, START + 1_040)
+    assert attempt_of_turn(queue, found, TWO_A_SECOND, START + 1_040) == 1
+    found.release()
+
+
+def test_what_was_under_way_when_its_holder_let_go_counts_for_a_period_more(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    found = claim(queue, A, START + 10)
+    assert found.admit(TWO_A_SECOND, 3, START + 10).count == 2
+    assert len(found.take(START + 10, 2)) == 2
+    found.release()
+    found = claim(other, A, START + 900)
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + 900) == 0
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + 1_800) == 0
+    found.release()
+    # An engine that does not know that its holder is gone waits until an attempt must have ended.
+    found = claim(other, A, START + LASTS + 2_000)
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + LASTS + 2_000) == 2
+    found.release()
+
+
+def test_a_maximum_in_flight_binds_a_first_attempt_and_what_is_taken_behind_it(queue: Queue) -> None:
+    terms = Terms(None, 0, 2)
+    queue.join([A, B])
+    events = accept(queue, 1, 2, 3)
+    ((found, first),) = queue.claim_first(events[0], [A], 1)
+    assert found.admit(terms, 1, START).count == 1
+    assert found.admit(terms, 8, START) == Turn(1, None)
+    (second,) = found.take_behind(1)
+    assert found.admit(terms, 8, START) == Turn(0, None)
+    queue.record([(found, [(first, OK), (second, OK)])], START)
+    assert found.admit(terms, 8, START + 10).count == 2
+    found.give_back(2)
+    found.release()
 
 
 def test_a_first_attempt_that_was_not_recorded_is_made_again(queue: Queue, other: Queue) -> None:

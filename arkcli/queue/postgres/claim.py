@@ -9,7 +9,9 @@ import msgspec
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.engine import Outage
+from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
+from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.pages import Pages
 from arkcli.queue.postgres.stored import EVENT, IS_FIRST, IS_RESERVED, StoredDelivery, StoredEvent, event_of, ms
 
@@ -97,6 +99,8 @@ class Claim:
         self.counted_at = 0.0
         #: The numbers of events in flight, and whether they have rows in ark.pending.
         self.in_flight: dict[int, bool] = {}
+        #: What counts against the destination's rate; None before it was asked for.
+        self.pacing: Pacing | None = None
         self._leases = leases
         self._position = position
         self._waiting: deque[int] = deque()
@@ -191,6 +195,23 @@ class Claim:
         """There are none: `claim_due` made the claim."""
         return []
 
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - as in `take`
+        """Whether `take` would return something. Raises Unreachable."""
+        self._read(1)
+        return bool(self._due or self._waiting)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """See `engine.Claim.admit`."""
+        if self.pacing is None:
+            self.pacing = Pacing(self._leases.access, self.destination, self.fence)
+        turn, _ = self.pacing.admit(terms, most, now)
+        return turn
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
+        if self.pacing is not None:
+            self.pacing.give_back(count)
+
     def looked(self, next_due_at: int | None, now: int) -> None:
         """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC)."""
         self._has_due = self._has_due or (next_due_at is not None and next_due_at <= now)
@@ -212,4 +233,6 @@ class Claim:
 
     def release(self) -> None:
         """Ends the claim."""
+        if self.pacing is not None:
+            self.pacing.close()
         self._leases.release(self)

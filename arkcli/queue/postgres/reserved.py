@@ -13,7 +13,9 @@ import msgspec
 from arkcli.database.connection import Cursor
 from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.engine import Outage
+from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.leases import Leases
+from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.stored import (
     EVENT,
     IS_FOR,
@@ -21,6 +23,7 @@ from arkcli.queue.postgres.stored import (
     StoredDelivery,
     StoredEvent,
     event_of,
+    ms,
     to_column,
 )
 
@@ -57,12 +60,17 @@ on conflict (destination, seq) do update set due_at = excluded.due_at, holder = 
 returning destination
 """
 _PLACES: Final = "select id, destination, outage from ark.share where id = any(%(ids)s)"
+#: Whether the receiver did not ask to be left alone.
+_MAY_ASK: Final = f"""
+(s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
+ or (s.outage::json ->> 'until')::bigint <= {ms("now()")})
+"""
 #: What waits in the log behind an event.
 _BEHIND: Final = f"""
 insert into ark.pending (destination, seq, attempt, due_at, holder)
 select s.destination, e.seq, 0, {_HOLD}, %(me)s
 from ark.share s join ark.event e on e.seq > %(after)s and e.seq >= s.cursor
-where s.id = any(%(ids)s) and s.until is null and {IS_FOR}
+where s.id = any(%(ids)s) and s.until is null and {_MAY_ASK} and {IS_FOR}
  and not exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  and not exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
 order by e.seq limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))
@@ -70,7 +78,7 @@ returning seq, round, attempt
 """
 _DUE: Final = f"""
 update ark.pending p set due_at = {_HOLD}, holder = %(me)s from ark.share s
-where s.id = any(%(ids)s) and s.until is null and p.destination = s.destination and p.seq = any(array(
+where s.id = any(%(ids)s) and s.until is null and {_MAY_ASK} and p.destination = s.destination and p.seq = any(array(
  select d.seq from ark.pending d where d.destination = s.destination and d.due_at <= now() order by d.due_at
  limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))))
 returning p.seq, p.round, p.attempt
@@ -102,6 +110,8 @@ class Reservation:
         self.in_flight: set[int] = {behind}
         #: When it was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
+        #: What counts against the destination's rate; None before it was asked for.
+        self.pacing: Pacing | None = None
         self._reservations = reservations
         self._behind = behind
 
@@ -134,6 +144,23 @@ class Reservation:
             self._behind = self._reservations.leases.access.last
         return found
 
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - as in `next_due_at`
+        """Not known: nothing waits for this claim."""
+        return True
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """See `engine.Claim.admit`."""
+        if self.pacing is None:
+            claim = f"{self.fence} {self._behind}"
+            self.pacing = Pacing(self._reservations.leases.access, self.destination, claim)
+        turn, self.outage = self.pacing.admit(terms, most, now)
+        return turn
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
+        if self.pacing is not None:
+            self.pacing.give_back(count)
+
     def ended(self, event: StoredEvent, due_at: int | None) -> None:  # noqa: ARG002 - it is not for this process
         """Notes that the outcome of an attempt was recorded."""
         self.in_flight.discard(event.seq)
@@ -144,6 +171,8 @@ class Reservation:
 
     def release(self) -> None:
         """Ends the claim. What was reserved and not attempted is due at once."""
+        if self.pacing is not None:
+            self.pacing.close()
         self._reservations.release(self)
 
 
@@ -182,7 +211,7 @@ class Reservations:
                 self._held.add(claim)
                 claims.append((claim, StoredDelivery(event, 1, True)))
         if self.leases.access.clock.monotonic() > started + _BEGINS:
-            # The database took so long that the attempts might not end in time.
+            # After such a wait for the database, the attempts might not end in time.
             for claim, _ in claims:
                 self.release(claim)
             return []

@@ -140,8 +140,8 @@ def test_the_history_of_events_that_have_left_the_log_is_moved_too(queue: Postgr
 class Pooled(Database):
     """A connection as a pooler gives it: each transaction has another one than the last."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(Address(address.parameters, address.masked, prepare=False))
+    def __init__(self, address: Address, *others: Any) -> None:
+        super().__init__(Address(address.parameters, address.masked, prepare=False), *others)
         self._both: list[Any] = [None, None]
 
     def _open(self) -> Any:
