@@ -9,13 +9,13 @@ an engine with its own clock, such as a database, ignores it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
+from arkcli.queue.memo import Memos
 from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 
@@ -248,15 +248,7 @@ class Recorded(NamedTuple):
     is_kept: bool = False
 
 
-class Memo:
-    """A small document while a process holds it. Set `data` to change it; None removes it."""
-
-    def __init__(self, data: bytes | None) -> None:
-        """`data` is the document as it was before; None if there was none."""
-        self.data = data
-
-
-class Queue(Protocol):
+class Queue(Memos, Protocol):
     """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
 
     All of them raise Unreachable and InDoubt if the queue is in a database that cannot be reached, except `record` and
@@ -367,16 +359,6 @@ class Queue(Protocol):
 
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue from a dump. Raises NotAccepted, and UsageError if the queue is not empty."""
-
-    def memo(self, name: str) -> AbstractContextManager[Memo]:
-        """Holds the small document with a name (lowercase letters) during a block, then stores it if it was changed.
-
-        One process at a time can hold it, and briefly: raises Busy at once if another does. Raises NotRecorded. It
-        survives a crash of this process; a power failure may undo the last change. A dump does not contain it.
-        """
-
-    def read_memo(self, name: str) -> bytes | None:
-        """A small document as it was last stored; None if there is none."""
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what is older than a time, if every destination has passed it and no retry needs it.

@@ -20,7 +20,6 @@ from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
     Holder,
-    Memo,
     Pending,
     Record,
     Recorded,
@@ -30,6 +29,7 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.memo import Memo
 from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arkcli.errors import Busy, NotRecorded
-from arkcli.queue.engine import Memo
+from arkcli.queue.memo import Memo
 from arkcli.system import files
 from arkcli.system.refused import in_words
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
-from arkcli.queue.engine import Checked, Claim, Memo, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Claim, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.local import memo
 from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
@@ -20,6 +20,7 @@ from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, no_room
 from arkcli.queue.local.view import View
+from arkcli.queue.memo import Memo
 from arkcli.system import files
 from arkcli.system.refused import in_words
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from arkcli.errors import Busy
-from arkcli.queue.engine import Memo
+from arkcli.queue.memo import Memo
 from arkcli.queue.postgres.access import Access
 
 _FIND: Final = "select true from ark.memo where name = %s"

@@ -11,7 +11,8 @@ from arkcli.database.connection import Database
 from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
-from arkcli.queue.engine import Checked, Holder, Memo, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.memo import Memo
 from arkcli.queue.postgres import dump, memo, requeue, restore, tidy, view
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
