@@ -122,7 +122,11 @@ def set_paused(home: Home, name: str, *, paused: bool) -> None:
         destination = contents.find(name)
         if destination is None:
             raise UsageError(f"{name} has just been removed by another command")
-        contents.replace(msgspec.structs.replace(destination, paused=paused))
+        contents.replace(msgspec.structs.replace(destination, paused=paused, pause_note=None))
+    if not paused:
+        from arkcli.actions.alerts import resume
+
+        resume(home, name)
 
 
 def remove(home: Home, destination: Destination) -> int:

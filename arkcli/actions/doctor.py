@@ -19,7 +19,8 @@ from arkcli.actions.reading import Reading
 from arkcli.actions.server import check_database
 from arkcli.errors import ArkError, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination, Event
-from arkcli.queue.engine import ASKED, Holder, Queue, Standing
+from arkcli.queue.engine import Holder, Queue, Standing
+from arkcli.queue.outage import ASKED
 from arkcli.queue.pace import terms_of
 from arkcli.store.store import Contents
 from arkcli.system.owner import is_private
@@ -58,7 +59,7 @@ class Space(NamedTuple):
 
 def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
-    from arkcli.actions import connections
+    from arkcli.actions import alerts, connections
 
     now, directory = home.clock.now(), config_directory(home.variables)
     newest: list[int] = []
@@ -87,6 +88,7 @@ def examine(home: Home) -> list[Check]:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
+        checks += alerts.check(home, contents)
         checks += connections.checks(home, contents)
     return checks
 

@@ -10,7 +10,7 @@ import msgspec
 from arkcli import model, times
 from arkcli.actions import reading
 from arkcli.delivery import drain, sent
-from arkcli.queue import engine
+from arkcli.queue import engine, outage
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +187,7 @@ def drained_of(found: drain.Drained) -> Drained:
         dead=found.total("dead"),
         skipped=len(found.held),
         left_out=tuple(found.left_out),
-        held_back=tuple(_outage(name, outage) for name, outage in found.held_back.items()),
+        held_back=tuple(_outage(name, held) for name, held in found.held_back.items()),
         broken=_broken(found.broken),
         duration_s=found.duration_s,
         destinations=tuple(
@@ -253,7 +253,7 @@ def _attempts(made: Iterable[model.Attempt]) -> tuple[Attempt, ...]:
     )
 
 
-def _outage(name: str, found: engine.Outage) -> Outage:
+def _outage(name: str, found: outage.Outage) -> Outage:
     since, until = times.to_text(found.since), times.to_text(found.until)
     return Outage(name=name, since=since, until=until, error=found.error, reason=found.reason)
 

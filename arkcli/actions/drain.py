@@ -47,7 +47,13 @@ def drain(
     `queue` has the work; default: the home's. Raises UsageError, Unreadable and NotRecorded.
     """
     roster = Roster(home, job.choose, warn)
-    queue = queue or home.queue
+    queue, alerts = queue or home.queue, None
+    # A run that watches notices changed settings.
+    if job.plan.watch or roster.contents.alerts.are_on:
+        from arkcli.actions.alerts import Alerts
+
+        alerts = Alerts(home, lambda: roster.contents, warn, stopping)
+        queue = alerts.watching(queue)
     free = descriptors.free()
     limits = job.limits.within(free)
     wire = home.wire(limits.connections(free))
@@ -57,6 +63,8 @@ def drain(
         drained = drain.run(job.plan)
     finally:
         wire.close()
+        if alerts is not None:
+            alerts.finish()
     drained.left_out = roster.left_out
     drained.chosen = roster.chosen
     return drained

@@ -56,7 +56,7 @@ class Home:
         self.purpose = "ark"
         self.clock = clock
         self.randomness = randomness
-        self._warn = warn
+        self.warn = warn
         self._retries = retries
         self._lasting = lasting
         self._kept: Wire[Token] | None = None
@@ -121,7 +121,7 @@ class Home:
         key = self.shared.key
         shelf = SealedShelf(self._database, self._writing, key, self.clock.monotonic, self.randomness)
         if shelf.begin():
-            self._warn(
+            self.warn(
                 f"made {key.file}, the key of the destinations and secrets in {self.shared.address.masked}. Copy it to "
                 "the other hosts that use this queue, and keep a copy: nobody can recover it"
             )
@@ -174,7 +174,7 @@ class Home:
         for destination in found if told else ():
             if destination.id in told:
                 self.losses.append(destination.name)
-                self._warn(f"{destination.name}: {told[destination.id]}")
+                self.warn(f"{destination.name}: {told[destination.id]}")
         return found
 
     @property

@@ -13,7 +13,8 @@ import msgspec
 from arkcli.actions.home import Home
 from arkcli.errors import Broken, Gone, UsageError
 from arkcli.model import Attempt, Destination, Event, Outcome, State
-from arkcli.queue.engine import Outage, Pending, Selection, Standing, Totals, View
+from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
+from arkcli.queue.outage import Outage
 
 Item = TypeVar("Item")
 #: How much of the end of the event log holds the newest event: usually, and always. Bytes.

@@ -60,6 +60,11 @@ class Roster:
         return self._store.value[1]
 
     @property
+    def contents(self) -> Contents:
+        """The store as of the last look."""
+        return self._store.value[0]
+
+    @property
     def left_out(self) -> list[str]:
         """Names of destinations left out because they have no usable secret or URL, sorted."""
         return sorted(self._unusable.values())

@@ -105,6 +105,7 @@ def show(
             document["standard_webhooks_secret"] = serialized(used).reveal().decode()
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
+        *([("paused because", found.pause_note)] if found.pause_note else []),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
@@ -155,7 +156,8 @@ def _yes_or_no(value: object) -> object:
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
     way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
-    return _basics(found) | way | {"rate": found.rate, "max_in_flight": found.max_in_flight}
+    limits = {"rate": found.rate, "max_in_flight": found.max_in_flight, "pause_note": found.pause_note}
+    return _basics(found) | way | limits
 
 
 def _proxy(found: Destination) -> str | None:

@@ -11,7 +11,7 @@ _SAID_LINES: Final = 4
 if TYPE_CHECKING:
     from arkcli.model import Answer, Attempt, Event, Outcome, State
     from arkcli.output.screen import Screen
-    from arkcli.queue.engine import Outage
+    from arkcli.queue.outage import Outage
 
 
 def made_secret_note(place: str) -> str:

@@ -45,7 +45,8 @@ create table ark.share (  -- a destination's place and lease
  id text collate "C" not null unique,
  joined bigint not null, cursor bigint not null,  -- every event before it has been attempted, or is in ark.pending
  epoch bigint not null default 0, until timestamptz, holder text, purpose text,
- outage text
+ outage text,
+ pace text  -- what counts against its rate
 ) with (fillfactor = 10);
 
 create table ark.pending (  -- retrying, dead, sent again, or under way in an ark send: nothing else
@@ -72,6 +73,8 @@ create table ark.attempt (  -- append only
 );
 create index attempt_n on ark.attempt (destination, n);
 
+create table ark.memo (name text primary key, data bytea);  -- small documents that processes change in turn
+
 insert into ark.store default values;
 insert into ark.meta (version, reads_from) values (1, 1);
 """
@@ -85,9 +88,7 @@ class Step(NamedTuple):
     sql: str
 
 
-_PACE: Final = "alter table ark.share add column pace text;  -- what counts against a destination's rate"
-
-STEPS: Final = (Step(1, 1, _TABLES), Step(2, 1, _PACE))
+STEPS: Final = (Step(1, 1, _TABLES),)
 #: The version that this ark makes and needs.
 VERSION: Final = STEPS[-1].version
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from arkcli.model import Destination
-from arkcli.queue.engine import ASKED, RATE, Claim, Outage, Result
+from arkcli.queue.engine import Claim, Result
+from arkcli.queue.outage import ASKED, RATE, Outage
 
 #: Unanswered attempts in a row after which a destination is held back.
 MISSES: Final = 3

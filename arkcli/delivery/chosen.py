@@ -6,7 +6,8 @@ from typing import cast
 
 from arkcli.errors import Broken, Gone
 from arkcli.model import Attempt, Delivery, Event, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Recorded, Result, Selection, View
+from arkcli.queue.engine import Claim, Holder, Queue, Recorded, Result, Selection, View
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 
 

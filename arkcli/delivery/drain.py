@@ -16,7 +16,8 @@ from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Destination
-from arkcli.queue.engine import ASKED, Claim, Holder, Outage, Recorded, Result
+from arkcli.queue.engine import Claim, Holder, Recorded, Result
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
@@ -230,9 +231,10 @@ class Drain:
             self._listed = listed
             self._present = {endpoint.destination.id: endpoint for endpoint in listed}
             self._ids = tuple(self._present)
+        at = self._clock.now()
         for found, course in self._active.items():
             endpoint = self._present.get(found)
-            course.stopped = course.stopped or endpoint is None
+            course.stopped = course.stopped or endpoint is None or backoff.is_asked(course.source.claim, at)
             if endpoint is not None and endpoint is not course.endpoint:
                 # Attempts in flight keep the endpoint with which they began.
                 course.endpoint = endpoint

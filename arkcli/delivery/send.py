@@ -12,7 +12,8 @@ from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
 from arkcli.errors import Broken, InDoubt, NotAttempted, NotRecorded, Unreachable
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import ASKED, Claim, Outage, Queue, Result
+from arkcli.queue.engine import Claim, Queue, Result
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock

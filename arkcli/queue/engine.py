@@ -8,14 +8,15 @@ Times are milliseconds since 1970, UTC. `now` is the caller's wall clock. The lo
 an engine with its own clock, such as a database, ignores it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from arkcli import times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 
 #: A delivery that was attempted, and the answer.
@@ -35,36 +36,6 @@ class Holder(NamedTuple):
         if self.host is not None:
             return f"a process on {self.host} ({self.purpose})"
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
-
-
-#: Why a destination is held back: its receiver asked for it, or it has had as many requests as its limits allow.
-ASKED: Final = "asked"
-RATE: Final = "rate"
-
-
-class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """A destination is held back: no attempt is made before `until`. `error` says more about the `reason`.
-
-    Times are milliseconds, UTC. `probes` counts the failed attempts after the one that began the outage.
-    """
-
-    since: int
-    until: int
-    probes: int
-    error: str
-    reason: str = "unreachable"
-
-    def is_over(self, now: int) -> bool:
-        """Whether it is certainly over: whether an unreachable receiver is back, only an attempt can tell."""
-        return self.reason in (ASKED, RATE) and now >= self.until
-
-    def in_words(self, moment: Callable[[int], str] = times.to_text) -> str:
-        """Why it is held back, and since or until when; `moment` writes a time (milliseconds, UTC)."""
-        if self.reason == ASKED:
-            return f"asked to wait until {moment(self.until)} ({self.error})"
-        if self.reason == RATE:
-            return f"its limit of {self.error} allows the next attempt at {moment(self.until)}"
-        return f"unreachable since {moment(self.since)} ({self.error})"
 
 
 class Standing(NamedTuple):
@@ -277,6 +248,14 @@ class Recorded(NamedTuple):
     is_kept: bool = False
 
 
+class Memo:
+    """A small document while a process holds it. Set `data` to change it; None removes it."""
+
+    def __init__(self, data: bytes | None) -> None:
+        """`data` is the document as it was before; None if there was none."""
+        self.data = data
+
+
 class Queue(Protocol):
     """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
 
@@ -388,6 +367,16 @@ class Queue(Protocol):
 
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue from a dump. Raises NotAccepted, and UsageError if the queue is not empty."""
+
+    def memo(self, name: str) -> AbstractContextManager[Memo]:
+        """Holds the small document with a name (lowercase letters) during a block, then stores it if it was changed.
+
+        One process at a time can hold it, and briefly: raises Busy at once if another does. Raises NotRecorded. It
+        survives a crash of this process; a power failure may undo the last change. A dump does not contain it.
+        """
+
+    def read_memo(self, name: str) -> bytes | None:
+        """A small document as it was last stored; None if there is none."""
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         """Removes what is older than a time, if every destination has passed it and no retry needs it.

@@ -12,11 +12,11 @@ from arkcli.text import pattern
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
 Tables = dict[str, dict[str, Any]]
 
-SINGLE: Final = ("workspace", "queue", "network")
+SINGLE: Final = ("workspace", "queue", "network", "alerts")
 _LIST: Final = "destinations"
 #: The header of a table (`sub`: of one within it), a comment, a string or another word.
 _words: Final = pattern(
-    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
+    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|alerts|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
     r'|(?P<comment>#[^\n]*)|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )

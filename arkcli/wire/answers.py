@@ -72,6 +72,12 @@ _CERTIFICATE: Final = {
 }
 
 
+def not_delivered(status: int) -> str:
+    """Why a status other than 2xx is a failure, in words."""
+    words = f"answered {status}, not a 2xx"
+    return words + "; ark does not follow redirects" if 300 <= status <= 399 and status != 304 else words
+
+
 def read_status(head: bytes | bytearray) -> int | None:
     """The status of an answer: 0 if its status line is not HTTP/1, None if its headers are incomplete.
 

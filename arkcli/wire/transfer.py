@@ -316,7 +316,7 @@ class Transfer:
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY + (THROUGH if self.proxy else ""), duration, timed_out=timed_out)
         if status:
-            error = None if 200 <= status <= 299 else _not_delivered(status)
+            error = None if 200 <= status <= 299 else answers.not_delivered(status)
             return Answer(status, error, duration, self._said(), timed_out, retry_after=wait)
         return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
 
@@ -394,8 +394,3 @@ class Transfer:
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"
         return "no answer"
-
-
-def _not_delivered(status: int) -> str:
-    words = f"answered {status}, not a 2xx"
-    return words + "; ark does not follow redirects" if 300 <= status <= 399 and status != 304 else words

@@ -5,7 +5,8 @@ import pytest
 from arkcli.actions.reading import Place
 from arkcli.actions.trouble import Sums, is_in_trouble, overdue, sums, worst_first
 from arkcli.model import Attempt, Destination, Outcome
-from arkcli.queue.engine import Outage, Standing
+from arkcli.queue.engine import Standing
+from arkcli.queue.outage import Outage
 
 NOW = 1_000_000_000
 MINUTE = 60_000

@@ -4,7 +4,7 @@ import pytest
 
 from arkcli.delivery import backoff
 from arkcli.model import Answer, Destination
-from arkcli.queue.engine import ASKED, Outage
+from arkcli.queue.outage import ASKED, Outage
 from tests.world import START
 
 

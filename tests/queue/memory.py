@@ -7,19 +7,20 @@ to send one again is to replace its entry.
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, islice, takewhile
 from typing import TypeVar, cast
 
 import msgspec
 
 from arkcli import times
-from arkcli.errors import Held, UsageError
+from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, RetrySchedule, State, attempt_of
 from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
     Holder,
-    Outage,
+    Memo,
     Pending,
     Record,
     Recorded,
@@ -29,6 +30,7 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 
 Item = TypeVar("Item")
@@ -144,6 +146,8 @@ class Content:
         self.count = 0
         self.places: dict[str, _Place] = {}
         self.drains: list[MemoryQueue] = []
+        self.memos: dict[str, bytes] = {}
+        self.held: set[str] = set()
 
     def add(self, event: Draft | Event) -> _Event:
         """Adds an event to the log only."""
@@ -517,6 +521,24 @@ class MemoryQueue:
         entry.state, entry.attempt, entry.failed_at = pending.state, pending.attempt, failed_at
         entry.due_at, entry.status, entry.error = pending.next_attempt_at, pending.last_status, pending.last_error
         place.entries.append(entry)
+
+    @contextmanager
+    def memo(self, name: str) -> Iterator[Memo]:
+        if name in self.content.held:
+            raise Busy(f"another process holds {name}")
+        self.content.held.add(name)
+        try:
+            memo = Memo(self.content.memos.get(name))
+            yield memo
+            if memo.data is None:
+                self.content.memos.pop(name, None)
+            else:
+                self.content.memos[name] = memo.data
+        finally:
+            self.content.held.remove(name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        return self.content.memos.get(name)
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         content = self.content

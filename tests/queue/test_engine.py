@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from arkcli import times
-from arkcli.errors import Held, UsageError
+from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import Claim, Holder, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import LASTS, Terms, Turn
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START
@@ -899,6 +900,23 @@ def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_
     assert standing(queue, A).outage is None
 
 
+def test_who_holds_a_destination_hears_at_the_next_look_that_its_receiver_asked_another_to_wait(
+    queue: Queue, other: Queue
+) -> None:
+    asked = Outage(since=START, until=START + 60_000, probes=0, error="429, Retry-After", reason=ASKED)
+    queue.join([A])
+    events = accept(queue, 1, 2)
+    ((first, _),) = queue.claim_first(events[0], [A], 1)
+    other.look([A], START)
+    for held in other.claim_due([A], 1, "drain", START):
+        # Only an engine in which a first attempt takes no claim comes here.
+        first.note(asked)
+        other.look([], START)
+        assert held.outage == asked
+        held.release()
+    first.release()
+
+
 TWO_A_SECOND: Final = Terms(2, 1_000, None)
 
 
@@ -1511,6 +1529,35 @@ def test_each_drain_that_asked_counts_until_it_is_closed(shared: Shared) -> None
     shared.close(first)
     assert second.drains() == 1
     assert shared.open().drains() == 2
+
+
+def test_a_memo_is_what_the_last_process_made_of_it(queue: Queue, other: Queue) -> None:
+    assert queue.read_memo("notes") is None
+    for process, before, after in ((queue, None, b"1"), (other, b"1", b"\x00\xff" * 500_000), (queue, None, None)):
+        with process.memo("notes") as memo:
+            assert before is None or memo.data == before
+            memo.data = after
+        assert other.read_memo("notes") == after
+        assert other.read_memo("others") is None
+
+
+def test_a_memo_that_another_process_holds_is_not_waited_for_and_stays_readable(queue: Queue, other: Queue) -> None:
+    with queue.memo("notes") as memo:
+        memo.data = b"1"
+        with pytest.raises(Busy), other.memo("notes"):
+            pytest.fail("both hold it")
+        assert other.read_memo("notes") is None
+        with other.memo("others") as another:
+            another.data = b"2"
+    assert other.read_memo("notes") == b"1"
+
+
+def test_a_memo_stays_as_it_was_if_its_holder_fails(queue: Queue, other: Queue) -> None:
+    with pytest.raises(ZeroDivisionError), queue.memo("notes") as memo:
+        memo.data = b"1"
+        raise ZeroDivisionError
+    with other.memo("notes") as memo:
+        assert memo.data is None
 
 
 def test_tidying_removes_nothing_that_is_undone(queue: Queue, other: Queue) -> None:

@@ -7,7 +7,7 @@ from typing import Final, cast
 from arkcli import times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, RetrySchedule, State
-from arkcli.queue.engine import Outage, Result
+from arkcli.queue.engine import Result
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
@@ -16,6 +16,7 @@ from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
 from arkcli.queue.local.notes import read_outage, read_pace, write_outage, write_pace
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 from arkcli.system import files
 

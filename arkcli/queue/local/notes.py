@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from arkcli.queue.engine import Outage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Pace
 from arkcli.system import files
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
-from arkcli.queue.engine import Checked, Claim, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Claim, Memo, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.local import memo
 from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
@@ -186,6 +187,15 @@ class LocalQueue:
 
         restore.restore(self._directory, self._log, self._schedule, records)
         self._members.join((), 0)
+
+    def memo(self, name: str) -> contextlib.AbstractContextManager[Memo]:
+        """Holds a small document during a block, then stores it. Raises Busy, NotRecorded and Unreadable."""
+        self._check_writable()
+        return memo.held(self._directory, name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        """A small document; None if there is none. Raises OSError."""
+        return memo.read(self._directory, name)
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Checks everything for damage; with `repair_at`, the time as text, sets the damage aside. Raises Busy."""

@@ -8,7 +8,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.pace import Pacing
@@ -212,8 +212,12 @@ class Claim:
         if self.pacing is not None:
             self.pacing.give_back(count)
 
-    def looked(self, next_due_at: int | None, now: int) -> None:
-        """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC)."""
+    def looked(self, next_due_at: int | None, outage: str | None, now: int) -> None:
+        """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC), and the receiver's outage:
+        an `ark send` that began before the claim may have heard of one.
+        """
+        if outage is not None:
+            self.outage = msgspec.json.decode(outage, type=Outage)
         self._has_due = self._has_due or (next_due_at is not None and next_due_at <= now)
 
     def ended(self, event: StoredEvent, due_at: int | None) -> None:

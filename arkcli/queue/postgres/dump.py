@@ -9,7 +9,8 @@ import msgspec
 
 from arkcli.errors import Held
 from arkcli.model import RetrySchedule, State
-from arkcli.queue.engine import Outage, Pending, Record
+from arkcli.queue.engine import Pending, Record
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.log import Log

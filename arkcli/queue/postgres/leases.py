@@ -20,7 +20,8 @@ import msgspec
 from arkcli.database import schema
 from arkcli.database.connection import Cursor, here
 from arkcli.errors import Held, InDoubt, Unreachable
-from arkcli.queue.engine import Holder, Outage
+from arkcli.queue.engine import Holder
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.pages import Pages
@@ -60,7 +61,7 @@ select s.id, s.destination, s.cursor, {
  (select min(p.due_at) from ark.pending p where p.destination = s.destination and p.due_at is not null),
  (select case when max(p.failed_at) > now() then now() end
   from ark.pending p where p.destination = s.destination and p.due_at is not null))''')
-}
+}, s.outage
 from ark.share s where s.id = any(%s)
 """
 _STATE: Final = f"""
@@ -257,14 +258,14 @@ class Leases:
         found = []
         for destination_id in ids:
             if (row := rows.get(destination_id)) is not None:
-                destination, cursor, next_due_at = row
+                destination, cursor, next_due_at, _ = row
                 known, position = self._idle.get(destination_id, (destination, 0))
                 news = last >= max(cursor, position if known == destination else 0)
                 if news or (next_due_at is not None and next_due_at <= now):
                     found.append(destination_id)
         return found
 
-    def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None]]:
+    def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None, str | None]]:
         at = self.access.clock.monotonic()
         with self.access.transaction() as cursor:
             state = cursor.connection.cursor(binary=True)
@@ -280,12 +281,11 @@ class Leases:
         if self.me and not is_known:
             self._forget()
             self._tend_at = 0.0
-        rows = (
-            {found: (destination, cursor, due) for found, destination, cursor, due in cursor.fetchall()} if ids else {}
-        )
+        rows = {found: (destination, *columns) for found, destination, *columns in cursor.fetchall()} if ids else {}
         for claim in self._held.values():
             if claim.destination_id in rows:
-                claim.looked(rows[claim.destination_id][2], now)
+                _, _, due, outage = rows[claim.destination_id]
+                claim.looked(due, outage, now)
         return rows
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, *, whatever: bool = False) -> list[Claim]:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import ASKED, Outage
+from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.stored import ms

@@ -4,15 +4,15 @@ The database's clock decides what is due. docs/internals.md describes the tables
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final, cast
 
 from arkcli.database.connection import Database
 from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
-from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
-from arkcli.queue.postgres import dump, requeue, restore, tidy, view
+from arkcli.queue.engine import Checked, Holder, Memo, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.postgres import dump, memo, requeue, restore, tidy, view
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.leases import Leases
@@ -160,6 +160,14 @@ class PostgresQueue:
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. Raises NotAccepted, and UsageError if it is not empty."""
         restore.restore(self._access, records)
+
+    def memo(self, name: str) -> AbstractContextManager[Memo]:
+        """Holds a small document during a block, then stores it. Raises Busy, Unreachable and InDoubt."""
+        return memo.held(self._access, name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        """A small document; None if there is none. Raises Unreachable."""
+        return memo.read(self._access, name)
 
     def tidy(self, ids: Iterable[str], before: int) -> None:  # noqa: ARG002 - the database knows all destinations
         """Removes what is older than a time (milliseconds, UTC) and not needed any more."""

@@ -12,7 +12,7 @@ import msgspec
 
 from arkcli.database.connection import Cursor
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
 from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.pace import Pacing
@@ -60,8 +60,8 @@ on conflict (destination, seq) do update set due_at = excluded.due_at, holder = 
 returning destination
 """
 _PLACES: Final = "select id, destination, outage from ark.share where id = any(%(ids)s)"
-#: Whether the receiver did not ask to be left alone.
-_MAY_ASK: Final = f"""
+#: Whether the receiver has not asked to be left alone.
+_NOT_ASKED: Final = f"""
 (s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
  or (s.outage::json ->> 'until')::bigint <= {ms("now()")})
 """
@@ -70,7 +70,7 @@ _BEHIND: Final = f"""
 insert into ark.pending (destination, seq, attempt, due_at, holder)
 select s.destination, e.seq, 0, {_HOLD}, %(me)s
 from ark.share s join ark.event e on e.seq > %(after)s and e.seq >= s.cursor
-where s.id = any(%(ids)s) and s.until is null and {_MAY_ASK} and {IS_FOR}
+where s.id = any(%(ids)s) and s.until is null and {_NOT_ASKED} and {IS_FOR}
  and not exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  and not exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
 order by e.seq limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))
@@ -78,7 +78,7 @@ returning seq, round, attempt
 """
 _DUE: Final = f"""
 update ark.pending p set due_at = {_HOLD}, holder = %(me)s from ark.share s
-where s.id = any(%(ids)s) and s.until is null and {_MAY_ASK} and p.destination = s.destination and p.seq = any(array(
+where s.id = any(%(ids)s) and s.until is null and {_NOT_ASKED} and p.destination = s.destination and p.seq = any(array(
  select d.seq from ark.pending d where d.destination = s.destination and d.due_at <= now() order by d.due_at
  limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))))
 returning p.seq, p.round, p.attempt

@@ -14,7 +14,8 @@ import msgspec
 from arkcli import times
 from arkcli.errors import InDoubt, NotAccepted, Unreachable, UsageError
 from arkcli.model import Attempt, Event, Outcome, State
-from arkcli.queue.engine import Outage, Pending, Record
+from arkcli.queue.engine import Pending, Record
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.stored import to_column
 

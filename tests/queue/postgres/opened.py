@@ -24,7 +24,7 @@ from tests.world import START
 
 #: A test needs two at most, the second one to restore to.
 _DATABASES: Final = 3
-_TABLES: Final = ("worker", "event", "share", "pending", "attempt")
+_TABLES: Final = ("worker", "event", "share", "pending", "attempt", "memo")
 
 
 class Moment:
