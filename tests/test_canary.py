@@ -247,7 +247,7 @@ def test_no_secret_url_or_header_is_in_a_database_in_clear_or_in_the_log_of_its_
             if args[0] in DATABASE and args[:2] != ("queue", "move"):
                 run.ark(url, *args)
                 if args == ("ping",):
-                    assert len(run.world.ark("dest", "list", "--json").json["destinations"]) == 1
+                    assert len(run.world.ark("dest", "list", "--json").json["destinations"]) == 2
         own = f"127.0.0.1:{server.port}".encode()
     query(empty_database, f"alter database {name} reset log_statement")
     tables = query(

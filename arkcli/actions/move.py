@@ -43,6 +43,7 @@ class Move:
         self._is_to_database = to != LOCAL
         self._file = home.directory / "destinations.toml"
         self._shelf = FileShelf(self._file)
+        self._id: str | None = None
         self.source, self.target = home, another()
         shared = home.shared_at(Given(to, "the command line")) if self._is_to_database else home.shared
         if shared is None:
@@ -119,8 +120,9 @@ class Move:
             return self._moved(self._counted_again())
         if found.state == theirs.state == "ready" and not _is_empty(target.store.read()):
             raise UsageError(f"{target.store.name} already has destinations; a queue can only be moved to an empty one")
-        if found.state == "ready" and not (is_continued and theirs.state == "moving"):
-            found = Mark("ready", source.new_id("mov"), _name(target))
+        if found.state == "ready" and found.move != self._id and not (is_continued and theirs.state == "moving"):
+            self._id = source.new_id("mov")
+            found = Mark("ready", self._id, _name(target))
             source.moves.note(found)
         asked, counts = found._replace(place=_name(source)), Counts()
         begun, is_ending = Mark(), False
