@@ -160,7 +160,7 @@ class TestDestination:
         assert "Standard Webhooks" not in browser.press(page, "Reveal the secret").text
         world.ark("dest", "set", "crm", "--standard-webhooks")
         page = browser.get(page.path)
-        assert "Standard Webhooks sent, too" in page.text
+        assert "Standard Webhooks also sent" in page.text
         shown = world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["standard_webhooks_secret"]
         assert shown not in page.html
         assert shown in browser.press(page, "Reveal the secret").html
