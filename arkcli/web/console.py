@@ -15,6 +15,7 @@ from arkcli.queue.engine import Selection
 from arkcli.receiver.resend import text_of
 from arkcli.signing import Secret
 from arkcli.signing.standard import serialized
+from arkcli.text import is_harmless
 from arkcli.url import shown_proxy
 from arkcli.web.asked import Answer, Asked, Gone, Shown, part_of, part_of_many
 from arkcli.web.site import Route
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes read from the end of a journal for a picture: about a thousand attempts; and of the event log for a list.
 _TAIL: Final = 256 * 1024
+#: The longest command that is shown, in characters.
+_LONGEST_COMMAND: Final = 64 * 1024
 _HOUR: Final = 3_600_000
 _DAY: Final = 24
 #: Patterns of the ids in paths.
@@ -42,7 +45,10 @@ class Row(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A delivery with the headers that an attempt sends now, and a command that sends it; or why there are none."""
+    """A delivery with the headers that an attempt sends now, and a command that sends it; or why there are none.
+
+    The command is empty if it cannot be copied from a page byte for byte.
+    """
 
     delivered: Delivered
     head: Sequence[str]
@@ -202,4 +208,5 @@ def _request(home: "Home", event: "Event", one: Delivered) -> Request:
         ((_, command),) = preview.commands(event, [contents.with_proxy(known)])
     except ArkError as error:
         return Request(one, (), "", str(error))
-    return Request(one, request.head, command, None)
+    is_whole = len(command) <= _LONGEST_COMMAND and is_harmless(command)
+    return Request(one, request.head, command if is_whole else "", None)

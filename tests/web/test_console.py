@@ -136,6 +136,17 @@ class TestDestination:
             assert " ".join(printed.split()) in page.text
         assert f"{len(crm.requests[0].body):,} bytes" in page.text
 
+    @pytest.mark.parametrize("note", ["x" * 70_000, "\N{RIGHT-TO-LEFT OVERRIDE}"])
+    def test_a_command_that_could_not_be_copied_whole_is_not_shown(
+        self, world: World, browser: Browser, crm: TestReceiver, note: str
+    ) -> None:
+        payload = json.dumps({**json.loads(PAYLOAD), "note": note}, ensure_ascii=False).encode()
+        event = world.ark("send", "signal.promoted", "--json", stdin=payload).json["event"]["id"]
+        page = browser.get(f"event/{event}")
+        assert f"ark queue show {event} --curl prints a command" in page.text
+        assert "Copy the command" not in page.text
+        assert "X-SignalArk-Signature: " in page.text
+
     def test_the_proxy_in_force_is_named_and_the_command_goes_through_it(
         self, world: World, browser: Browser, crm: TestReceiver
     ) -> None:

@@ -36,8 +36,15 @@ document.documentElement.classList.add("scripted");
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  button.textContent = "Copied";
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Over plain http, browsers lend the clipboard to pages of their own machine only.
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected: copy it with Ctrl-C";
+  }
 });
 
 document.addEventListener("submit", ({ target, submitter }) => {
