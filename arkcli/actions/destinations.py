@@ -231,7 +231,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
     secret = None if wanted.workspace_secret else wanted.secret or destination.secret
     url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else split_userinfo(wanted.url)
     if client_cert is not None and url.lower().startswith("http:"):
-        raise UsageError("a client certificate needs a receiver with https; --no-client-cert removes it")
+        helps = "leave it out" if destination.client_cert is None else "--no-client-cert removes it"
+        raise UsageError(f"a client certificate needs a receiver with https; {helps}")
     headers = _without_headers(destination, gone.headers)
     for name, value in wanted.headers.items():
         headers = with_header(headers, name, value)

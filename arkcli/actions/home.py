@@ -266,7 +266,12 @@ class Home:
         from arkcli.url import NO_PROXY, parse_proxy
 
         place = f"the proxy of {destination.name}" if destination.proxy is not None else "[network] proxy"
-        found = resolve_secret(setting, self.variables, place, read_file)
+        try:
+            found = resolve_secret(setting, self.variables, place, read_file)
+        except UsageError as error:
+            # A file is called a secret file, whatever it is for.
+            said = str(error)
+            raise UsageError(said if said.startswith(place) else f"{place}: {said}") from None
         text = found.reveal().decode("utf-8", "replace")
         if text == NO_PROXY:
             return msgspec.structs.replace(destination, proxy=None)

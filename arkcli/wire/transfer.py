@@ -227,11 +227,9 @@ class Transfer:
 
     def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, (host, *_) = address
-        is_local_allowed, barred = self.allow_local, None
-        if self.proxy is not None:
-            # The user chose the proxy, so that may be local.
-            is_local_allowed, barred = True, self.proxy.barred
-        self.refusal = self.unfit or barred or guard.refusal(host, allow_local=is_local_allowed)
+        self.refusal = self.unfit or (
+            guard.refusal(host, allow_local=self.allow_local) if self.proxy is None else self.proxy.refused(host)
+        )
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         try:
@@ -339,7 +337,7 @@ class Transfer:
         """Whether the receiver was unreachable: no connection, or one that ended before an answer."""
         if self.unfit or (self.refusal and self.unopened is None):
             return False
-        if self.proxy is not None and self.proxy.why(code, message) is not None:
+        if self._of_proxy(code, message) is not None:
             return code != pycurl.E_OPERATION_TIMEDOUT
         if code == pycurl.E_SSL_CONNECT_ERROR:
             return answers.failed_handshake(message) == answers.CLOSED
@@ -363,9 +361,12 @@ class Transfer:
         """Why the transfer failed, in words, from a libcurl code and its message."""
         if self.unfit or (self.refusal and not (self.unopened and self.opened)):
             return self.unfit or self.refusal or ""
-        if self.proxy is None:
-            return self._why(code, message)
-        return self.proxy.why(code, message) or self._why(code, message) + THROUGH
+        return self._of_proxy(code, message) or self._why(code, message) + (THROUGH if self.proxy else "")
+
+    def _of_proxy(self, code: int, message: str) -> str | None:
+        """Why the proxy made no connection; None if it made one, or if there is no proxy."""
+        is_kept = self.was_sent and not self.opened
+        return None if self.proxy is None or is_kept else self.proxy.why(code, message)
 
     def _why(self, code: int, message: str) -> str:
         if code == pycurl.E_OPERATION_TIMEDOUT:
