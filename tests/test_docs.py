@@ -44,8 +44,14 @@ def surroundings(world: World, home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_shown_works(
-    document: Path, world: World, receive: Callable[..., TestReceiver], tmp_path: Path
+    document: Path,
+    world: World,
+    receive: Callable[..., TestReceiver],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if document.name == "scaling.md":
+        world.variables["ARK_QUEUE"] = request.getfixturevalue("empty_database")
     (tmp_path / "payload.json").write_bytes(PAYLOAD)
     (tmp_path / "payloads.ndjson").write_bytes(PAYLOAD + b"\n" + PAYLOAD + b"\n")
     environment = surroundings(world, tmp_path) | {"URL": receive(200).url}

@@ -57,6 +57,8 @@ _DAMAGE: Final = "XX"
 #: The schema or a table is missing; a permission is.
 MISSING: Final = ("3F000", "42P01", "42703")
 FORBIDDEN: Final = "42501"
+#: A prepared statement exists already, or does not: the pooler gave the transaction another server connection.
+_MIXED_UP: Final = ("42P05", "26000")
 
 #: Runs statements in a transaction, and has the rows of the last one.
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -195,6 +197,9 @@ class Database:
     def _told(self, error: psycopg.Error, *, is_in_doubt: bool) -> Unreachable | InDoubt | Refused | BaseException:
         words, state = self._words(error), error.sqlstate or ""
         where = f"the database {self.address.masked}"
+        if state in _MIXED_UP:
+            hint = "add prepare=off to the parameters of its URL, as in postgresql://USER@HOST/DATABASE?prepare=off"
+            return Refused(f"{where} is behind a pooler that does not keep prepared statements; {hint}", state)
         if is_in_doubt:
             return InDoubt(f"the connection to {where} was lost while it committed: {words}")
         if self._connection is None or state.startswith(_TRANSIENT):

@@ -4,6 +4,7 @@ Steps only go forward. One that old versions of ark can work with raises `versio
 `reads_from` as well: an older ark then touches nothing.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from arkcli.database.connection import FORBIDDEN, MISSING, Database
@@ -128,7 +129,8 @@ def prepare(database: Database, steps: tuple[Step, ...] = STEPS, *, is_moving: b
         what = "makes ark's tables" if not found else "brings ark's tables up to date"
         raise Unreadable(
             f"{error}. This role may not change the schema of {database.address.masked}. Have its owner run the SQL "
-            f"that {what}, then try again:\n{script(found, steps)}"
+            # An error is shown on one line, which a comment would end.
+            f"that {what} (`ark queue upgrade --print`), then try again:\n{re.sub(' *--.*', '', script(found, steps))}"
         ) from error
     return found
 

@@ -75,6 +75,21 @@ def test_what_the_server_refuses_for_good_is_told_and_undone(database: Database,
     assert notes(url) == []
 
 
+def test_behind_a_pooler_that_keeps_no_prepared_statements_the_parameter_to_add_is_named(
+    database: Database, url: str
+) -> None:
+    # Another client of the pooler had this connection before, and psycopg gives its statements the same names.
+    with database.transaction(pipelined=False) as cursor:
+        cursor.connection.execute("prepare _pg3_0 as select 1", prepare=False)
+    committed = []
+    with pytest.raises(Refused, match=r"is behind a pooler .* add prepare=off") as raised:
+        for text in "abcdefg":
+            add(database, text)
+            committed.append(text)
+    assert int(raised.value.exit_code) == 78
+    assert notes(url) == committed
+
+
 def test_what_the_server_could_not_do_now_changed_nothing(database: Database, url: str) -> None:
     with pytest.raises(Unreachable, match="changed nothing: canceling statement"), database.transaction() as cursor:
         cursor.execute("insert into ark.note values ('a')")
