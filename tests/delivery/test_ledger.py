@@ -78,6 +78,10 @@ TABLE: Final[dict[str, tuple[Rule, list[Step]]]] = {
             *(Step(4, OK), Step(5, DEAD, "dead", 1)),
         ],
     ),
+    "once the dead letters were dropped, the next one is told": (
+        RULE,
+        [Step(0, DEAD, "dead", 1), Step(1, DEAD, "", 2), Step(2, DEAD, "dead", 1)],
+    ),
     "a delivery that died with its destination is followed by the recovery": (
         Rule(tells=True, failing_for=999 * MINUTE, pause_after=None, lifetime=155 * MINUTE),
         [Step(0, BAD), Step(155, DEAD, "dead", 1), Step(156, OK, "recovered", 1)],
@@ -150,6 +154,16 @@ def test_a_process_that_saw_an_older_success_does_not_end_a_trouble() -> None:
     settle(ledger, BAD, 30)
     ledger.settle({"dst_a": Seen(has_delivered=True)}, {"dst_a": standing(Outcome.FAILED)}, START + 31 * MINUTE, RULE)
     assert [fact.kind for fact in ledger.facts] == [Kind.FAILING]
+
+
+def test_a_success_between_two_looks_starts_the_time_again_unless_the_trouble_is_told() -> None:
+    for told in (False, True):
+        ledger = Ledger()
+        settle(ledger, BAD, 0)
+        ledger.troubles["dst_a"].owed = told
+        now = START + 29 * MINUTE
+        ledger.settle({"dst_a": Seen(failing_since=now, failed_at=now, has_delivered=True)}, {}, now, RULE)
+        assert ledger.troubles["dst_a"].since == (START if told else now)
 
 
 def test_while_an_attempt_is_due_its_outcome_decides() -> None:
