@@ -21,7 +21,7 @@ _PATIENCE: Final = 7 * 24 * 3600.0
 _READ: Final = "select state, move, place from ark.meta"
 _NOTE: Final = "update ark.meta set state = %s, move = %s, place = %s"
 _HOLDS: Final = "select exists (select from ark.event where seq > 0), exists (select from ark.share)"
-_EMPTY: Final = "truncate ark.event, ark.share, ark.pending, ark.attempt"
+_EMPTY: Final = "truncate ark.event, ark.share, ark.pending, ark.attempt, ark.memo"
 _CONTENT: Final = "select sealed is not null or exists (select from ark.event) from ark.store"
 _CLEAR: Final = (_EMPTY, "update ark.store set version = version + 1, sealed = null")
 _READY: Final = "update ark.meta set state = 'ready' where state = 'moving' and move = %s returning 1"
