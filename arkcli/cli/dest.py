@@ -171,7 +171,8 @@ def set_(
         ),
     ] = None,
 ) -> Printout:
-    """Change a destination's settings. Settings that you do not name stay as they are.
+    """Change a destination's settings. Settings that you do not name stay as they are. A new URL, proxy or
+    client certificate, or the removal of one, must pass a ping first.
 
     Example: ark dest set crm --description 'The sales team'
     """
