@@ -14,8 +14,10 @@ ArkError
 ├── Unreachable           1   the database cannot be reached; nothing was changed
 ├── InDoubt               1   the connection was lost while the database committed
 ├── Busy                  1   another process holds what this one needs
-│   └── Held                  another process has claimed a destination
+│   ├── Held                  another process has claimed a destination
+│   └── Filling               the queue is being filled by a move
 ├── Unreadable           78   the store or the queue cannot be read
+│   ├── Moved                78   the queue has been moved to another place
 │   └── Refused              78   the database refused something for good
 └── Interrupted         130   a signal asked ark to stop
 """
@@ -150,11 +152,37 @@ class Held(Busy):
         self.holder = holder
 
 
+class Filling(Busy):
+    """A move fills the queue, which cannot be used before it has ended."""
+
+    code = "filling"
+
+    def __init__(self, name: str, place: str) -> None:
+        """`name` says where the queue is, `place` what is moved to it, as text for the user."""
+        super().__init__(
+            f"{name} is being filled by a move from {place}; nothing was accepted or changed. Try again when it has "
+            "ended; if it was interrupted, run it again"
+        )
+
+
 class Unreadable(ArkError):
     """The store or the queue cannot be read. The file is untouched."""
 
     code = "unreadable"
     exit_code = ExitCode.UNREADABLE
+
+
+class Moved(Unreadable):
+    """The queue has been moved, and cannot be used where it was."""
+
+    code = "moved"
+
+    def __init__(self, name: str, place: str) -> None:
+        """`name` says where it was, `place` where it is, as text for the user."""
+        super().__init__(
+            f"{name} has been moved to {place}: nothing was accepted or changed here. Use it there: set ARK_QUEUE or "
+            "[queue] url, or unset it if the queue is in files again. If the move was interrupted, run it again"
+        )
 
 
 class Refused(Unreadable):

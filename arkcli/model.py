@@ -35,7 +35,8 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
     `file:PATH`; an endpoint has the URL of the proxy in force. `previous` is the secret that signed before
-    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks.
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `rate` is how many requests it may
+    get in any second, minute or hour, such as `10/s`. `pause_note` says why ark paused it.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     url: str
     added_at: str
     paused: bool = False
+    pause_note: str | None = None
     allow_local: bool = False
     description: str | None = None
     ca_file: str | None = None
@@ -51,6 +53,8 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     proxy: Secret | None = None
     secret: Secret | None = None
     standard_webhooks: bool = False
+    rate: str | None = None
+    max_in_flight: int | None = None
     previous: Secret | None = None
     secret_changed_at: str | None = None
     userinfo: Concealed | None = None
@@ -92,7 +96,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """The result of one POST. `error` says why there is no status, or why the status does not count.
 
     `unreached`: no connection could be made, or it ended before any part of an answer came. `lacking`: what this
-    machine had too little of, such as file descriptors; then no attempt was made.
+    machine had too little of, such as file descriptors; then no attempt was made. `retry_after`: for how many
+    milliseconds a 429 or 503 asked to leave the receiver alone.
     """
 
     status: int | None
@@ -102,6 +107,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     timed_out: bool = False
     unreached: bool = False
     lacking: str | None = None
+    retry_after: int | None = None
 
     @property
     def outcome(self) -> Outcome:

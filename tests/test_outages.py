@@ -119,7 +119,7 @@ def test_the_queue_shows_since_when_and_why_it_is_held_back(world: World) -> Non
     assert "d is held back: unreachable since 2026-" in shown.err
     assert "connection refused" in shown.err
     held = world.ark("queue", "--json").json["destinations"][0]["held_back"]
-    assert held.keys() == {"since", "until", "error"}
+    assert held.keys() == {"since", "until", "error", "reason"}
 
 
 def test_one_that_is_away_costs_the_others_nothing(world: World, receive: Receive) -> None:

@@ -257,6 +257,7 @@ def test_a_log_that_is_followed_goes_on_after_the_database_was_away(
         assert warning.startswith("cannot reach the database postgresql://postgres@127.0.0.1:")
         assert warning.endswith("; `log` goes on when it can be reached")
         way.open()
+        first.clock.advance(5)
         assert [attempt.event_id for _, attempt in following.new()] == ["one"]
         home.close()
 

@@ -4,10 +4,9 @@ from typing import Any, Self
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.actions.shared import Shared, given_in
+from arkcli.actions.shared import Given, Shared
 from arkcli.database.connection import Database
 from arkcli.system.clock import Clock
-from arkcli.system.paths import config_directory
 
 
 class TimedDatabase(Database):
@@ -35,15 +34,12 @@ class TimedShared(Shared):
     timing: Clock
 
     @classmethod
-    def of(cls, home: Home) -> Self:
-        directory = config_directory(home.variables)
-        given = given_in(home.variables, directory)
-        assert given is not None
-        made = cls(given, home.variables, directory, home.purpose)
+    def of(cls, home: Home, given: Given) -> Self:
+        made = cls(given, home.variables, home.directory, home.purpose)
         made.timing = home.clock
         return made
 
     def connect(self) -> Database:
-        database = TimedDatabase(self.address)
+        database = TimedDatabase(self.address, monotonic=self.timing.monotonic)
         database.timing = self.timing
         return database

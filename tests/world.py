@@ -20,6 +20,7 @@ import typer
 
 from arkcli import model
 from arkcli.actions.home import Home
+from arkcli.actions.shared import Given, Shared
 from arkcli.cli.app import run
 from arkcli.cli.session import Session
 from arkcli.model import RetrySchedule
@@ -76,10 +77,13 @@ class HereSession(Session):
 
     def new_home(self) -> Home:
         made = super().new_home()
-        if "ARK_QUEUE" in self.variables:
+
+        def timed(given: Given) -> Shared:
             from tests.timed import TimedShared
 
-            made.shared = TimedShared.of(made)
+            return TimedShared.of(made, given)
+
+        made.shared_at = timed  # type: ignore[method-assign]
         return made
 
 

@@ -22,6 +22,7 @@ _HINTS: Final = (
         r"the proxy's answer|handshake with the proxy",
         "Check the proxy's scheme and port: http, https, socks5h or socks5",
     ),
+    (r"the proxy's address", "Use another address of the proxy; no option permits this one"),
     (r"private network", "Destinations must have a public address; --allow-local permits a private one of yours"),
     (r" the proxy ", "See the proxy's log, and whether it may reach the receiver"),
     (r"client certificate has expired", "Renew the client certificate: `ark dest set NAME --client-cert FILE`"),

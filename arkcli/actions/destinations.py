@@ -36,6 +36,8 @@ class Without(NamedTuple):
     ca_file: bool = False
     client_cert: bool = False
     proxy: bool = False
+    rate: bool = False
+    max_in_flight: bool = False
 
 
 class Wanted(msgspec.Struct, kw_only=True):
@@ -50,6 +52,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     client_cert: Path | None = None
     client_key: Path | None = None
     proxy: str | None = None
+    rate: str | None = None
+    max_in_flight: int | None = None
     without: Without = Without()
     secret: Secret | None = None
     workspace_secret: bool = False
@@ -118,7 +122,11 @@ def set_paused(home: Home, name: str, *, paused: bool) -> None:
         destination = contents.find(name)
         if destination is None:
             raise UsageError(f"{name} has just been removed by another command")
-        contents.replace(msgspec.structs.replace(destination, paused=paused))
+        contents.replace(msgspec.structs.replace(destination, paused=paused, pause_note=None))
+    if not paused:
+        from arkcli.actions.alerts import resume
+
+        resume(home, name)
 
 
 def remove(home: Home, destination: Destination) -> int:
@@ -214,6 +222,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         raise UsageError(f"{wanted.name!r} is not a name: {NAME_RULE}")
     if wanted.ca_file is not None and not wanted.ca_file.is_file():
         raise UsageError(f"{wanted.ca_file} is not a file; --ca-file takes CA certificates in PEM form")
+    if wanted.rate == "":
+        raise UsageError("--rate takes a number and a unit, such as 10/s, 300/m or 5000/h; --no-rate removes it")
     if wanted.proxy == "":
         raise UsageError("--proxy takes a URL, env:NAME, file:PATH or none")
     gone = wanted.without
@@ -221,7 +231,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
     secret = None if wanted.workspace_secret else wanted.secret or destination.secret
     url, userinfo = (destination.url, destination.userinfo) if wanted.url is None else split_userinfo(wanted.url)
     if client_cert is not None and url.lower().startswith("http:"):
-        raise UsageError("a client certificate needs a receiver with https; --no-client-cert removes it")
+        helps = "leave it out" if destination.client_cert is None else "--no-client-cert removes it"
+        raise UsageError(f"a client certificate needs a receiver with https; {helps}")
     headers = _without_headers(destination, gone.headers)
     for name, value in wanted.headers.items():
         headers = with_header(headers, name, value)
@@ -237,6 +248,8 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         client_cert=client_cert,
         client_key=client_key,
         proxy=None if gone.proxy else Secret(wanted.proxy) if wanted.proxy else destination.proxy,
+        rate=None if gone.rate else _rate(wanted) or destination.rate,
+        max_in_flight=None if gone.max_in_flight else wanted.max_in_flight or destination.max_in_flight,
         secret=secret,
         standard_webhooks=(
             destination.standard_webhooks if wanted.standard_webhooks is None else wanted.standard_webhooks
@@ -244,6 +257,15 @@ def _with(destination: Destination, wanted: Wanted) -> Destination:
         userinfo=userinfo,
         headers=headers,
     )
+
+
+def _rate(wanted: Wanted) -> str | None:
+    """The rate that the user gave. Raises UsageError."""
+    try:
+        times.parse_rate(wanted.rate or "1/s")
+    except ValueError as error:
+        raise UsageError(f"--rate: {error}") from None
+    return wanted.rate
 
 
 def _without_headers(destination: Destination, names: Sequence[str]) -> dict[str, Concealed]:

@@ -20,6 +20,8 @@ from arkcli.actions.server import check_database
 from arkcli.errors import ArkError, Unreachable, Unreadable
 from arkcli.model import Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
+from arkcli.queue.outage import ASKED
+from arkcli.queue.pace import terms_of
 from arkcli.store.store import Contents
 from arkcli.system.owner import is_private
 from arkcli.system.paths import config_directory, elsewhere
@@ -57,7 +59,7 @@ class Space(NamedTuple):
 
 def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
-    from arkcli.actions import connections
+    from arkcli.actions import alerts, connections
 
     now, directory = home.clock.now(), config_directory(home.variables)
     newest: list[int] = []
@@ -86,6 +88,7 @@ def examine(home: Home) -> list[Check]:
         checks.append(check_place(home.queue_directory))
     checks.append(check_clock(now, max(newest, default=None)))
     if contents is not None:
+        checks += alerts.check(home, contents)
         checks += connections.checks(home, contents)
     return checks
 
@@ -260,9 +263,12 @@ def check_drain(
     overdue, is_at_work = [], False
     for found, standing in standings:
         due_at, last = standing.next_due_at, standing.last
-        if found.paused or due_at is None or now - due_at <= _OVERDUE:
+        is_asked = standing.outage is not None and standing.outage.reason == ASKED
+        if found.paused or is_asked or due_at is None or now - due_at <= _OVERDUE:
             continue
-        is_recent = last is not None and now - last.at <= _OVERDUE and is_in_turn(last, due_at)
+        limits = terms_of(found)
+        recently = _OVERDUE if limits is None else _OVERDUE + limits.period
+        is_recent = last is not None and now - last.at <= recently and is_in_turn(last, due_at)
         if is_recent or found.name in drained:
             is_at_work = True
         else:

@@ -10,7 +10,7 @@ import msgspec
 from arkcli import model, times
 from arkcli.actions import reading
 from arkcli.delivery import drain, sent
-from arkcli.queue import engine
+from arkcli.queue import engine, outage
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +72,13 @@ class Broken(Value, frozen=True):
 
 
 class Outage(Value, frozen=True):
-    """An unreachable receiver: no attempt before `until`. `name` is its destination's."""
+    """A destination that is held back: no attempt before `until`. `reason` is unreachable, asked or rate."""
 
     name: str
     since: str
     until: str
     error: str
+    reason: str
 
 
 class Drained(Value, frozen=True):
@@ -186,7 +187,7 @@ def drained_of(found: drain.Drained) -> Drained:
         dead=found.total("dead"),
         skipped=len(found.held),
         left_out=tuple(found.left_out),
-        held_back=tuple(_outage(name, outage) for name, outage in found.held_back.items()),
+        held_back=tuple(_outage(name, held) for name, held in found.held_back.items()),
         broken=_broken(found.broken),
         duration_s=found.duration_s,
         destinations=tuple(
@@ -252,8 +253,9 @@ def _attempts(made: Iterable[model.Attempt]) -> tuple[Attempt, ...]:
     )
 
 
-def _outage(name: str, found: engine.Outage) -> Outage:
-    return Outage(name=name, since=times.to_text(found.since), until=times.to_text(found.until), error=found.error)
+def _outage(name: str, found: outage.Outage) -> Outage:
+    since, until = times.to_text(found.since), times.to_text(found.until)
+    return Outage(name=name, since=since, until=until, error=found.error, reason=found.reason)
 
 
 def _broken(reasons: Mapping[str, str]) -> tuple[Broken, ...]:

@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.roster import Roster
-from arkcli.delivery.drain import Drain, Drained, Plan, Work
+from arkcli.delivery.drain import Drain, Drained, Plan
+from arkcli.delivery.patient import Work
 from arkcli.delivery.places import Limits
 from arkcli.delivery.watching import Onlooker
-from arkcli.errors import Unreachable, Unreadable
+from arkcli.errors import InDoubt, Unreachable, Unreadable
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing
 from arkcli.store.store import Contents
@@ -46,7 +47,13 @@ def drain(
     `queue` has the work; default: the home's. Raises UsageError, Unreadable and NotRecorded.
     """
     roster = Roster(home, job.choose, warn)
-    queue = queue or home.queue
+    queue, alerts = queue or home.queue, None
+    # A run that watches notices changed settings.
+    if job.plan.watch or roster.contents.alerts.are_on:
+        from arkcli.actions.alerts import Alerts
+
+        alerts = Alerts(home, lambda: roster.contents, warn, stopping)
+        queue = alerts.watching(queue)
     free = descriptors.free()
     limits = job.limits.within(free)
     wire = home.wire(limits.connections(free))
@@ -56,6 +63,8 @@ def drain(
         drained = drain.run(job.plan)
     finally:
         wire.close()
+        if alerts is not None:
+            alerts.finish()
     drained.left_out = roster.left_out
     drained.chosen = roster.chosen
     return drained
@@ -99,6 +108,11 @@ class Stock:
 
         If there are many, those that are to be retried later count, too.
         """
+        with suppress(Unreachable, InDoubt):
+            return self._due()
+        return None
+
+    def _due(self) -> int | None:
         chosen = self._chosen()
         if len(chosen) > _FEW:
             return None
@@ -116,11 +130,14 @@ class Stock:
         """
         began = self._home.clock.monotonic()
         if attempted != self._looked_for or began >= self._look_at:
-            chosen = self._chosen()
-            ids = [one.id for one in chosen] if len(chosen) <= _FEW else []
-            standings = self._home.queue.standings(ids, self._home.clock.now()).values()
-            due = [standing.next_due_at for standing in standings if standing.next_due_at is not None]
-            self._next_due_at = min(due, default=None)
+            self._next_due_at = None
+            # While the database is away, nobody knows.
+            with suppress(Unreachable, InDoubt):
+                chosen = self._chosen()
+                ids = [one.id for one in chosen] if len(chosen) <= _FEW else []
+                standings = self._home.queue.standings(ids, self._home.clock.now()).values()
+                due = [standing.next_due_at for standing in standings if standing.next_due_at is not None]
+                self._next_due_at = min(due, default=None)
             ended = self._home.clock.monotonic()
             self._looked_for, self._look_at = attempted, ended + max(_LOOK_EVERY, _TIMES * (ended - began))
         return None if self._next_due_at is None else (self._next_due_at - self._home.clock.now()) / 1000

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arkcli.errors import ArkError, UsageError
 from arkcli.signing import Secret
@@ -17,13 +17,15 @@ from arkcli.system.clock import Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from arkcli.actions.shared import Shared
+    from arkcli.actions.shared import Given, Shared
     from arkcli.database.connection import Database
     from arkcli.delivery.loop import Token
     from arkcli.delivery.places import Limits
     from arkcli.delivery.send import Sender
     from arkcli.model import Destination, RetrySchedule
     from arkcli.queue.engine import Queue
+    from arkcli.queue.local.queue import LocalQueue
+    from arkcli.queue.moves import Moves
     from arkcli.queue.postgres.queue import PostgresQueue
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.sealed import SealedShelf
@@ -54,7 +56,7 @@ class Home:
         self.purpose = "ark"
         self.clock = clock
         self.randomness = randomness
-        self._warn = warn
+        self.warn = warn
         self._retries = retries
         self._lasting = lasting
         self._kept: Wire[Token] | None = None
@@ -63,6 +65,8 @@ class Home:
         self.losses: list[str] = []
         self._wire: Wire[Token] | None = None
         self._writing: Database | None = None
+        #: For a move, which may use a queue that nobody else can use now.
+        self.is_moving = False
 
     @cached_property
     def schedule(self) -> "RetrySchedule":
@@ -76,18 +80,25 @@ class Home:
         """The store: destinations and the shared signing secret."""
         from arkcli.store.store import Store
 
-        return Store(self._directory, None if self.shared is None else self._shelf)
+        return Store(self.directory, None if self.shared is None else self._shelf)
 
     @cached_property
     def shared(self) -> "Shared | None":
         """The database that keeps the queue and the store, for several hosts; None: both are files of this host."""
-        from arkcli.actions.shared import Shared, given_in
+        from arkcli.actions.shared import given_in
 
-        given = given_in(self.variables, self._directory)
-        return None if given is None else Shared(given, self.variables, self._directory, self.purpose)
+        given = given_in(self.variables, self.directory)
+        return None if given is None else self.shared_at(given)
+
+    def shared_at(self, given: "Given") -> "Shared":
+        """The database at a URL."""
+        from arkcli.actions.shared import Shared
+
+        return Shared(given, self.variables, self.directory, self.purpose)
 
     @property
-    def _directory(self) -> "Path":
+    def directory(self) -> "Path":
+        """Where the settings are, or what says in which database."""
         from arkcli.system.paths import config_directory
 
         return config_directory(self.variables)
@@ -106,11 +117,11 @@ class Home:
         from arkcli.database.schema import prepare
         from arkcli.store.sealed import SealedShelf
 
-        prepare(self._database)
+        prepare(self._database, is_moving=self.is_moving)
         key = self.shared.key
         shelf = SealedShelf(self._database, self._writing, key, self.clock.monotonic, self.randomness)
         if shelf.begin():
-            self._warn(
+            self.warn(
                 f"made {key.file}, the key of the destinations and secrets in {self.shared.address.masked}. Copy it to "
                 "the other hosts that use this queue, and keep a copy: nobody can recover it"
             )
@@ -136,13 +147,22 @@ class Home:
         if self.shared is None:
             from arkcli.queue.local.queue import LocalQueue
 
-            return LocalQueue(self.queue_directory, self.schedule)
+            return LocalQueue(self.queue_directory, self.schedule, is_moving=self.is_moving)
         return self._over(self.shared.connect())
+
+    @cached_property
+    def moves(self) -> "Moves":
+        """What a move does with this queue, beside filling and reading it."""
+        if self.shared is None:
+            from arkcli.queue.local.moving import LocalMoves
+
+            return LocalMoves(self.queue_directory, lambda: cast("LocalQueue", self.queue).still())
+        return cast("PostgresQueue", self.queue).moves(self.shared.connect())
 
     def _over(self, database: "Database") -> "PostgresQueue":
         from arkcli.queue.postgres.queue import PostgresQueue
 
-        return PostgresQueue(database, self.schedule, self.clock)
+        return PostgresQueue(database, self.schedule, self.clock, is_moving=self.is_moving)
 
     def joined(self, destinations: "Iterable[Destination]", *, to_read: bool = False) -> "list[Destination]":
         """Gives destinations their places in the queue and returns them. Call this before asking the queue about them.
@@ -154,7 +174,7 @@ class Home:
         for destination in found if told else ():
             if destination.id in told:
                 self.losses.append(destination.name)
-                self._warn(f"{destination.name}: {told[destination.id]}")
+                self.warn(f"{destination.name}: {told[destination.id]}")
         return found
 
     @property
@@ -246,7 +266,12 @@ class Home:
         from arkcli.url import NO_PROXY, parse_proxy
 
         place = f"the proxy of {destination.name}" if destination.proxy is not None else "[network] proxy"
-        found = resolve_secret(setting, self.variables, place, read_file)
+        try:
+            found = resolve_secret(setting, self.variables, place, read_file)
+        except UsageError as error:
+            # A file is called a secret file, whatever it is for.
+            said = str(error)
+            raise UsageError(said if said.startswith(place) else f"{place}: {said}") from None
         text = found.reveal().decode("utf-8", "replace")
         if text == NO_PROXY:
             return msgspec.structs.replace(destination, proxy=None)
@@ -323,6 +348,8 @@ class Home:
             self._kept.close()
         if "queue" in vars(self):
             self.queue.close()
+        if "moves" in vars(self):
+            self.moves.close()
         if "_database" in vars(self):
             self._database.close()
         if self._writing is not None:

@@ -13,7 +13,8 @@ import msgspec
 from arkcli.actions.home import Home
 from arkcli.errors import Broken, Gone, UsageError
 from arkcli.model import Attempt, Destination, Event, Outcome, State
-from arkcli.queue.engine import Outage, Pending, Selection, Standing, Totals, View
+from arkcli.queue.engine import Pending, Selection, Standing, Totals, View
+from arkcli.queue.outage import Outage
 
 Item = TypeVar("Item")
 #: How much of the end of the event log holds the newest event: usually, and always. Bytes.
@@ -83,7 +84,9 @@ class Reading:
     def overview(self) -> Overview:
         """What waits for each destination."""
         ids = [known.id for known in self.destinations]
-        found = self._home.queue.standings(ids, self._home.clock.now()) if ids else {}
+        now = self._home.clock.now()
+        standings = self._home.queue.standings(ids, now) if ids else {}
+        found = {known: _as_of(standing, now) for known, standing in standings.items()}
         broken = self.broken
         # A destination that has just been removed has no standing and is not broken.
         present = (known for known in self.destinations if known.id in found or known.name in broken)
@@ -164,7 +167,7 @@ class Reading:
             # After a damaged journal line, an event may have recorded attempts and still count as waiting.
             state = State.WAITING if view.is_waiting(event) else state
             due = [one.next_attempt_at for one in view.deliveries(chosen, now) if one.next_attempt_at is not None]
-            yield state, attempts, min(due, default=None), view.standing(now).outage if due else None
+            yield state, attempts, min(due, default=None), _as_of(view.standing(now), now).outage if due else None
 
         for destination in to:
             for state, attempts, next_at, outage in self._read(destination, of_one):
@@ -201,3 +204,8 @@ class Reading:
             pass
         except Broken as error:
             self._reasons[destination.id] = str(error)
+
+
+def _as_of(standing: Standing, now: int) -> Standing:
+    """A standing without a time that its receiver asked for and that is over."""
+    return standing._replace(outage=None) if standing.outage and standing.outage.is_over(now) else standing

@@ -1,11 +1,12 @@
 """The destinations of a long run, with their current settings rather than those at its start."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from arkcli import times
 from arkcli.actions.home import Home
-from arkcli.errors import Unreachable, Unreadable, UsageError
+from arkcli.errors import InDoubt, Unreachable, Unreadable, UsageError
 from arkcli.model import Destination
 from arkcli.signing.secrets import SecretFiles
 from arkcli.store.store import Contents
@@ -59,17 +60,22 @@ class Roster:
         return self._store.value[1]
 
     @property
+    def contents(self) -> Contents:
+        """The store as of the last look."""
+        return self._store.value[0]
+
+    @property
     def left_out(self) -> list[str]:
         """Names of destinations left out because they have no usable secret or URL, sorted."""
         return sorted(self._unusable.values())
 
     def tidy(self) -> None:
         """Removes from the queue what is not needed any more and is older than [queue] keep."""
-        try:
-            contents = self._home.store.read_again()
-        except (Unreadable, Unreachable):
-            # `read` warns about this. Until the store can be read, it is unknown what is still needed.
-            return
+        # `read` warns about this. Until the store can be read, it is unknown what is still needed.
+        with suppress(Unreadable, Unreachable, InDoubt):
+            self._tidy(self._home.store.read_again())
+
+    def _tidy(self, contents: Contents) -> None:
         if not contents.destinations:
             # The store may have been lost. Keep everything for the destinations that a restored store will name.
             return

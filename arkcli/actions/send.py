@@ -172,6 +172,10 @@ def send(
     capacity = min(limits.claims(free), limits.silent)
     with home.sender(process.stopping, limits, limits.connections(free)) as sender:
         sending = sender.send(home.queue, endpoints, event, capacity, look)
+    if contents.alerts.are_on:
+        from arkcli.actions.alerts import tell_of
+
+        tell_of(home, contents, sending.deliveries, process.stopping)
     return Sending(sending.event, _in_order(receivers, sending.deliveries), sending.trouble)
 
 

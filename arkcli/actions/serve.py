@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from arkcli.actions import metrics
 from arkcli.actions.reading import Reading
 from arkcli.actions.send import Order, check_same, draft
-from arkcli.errors import ArkError, UsageError
+from arkcli.errors import ArkError, NotAccepted, Unreachable, UsageError
 from arkcli.httpd.server import Entrance, is_open_to_all, listen_on, listening_at, socket_path, url_of
 from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Serving
@@ -119,6 +119,9 @@ class _Intake:
                 self._home.joined(contents.destinations)
                 self._joined = contents
             accepted = self._home.queue.accept(drafts, unique=unique)
+        except Unreachable as error:
+            self.trouble = str(error)
+            raise NotAccepted(str(error), "nothing was accepted") from error
         except (ArkError, OSError) as error:
             self.trouble = str(error)
             raise

@@ -7,7 +7,7 @@ from arkcli.delivery.places import Limits
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
-from arkcli.store.store import QueueSettings, Workspace
+from arkcli.store.store import AlertSettings, QueueSettings, Workspace
 from arkcli.system.paths import config_directory, state_directory
 from arkcli.url import shown_proxy
 
@@ -47,6 +47,7 @@ def every(home: Home, color: str) -> list[Setting]:
             _DEFAULT if proxy is None else file,
         ),
         Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
+        *_alerts(home),
         Setting("concurrency", limits.total, _DEFAULT),
         Setting("per_destination", limits.per_destination, _DEFAULT),
         Setting(
@@ -78,6 +79,17 @@ def _database(home: Home) -> list[Setting]:
     return [
         Setting("queue.url", home.shared.address.masked, home.shared.given.source),
         Setting("queue.key", key.place, source),
+    ]
+
+
+def _alerts(home: Home) -> list[Setting]:
+    """Who is told of troubles. The arguments of the command may hold a secret."""
+    found, default, file = home.store.read().alerts, AlertSettings(), home.store.name
+    program, *arguments = (*found.words,) or (None,)
+    return [
+        Setting("alerts.command", f"{program} …" if arguments else program, file if program else _DEFAULT),
+        Setting("alerts.after", found.failing_for, _DEFAULT if found.failing_for == default.failing_for else file),
+        Setting("alerts.auto_pause_after", found.auto_pause_after, file if found.auto_pause_after else _DEFAULT),
     ]
 
 

@@ -1,11 +1,10 @@
 """Which database keeps the queue and the store, if one does, and what opens it."""
 
-import re
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from arkcli.errors import Unreadable
 from arkcli.store.store import Contents, Store
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from arkcli.database.address import Address
     from arkcli.database.connection import Database
     from arkcli.store.sealed import KeySource
-
-#: Whether destinations.toml may have [queue] settings. Most files have none, and need not be parsed to know that.
-_HAS_QUEUE: Final = re.compile(rb"^[ \t]*(?:\[[ \t]*)?[\"']?queue\b", re.MULTILINE)
 
 
 class Given(NamedTuple):
@@ -35,7 +31,8 @@ def given_in(variables: Mapping[str, str], directory: Path) -> Given | None:
         return Given(text, "environment ARK_QUEUE")
     file = directory / "destinations.toml"
     try:
-        is_possible = _HAS_QUEUE.search(file.read_bytes())
+        # Most files have no [queue] settings, and need not be parsed to know that.
+        is_possible = b"queue" in file.read_bytes()
     except OSError:
         return None
     contents = None
@@ -69,7 +66,10 @@ class Shared:
         from arkcli.database.address import address_of
         from arkcli.wire.trust import ca_bundle
 
-        place = "ARK_QUEUE" if self.given.source.endswith(" ARK_QUEUE") else f"[queue] url in {self.given.source}"
+        source = self.given.source
+        place = {"environment ARK_QUEUE": "ARK_QUEUE", "the command line": "URL"}.get(
+            source, f"[queue] url in {source}"
+        )
         return address_of(self.given.text, self._variables, place, ca_bundle(self._variables))
 
     @cached_property

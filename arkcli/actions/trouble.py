@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from arkcli.actions.reading import Place
+from arkcli.queue.pace import terms_of
 
 #: A delivery that has been due for longer (milliseconds) is overdue: cron runs `ark drain` every minute.
 _OVERDUE: Final = 120_000
@@ -26,12 +27,16 @@ class Sums(NamedTuple):
 def overdue(place: Place, now: int) -> int:
     """For how long (milliseconds) a destination's next delivery is overdue; 0 if it is not, or has to wait.
 
-    The deliveries of a paused destination, or of one that is held back, wait however long they have been due.
+    The deliveries of a paused destination, or of one that is held back, wait however long they have been due. Those of
+    one with a rate wait their turn as long as attempts are made.
     """
     held = place.standing
     if held is None or held.next_due_at is None or held.outage is not None or place.destination.paused:
         return 0
-    return lateness(held.next_due_at, now)
+    due_at, limits = held.next_due_at, terms_of(place.destination)
+    if limits is not None and held.last is not None:
+        due_at = max(due_at, held.last.at + limits.period)
+    return lateness(due_at, now)
 
 
 def lateness(due_at: int, now: int) -> int:

@@ -17,7 +17,9 @@ from arkcli.cli.options import (
     ClientCert,
     ClientKey,
     Headers,
+    MaxInFlight,
     Proxy,
+    Rate,
     SecretFile,
     StandardWebhooks,
     Yes,
@@ -54,6 +56,8 @@ _TAKES_AWAY: Final = {
     "--client-cert": "--no-client-cert",
     "--client-key": "--no-client-cert",
     "--proxy": "--no-proxy",
+    "--rate": "--no-rate",
+    "--max-in-flight": "--no-max-in-flight",
 }
 _PINGING: Final = "waiting for the receiver to answer the ping"
 NoPing = Annotated[bool, typer.Option("--no-ping", help="Save without sending a ping first.")]
@@ -75,6 +79,8 @@ def add(
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
     proxy: Proxy = None,
+    rate: Rate = None,
+    max_in_flight: MaxInFlight = None,
     description: Description = None,
     standard_webhooks: StandardWebhooks = False,
 ) -> Printout:
@@ -93,6 +99,8 @@ def add(
         client_cert=client_cert,
         client_key=client_key,
         proxy=proxy,
+        rate=rate,
+        max_in_flight=max_in_flight,
         secret=_own_secret(session, secret_file, own_secret),
         standard_webhooks=standard_webhooks,
     )
@@ -149,6 +157,12 @@ def set_(
     no_proxy: Annotated[
         bool, typer.Option("--no-proxy", help="Remove its own proxy; [network] proxy counts again, if there is one.")
     ] = False,
+    rate: Rate = None,
+    no_rate: Annotated[bool, typer.Option("--no-rate", help="Send as fast as the receiver answers again.")] = False,
+    max_in_flight: MaxInFlight = None,
+    no_max_in_flight: Annotated[
+        bool, typer.Option("--no-max-in-flight", help="Remove its maximum of attempts in flight.")
+    ] = False,
     description: Description = None,
     standard_webhooks: Annotated[
         bool | None,
@@ -157,7 +171,8 @@ def set_(
         ),
     ] = None,
 ) -> Printout:
-    """Change a destination's settings. Settings that you do not name stay as they are.
+    """Change a destination's settings. Settings that you do not name stay as they are. A new URL, proxy or
+    client certificate, or the removal of one, must pass a ping first.
 
     Example: ark dest set crm --description 'The sales team'
     """
@@ -180,7 +195,9 @@ def set_(
         client_cert=client_cert,
         client_key=client_key,
         proxy=proxy,
-        without=Without(tuple(no_header or ()), no_ca_file, no_client_cert, no_proxy),
+        rate=rate,
+        max_in_flight=max_in_flight,
+        without=Without(tuple(no_header or ()), no_ca_file, no_client_cert, no_proxy, no_rate, no_max_in_flight),
         secret=_own_secret(session, secret_file, own_secret),
         workspace_secret=workspace_secret,
         standard_webhooks=standard_webhooks,

@@ -105,12 +105,15 @@ def show(
             document["standard_webhooks_secret"] = serialized(used).reveal().decode()
     rows = [
         *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
+        *([("paused because", found.pause_note)] if found.pause_note else []),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
         ("CA file", found.ca_file),
         ("client cert", found.client_cert),
         ("client key", found.client_key),
         ("proxy", _proxy_cell(found, contents)),
+        ("rate", found.rate),
+        ("max in flight", found.max_in_flight),
         ("secret", secret),
         *((key.replace("_", " "), document[key]) for key in ("standard_webhooks_secret",) if key in document),
         *zip(("waiting", "retrying", "dead", "last"), _cells(standing), strict=True),
@@ -139,7 +142,7 @@ def _recently(
         rows += [("answer", said_cell(last) or None)]
         rows += [("failing since", f"{moment(since[0])}{'' if since[1] else ' or earlier'}")] if since else []
     if standing.outage is not None:
-        rows.append(("held back", f"unreachable since {moment(standing.outage.since)} ({standing.outage.error})"))
+        rows.append(("held back", standing.outage.in_words(moment)))
     if standing.next_due_at is not None:
         paused = " (paused)" if found.paused else ""
         rows.append(("next attempt", moment(standing.next_due_at) + paused))
@@ -153,7 +156,8 @@ def _yes_or_no(value: object) -> object:
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
     way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
-    return _basics(found) | way
+    limits = {"rate": found.rate, "max_in_flight": found.max_in_flight, "pause_note": found.pause_note}
+    return _basics(found) | way | limits
 
 
 def _proxy(found: Destination) -> str | None:

@@ -109,6 +109,7 @@ def drain(
         or drained.left_out
         or drained.held_back
         or drained.broken
+        or drained.is_away
     ):
         notes += _next(session, drained)
     totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
@@ -128,7 +129,7 @@ def drain(
     status = statuses.of_drain(
         drained,
         lost=bool(session.home.losses),
-        left=strict and draining.is_anything_left(session.home, drained),
+        left=strict and not drained.is_away and draining.is_anything_left(session.home, drained),
         interrupted=_is_interrupted(session, watch=plan.watch),
     )
     deaths = list(death_warnings(drained.destinations)) if output.quiet and not output.as_json else []

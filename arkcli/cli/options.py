@@ -51,6 +51,16 @@ Proxy = Annotated[
         help="Connect through this proxy: http, https, socks5h or socks5://HOST:PORT; env:NAME, file:PATH or none.",
     ),
 ]
+Rate = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="N/s", help="Most requests in any second (N/s), minute (N/m) or hour (N/h)."),
+]
+MaxInFlight = Annotated[
+    int | None,
+    typer.Option(
+        "--max-in-flight", min=1, max=900, metavar="N", help="Most attempts in flight there, of all processes together."
+    ),
+]
 StandardWebhooks = Annotated[
     bool,
     typer.Option("--standard-webhooks", help="Also send the headers of Standard Webhooks, which withstand replays."),

@@ -14,6 +14,7 @@ from arkcli.actions.grouping import By
 from arkcli.cli import operate, story
 from arkcli.cli.command import EVERYWHERE, App
 from arkcli.cli.deliveries import show_deliveries, show_groups
+from arkcli.cli.move import move
 from arkcli.cli.options import (
     To,
     check_event,
@@ -155,6 +156,9 @@ def upgrade(
     version, sql = shared.upgrade_script()
     text = sql or f"-- ark's tables have version {version} already"
     return Printout({"version": version, "sql": sql or None}, [text], always=True)
+
+
+app.command()(move)
 
 
 @app.command()

@@ -11,7 +11,7 @@ _SAID_LINES: Final = 4
 if TYPE_CHECKING:
     from arkcli.model import Answer, Attempt, Event, Outcome, State
     from arkcli.output.screen import Screen
-    from arkcli.queue.engine import Outage
+    from arkcli.queue.outage import Outage
 
 
 def made_secret_note(place: str) -> str:
@@ -28,12 +28,12 @@ def outage_json(found: "Outage | None") -> dict[str, Any] | None:
     """A receiver's outage as JSON."""
     if found is None:
         return None
-    return {"since": when(found.since), "until": when(found.until), "error": found.error}
+    return {"since": when(found.since), "until": when(found.until), "error": found.error, "reason": found.reason}
 
 
 def outage_note(name: str, found: "Outage") -> str:
     """A receiver's outage as a note."""
-    return f"{name} is held back: unreachable since {times.to_text(found.since)} ({found.error})"
+    return f"{name} is held back: {found.in_words()}"
 
 
 def answer_json(found: "Answer | Attempt") -> dict[str, Any]:

@@ -45,7 +45,7 @@ def of_stream(drained: "Drained | None", refused: int, *, interrupted: bool) -> 
         return ExitCode.DONE
     if drained.left_out or drained.total("dead"):
         return ExitCode.FAILED
-    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken
+    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken or drained.is_away
     return ExitCode.RETRYING if is_left else ExitCode.DONE
 
 
@@ -56,6 +56,6 @@ def of_drain(drained: "Drained", *, lost: bool, left: bool, interrupted: bool) -
     """
     if interrupted:
         return ExitCode.INTERRUPTED
-    if lost or drained.left_out or drained.broken or drained.total("dead"):
+    if lost or drained.left_out or drained.broken or drained.is_away or drained.total("dead"):
         return ExitCode.FAILED
     return ExitCode.RETRYING if left else ExitCode.DONE

@@ -238,7 +238,7 @@ def _following(event: Event, one: Delivered, now: int) -> str | None:
     is_first = one.state is State.WAITING and not one.attempts
     said = "waiting for its first attempt" if is_first else "the next attempt is due"
     if one.outage is not None:
-        return f"{said}; held back: unreachable since {short_time(one.outage.since)} UTC ({one.outage.error})"
+        return f"{said}; held back: {one.outage.in_words(lambda at: f'{short_time(at)} UTC')}"
     return f"{said}; `ark drain` makes it"
 
 

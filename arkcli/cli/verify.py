@@ -16,7 +16,7 @@ from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.errors import ExitCode, UsageError
 from arkcli.signing import SIGNATURE_HEADER
 from arkcli.signing.standard import Webhook
-from arkcli.signing.verdict import claimed, judge
+from arkcli.signing.verdict import Signature, claimed, judge
 
 if TYPE_CHECKING:
     from arkcli.signing import Secret
@@ -146,7 +146,7 @@ def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
 def _explained(
     session: Session, held: bytearray, given: _Given, verdict: "Verdict", secrets: "list[Secret]"
 ) -> tuple[str | None, str]:
-    from arkcli.signing.explain.search import NOTHING_FITS
+    from arkcli.signing.explain.search import NOTHING_FITS, NOTHING_FITS_HEADERS
     from arkcli.signing.explain.search import explain as explain_mismatch
 
     # A malformed signature is rejected before the body is read, so read it now.
@@ -154,4 +154,6 @@ def _explained(
         pass
     signature = claimed(verdict, given.signature, given.webhook) or given.other
     found = explain_mismatch(bytes(held), signature, secrets, session.home.known_secrets())
-    return (found.cause, found.text) if found else (None, NOTHING_FITS)
+    if found is not None:
+        return found.cause, found.text
+    return None, NOTHING_FITS_HEADERS if verdict.signature is Signature.VALID else NOTHING_FITS

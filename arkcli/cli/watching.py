@@ -15,7 +15,7 @@ from arkcli.text import counted
 if TYPE_CHECKING:
     from arkcli.actions.drain import Stock
     from arkcli.cli.session import Session
-    from arkcli.delivery.drain import Tally
+    from arkcli.delivery.due import Tally
     from arkcli.delivery.watching import Awaited, LookAtSend, Onlooker, Underway
     from arkcli.model import Answer, Attempt, Delivery, Destination, RetrySchedule
     from arkcli.output import Output

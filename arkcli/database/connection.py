@@ -5,7 +5,9 @@ says so. So a pooler such as pgbouncer may give each transaction another connect
 """
 
 import logging
+import math
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,9 +30,13 @@ logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 #: For how many seconds a call waits for the server in all; the server ends a statement after four fifths of that.
 PATIENCE: Final = 10.0
+#: The shortest and the longest pause after a connection could not be opened, in seconds; it doubles.
+_PAUSES: Final = (0.1, 5.0)
+#: The shortest time that a call may take, and the longest for a new connection, in seconds.
+_AT_LEAST: Final = 1.0
+_CONNECT: Final = (2, 5)
 #: Notices a server that is gone: within 11 s on an idle connection, 10 s after data was sent.
 _PARAMETERS: Final = {
-    "connect_timeout": "5",
     "keepalives": "1",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -46,6 +52,8 @@ select set_config('synchronous_commit', %s, true), set_config('statement_timeout
 #: What the server says when it could not do what was asked now, but might later: SQLSTATEs, or their classes. They are
 #: lost connections, no resources, operator intervention, a standby that cannot write, and conflicts.
 _TRANSIENT: Final = ("08", "53", "57", "58", "25006", "25P03", "40001", "40P01", "55P03")
+#: What it says of an index or a table that it cannot read.
+_DAMAGE: Final = "XX"
 #: The schema or a table is missing; a permission is.
 MISSING: Final = ("3F000", "42P01", "42703")
 FORBIDDEN: Final = "42501"
@@ -61,6 +69,7 @@ class Database:
     """A connection that is opened when first needed, and again after it was lost or the process has forked.
 
     Not for several threads at once. A call never waits longer than about 10 s for an open connection, or for a new one.
+    For a while after no connection could be opened, calls do not try again: they raise the same error at once.
     """
 
     def __init__(
@@ -73,6 +82,12 @@ class Database:
         self._connection: _Connection | None = None
         self._pid = 0
         self._deadline = 0.0
+        #: Until when not to try again (`monotonic`), the pause before that, and why.
+        self._again_at = -math.inf
+        self._pause = 0.0
+        self._why = ""
+        #: Returns by when calls should end (`monotonic`): what holds leases must not wait past their end.
+        self.ends_by: Callable[[], float] = lambda: math.inf
         #: How often a connection was opened. What was known about uncommitted or unsynced rows is void after that.
         self.opened = 0
 
@@ -89,8 +104,9 @@ class Database:
         Raises Unreachable if nothing was committed, InDoubt if the connection was lost while committing, and Refused
         if the server refuses a statement for good.
         """
+        self._limit(patience)
         connection = self._open()
-        self._deadline = self._monotonic() + patience
+        patience = self._limit(patience)
         is_ending = False
         try:
             if pipelined:
@@ -102,6 +118,7 @@ class Database:
                 yield self._begun(connection, durable=durable, patience=patience)
                 is_ending = True
                 connection.execute("commit")
+            self._pause = 0.0
         except BaseException as error:
             self._undo(connection)
             if isinstance(error, psycopg.Error):
@@ -122,14 +139,28 @@ class Database:
                 return
         self.close()
 
+    def _limit(self, patience: float) -> float:
+        """Sets the deadline of a call that begins now; returns how many seconds that leaves."""
+        now = self._monotonic()
+        patience = min(patience, max(self.ends_by() - now, _AT_LEAST))
+        self._deadline = now + patience
+        return patience
+
     def _open(self) -> "_Connection":
         if self._connection is not None and self._pid != os.getpid():
             # It is the parent's. psycopg does not end it when it is collected here.
             self._connection = None
-        if self._connection is not None and self._connection.closed:
+        if self._connection is not None and self._connection.has_ended():
             self.close()
         if self._connection is None:
-            self._connection = self._connect()
+            if self._monotonic() < self._again_at:
+                raise Unreachable(self._why)
+            try:
+                self._connection = self._connect()
+            except Unreachable as error:
+                self._pause = min(max(2 * self._pause, _PAUSES[0]), _PAUSES[1])
+                self._again_at, self._why = self._monotonic() + self._pause, str(error)
+                raise
             self._pid = os.getpid()
             self.opened += 1
         return self._connection
@@ -137,7 +168,9 @@ class Database:
     def _connect(self) -> "_Connection":
         parameters = {**_PARAMETERS, **self.address.parameters}
         parameters["application_name"] = f"{self.purpose} {here()}"
-        self._deadline = self._monotonic() + PATIENCE
+        shortest, longest = _CONNECT
+        left = int(self._deadline - self._monotonic())
+        parameters["connect_timeout"] = str(min(max(left, shortest), longest))
         try:
             opened = _Connection.connect(
                 make_conninfo("", **parameters), autocommit=True, prepare_threshold=5 if self.address.prepare else None
@@ -171,7 +204,7 @@ class Database:
             return InDoubt(f"the connection to {where} was lost while it committed: {words}")
         if self._connection is None or state.startswith(_TRANSIENT):
             return Unreachable(f"{where} did not do what was asked, and changed nothing: {words}")
-        if state in MISSING or state == FORBIDDEN:
+        if state in MISSING or state == FORBIDDEN or state.startswith(_DAMAGE):
             return Refused(f"{where} cannot be used: {words}", state)
         return error
 
@@ -199,6 +232,17 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits no longer than its owner allows."""
 
     owner: Database | None = None
+
+    def has_ended(self) -> bool:
+        """Whether it is closed, perhaps by the server while it was idle: then there is something to read."""
+        polled = select.poll()
+        try:
+            polled.register(self.pgconn.socket, select.POLLIN)
+            while polled.poll(0):
+                self.pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return self.closed
 
     def wait(self, gen: "PQGen[Result]", *args: Any, **options: Any) -> Result:
         return super().wait(gen if self.owner is None else self.owner.bounded(gen), *args, **options)

@@ -8,7 +8,7 @@ import re
 from typing import Final, NamedTuple
 
 from arkcli.database.connection import FORBIDDEN, MISSING, Database
-from arkcli.errors import Refused, Unreadable
+from arkcli.errors import Filling, InDoubt, Moved, Refused, Unreachable, Unreadable
 
 _TABLES: Final = """
 create schema ark;
@@ -16,7 +16,8 @@ create schema ark;
 create table ark.meta (  -- one row; its lock is the lock of the event log
  one boolean primary key default true check (one),
  version int not null, reads_from int not null,
- state text not null default 'ready' check (state in ('moving', 'ready')),
+ state text not null default 'ready' check (state in ('moving', 'ready', 'moved')),
+ move text not null default '', place text not null default '',  -- the last move: its id, and the other place
  floor bigint not null default 1  -- from this seq on, the log has no gaps
 );
 
@@ -45,7 +46,8 @@ create table ark.share (  -- a destination's place and lease
  id text collate "C" not null unique,
  joined bigint not null, cursor bigint not null,  -- every event before it has been attempted, or is in ark.pending
  epoch bigint not null default 0, until timestamptz, holder text, purpose text,
- outage text
+ outage text,
+ pace text  -- what counts against its rate
 ) with (fillfactor = 10);
 
 create table ark.pending (  -- retrying, dead, sent again, or under way in an ark send: nothing else
@@ -72,6 +74,8 @@ create table ark.attempt (  -- append only
 );
 create index attempt_n on ark.attempt (destination, n);
 
+create table ark.memo (name text primary key, data bytea);  -- small documents that processes change in turn
+
 insert into ark.store default values;
 insert into ark.meta (version, reads_from) values (1, 1);
 """
@@ -90,19 +94,22 @@ STEPS: Final = (Step(1, 1, _TABLES),)
 VERSION: Final = STEPS[-1].version
 
 _FIND: Final = "select to_regclass('ark.meta') is not null, to_regnamespace('ark') is not null"
-_READ: Final = "select version, reads_from from ark.meta"
+_READ: Final = "select version, reads_from, state, place from ark.meta"
 #: Two processes must not make the tables at the same time; there is no row to lock yet. The number has no meaning.
 _LOCK_MAKING: Final = "select pg_advisory_xact_lock(4785076320)"
 _NOTE: Final = "update ark.meta set version = {}, reads_from = {};"
 
 
-def prepare(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
+def prepare(database: Database, steps: tuple[Step, ...] = STEPS, *, is_moving: bool = False) -> int:
     """Makes the tables, or brings them up to this ark's version; returns the version that they had (0: none).
 
     Raises Unreadable, with the SQL to run, if this role may not, and if the tables were made by a newer ark that this
-    one cannot work with. Raises Unreachable and InDoubt; the next call then continues.
+    one cannot work with. Raises Unreachable and InDoubt; the next call then continues. Raises Moved and Filling, unless
+    it is the move that asks (`is_moving`).
     """
-    found = version_of(database, steps)
+    found, state, place = _read(database, steps)
+    if not is_moving:
+        check_state(state, database.address.masked, place)
     if found >= steps[-1].version:
         return found
     try:
@@ -113,7 +120,7 @@ def prepare(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
             version = 0
             if has_tables:
                 cursor.execute(f"{_READ} for update")
-                version, _ = cursor.fetchone() or (0, 0)
+                version, *_ = cursor.fetchone() or (0,)
             # Not by this cursor: a binary one sends one statement at a time.
             cursor.connection.execute(_script(steps, version, has_schema=has_schema))
     except Refused as error:
@@ -130,16 +137,32 @@ def prepare(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
 
 def version_of(database: Database, steps: tuple[Step, ...] = STEPS) -> int:
     """The version of the tables; 0 if there are none. Raises Unreadable if this ark is too old for them."""
+    return _read(database, steps)[0]
+
+
+def _read(database: Database, steps: tuple[Step, ...]) -> tuple[int, str, str]:
+    """The version, the state, and the other place of the last move."""
     try:
         with database.transaction(durable=False) as cursor:
             cursor.execute(_READ)
-        version, reads_from = cursor.fetchone() or (0, 0)
+        version, reads_from, state, place = cursor.fetchone() or (0, 0, "ready", "")
+    except InDoubt as error:
+        # To read changes nothing.
+        raise Unreachable(str(error)) from error
     except Refused as error:
         if error.state not in MISSING:
             raise
-        return 0
+        return 0, "ready", ""
     check_reads_from(reads_from, steps)
-    return int(version)
+    return int(version), state, place
+
+
+def check_state(state: str, name: str, place: str) -> None:
+    """Raises Moved or Filling if a queue in this state cannot be used."""
+    if state == "moved":
+        raise Moved(name, place)
+    if state == "moving":
+        raise Filling(name, place)
 
 
 def check_reads_from(reads_from: int, steps: tuple[Step, ...] = STEPS) -> None:

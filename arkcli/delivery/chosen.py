@@ -6,7 +6,9 @@ from typing import cast
 
 from arkcli.errors import Broken, Gone
 from arkcli.model import Attempt, Delivery, Event, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Recorded, Result, Selection, View
+from arkcli.queue.engine import Claim, Holder, Queue, Recorded, Result, Selection, View
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Terms, Turn
 
 
 class Chosen:
@@ -84,6 +86,10 @@ class Chosen:
                     self._left[claim.destination_id].pop(delivery.event.id, None)
         return recorded
 
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """See `engine.Queue.late`. How these ended is read from the history, as of what other processes attempted."""
+        return self._queue.late()
+
 
 def _waiting(view: View, event_id: str, now: int) -> Event | None:
     pending = view.deliveries(Selection(destination_ids=(), event_ids=frozenset((event_id,))), now)
@@ -98,11 +104,17 @@ class _Claim:
         self.destination_id = claim.destination_id
         self._own: Delivery | None = own
         self._left = left
+        #: The ids of the chosen events whose attempts have begun.
+        self._begun = {own.event.id}
         self._met_others = False
 
     @property
     def outage(self) -> Outage | None:
         return self.claim.outage
+
+    @property
+    def has_lapsed(self) -> bool:
+        return self.claim.has_lapsed
 
     def note(self, outage: Outage | None) -> None:
         self.claim.note(outage)
@@ -118,7 +130,17 @@ class _Claim:
         chosen = [delivery for delivery in behind if delivery.event.id in self._left]
         # The others are due again, for whoever drains them, once this claim has been released.
         self._met_others = len(chosen) < len(behind)
+        self._begun.update(delivery.event.id for delivery in chosen)
         return chosen
+
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - what waits is due
+        return self._own is not None or not (self._met_others or self._left.keys() <= self._begun)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        return self.claim.admit(terms, most, now)
+
+    def give_back(self, count: int) -> None:
+        self.claim.give_back(count)
 
     def next_due_at(self) -> int | None:
         return self.claim.next_due_at()

@@ -1,23 +1,27 @@
 """`ark drain`: attempts everything that is due."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from arkcli.delivery import backoff
+from arkcli.delivery.due import Due, Tally
 from arkcli.delivery.loop import Course, Loop, Token
+from arkcli.delivery.patient import Patient, Work
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
-from arkcli.model import Answer, Attempt, Delivery, Destination, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Recorded, Result
+from arkcli.model import Destination
+from arkcli.queue.engine import Claim, Holder, Recorded, Result
+from arkcli.queue.outage import ASKED, Outage
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
+from arkcli.text import counted
 
 if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint, Wire
@@ -28,37 +32,12 @@ _IDLE: Final = 0.1
 _LOOK_EVERY: Final = 0.1
 #: How long to wait for another drain to release destinations above its share, in seconds.
 _GIVES_BACK_WITHIN: Final = 1.0
-_IS_DELIVERED: Final = State.DELIVERED
 #: How long a destination is left alone if its part of the queue is unusable, in seconds.
 _BROKEN_FOR: Final = 30.0
-#: How many dead deliveries of a destination a run remembers by themselves.
-_NAMED: Final = 3
+#: How long an ended run tries to record outcomes while the queue is away, in seconds.
+_RECORDS_WITHIN: Final = 10.0
 #: How often to remove data that nobody needs any more, in seconds.
 _TIDY_EVERY: Final = 3600.0
-
-
-class Tally(msgspec.Struct):
-    """What a run did for one destination. `deaths` are the last attempts of the first few deliveries that died."""
-
-    name: str
-    attempted: int = 0
-    delivered: int = 0
-    retrying: int = 0
-    dead: int = 0
-    deaths: list[Attempt] = []
-
-    def add(self, states: Sequence[State | None], results: Sequence[Result], now: int) -> None:
-        """Counts the states of deliveries after their attempts; None for a delivery that another process has."""
-        delivered = states.count(_IS_DELIVERED)
-        self.attempted += len(states)
-        self.delivered += delivered
-        if delivered < len(states):
-            self.attempted -= states.count(None)
-            self.retrying += states.count(State.RETRYING)
-            if dead := states.count(State.DEAD):
-                self.dead += dead
-                died = (result for state, result in zip(states, results, strict=True) if state is State.DEAD)
-                self.deaths += [attempt_of(*result, now) for result in islice(died, _NAMED - len(self.deaths))]
 
 
 class Left(msgspec.Struct):
@@ -79,6 +58,8 @@ class Drained(msgspec.Struct):
     #: By name: the outages of unreachable destinations; why a destination's part of the queue is unusable.
     held_back: dict[str, Outage] = {}
     broken: dict[str, str] = {}
+    #: Whether the queue could not be reached when the run ended, and so something was not recorded or not found.
+    is_away: bool = False
     #: The destinations to deliver to, as they were when the run ended.
     chosen: list[Destination] = []
 
@@ -92,29 +73,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     watch: bool = False
     seconds: float | None = None
-
-
-class Work(Protocol):
-    """What a drain needs of a queue; see `engine.Queue`."""
-
-    def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
-        """The destinations that may have something due."""
-
-    def drains(self) -> int:
-        """The number of drains that share the destinations."""
-
-    def claim_due(self, ids: Sequence[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
-        """Claims up to `most` destinations that have something due."""
-
-    def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
-        """Records the outcomes of attempts."""
-
-    def holder(self, destination_id: str) -> Holder | None:
-        """Who has claimed a destination."""
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        """The destinations whose part of the queue could not be used, and why."""
 
 
 class Drain:
@@ -138,7 +96,7 @@ class Drain:
         At most `capacity` destinations are held at once. `tidy` is called between runs of the loop, at most once an
         hour. `warn` gets a message for each destination whose part of the queue is unusable.
         """
-        self._queue = queue
+        self._queue = Patient(queue, clock, warn)
         self._wire = wire
         self._clock = clock
         self._limits = limits
@@ -154,7 +112,7 @@ class Drain:
         self._listed: Iterable[Endpoint] = ()
         self._present: dict[str, Endpoint] = {}
         self._ids: Sequence[str] = ()
-        self._active: dict[str, Course[_Due]] = {}
+        self._active: dict[str, Course[Due]] = {}
         self._places: dict[str, Share] = {}
         self._tallies: dict[str, Tally] = {}
         #: Until when to leave a destination alone that is held back or broken (monotonic seconds).
@@ -183,12 +141,14 @@ class Drain:
                 break
             busy_since = busy_since or self._clock.monotonic()
             self._clock.sleep(_IDLE if plan.watch else _IDLE / 5)
+        self._record_rest()
         return Drained(
             held=self._left(),
             duration_s=round(self._clock.monotonic() - started, 3),
             destinations=sorted(self._tallies.values(), key=attrgetter("name")),
             held_back={self._name(found): outage for found, outage in self._outages.items()},
             broken={self._name(found): reason for found, reason in self._broken.items()},
+            is_away=bool(self._queue.kept) or (self._queue.away_for is not None and not self._stopping()),
         )
 
     def _underway(self) -> Underway:
@@ -226,6 +186,8 @@ class Drain:
         A `send` finishes within one attempt, and another drain releases what is above its share.
         """
         now = self._clock.monotonic()
+        if (away_for := self._queue.away_for) is not None:
+            return away_for <= SEND_HOLDS_FOR
         for found, outage in self._outages.items():
             # Not for long after the time of the probe: if nothing is due there any more, no probe is made.
             if backoff.is_young(outage) and now <= self._rest_until[found] + _GIVES_BACK_WITHIN:
@@ -241,13 +203,14 @@ class Drain:
             return True
         return now - started <= SEND_HOLDS_FOR and any(held and held.purpose == "send" for held in holders)
 
-    def courses(self) -> "list[Course[_Due]]":
+    def courses(self) -> "list[Course[Due]]":
         """Claims destinations with due deliveries."""
         now = self._clock.monotonic()
         if now >= self._look_at or not self._active:
             self._look(now)
             # With 10,000 destinations a look takes 10 ms or more. Changed settings apply within half a second.
             self._look_at = now + min(max(_LOOK_EVERY, 20 * (self._clock.monotonic() - now)), 4 * _LOOK_EVERY)
+            self._take_in_late()
         ids, most = self._shares.to_claim(now)
         courses = self._claim(ids, most, now)
         free = [
@@ -268,11 +231,14 @@ class Drain:
             self._listed = listed
             self._present = {endpoint.destination.id: endpoint for endpoint in listed}
             self._ids = tuple(self._present)
+        at = self._clock.now()
         for found, course in self._active.items():
             endpoint = self._present.get(found)
-            course.stopped = course.stopped or endpoint is None
-            # Attempts in flight keep the endpoint with which they began.
-            course.endpoint = endpoint or course.endpoint
+            course.stopped = course.stopped or endpoint is None or backoff.is_asked(course.source.claim, at)
+            if endpoint is not None and endpoint is not course.endpoint:
+                # Attempts in flight keep the endpoint with which they began.
+                course.endpoint = endpoint
+                course.source.limit(terms_of(endpoint.destination))
         for gone in self._rest_until.keys() - self._present.keys():
             self._forget(gone)
         others = self._ids
@@ -286,7 +252,7 @@ class Drain:
         for found in self._shares.to_release(now, in_flight):
             self._active[found].stopped = True
 
-    def _claim(self, ids: Sequence[str], most: int, now: float, *, above: bool = False) -> "list[Course[_Due]]":
+    def _claim(self, ids: Sequence[str], most: int, now: float, *, above: bool = False) -> "list[Course[Due]]":
         if not ids or most <= 0:
             return []
         claims = self._queue.claim_due(ids, most, "drain", self._clock.now())
@@ -325,41 +291,45 @@ class Drain:
         self._outages.pop(found, None)
         self._broken.pop(found, None)
 
-    def _course(self, claim: Claim) -> "Course[_Due]":
+    def _course(self, claim: Claim) -> "Course[Due]":
         found = claim.destination_id
         endpoint = self._present[found]
-        tally = self._tallies.setdefault(found, Tally(endpoint.destination.name))
+        self._tallies.setdefault(found, Tally(endpoint.destination.name))
         share = self._places.setdefault(found, Share(self._limits.per_destination))
         if claim.outage is None:
             self._forget(found)
-        if claim.outage is not None or share.is_held_back:
+        if (claim.outage is not None and claim.outage.reason != ASKED) or share.is_held_back:
             share.probe()
-        course = self._active[found] = Course(endpoint, _Due(claim, tally, self._release, self._broke), share)
+        source = Due(claim, self._release, self._broke, terms_of(endpoint.destination))
+        course = self._active[found] = Course(endpoint, source, share)
         return course
 
-    def _release(self, claim: Claim, error: str) -> None:
-        found = claim.destination_id
+    def _release(self, source: Due) -> None:
+        claim, found, now = source.claim, source.claim.destination_id, self._clock.now()
         course = self._active.pop(found)
-        if course.share.is_held_back:
-            now = self._clock.now()
-            outage = backoff.held_back(claim.outage, error, now)
+        outage = claim.outage if backoff.is_asked(claim, now) else None
+        if outage is None and course.share.is_held_back:
+            outage = backoff.held_back(claim.outage, source.error or "", now)
             claim.note(outage)
+        elif outage is None and source.later is not None:
+            outage = backoff.of_rate(course.endpoint.destination, source.later, now)
+        if outage is not None:
             self._hold_back(found, outage, now)
         self._shares.released(found, self._clock.monotonic())
         claim.release()
 
-    def record(self, done: "Sequence[tuple[Course[_Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
+    def record(self, done: "Sequence[tuple[Course[Due], Sequence[Result]]]", now: int) -> NotRecorded | None:
         """Records outcomes; returns the error if no outcome can be recorded any more."""
         recorded = self._queue.record([(course.source.claim, results) for course, results in done], now)
         failure = None
-        for (course, results), (states, error) in zip(done, recorded, strict=True):
-            source = course.source
-            source.tally.add(states, results, now)
-            if self._onlooker is not None:
-                self._onlooker.recorded(source.tally.name, results, states, now)
+        for (course, results), told in zip(done, recorded, strict=True):
+            source, error = course.source, told.error
+            all_delivered = self._count(source.claim.destination_id, results, told, now)
+            if not all_delivered and backoff.note_asked(source.claim, results, now):
+                course.stopped = True
             source.error = results[-1][1].error
             if source.claim.outage is not None:
-                backoff.note_answers(source.claim, results)
+                backoff.note_answers(source.claim, results, now)
                 self._forget(source.claim.destination_id)
             if isinstance(error, Broken):
                 course.stopped = True
@@ -368,33 +338,33 @@ class Drain:
                 failure = failure or error
         return failure
 
+    def _count(self, found: str, results: Sequence[Result], told: Recorded, now: int) -> bool:
+        """Counts outcomes, unless the queue could not record them yet; returns whether all were delivered."""
+        if told.is_kept:
+            return False
+        tally = self._tallies[found]
+        all_delivered = tally.add(told.states, results, now)
+        if self._onlooker is not None:
+            self._onlooker.recorded(tally.name, results, told.states, now)
+        if told.error is None and (fenced := told.states.count(None)):
+            self._warn(
+                f"{tally.name}: {counted(fenced, 'answer')} came too late to be recorded: this process was paused, or "
+                "could not reach the queue, and another one may have taken over. Such deliveries are made again"
+            )
+        return all_delivered
 
-class _Due:
-    """The source of a claimed destination: everything that is due."""
+    def _take_in_late(self) -> None:
+        """Counts the outcomes that were recorded after the queue had been away."""
+        for claim, results, told in self._queue.late():
+            self._count(claim.destination_id, results, told, self._clock.now())
 
-    def __init__(
-        self,
-        claim: Claim,
-        tally: Tally,
-        release: Callable[[Claim, str], None],
-        broke: Callable[[str, str], None],
-    ) -> None:
-        self.claim = claim
-        self.tally = tally
-        #: How the last attempt failed.
-        self.error: str | None = None
-        self._release = release
-        self._broke = broke
-
-    def take(self, now: int, most: int) -> Sequence[Delivery]:
-        try:
-            return self.claim.take(now, most)
-        except Broken as broken:
-            self._broke(broken.destination_id, str(broken))
-            return ()
-
-    def not_made(self, answer: Answer) -> None:
-        """Nothing to do: the delivery is due again once the claim has been released."""
-
-    def finish(self) -> None:
-        self._release(self.claim, self.error or "")
+    def _record_rest(self) -> None:
+        """Tries for a while to record what is still unrecorded."""
+        until = self._clock.monotonic() + _RECORDS_WITHIN
+        while self._queue.kept and self._clock.monotonic() < until:
+            self._queue.look((), self._clock.now())
+            self._take_in_late()
+            if self._queue.kept:
+                self._clock.sleep(_IDLE)
+        if self._queue.kept:
+            self._warn(f"{counted(self._queue.kept, 'answer')} could not be recorded; those deliveries are made again")

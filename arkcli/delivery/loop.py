@@ -6,6 +6,7 @@ destinations together.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from arkcli.delivery.places import Limits, Share
@@ -24,10 +25,18 @@ _REST: Final = 0.5
 
 
 class Source(Protocol):
-    """Supplies the deliveries of one destination."""
+    """Supplies the deliveries of one destination.
+
+    `turn_at`: `take` returned none although some are due; call it again at that time (milliseconds, UTC).
+    """
+
+    turn_at: int | None
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         """The next deliveries that are due at `now` (milliseconds, UTC): at most `most`, none if none is due."""
+
+    def has_lapsed(self) -> bool:
+        """Whether another process may make these attempts by now, so that none may be under way here."""
 
     def not_made(self, answer: Answer) -> None:
         """Called when a delivery could not be attempted because this machine is short of a resource."""
@@ -97,6 +106,8 @@ class Loop:
         self._silent: deque[Course[Any]] = deque()
         #: In the order in which they were added.
         self._active: dict[Course[Any], None] = {}
+        #: The courses that wait for their turn, and until when (seconds, monotonic). They count as being in a line.
+        self._resting: dict[Course[Any], float] = {}
         self._silent_in_flight = 0
         self._failure: Exception | None = None
         #: How many attempts this machine can make at once, and until when to start none because it could not.
@@ -110,6 +121,7 @@ class Loop:
         what the supply raises. After such an error it starts nothing more, and records what was in flight.
         """
         self._total = self._limits.total
+        self._failure = None
         try:
             look_at = self._clock.monotonic()
             while True:
@@ -124,7 +136,12 @@ class Loop:
                     if not self._active:
                         break
                     continue
-                self._record(self._wire.wait(_LOOK_EVERY), supply)
+                pause = self._pause() if self._resting else _LOOK_EVERY
+                if not self._wire.in_flight and self._resting:
+                    self._clock.sleep(pause)
+                self._record(self._wire.wait(pause), supply)
+                # Only now: an answer that came while the queue did not respond has been recorded.
+                self._end_lapsed()
         finally:
             self._wire.abandon()
             for course in list(self._active):
@@ -153,6 +170,18 @@ class Loop:
             # It may wait in a line that does not move.
             self._leave(course)
 
+    def _pause(self) -> float:
+        """How long to wait at most: until the next turn of a course."""
+        return max(min(min(self._resting.values()) - self._clock.monotonic(), _LOOK_EVERY), 0.0)
+
+    def _wake(self, *, everybody: bool) -> None:
+        """Lines up the courses whose turn it is."""
+        now = self._clock.monotonic()
+        for course in [found for found, until in self._resting.items() if everybody or found.stopped or until <= now]:
+            del self._resting[course]
+            course.in_line = False
+            self._line_up(course)
+
     def _line_up(self, course: Course[Any]) -> None:
         if not course.in_line:
             course.in_line = True
@@ -164,6 +193,8 @@ class Loop:
         """
         now = self._clock.now()
         halted = self._halted()
+        if self._resting:
+            self._wake(everybody=halted)
         places = self._total - self._wire.in_flight
         if self._rests_until and not halted:
             if self._clock.monotonic() < self._rests_until:
@@ -196,7 +227,11 @@ class Loop:
             self._failure = error
             return 0
         if not deliveries:
-            self._leave_if_idle(course)
+            if course.source.turn_at is None:
+                self._leave_if_idle(course)
+            else:
+                course.in_line = True
+                self._resting[course] = self._clock.monotonic() + max(course.source.turn_at - now, 1) / 1000
             return 0
         self._wire.start(course.endpoint, [(delivery, (course, delivery)) for delivery in deliveries])
         course.share.in_flight += len(deliveries)
@@ -233,6 +268,16 @@ class Loop:
         self._silent_in_flight += (0 if share.answering else share.in_flight) - silent_before
         self._line_up(course)
 
+    def _end_lapsed(self) -> None:
+        """Ends the attempts of courses that have lapsed, and stops these courses."""
+        for course in [found for found in self._active if found.share.in_flight and found.source.has_lapsed()]:
+            self._wire.abandon(partial(_is_of, course))
+            if not course.share.answering:
+                self._silent_in_flight -= course.share.in_flight
+            course.share.in_flight = 0
+            course.stopped = True
+            self._line_up(course)
+
     def _not_made(self, course: Course[Any], answer: Answer) -> None:
         """Stops a course whose attempt could not be made: its release makes the delivery due again."""
         share = course.share
@@ -258,4 +303,9 @@ class Loop:
 
     def _leave(self, course: Course[Any]) -> None:
         self._active.pop(course, None)
+        self._resting.pop(course, None)
         course.source.finish()
+
+
+def _is_of(course: Course[Any], token: Token) -> bool:
+    return token[0] is course

@@ -1,17 +1,20 @@
 """Sends at once: `ark send`, `ark ping`, and the ping that a new destination must answer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from arkcli import times
 from arkcli.delivery import backoff
+from arkcli.delivery.due import begin
 from arkcli.delivery.loop import Course, Loop, Token
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.sent import Sending, Sent
 from arkcli.delivery.watching import Awaited, LookAtSend
-from arkcli.errors import Broken, NotAttempted, NotRecorded
+from arkcli.errors import Broken, InDoubt, NotAttempted, NotRecorded, Unreachable
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Outage, Queue, Result
+from arkcli.queue.engine import Claim, Queue, Result
+from arkcli.queue.outage import ASKED, Outage
+from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR
 from arkcli.system.clock import Clock
 
@@ -23,6 +26,8 @@ _WAIT = 0.02
 #: How long a `send` also makes the first attempts of events that other processes accept, in milliseconds. The last of
 #: these attempts must end within SEND_HOLDS_FOR.
 _TAKES_OTHERS_FOR = 4_000
+#: How long a `send` waits for its turn at a destination with a rate, in milliseconds.
+_WAITS_FOR = 10_000
 
 
 class Sender:
@@ -82,16 +87,23 @@ class Sender:
         firsts = _Firsts(queue, endpoints, event, capacity, self._limits.per_destination, self._clock)
         until = self._clock.monotonic() + SEND_HOLDS_FOR
         loop = self._loop(look, firsts)
-        trouble: str | None = None
-        while trouble is None:
+        while True:
+            trouble: str | None = None
             try:
                 loop.run(firsts)
             except (NotAttempted, NotRecorded) as error:
                 trouble = str(error)
+                break
+            except (Unreachable, InDoubt) as error:
+                trouble = str(error)
+                if not firsts.unrecorded:
+                    break
+                # The outcomes are known, and worth waiting for the database.
             if not firsts.left or self._stopping() or self._clock.monotonic() >= until:
                 break
             self._clock.sleep(_WAIT)
-        firsts.look_for_others()
+        with suppress(Unreachable, InDoubt):
+            firsts.look_for_others()
         deliveries = [self._sent(queue, endpoint.destination, firsts) for endpoint in endpoints]
         return Sending(event, deliveries, trouble)
 
@@ -102,10 +114,13 @@ class Sender:
             return Sent(name, State.WAITING, error=firsts.broken[found], is_broken=True)
         if found in firsts.outages:
             outage = firsts.outages[found]
-            words = f"held back: unreachable since {times.to_text(outage.since)} ({outage.error})"
-            return Sent(name, State.WAITING, error=words, next_attempt_at=outage.until)
+            error = f"held back: {outage.in_words()}"
+            return Sent(name, State.WAITING, error=error, next_attempt_at=outage.until)
         if attempt is None:
-            return Sent(name, State.WAITING, held_by=queue.holder(found) if found in firsts.left else None)
+            holder = None
+            with suppress(Unreachable, InDoubt):
+                holder = queue.holder(found) if found in firsts.left else None
+            return Sent(name, State.WAITING, held_by=holder)
         state = self._schedule.state_after(attempt.attempt, attempt.outcome)
         following = self._schedule.next_attempt_at(attempt.attempt, attempt.at, self._clock.now())
         return Sent(name, state, attempt, following if state is State.RETRYING else None)
@@ -114,6 +129,8 @@ class Sender:
 class _Once:
     """One ping, which is due at once."""
 
+    turn_at: int | None = None
+
     def __init__(self, delivery: Delivery) -> None:
         self._due: Sequence[Delivery] = (delivery,)
         self.answer: Answer | None = None
@@ -121,6 +138,9 @@ class _Once:
     def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - it is due at once
         taken, self._due = self._due, ()
         return taken
+
+    def has_lapsed(self) -> bool:
+        return False
 
     def not_made(self, answer: Answer) -> None:
         self.answer = answer
@@ -164,10 +184,18 @@ class _First:
     Those processes cannot deliver them, since this process holds the destination.
     """
 
-    def __init__(self, claim: Claim, own: Delivery, share: Share, finish: Callable[["_First"], None]) -> None:
+    def __init__(
+        self, claim: Claim, own: Delivery, destination: Destination, share: Share, finish: Callable[["_First"], None]
+    ) -> None:
         self.claim = claim
         self.own = own
         self.share = share
+        self._destination = destination
+        self._terms = terms_of(destination)
+        #: When to ask for its turn again, and until when; why its turn does not come before that (milliseconds, UTC).
+        self.turn_at: int | None = None
+        self._waits_until: int | None = None
+        self.later: Outage | None = None
         #: When the attempt of `own` began (milliseconds, UTC), and whether it has ended and is recorded.
         self.began: int | None = None
         self.is_done = False
@@ -177,11 +205,42 @@ class _First:
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:
         if self.began is None:
+            if not self._is_turn(now):
+                return ()
             self.began = now
             return (self.own,)
-        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR:
+        if self.is_done or not 0 <= now - self.began < _TAKES_OTHERS_FOR or backoff.is_asked(self.claim, now):
             return ()
-        return self.claim.take_behind(most)
+        if self._terms is None:
+            return self.claim.take_behind(most)
+        taken, _ = begin(self.claim, self._terms, most, now, self.claim.take_behind)
+        return taken
+
+    def _is_turn(self, now: int) -> bool:
+        """Whether its attempt may begin. If not, sets when to ask again, or why it is left to `ark drain`."""
+        self.turn_at = None
+        if self._waits_until is None:
+            self._waits_until = now + _WAITS_FOR
+        turn = None
+        if self._terms is not None and not backoff.is_asked(self.claim, now):
+            turn = self.claim.admit(self._terms, 1, now)
+            if turn.count:
+                return True
+        # `admit` may have found out that another process was asked to wait.
+        if self.claim.outage is not None and backoff.is_asked(self.claim, now):
+            outage = self.claim.outage
+        elif turn is not None:
+            outage = backoff.of_rate(self._destination, turn.at or now, now)
+        else:
+            return True
+        if outage.until > self._waits_until:
+            self.later = outage
+        else:
+            self.turn_at = outage.until
+        return False
+
+    def has_lapsed(self) -> bool:
+        return self.claim.has_lapsed
 
     def not_made(self, answer: Answer) -> None:
         """Nothing to do: the delivery is tried again once the claim has been released."""
@@ -219,6 +278,8 @@ class _Firsts:
         #: Why no attempt is made: the receiver is unreachable, or that part of the queue is unusable.
         self.outages: dict[str, Outage] = {}
         self.broken: dict[str, str] = {}
+        #: The outcomes of own attempts that the queue keeps until it can record them.
+        self.unrecorded: dict[str, Attempt] = {}
 
     def awaited(self) -> tuple[int, list[str]]:
         """The number of endpoints, and the names of those without a result."""
@@ -227,6 +288,7 @@ class _Firsts:
         return len(self._endpoints), waiting
 
     def courses(self) -> list[Course[_First]]:
+        self._take_in_late()
         room = self._capacity - len(self._held)
         firsts = self._claim(room) if self.left and room > 0 else []
         now = self._clock.now()
@@ -259,14 +321,15 @@ class _Firsts:
 
     def _course(self, claim: Claim, own: Delivery) -> Course[_First]:
         share = Share(self._most, self._most)
-        if claim.outage is not None:
+        if claim.outage is not None and claim.outage.reason != ASKED:
             share.probe()
-        first = self._held[claim.destination_id] = _First(claim, own, share, self._release)
-        return Course(self.left.pop(claim.destination_id), first, share)
+        endpoint = self.left.pop(claim.destination_id)
+        first = self._held[claim.destination_id] = _First(claim, own, endpoint.destination, share, self._release)
+        return Course(endpoint, first, share)
 
     def _is_held_back(self, claim: Claim, now: int) -> bool:
         """Releases the claim if its receiver is unreachable and the next probe is not due yet."""
-        if claim.outage is None or backoff.is_over(claim.outage, now):
+        if claim.outage is None or claim.outage.reason == ASKED or backoff.is_over(claim.outage, now):
             return False
         del self.left[claim.destination_id]
         self.outages[claim.destination_id] = claim.outage
@@ -279,6 +342,7 @@ class _Firsts:
 
     def look_for_others(self) -> None:
         """Reads the attempts that other processes have made."""
+        self._take_in_late()
         self._look_at(list(self.left))
 
     def _look_at(self, ids: Sequence[str]) -> None:
@@ -287,6 +351,16 @@ class _Firsts:
         for destination_id in found:
             del self.left[destination_id]
 
+    def _take_in_late(self) -> None:
+        """Takes in what was recorded after the queue had been away."""
+        for claim, results, told in self._queue.late():
+            for (delivery, _), state in zip(results, told.states, strict=True):
+                if delivery.event.id == self._event.id:
+                    attempt = self.unrecorded.pop(claim.destination_id)
+                    if state is not None:
+                        self.attempts[claim.destination_id] = attempt
+                        self.left.pop(claim.destination_id, None)
+
     def is_waiting(self) -> bool:
         return self._has_more and len(self._held) * 2 <= self._capacity
 
@@ -294,10 +368,13 @@ class _Firsts:
         claim = first.claim
         found = claim.destination_id
         del self._held[found]
-        if first.share.is_held_back:
-            claim.note(backoff.held_back(claim.outage, first.error, self._clock.now()))
+        now = self._clock.now()
+        if first.share.is_held_back and not backoff.is_asked(claim, now):
+            claim.note(backoff.held_back(claim.outage, first.error, now))
         claim.release()
-        if not first.is_done and found not in self.broken:
+        if first.later is not None:
+            self.outages[found] = first.later
+        elif not first.is_done and found not in self.broken:
             self.left[found] = self._endpoints[found]
 
     def record(self, done: Sequence[tuple[Course[_First], Sequence[Result]]], now: int) -> NotRecorded | None:
@@ -306,9 +383,12 @@ class _Firsts:
         for (course, results), told in zip(done, recorded, strict=True):
             first, found = course.source, course.source.claim.destination_id
             first.error = results[-1][1].error or ""
-            backoff.note_answers(first.claim, results)
+            backoff.note_asked(first.claim, results, now)
+            backoff.note_answers(first.claim, results, now)
             for (delivery, answer), state in zip(results, told.states, strict=True):
-                if delivery is first.own and state is not None:
+                if delivery is first.own and told.is_kept:
+                    self.unrecorded[found] = attempt_of(delivery, answer, now)
+                elif delivery is first.own and state is not None:
                     first.is_done = True
                     self.attempts[found] = attempt_of(delivery, answer, now)
             if isinstance(told.error, Broken):

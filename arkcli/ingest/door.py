@@ -186,6 +186,8 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _refusal(error: ArkError) -> Reply:
+    if isinstance(error, InDoubt):
+        error = InDoubt("not known whether it was accepted; with an Idempotency-Key it is safe to send it again")
     if isinstance(error, NotAccepted | Unreadable | Unreachable | InDoubt):
         return _error(503, error, _AGAIN)
     return _error(400 if isinstance(error, UsageError) else 500, error)

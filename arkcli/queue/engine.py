@@ -15,6 +15,9 @@ import msgspec
 
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, State
+from arkcli.queue.memo import Memos
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Terms, Turn
 
 #: A delivery that was attempted, and the answer.
 Result = tuple[Delivery, Answer]
@@ -33,18 +36,6 @@ class Holder(NamedTuple):
         if self.host is not None:
             return f"a process on {self.host} ({self.purpose})"
         return "another process" if self.process is None else f"process {self.process} ({self.purpose})"
-
-
-class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """A receiver is unreachable. No attempt is made before `until`; `error` says how the last one failed.
-
-    Times are milliseconds, UTC. `probes` counts the failed attempts after the one that began the outage.
-    """
-
-    since: int
-    until: int
-    probes: int
-    error: str
 
 
 class Standing(NamedTuple):
@@ -140,9 +131,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     event: Event | None = None
     destination_id: str | None = None
     #: For a destination's place: it has finished all events before this number (from 0, in the order of this dump), and
-    #: the events with the numbers in `ahead`.
+    #: the events with the numbers in `ahead`. `outage`: its receiver's, if there is one.
     passed: int | None = None
     ahead: tuple[int, ...] = ()
+    outage: Outage | None = None
     #: For a delivery: its state and last attempt, and when that failed. `attempt` is for the history.
     pending: Pending | None = None
     failed_at: int | None = None
@@ -162,6 +154,13 @@ class Claim(Protocol):
     def outage(self) -> Outage | None:
         """The receiver's outage, as the last process that claimed the destination stored it."""
 
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now, since this one could not reach the queue in time.
+
+        No attempt may be under way any more.
+        """
+
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
 
@@ -177,6 +176,18 @@ class Claim(Protocol):
 
         There are none if `claim_due` made the claim.
         """
+
+    def is_due(self, now: int) -> bool:
+        """Whether `take` would return something."""
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """Lets up to `most` attempts begin, within what the destination allows all processes together.
+
+        They count from now on until `record` has their outcomes, or `give_back`. See `arkcli.queue.pace`.
+        """
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
 
     def next_due_at(self) -> int | None:
         """When the next delivery is due; None if nothing waits."""
@@ -228,15 +239,21 @@ class Recorded(NamedTuple):
     """What `record` did for one claim: the new state of each delivery, or why nothing was recorded.
 
     The state is None for a delivery that another process has by now. A Broken error concerns this destination only;
-    after NotRecorded the outcomes of others cannot be recorded either.
+    after NotRecorded the outcomes of others cannot be recorded either. `is_kept`: the queue will record them as soon as
+    it can, and tell then (`Queue.late`); until then the states are None.
     """
 
     states: Sequence[State | None]
     error: Broken | NotRecorded | None = None
+    is_kept: bool = False
 
 
-class Queue(Protocol):
-    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read."""
+class Queue(Memos, Protocol):
+    """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
+
+    All of them raise Unreachable and InDoubt if the queue is in a database that cannot be reached, except `record` and
+    `close`, and those of a claim.
+    """
 
     @property
     def unwritable(self) -> str | None:
@@ -282,6 +299,9 @@ class Queue(Protocol):
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
         """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
+
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """The outcomes that `record` kept, and that have been recorded since the last call."""
 
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
         """The newest attempt that others have made at an event, by destination."""

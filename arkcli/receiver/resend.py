@@ -10,7 +10,7 @@ from arkcli.signing.standard import ID_HEADER
 
 
 def signed_again(request: Request, body: bytes, secret: Secret, at: int) -> Request:
-    """The request with this body, and all other headers as they are.
+    """The request with this body and its length, and all other headers as they are, in their order.
 
     It is signed at a time (seconds since 1970, UTC) by every scheme that signed it before, and by the documented one.
     """
@@ -22,9 +22,14 @@ def signed_again(request: Request, body: bytes, secret: Secret, at: int) -> Requ
         if scheme is BODY or given & {name.lower() for name in scheme.headers}
         for signature in zip(scheme.headers, scheme.signer(secret)(delivery, at, body), strict=True)
     ]
-    names = {name.lower().encode() for name, _ in signed}
-    kept = [(name, value) for name, value in request.headers if name.lower() not in names]
-    headers = (*kept, *((name.encode(), value.encode()) for name, value in signed))
+    made = {name.lower(): (name.encode(), value.encode()) for name, value in signed}
+    if "content-length" in given:
+        made["content-length"] = (b"Content-Length", b"%d" % len(body))
+    # Each in its old place, so that a diff shows what is new.
+    named = [(header[0].decode("latin-1").lower(), header) for header in request.headers]
+    again = set(made)
+    kept = [made.pop(name, None) if name in again else header for name, header in named]
+    headers = (*filter(None, kept), *made.values())
     return Request(request.method, request.target, headers, body, request.version)
 
 

@@ -3,13 +3,15 @@
 Pure. Times are seconds since 1970, UTC, and are passed in.
 """
 
-import hmac
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli.signing import Secret
+
+if TYPE_CHECKING:
+    from hmac import HMAC
 
 ID_HEADER: Final = "webhook-id"
 TIMESTAMP_HEADER: Final = "webhook-timestamp"
@@ -150,9 +152,11 @@ class Check:
 
     def fits(self) -> bool:
         """Whether any signature fits with any secret, compared in constant time. Ask once everything is read."""
+        from hmac import compare_digest
+
         made = [mac.digest() for mac in self._macs]
         # Compares all of them, so that the time does not reveal which secret matched.
-        matches = [hmac.compare_digest(one, claimed) for one in made for claimed in self._claimed]
+        matches = [compare_digest(one, claimed) for one in made for claimed in self._claimed]
         return any(matches)
 
 
@@ -165,5 +169,7 @@ def _head(delivery_id: str, timestamp: str) -> bytes:
     return f"{delivery_id}.{timestamp}.".encode("utf-8", "replace")
 
 
-def _keyed(secret: Secret) -> hmac.HMAC:
+def _keyed(secret: Secret) -> "HMAC":
+    import hmac
+
     return hmac.new(key_of(secret).reveal(), digestmod="sha256")

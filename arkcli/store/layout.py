@@ -12,16 +12,23 @@ from arkcli.text import pattern
 #: Tables as plain values: each of SINGLE by its name (empty where absent), then the destinations by id, in order.
 Tables = dict[str, dict[str, Any]]
 
-SINGLE: Final = ("workspace", "queue", "network")
+SINGLE: Final = ("workspace", "queue", "network", "alerts")
 _LIST: Final = "destinations"
 #: The header of a table (`sub`: of one within it), a comment, a string or another word.
 _words: Final = pattern(
-    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
+    r'^[ \t]*\[+[ \t]*(["\']?)(?P<name>workspace|queue|network|alerts|destinations)\1[ \t]*(?:\]|(?P<sub>\.))'
     r'|(?P<comment>#[^\n]*)|"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s"\'#]+',
     re.DOTALL | re.MULTILINE,
 )
 #: Blank lines, then the comments directly above what follows.
 _above: Final = pattern(r"(?:^[ \t]*\r?\n)*(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
+
+
+def pointer(url: str) -> str:
+    """A document that only says which database has the queue and all settings."""
+    import tomli_w
+
+    return tomli_w.dumps({"version": 1, "queue": {"url": url}})
 
 
 def edited(text: str, was: Tables, now: Tables) -> str:

@@ -61,6 +61,29 @@ class NetworkSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
     proxy: Secret | None = None
 
 
+class AlertSettings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`command` is told when a destination has failed for `failing_for`, when a delivery dies, and when it recovers.
+
+    A destination that has failed for `auto_pause_after` is paused.
+    """
+
+    command: str | None = None
+    failing_for: str = msgspec.field(default="30m", name="after")
+    auto_pause_after: str | None = None
+
+    @property
+    def are_on(self) -> bool:
+        """Whether there is anything to do about a trouble."""
+        return self.command is not None or self.auto_pause_after is not None
+
+    @property
+    def words(self) -> list[str]:
+        """The program and its arguments, split as a shell does; empty if there is no command. Raises ValueError."""
+        import shlex
+
+        return shlex.split(self.command or "")
+
+
 class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The content of the file."""
 
@@ -68,6 +91,7 @@ class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
     workspace: Workspace = msgspec.field(default_factory=Workspace)
     queue: QueueSettings = msgspec.field(default_factory=QueueSettings)
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
+    alerts: AlertSettings = msgspec.field(default_factory=AlertSettings)
     destinations: list[Destination] = []
 
     def find(self, name: str) -> Destination | None:
@@ -135,6 +159,15 @@ class Store:
             yield contents
             self._save(data, before, contents)
 
+    def document(self) -> bytes:
+        """The whole content as it is kept, with its comments. Raises Unreadable."""
+        return self._shelf.read() or _EMPTY
+
+    def put(self, document: bytes) -> None:
+        """Replaces everything. Raises Unreadable."""
+        with self._shelf.held():
+            self._shelf.replace(document)
+
     def stamp(self) -> object:
         """A value that changes when the store is changed."""
         return self._shelf.stamp()
@@ -195,6 +228,7 @@ class Store:
         self._check_duration(contents.queue.keep, "queue.keep")
         self._check_duration(contents.workspace.overlap, "workspace.overlap")
         self._check_time(contents.workspace.secret_changed_at, "workspace")
+        self._check_alerts(contents.alerts)
         for index, destination in enumerate(contents.destinations):
             place = f"destinations[{index}]"
             if not _ID.fullmatch(destination.id):
@@ -209,6 +243,7 @@ class Store:
                     raise self._wrong(f"{word!r} appears twice", f"{place}.{key}")
                 seen.add(word)
             self._check_files(destination, place)
+            self._check_limits(destination, place)
             self._check_time(destination.secret_changed_at, place)
             for name, value in destination.headers.items():
                 try:
@@ -216,12 +251,30 @@ class Store:
                 except UsageError as error:
                     raise self._wrong(str(error), f"{place}.headers") from None
 
+    def _check_alerts(self, alerts: AlertSettings) -> None:
+        self._check_duration(alerts.failing_for, "alerts.after")
+        self._check_duration(alerts.auto_pause_after or alerts.failing_for, "alerts.auto_pause_after")
+        try:
+            is_usable = alerts.command is None or (alerts.words and "\0" not in alerts.command)
+        except ValueError as error:
+            raise self._wrong(f"{error}: it is split into words as a shell does it", "alerts.command") from None
+        if not is_usable:
+            raise self._wrong("give a program and its arguments, or remove the line", "alerts.command")
+
     def _check_files(self, destination: Destination, place: str) -> None:
         for key in ("ca_file", "client_cert", "client_key"):
             if "\0" in (getattr(destination, key) or ""):
                 raise self._wrong("a file name cannot contain a NUL byte", f"{place}.{key}")
         if (destination.client_cert is None) != (destination.client_key is None):
             raise self._wrong("client_cert and client_key need each other; give both, or neither", place)
+
+    def _check_limits(self, destination: Destination, place: str) -> None:
+        try:
+            times.parse_rate(destination.rate or "1/s")
+        except ValueError as error:
+            raise self._wrong(str(error), f"{place}.rate") from None
+        if destination.max_in_flight is not None and destination.max_in_flight < 1:
+            raise self._wrong("expected a number from 1 up", f"{place}.max_in_flight")
 
     def _check_duration(self, text: str, place: str) -> None:
         try:

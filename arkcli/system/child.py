@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 from arkcli.text import process_ending
 
@@ -52,6 +54,53 @@ class Child:
         """Waits until it has ended."""
         if self._process is not None:
             self._process.wait()
+
+
+class Program:
+    """A program of the user's, which gets bytes on its standard input. What it prints is dropped."""
+
+    def __init__(
+        self, command: Sequence[str], variables: Mapping[str, str], given: bytes, user: tuple[int, int] | None = None
+    ) -> None:
+        """Starts it, without a shell and in a session of its own; as another `user` (its ids) if given.
+
+        `given` must be at most 4,096 bytes, which every pipe has room for. Raises OSError and ValueError.
+        """
+        as_user: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
+        self._process = subprocess.Popen(
+            command,
+            env=dict(variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **as_user,
+        )
+        assert self._process.stdin is not None
+        # It need not read them.
+        with suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(given)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, or minus the signal that killed it; None if it still runs after a time."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def leave(self, seconds: float) -> None:
+        """Waits for it in another thread, and kills it after a time, if this process lives that long."""
+
+        def watch() -> None:
+            if self.wait(seconds) is None:
+                self.kill()
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def kill(self) -> None:
+        """Kills it, and what it has started in its session."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def printed(program: str, *args: str) -> str:

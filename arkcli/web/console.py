@@ -13,6 +13,10 @@ from arkcli.errors import ArkError, UsageError
 from arkcli.model import Destination, State
 from arkcli.queue.engine import Selection
 from arkcli.receiver.resend import text_of
+from arkcli.signing import Secret
+from arkcli.signing.standard import serialized
+from arkcli.text import is_harmless
+from arkcli.url import shown_proxy
 from arkcli.web.asked import Answer, Asked, Gone, Shown, part_of, part_of_many
 from arkcli.web.site import Route
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes read from the end of a journal for a picture: about a thousand attempts; and of the event log for a list.
 _TAIL: Final = 256 * 1024
+#: The longest command that is shown, in characters.
+_LONGEST_COMMAND: Final = 64 * 1024
 _HOUR: Final = 3_600_000
 _DAY: Final = 24
 #: Patterns of the ids in paths.
@@ -39,7 +45,10 @@ class Row(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A delivery with the headers that an attempt sends now, and a command that sends it; or why there are none."""
+    """A delivery with the headers that an attempt sends now, and a command that sends it; or why there are none.
+
+    The command is empty if it cannot be copied from a page byte for byte.
+    """
 
     delivered: Delivered
     head: Sequence[str]
@@ -88,10 +97,11 @@ class Console:
             sums = trouble.sums(overview.places, now)
         return Shown("overview.html", {"part": part._replace(rows=rows), "sums": sums, "broken": overview.broken})
 
-    def destination(self, asked: Asked, known_id: str, revealed: str | None = None) -> Answer:
+    def destination(self, asked: Asked, known_id: str, revealed: Secret | None = None) -> Answer:
         """One destination: its settings, what fails, and what waits. `revealed` is its signing secret."""
         with self.homes.lent() as (home, _):
             found = destination_of(home, known_id)
+            proxy = home.store.read_again().with_proxy(found).proxy
             now, reading = home.clock.now(), Reading(home, [found])
             place = next(iter(reading.overview().places), Place(found, None))
             recent = reading.recent(found, _TAIL)
@@ -101,7 +111,9 @@ class Console:
                 "since": reading.failing_since(found),
                 "part": part_of_many(reading.deliveries(), asked),
                 "broken": reading.broken,
-                "revealed": revealed,
+                "proxy": None if proxy is None else shown_proxy(proxy.reveal().decode()),
+                "revealed": revealed and revealed.reveal().decode("utf-8", "backslashreplace"),
+                "serialized": revealed and found.standard_webhooks and serialized(revealed).reveal().decode(),
                 "events": QUEUED,
             }
         return Shown("destination.html", values)
@@ -188,12 +200,13 @@ def destination_of(home: "Home", known_id: str) -> Destination:
 def _request(home: "Home", event: "Event", one: Delivered) -> Request:
     from arkcli.actions import preview
 
-    known = one.destination
+    known, contents = one.destination, home.store.read_again()
     try:
-        endpoints = home.endpoints([known], home.store.read_again())
+        endpoints = home.endpoints([known], contents)
         attempt = one.attempts[-1].attempt if one.attempts else 1
         (request,) = preview.requests(event, endpoints, home.clock.now() // 1000, attempt)
-        ((_, command),) = preview.commands(event, [known])
+        ((_, command),) = preview.commands(event, [contents.with_proxy(known)])
     except ArkError as error:
         return Request(one, (), "", str(error))
-    return Request(one, request.head, command, None)
+    is_whole = len(command) <= _LONGEST_COMMAND and is_harmless(command)
+    return Request(one, request.head, command if is_whole else "", None)

@@ -161,8 +161,8 @@ class Orders:
 
     def _secret(self, task: Task) -> Answer:
         (found,) = task.reading.destinations
-        secret = task.home.secret_of(found, task.home.store.read_again()).reveal()
-        return self._console.destination(task.asked, found.id, secret.decode("utf-8", "backslashreplace"))
+        secret = task.home.secret_of(found, task.home.store.read_again())
+        return self._console.destination(task.asked, found.id, secret)
 
     # Deliveries.
 

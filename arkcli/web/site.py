@@ -54,18 +54,20 @@ class Site:
 
     def answer(self, method: str, asked: Asked) -> Answer:
         """The answer to a request. Raises what the function raises that answers it."""
+        # Before the page is made: what comes meanwhile is news to it.
+        newest = self.newest()
         wanted = "POST" if method == "POST" else "GET"
         for known, pattern, handler in self._routes:
             found = pattern.fullmatch(asked.path) if known == wanted else None
             if found is not None:
                 answer = handler(asked, *found.groups())
-                return self._noted(answer) if isinstance(answer, Gone) else self._complete(asked, answer)
+                return self._noted(answer) if isinstance(answer, Gone) else self._complete(asked, answer, newest)
         return self.problem(asked, "there is no such page", 404)
 
     def problem(self, asked: Asked, said: str, status: int = 400) -> Shown:
         """A page that says what is wrong, and leads back."""
         back = asked.path.rpartition("/")[0] if asked.form else ""
-        return self._complete(asked, Shown("problem.html", {"said": said, "back": back}, status))
+        return self._complete(asked, Shown("problem.html", {"said": said, "back": back}, status), self.newest())
 
     def _noted(self, gone: Gone) -> Gone:
         if not gone.said:
@@ -77,10 +79,11 @@ class Site:
         sign = "&" if "?" in gone.path else "?"
         return gone._replace(path=f"{gone.path}{sign}told={self._count}")
 
-    def _complete(self, asked: Asked, shown: Shown) -> Shown:
+    def _complete(self, asked: Asked, shown: Shown, newest: int) -> Shown:
         values: dict[str, Any] = {
             "now": self._now(),
             "asked": asked,
+            "newest": newest,
             "notice": self._notices.get(asked.query.get("told", "")),
         }
         return shown._replace(values={**values, **shown.values})

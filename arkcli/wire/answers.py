@@ -1,5 +1,6 @@
 """How an attempt ended: the status in an answer's headers, or why TLS failed, in words. Pure."""
 
+import re
 from typing import Final
 
 from arkcli.text import pattern
@@ -11,6 +12,11 @@ NO_NAME: Final = "the name cannot be resolved"
 _STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 _END_OF_HEADERS: Final = pattern(rb"\n\r?\n")
+_RETRY_AFTER: Final = pattern(rb"\nretry-after[ \t]*:([^\r\n]{1,64})\r?\n", re.IGNORECASE)
+_SECONDS: Final = pattern(r"[0-9]{1,12}")
+#: The statuses with which a receiver may ask to be left alone, and the longest that counts, in milliseconds.
+ASKING: Final = (429, 503)
+_LONGEST_WAIT: Final = 3_600_000
 
 CLOSED: Final = "the server closed the connection"
 CLIENT_CERTIFICATE: Final = "a client certificate (mTLS)"
@@ -66,6 +72,12 @@ _CERTIFICATE: Final = {
 }
 
 
+def not_delivered(status: int) -> str:
+    """Why a status other than 2xx is a failure, in words."""
+    words = f"answered {status}, not a 2xx"
+    return words + "; ark does not follow redirects" if 300 <= status <= 399 and status != 304 else words
+
+
 def read_status(head: bytes | bytearray) -> int | None:
     """The status of an answer: 0 if its status line is not HTTP/1, None if its headers are incomplete.
 
@@ -88,6 +100,27 @@ def read_status(head: bytes | bytearray) -> int | None:
             return status
         begin = end.end()
     return None
+
+
+def read_retry_after(head: bytes | bytearray, now: int) -> int | None:
+    """How long an answer asks to be left alone, in milliseconds: at most an hour; None if it does not say, or not so
+    that it can be understood. `now` is in milliseconds, UTC.
+    """
+    # Not from an interim answer before it.
+    found = _RETRY_AFTER.search(head, head.rfind(b"\nHTTP/") + 1)
+    if found is None:
+        return None
+    text = found[1].decode("latin-1").strip()
+    if _SECONDS.fullmatch(text):
+        wait = int(text) * 1000
+    else:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            wait = round(parsedate_to_datetime(text).timestamp() * 1000) - now
+        except (ValueError, OverflowError):
+            return None
+    return min(wait, _LONGEST_WAIT) if wait > 0 else None
 
 
 def wrong_certificate(result: int, message: str) -> str:

@@ -40,6 +40,7 @@ _MEANING: Final = {
     504: "it did not reach the receiver",
 }
 _CLOSED: Final = "the proxy closed the connection without an answer"
+_NO_WAY: Final = "no connection through the proxy within 10 s"
 #: Why an HTTP proxy did not answer a CONNECT, by libcurl's code.
 _WORDS: Final = {
     pycurl.E_OPERATION_TIMEDOUT: "no answer from the proxy within 10 s",
@@ -120,6 +121,13 @@ class Proxied:
         self.barred = None if allowed else refusals[0]
         return allowed or addresses
 
+    def refused(self, address: str) -> str | None:
+        """Why ark may not connect to the proxy at this address; None if it may. The user chose it: it may be local."""
+        if self.barred is not None:
+            return self.barred
+        refusal = guard.refusal(address, allow_local=True)
+        return None if refusal is None else f"the proxy's address {refusal}"
+
     def why(self, code: int, message: str) -> str | None:
         """Why the proxy made no connection, in words, from a libcurl code and its message; None if it made one."""
         status = self._curl.getinfo(pycurl.HTTP_CONNECTCODE)
@@ -137,10 +145,14 @@ class Proxied:
             return (
                 f"no connection to the proxy: {os.strerror(errno).lower()}" if errno else "no connection to the proxy"
             )
-        return None if self._proxy.scheme.startswith("socks") else self._unanswered(code, message)
+        return self._unanswered(code, message)
 
     def _unanswered(self, code: int, message: str) -> str | None:
-        """Why the proxy did not answer a CONNECT."""
+        """Why the proxy did not answer."""
+        if self._proxy.scheme.startswith("socks"):
+            # libcurl does not tell whether the proxy was waited for, or the receiver's TLS handshake.
+            is_late = code == pycurl.E_OPERATION_TIMEDOUT and not self._curl.getinfo(pycurl.PRETRANSFER_TIME)
+            return _NO_WAY if is_late else None
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             wrong = answers.wrong_certificate(self._curl.getinfo(_PROXY_SSL_VERIFYRESULT), message)
             return f"the proxy's certificate does not verify: {wrong}"

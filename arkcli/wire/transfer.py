@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import pycurl
@@ -85,7 +86,7 @@ class Transfer:
 
     __slots__ = (
         *("addresses", "alias", "allow_local", "ca_file", "certified", "curl", "excerpt", "head", "is_fresh"),
-        *("is_large", "is_stray", "looks", "name", "opened", "port", "proxy", "received", "refusal", "secure"),
+        *("is_large", "is_stray", "looks", "name", "now", "opened", "port", "proxy", "received", "refusal", "secure"),
         *("sockets", "unfit", "unopened", "was_sent"),
     )
 
@@ -97,12 +98,14 @@ class Transfer:
         sockets: Sockets,
         identity: Identity | None = None,
         proxy_ca_file: str = "",
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy. Call `found` before the
-        transfer starts, unless libcurl itself should look up the host.
+        """`ca_file` holds the certificates to trust, `proxy_ca_file` those for an https proxy; `now` is the wall clock.
+        Call `found` before the transfer starts, unless libcurl itself should look up the host.
         """
         self.alias = alias
         self.ca_file = ca_file
+        self.now = now
         self.allow_local = destination.allow_local
         self.sockets, self.looks = sockets, sockets.looks
         #: The descriptors of the sockets opened for this request.
@@ -224,11 +227,9 @@ class Transfer:
 
     def _open(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, (host, *_) = address
-        is_local_allowed, barred = self.allow_local, None
-        if self.proxy is not None:
-            # The user chose the proxy, so that may be local.
-            is_local_allowed, barred = True, self.proxy.barred
-        self.refusal = self.unfit or barred or guard.refusal(host, allow_local=is_local_allowed)
+        self.refusal = self.unfit or (
+            guard.refusal(host, allow_local=self.allow_local) if self.proxy is None else self.proxy.refused(host)
+        )
         if self.refusal is not None:
             return pycurl.SOCKET_BAD
         try:
@@ -308,12 +309,13 @@ class Transfer:
         if status is None and not early:
             # libcurl reports a connection closed in the middle of the headers as a complete response.
             return self._no_answer(code or pycurl.E_RECV_ERROR, clean(message), duration)
+        wait = answers.read_retry_after(self.head, self.now()) if status in answers.ASKING else None
         self.head.clear()
         if early and (status is None or 200 <= status <= 299):
             return Answer(None, _TOO_EARLY + (THROUGH if self.proxy else ""), duration, timed_out=timed_out)
         if status:
-            error = None if 200 <= status <= 299 else _not_delivered(status)
-            return Answer(status, error, duration, self._said(), timed_out)
+            error = None if 200 <= status <= 299 else answers.not_delivered(status)
+            return Answer(status, error, duration, self._said(), timed_out, retry_after=wait)
         return Answer(None, _NOT_HTTP, duration, timed_out=timed_out)
 
     def _said(self) -> str:
@@ -335,7 +337,7 @@ class Transfer:
         """Whether the receiver was unreachable: no connection, or one that ended before an answer."""
         if self.unfit or (self.refusal and self.unopened is None):
             return False
-        if self.proxy is not None and self.proxy.why(code, message) is not None:
+        if self._of_proxy(code, message) is not None:
             return code != pycurl.E_OPERATION_TIMEDOUT
         if code == pycurl.E_SSL_CONNECT_ERROR:
             return answers.failed_handshake(message) == answers.CLOSED
@@ -359,9 +361,12 @@ class Transfer:
         """Why the transfer failed, in words, from a libcurl code and its message."""
         if self.unfit or (self.refusal and not (self.unopened and self.opened)):
             return self.unfit or self.refusal or ""
-        if self.proxy is None:
-            return self._why(code, message)
-        return self.proxy.why(code, message) or self._why(code, message) + THROUGH
+        return self._of_proxy(code, message) or self._why(code, message) + (THROUGH if self.proxy else "")
+
+    def _of_proxy(self, code: int, message: str) -> str | None:
+        """Why the proxy made no connection; None if it made one, or if there is no proxy."""
+        is_kept = self.was_sent and not self.opened
+        return None if self.proxy is None or is_kept else self.proxy.why(code, message)
 
     def _why(self, code: int, message: str) -> str:
         if code == pycurl.E_OPERATION_TIMEDOUT:
@@ -390,8 +395,3 @@ class Transfer:
         if self.secure and not self.curl.getinfo(pycurl.APPCONNECT_TIME):
             return "the TLS handshake was not done"
         return "no answer"
-
-
-def _not_delivered(status: int) -> str:
-    words = f"answered {status}, not a 2xx"
-    return words + "; ark does not follow redirects" if 300 <= status <= 399 and status != 304 else words

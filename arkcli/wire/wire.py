@@ -4,7 +4,7 @@ Requests are signed when they are sent, so no signature is ever stored.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -199,7 +199,7 @@ class Wire(Generic[AnyToken]):
 
         self._stock.add(endpoint.idle)
         found = endpoint.destination, endpoint.ca_file, endpoint.alias, self._sockets
-        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file)
+        transfer = Transfer(*found, endpoint.identity, endpoint.proxy_ca_file, self._clock.now)
         transfer.curl.setopt(pycurl.MAXLIFETIME_CONN, self._lifetime)
         if self._connections <= 0:
             transfer.curl.setopt(pycurl.FORBID_REUSE, 1)
@@ -300,13 +300,16 @@ class Wire(Generic[AnyToken]):
             return
         done.append(self._end(attempt, now, code, message))
 
-    def abandon(self) -> None:
-        """Drops all attempts under way; their results stay unknown."""
-        for curl, (transfer, *_) in self._under_way.items():
-            if transfer not in self._nameless:
+    def abandon(self, which: Callable[[AnyToken], bool] = lambda _: True) -> None:
+        """Drops attempts under way, and closes their connections; their results stay unknown."""
+        for curl, (transfer, _, token, _) in list(self._under_way.items()):
+            if not which(token):
+                continue
+            if transfer in self._nameless:
+                self._nameless.remove(transfer)
+            else:
                 self._multi.remove_handle(curl)
-        self._under_way.clear()
-        self._nameless.clear()
+            del self._under_way[curl]
 
     def close(self) -> None:
         """Closes all connections."""

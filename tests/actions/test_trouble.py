@@ -4,8 +4,9 @@ import pytest
 
 from arkcli.actions.reading import Place
 from arkcli.actions.trouble import Sums, is_in_trouble, overdue, sums, worst_first
-from arkcli.model import Destination
-from arkcli.queue.engine import Outage, Standing
+from arkcli.model import Attempt, Destination, Outcome
+from arkcli.queue.engine import Standing
+from arkcli.queue.outage import Outage
 
 NOW = 1_000_000_000
 MINUTE = 60_000
@@ -28,6 +29,13 @@ def place(
     return Place(Destination(id=f"dst_{name}", name=name, url="", added_at="", paused=paused), held)
 
 
+def limited(attempted: int) -> Place:
+    """A destination with a rate, whose next delivery has been due for 9 minutes; the last attempt was minutes ago."""
+    last = Attempt("evt_1", "ping", 1, NOW - attempted * MINUTE, Outcome.DELIVERED, 200, None, 1, "")
+    held = Standing(9, (0, 0, 0, 0), 0, NOW - 9 * MINUTE, NOW - 9 * MINUTE, last)
+    return Place(Destination(id="dst_a", name="limited", url="", added_at="", rate="5/m"), held)
+
+
 BROKEN = Place(Destination(id="dst_broken", name="broken", url="", added_at=""), None)
 
 
@@ -42,6 +50,8 @@ BROKEN = Place(Destination(id="dst_broken", name="broken", url="", added_at=""),
         (place("retries later", retrying=1, due=-5), True, 0),
         (place("retries late", retrying=1, due=5), True, 5),
         (place("held back", waiting=1, due=5, outage=OUTAGE), True, 0),
+        (limited(attempted=1), False, 0),
+        (limited(attempted=4), True, 3),
         (place("dead", dead=1), True, 0),
         (place("dead and paused", dead=1, paused=True), True, 0),
         (BROKEN, True, 0),

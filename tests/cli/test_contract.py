@@ -55,6 +55,7 @@ SUCCESSES = [
     Row("dest show", "crm"),
     Row("dest set", "crm --description text"),
     Row("dest set", "crm --standard-webhooks"),
+    Row("dest set", "crm --rate 10/s --max-in-flight 4"),
     Row("dest pause", "crm"),
     Row("dest resume", "crm"),
     Row("dest remove", "lake --yes"),
@@ -97,6 +98,7 @@ FAILURES = [
     Row("dest list", "extra", status=2, code="usage"),
     Row("dest show", "nobody", status=2, code="usage"),
     Row("dest set", "crm", status=2, code="usage"),
+    Row("dest set", "crm --rate often", status=2, code="usage"),
     Row("dest pause", "nobody", status=2, code="usage"),
     Row("dest resume", "nobody", status=2, code="usage"),
     Row("dest remove", "lake", status=2, code="usage"),
@@ -118,6 +120,7 @@ FAILURES = [
     Row("queue show", "nothing", status=2, code="usage"),
     Row("queue retry", "nothing", status=2, code="usage"),
     Row("queue drop", "dead", status=2, code="usage"),
+    Row("queue move", "local", status=2, code="usage"),
     Row("queue upgrade", "extra", status=2, code="usage"),
     Row("queue check", "extra", status=2, code="usage"),
     Row("replay", status=2, code="usage"),
@@ -235,7 +238,8 @@ def parsed(row: Row, out: str) -> list[Any]:
 
 def test_every_command_has_rows_here_and_in_the_document() -> None:
     shapes = COMMANDS | ALONE | {"log --stats", *(f"queue list --by {by}" for by in By)}
-    assert {row.command for row in SUCCESSES} == shapes
+    # tests/test_move.py has that one's: it needs a database.
+    assert {row.command for row in SUCCESSES} == shapes - {"queue move"}
     assert {row.command for row in FAILURES} == COMMANDS | ALONE
     assert documented().keys() == shapes - FREE.keys()
 

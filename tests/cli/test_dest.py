@@ -267,7 +267,7 @@ def test_show_list_and_set(world: World, receive: Receive) -> None:
     shown = world.ark("dest", "show", "crm", "--json").json["destination"]
     assert shown.keys() == {
         "id", "name", "url", "paused", "allow_local", "standard_webhooks", "description", "added_at",
-        "client_cert", "client_key", "proxy",
+        "client_cert", "client_key", "proxy", "rate", "max_in_flight", "pause_note",
         "waiting", "retrying", "dead", "last",
     }  # fmt: skip
     assert shown["description"] == "Sales"

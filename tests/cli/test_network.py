@@ -119,6 +119,8 @@ class TestOneDestination:
         assert "the proxy of crm is env:OUR_PROXY, but OUR_PROXY is not in the environment" in missing.err
         drained = world.ark("drain")
         assert "crm is left out: the proxy of crm is env:OUR_PROXY" in drained.err
+        absent = world.ark("dest", "set", "crm", "--proxy", f"file:{tmp_path}/none")
+        assert f"the proxy of crm: the secret file {tmp_path}/none cannot be read" in absent.err
 
     def test_it_is_taken_away_again_and_the_destination_is_pinged(
         self, world: World, crm: TestReceiver, proxy: Hostile, asked: list[Where]
@@ -243,7 +245,10 @@ class TestClientCertificates:
         assert "run `chmod 600 " in loose.err
         client.key.chmod(0o600)
         plain = add(world, crm, "--client-cert", str(client.certificate), "--client-key", str(client.key))
-        assert (plain.status, plain.err.count("a client certificate needs a receiver with https")) == (2, 1)
+        assert (plain.status, plain.err.count("a client certificate needs a receiver with https; leave it out")) == (
+            2,
+            1,
+        )
         assert crm.connections == 0
 
     def test_one_that_vanishes_fails_its_own_destination_alone(

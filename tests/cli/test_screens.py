@@ -19,7 +19,7 @@ import pytest
 
 from arkcli import times
 from arkcli.model import Answer, Draft
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
 from arkcli.text import columns_of
 from tests.world import PAYLOAD, START, World
 

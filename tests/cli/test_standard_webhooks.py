@@ -334,6 +334,16 @@ def test_verify_explains_what_does_not_match(world: World) -> None:
         assert (found.status, found.json["cause"]) == (1, cause), found
 
 
+def test_verify_does_not_doubt_a_body_that_the_documented_signature_proves(world: World, tmp_path: Path) -> None:
+    changed = lines(world).replace("evt_1", "evt_9").replace("\n", "\r\n").replace("\r\r", "\r")
+    documented = f"X-SignalArk-Signature: {sign(SECRET, BODY)}"
+    (tmp_path / "one.http").write_bytes(f"POST / HTTP/1.1\r\n{changed}{documented}\r\n\r\n".encode() + BODY)
+    told = world.ark("verify", "--secret", SECRET, "--request", str(tmp_path / "one.http"), "--explain", "--json").json
+    assert (told["valid"], told["cause"]) == (False, None)
+    assert "The body and the secret are right" in told["explanation"]
+    assert "Content-Length" not in told["explanation"]
+
+
 def test_verify_takes_them_from_a_saved_request(world: World, tmp_path: Path) -> None:
     head = f"POST / HTTP/1.1\r\n{lines(world)}".replace("\n", "\r\n").replace("\r\r", "\r")
     (tmp_path / "one.http").write_bytes(head.encode() + b"\r\n" + BODY)

@@ -3,11 +3,13 @@
 import pytest
 
 from arkcli.cli import statuses
-from arkcli.delivery.drain import Drained, Left, Tally
+from arkcli.delivery.drain import Drained, Left
+from arkcli.delivery.due import Tally
 from arkcli.delivery.sent import Sending, Sent
 from arkcli.errors import ExitCode
 from arkcli.model import Event, State
-from arkcli.queue.engine import Holder, Outage
+from arkcli.queue.engine import Holder
+from arkcli.queue.outage import Outage
 
 EVENT = Event("evt_1", "signal.promoted", "2026-01-01T00:00:00.000Z", b"{}")
 DELIVERED, RETRYING, DEAD, WAITING = (

@@ -3,7 +3,7 @@
 import pytest
 
 from arkcli.cli import watching
-from arkcli.delivery.drain import Tally
+from arkcli.delivery.due import Tally
 from arkcli.delivery.watching import Awaited, Underway
 from arkcli.model import Answer, Attempt, Delivery, Destination, Event, Outcome
 from tests.world import World

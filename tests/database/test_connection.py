@@ -1,6 +1,8 @@
 """Transactions on a real server: what is committed, what is not, and what a lost connection means."""
 
+import itertools
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -111,17 +113,57 @@ def test_a_connection_lost_in_the_commit_leaves_a_doubt(database: Database) -> N
         cursor.execute(END)
 
 
-def test_an_idle_connection_that_was_lost_is_noticed_at_the_next_use(database: Database, url: str) -> None:
+def test_an_idle_connection_that_the_server_has_ended_is_replaced_before_the_next_use(
+    database: Database, url: str
+) -> None:
     add(database, "a")
-    postgres.query(url, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'test %'")
-    with pytest.raises((Unreachable, InDoubt)):
+    postgres.query(
+        url, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'test %'"
+    )
+    add(database, "b")
+    assert (notes(url), database.opened) == (["a", "b"], 2)
+
+
+def test_for_a_while_after_no_connection_could_be_opened_none_is_tried(url: str) -> None:
+    now = [0.0]
+    with postgres.network(url) as way:
+        database = Database(address_of(way.url, {}), "test", lambda: now[0])
+        way.close()
+        tries = []
+        for _ in range(200):
+            with pytest.raises(Unreachable, match="cannot reach the database"):
+                add(database, "a")
+            if database._again_at not in tries:
+                tries.append(database._again_at)
+            now[0] += 0.1
+        # After 0.1 s, and then less and less often.
+        pauses = [later - sooner for sooner, later in itertools.pairwise(tries)]
+        assert pauses[:7] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5, 5], abs=0.11)
+        way.open()
+        now[0] += 5
         add(database, "b")
-    add(database, "c")
-    assert "c" in notes(url)
+        assert database.opened == 1
+        database.close()
+
+
+def test_a_call_ends_in_time_for_what_its_caller_has_under_way(url: str) -> None:
+    database = Database(address_of(url, {}), "test")
+    now = time.monotonic()
+    database.ends_by = lambda: now
+    with pytest.raises(Unreachable, match="statement timeout"), database.transaction() as cursor:
+        cursor.execute("select pg_sleep(9)")
+    assert time.monotonic() - now < 5
+    database.close()
+
+
+def test_a_damaged_table_is_no_bug_of_ark(database: Database) -> None:
+    with pytest.raises(Refused, match="cannot be used: bad page") as raised, database.transaction() as cursor:
+        cursor.execute("do $$ begin raise exception 'bad page' using errcode = 'XX001'; end $$")
+    assert int(raised.value.exit_code) == 78
 
 
 def test_a_server_that_does_not_answer_is_left_after_a_while(url: str) -> None:
-    times = iter([0.0] * 5 + [100.0] * 1_000)
+    times = iter([0.0] * 6 + [100.0] * 1_000)
     database = Database(address_of(url, {}), "test", lambda: next(times))
     with pytest.raises(InDoubt, match="does not answer"), database.transaction() as cursor:
         cursor.execute("select pg_sleep(5)")

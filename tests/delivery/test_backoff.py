@@ -3,8 +3,8 @@
 import pytest
 
 from arkcli.delivery import backoff
-from arkcli.model import Answer
-from arkcli.queue.engine import Outage
+from arkcli.model import Answer, Destination
+from arkcli.queue.outage import ASKED, Outage
 from tests.world import START
 
 
@@ -61,3 +61,27 @@ def test_a_drain_waits_for_a_restart_and_not_for_a_receiver_that_stays_outage(fa
 )
 def test_a_receiver_is_away_where_nobody_answers_or_a_gateway_says_so_at_once(answer: Answer, away: bool) -> None:
     assert answer.is_unreachable is away
+
+
+HOUR = 3_600_000
+LIMITED = Destination(id="dst_a", name="a", url="https://a/", added_at="", rate="2/m")
+
+
+@pytest.mark.parametrize(
+    ("until", "later", "over"),
+    [(HOUR, 0, False), (HOUR, HOUR, True), (5_000, 4_999, False), (5_000, 5_000, True), (HOUR + 1, 0, True)],
+)
+def test_what_a_receiver_asked_for_holds_back_for_an_hour_at_most(until: int, later: int, over: bool) -> None:
+    asked = Outage(since=START, until=START + until, probes=0, error="429, Retry-After", reason=ASKED)
+    assert backoff.is_over(asked, START + later) is over
+
+
+@pytest.mark.parametrize(("seconds", "young"), [(9, True), (10, False), (3600, False)])
+def test_a_drain_waits_for_a_turn_that_comes_within_ten_seconds(seconds: int, young: bool) -> None:
+    assert backoff.is_young(backoff.of_rate(LIMITED, START + seconds * 1_000, START)) is young
+
+
+def test_an_outage_after_a_pause_that_the_receiver_asked_for_begins_anew() -> None:
+    asked = Outage(since=START, until=START + 5_000, probes=0, error="429, Retry-After", reason=ASKED)
+    outage = backoff.held_back(asked, "refused", START + 6_000)
+    assert (outage.since, outage.probes, outage.reason) == (START + 6_000, 0, "unreachable")

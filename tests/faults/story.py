@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from arkcli.queue.engine import Outage
 from arkcli.queue.local.notes import write_outage
+from arkcli.queue.outage import Outage
 from tests.faults.runner import Ran, Runner
 from tests.world import PAYLOAD, Request, answer, receiver
 

@@ -7,19 +7,19 @@ to send one again is to replace its entry.
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, islice, takewhile
 from typing import TypeVar, cast
 
 import msgspec
 
 from arkcli import times
-from arkcli.errors import Held, UsageError
+from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, RetrySchedule, State, attempt_of
 from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
     Holder,
-    Outage,
     Pending,
     Record,
     Recorded,
@@ -29,6 +29,9 @@ from arkcli.queue.engine import (
     Standing,
     Totals,
 )
+from arkcli.queue.memo import Memo
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Pace, Terms, Turn, Turns
 
 Item = TypeVar("Item")
 
@@ -102,6 +105,7 @@ class _Place:
         self.serial = 0
         self.last: Attempt | None = None
         self.outage: Outage | None = None
+        self.pace = Pace()
         self.claim: MemoryClaim | None = None
 
     @property
@@ -142,6 +146,8 @@ class Content:
         self.count = 0
         self.places: dict[str, _Place] = {}
         self.drains: list[MemoryQueue] = []
+        self.memos: dict[str, bytes] = {}
+        self.held: set[str] = set()
 
     def add(self, event: Draft | Event) -> _Event:
         """Adds an event to the log only."""
@@ -165,11 +171,17 @@ class MemoryClaim:
         self.holder = holder
         self._place = place
         self._behind: int | None = None
+        self._turns = Turns(claim=str(place.serial) + str(id(self)))
+        self._period = self._admitted_at = 0
         place.claim = self
 
     @property
     def outage(self) -> Outage | None:
         return self._place.outage
+
+    @property
+    def has_lapsed(self) -> bool:
+        return False
 
     def note(self, outage: Outage | None) -> None:
         self._place.outage = outage
@@ -197,6 +209,16 @@ class MemoryClaim:
         due.sort(key=lambda entry: entry.due_at or 0)
         return [self.begin(entry) for entry in due[:most]]
 
+    def is_due(self, now: int) -> bool:
+        return any(entry.claim is None and entry.is_due(now) for entry in self._place.entries)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        self._period, self._admitted_at = terms.period, now
+        return self._turns.admit(self._place.pace, terms, most, now)
+
+    def give_back(self, count: int) -> None:
+        self._turns.give_back(count)
+
     def next_due_at(self) -> int | None:
         free = [entry for entry in self._place.entries if entry.claim is None]
         return min((entry.due_at for entry in free if entry.due_at is not None), default=None)
@@ -204,6 +226,7 @@ class MemoryClaim:
     def record(self, delivery: _Delivery, answer: Answer, now: int) -> State | None:
         """Records the outcome of one attempt; None if this claim no longer has the delivery."""
         entry, place = delivery.entry, self._place
+        self._turns.ended(1, now)
         if entry.claim is not self:
             return None
         attempt = attempt_of(delivery, answer, now)
@@ -219,6 +242,7 @@ class MemoryClaim:
 
     def release(self) -> None:
         self._place.claim = None
+        self._turns.tell(self._place.pace, self._period, self._admitted_at)
         for entry in [entry for entry in self._place.entries if entry.claim is self]:
             entry.claim = None
             if entry.asked_at is not None:
@@ -353,6 +377,9 @@ class MemoryQueue:
             for claim, part in results
         ]
 
+    def late(self) -> list[tuple[engine.Claim, Sequence[Result], Recorded]]:
+        return []
+
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         number = cast("_Event", event).number
         found: dict[str, Attempt] = {}
@@ -453,7 +480,7 @@ class MemoryQueue:
             left = {event.number for event in events if any(entry.is_first_of(event) for entry in place.entries)}
             done = [index for index, event in enumerate(events) if event.number not in left]
             passed = next((count for count, number in enumerate(done) if count != number), len(done))
-            yield Record(destination_id=destination_id, passed=passed, ahead=tuple(done[passed:]))
+            yield Record(destination_id=destination_id, passed=passed, ahead=tuple(done[passed:]), outage=place.outage)
             for entry in place.entries:
                 if not entry.is_first_of(entry.event):
                     yield Record(destination_id=destination_id, pending=entry.pending(), failed_at=entry.failed_at)
@@ -475,6 +502,7 @@ class MemoryQueue:
     def _restore(self, record: Record, destination_id: str) -> None:
         place = self.content.places.setdefault(destination_id, _Place(self._schedule))
         if record.passed is not None:
+            place.outage = record.outage
             for number, event in enumerate(self.content.events):
                 if number >= record.passed and number not in record.ahead and _is_for(event, destination_id):
                     place.entries.append(_Entry(event, times.from_text(event.at)))
@@ -493,6 +521,24 @@ class MemoryQueue:
         entry.state, entry.attempt, entry.failed_at = pending.state, pending.attempt, failed_at
         entry.due_at, entry.status, entry.error = pending.next_attempt_at, pending.last_status, pending.last_error
         place.entries.append(entry)
+
+    @contextmanager
+    def memo(self, name: str) -> Iterator[Memo]:
+        if name in self.content.held:
+            raise Busy(f"another process holds {name}")
+        self.content.held.add(name)
+        try:
+            memo = Memo(self.content.memos.get(name))
+            yield memo
+            if memo.data is None:
+                self.content.memos.pop(name, None)
+            else:
+                self.content.memos[name] = memo.data
+        finally:
+            self.content.held.remove(name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        return self.content.memos.get(name)
 
     def tidy(self, ids: Iterable[str], before: int) -> None:
         content = self.content

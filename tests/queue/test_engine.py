@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from arkcli import times
-from arkcli.errors import Held, UsageError
+from arkcli.errors import Busy, Held, UsageError
 from arkcli.model import Answer, Attempt, Delivery, Draft, Event, Outcome, RetrySchedule, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Outage, Queue, Record, Replay, Selection, Standing
+from arkcli.queue.engine import Claim, Holder, Queue, Record, Replay, Selection, Standing
 from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.outage import ASKED, Outage
+from arkcli.queue.pace import LASTS, Terms, Turn
 from tests.queue.memory import Content, MemoryQueue
 from tests.world import START
 
@@ -899,6 +901,101 @@ def test_what_is_noted_of_a_receiver_that_is_away_is_there_for_whoever_holds_it_
     assert standing(queue, A).outage is None
 
 
+def test_who_holds_a_destination_hears_at_the_next_look_that_its_receiver_asked_another_to_wait(
+    queue: Queue, other: Queue
+) -> None:
+    asked = Outage(since=START, until=START + 60_000, probes=0, error="429, Retry-After", reason=ASKED)
+    queue.join([A])
+    events = accept(queue, 1, 2)
+    ((first, _),) = queue.claim_first(events[0], [A], 1)
+    other.look([A], START)
+    for held in other.claim_due([A], 1, "drain", START):
+        # Only an engine in which a first attempt takes no claim comes here.
+        first.note(asked)
+        other.look([], START)
+        assert held.outage == asked
+        held.release()
+    first.release()
+
+
+TWO_A_SECOND: Final = Terms(2, 1_000, None)
+
+
+def attempt_of_turn(queue: Queue, found: Claim, terms: Terms, now: int) -> int:
+    """Attempts as many as may begin, up to 3, and returns how many those were."""
+    turn = found.admit(terms, 3, now)
+    taken = found.take(now, turn.count)
+    found.give_back(turn.count - len(taken))
+    queue.record([(found, [(delivery, OK) for delivery in taken])], now)
+    return len(taken)
+
+
+def test_a_rate_binds_all_who_hold_a_destination_one_after_the_other(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    for holder, now, made in (
+        (queue, START + 10, 2),
+        (other, START + 500, 0),
+        (other, START + 1_020, 2),
+        (queue, START + 1_500, 0),
+        (queue, START + 2_040, 2),
+    ):
+        found = claim(holder, A, now)
+        assert found.is_due(now)
+        assert attempt_of_turn(holder, found, TWO_A_SECOND, now) == made, now
+        found.release()
+
+
+def test_the_holder_of_a_destination_is_told_when_its_next_turn_is(queue: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    found = claim(queue, A, START + 10)
+    assert found.admit(TWO_A_SECOND, 3, START + 10) == Turn(2, None)
+    # As long as they are under way, nobody knows.
+    assert found.admit(TWO_A_SECOND, 3, START + 20) == Turn(0, None)
+    taken = found.take(START + 20, 1)
+    found.give_back(1)
+    queue.record([(found, [(taken[0], OK)])], START + 30)
+    assert found.admit(TWO_A_SECOND, 3, START + 40) == Turn(1, None)
+    found.give_back(1)
+    assert attempt_of_turn(queue, found, TWO_A_SECOND, START + 40) == 1
+    assert found.admit(TWO_A_SECOND, 3, START + 50) == Turn(0, START + 1_040)
+    assert attempt_of_turn(queue, found, TWO_A_SECOND, START + 1_040) == 1
+    found.release()
+
+
+def test_what_was_under_way_when_its_holder_let_go_counts_for_a_period_more(queue: Queue, other: Queue) -> None:
+    queue.join([A])
+    accept(queue, *range(1, 9))
+    found = claim(queue, A, START + 10)
+    assert found.admit(TWO_A_SECOND, 3, START + 10).count == 2
+    assert len(found.take(START + 10, 2)) == 2
+    found.release()
+    found = claim(other, A, START + 900)
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + 900) == 0
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + 1_800) == 0
+    found.release()
+    # An engine that does not know that its holder is gone waits until an attempt must have ended.
+    found = claim(other, A, START + LASTS + 2_000)
+    assert attempt_of_turn(other, found, TWO_A_SECOND, START + LASTS + 2_000) == 2
+    found.release()
+
+
+def test_a_maximum_in_flight_binds_a_first_attempt_and_what_is_taken_behind_it(queue: Queue) -> None:
+    terms = Terms(None, 0, 2)
+    queue.join([A, B])
+    events = accept(queue, 1, 2, 3)
+    ((found, first),) = queue.claim_first(events[0], [A], 1)
+    assert found.admit(terms, 1, START).count == 1
+    assert found.admit(terms, 8, START) == Turn(1, None)
+    (second,) = found.take_behind(1)
+    assert found.admit(terms, 8, START) == Turn(0, None)
+    queue.record([(found, [(first, OK), (second, OK)])], START)
+    assert found.admit(terms, 8, START + 10).count == 2
+    found.give_back(2)
+    found.release()
+
+
 def test_a_first_attempt_that_was_not_recorded_is_made_again(queue: Queue, other: Queue) -> None:
     queue.join([A])
     (event,) = accept(queue, 1)
@@ -1433,6 +1530,35 @@ def test_each_drain_that_asked_counts_until_it_is_closed(shared: Shared) -> None
     shared.close(first)
     assert second.drains() == 1
     assert shared.open().drains() == 2
+
+
+def test_a_memo_is_what_the_last_process_made_of_it(queue: Queue, other: Queue) -> None:
+    assert queue.read_memo("notes") is None
+    for process, before, after in ((queue, None, b"1"), (other, b"1", b"\x00\xff" * 500_000), (queue, None, None)):
+        with process.memo("notes") as memo:
+            assert before is None or memo.data == before
+            memo.data = after
+        assert other.read_memo("notes") == after
+        assert other.read_memo("others") is None
+
+
+def test_a_memo_that_another_process_holds_is_not_waited_for_and_stays_readable(queue: Queue, other: Queue) -> None:
+    with queue.memo("notes") as memo:
+        memo.data = b"1"
+        with pytest.raises(Busy), other.memo("notes"):
+            pytest.fail("both hold it")
+        assert other.read_memo("notes") is None
+        with other.memo("others") as another:
+            another.data = b"2"
+    assert other.read_memo("notes") == b"1"
+
+
+def test_a_memo_stays_as_it_was_if_its_holder_fails(queue: Queue, other: Queue) -> None:
+    with pytest.raises(ZeroDivisionError), queue.memo("notes") as memo:
+        memo.data = b"1"
+        raise ZeroDivisionError
+    with other.memo("notes") as memo:
+        assert memo.data is None
 
 
 def test_tidying_removes_nothing_that_is_undone(queue: Queue, other: Queue) -> None:

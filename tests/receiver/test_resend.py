@@ -15,8 +15,16 @@ def test_a_request_is_signed_again_with_all_its_other_headers() -> None:
     headers = ((b"Host", b"x"), (b"x-signalark-SIGNATURE", b"old"), (b"X-Twice", b"1"), (b"X-Twice", b"\xe9"))
     made = signed_again(Request("POST", "/a?b", headers, b"before", "1.0"), b"after", Secret("k"), 1_795_000_000)
     assert (made.method, made.target, made.body, made.version) == ("POST", "/a?b", b"after", "1.0")
-    kept = (headers[0], *headers[2:])
-    assert made.headers == (*kept, (b"X-SignalArk-Signature", sign("k", b"after").encode()))
+    assert made.headers == (headers[0], (b"X-SignalArk-Signature", sign("k", b"after").encode()), *headers[2:])
+
+
+def test_it_names_the_length_of_its_new_body_and_has_each_signature_once() -> None:
+    headers = ((b"content-length", b"6"), *((b"X-SignalArk-Signature", b"old"),) * 2, (b"X-Last", b"1"))
+    made = signed_again(Request("POST", "/", headers, b"before"), b"after", Secret("k"), 1_795_000_000)
+    signature = (b"X-SignalArk-Signature", sign("k", b"after").encode())
+    assert made.headers == ((b"Content-Length", b"5"), signature, headers[3])
+    alone = signed_again(Request("POST", "/", headers[3:], b""), b"after", Secret("k"), 1_795_000_000)
+    assert alone.headers == (headers[3], signature)
 
 
 def test_standard_webhooks_are_signed_again_with_their_id_and_a_new_time() -> None:

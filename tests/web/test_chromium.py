@@ -189,6 +189,41 @@ def test_lists_stay_up_to_date_but_not_under_the_users_hands(tab: Any, world: Wo
         tab.wait_for_selector(".attempts li >> nth=1")
 
 
+def test_a_command_is_copied_from_a_list_that_was_brought_up_to_date(chromium: Any, tab: Any, world: World) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    with receiver(200) as crm, ui(world) as page:
+        world.add(crm, "crm")
+        tab.clock.install()
+        tab.goto(page.address)
+        address = f"{tab.url}event/{sent(world)}"
+        tab.goto(address)
+        world.ark("replay", address.rpartition("/")[2], "--now")
+        tab.clock.fast_forward(6_000)
+        tab.wait_for_selector(".attempts li >> nth=1")
+        tab.click("summary >> nth=0")
+        tab.click("text=Copy the command")
+        tab.wait_for_selector("text=Copied")
+        assert "ark sign" in tab.evaluate("navigator.clipboard.readText()")
+        plain = chromium.new_context(java_script_enabled=False, storage_state=tab.context.storage_state()).new_page()
+        plain.goto(address)
+        plain.click("summary >> nth=0")
+        assert plain.locator("text=Copy the command").count() == 1
+        assert not plain.locator("text=Copy the command").is_visible()
+        plain.context.close()
+
+
+def test_a_page_that_was_hidden_is_up_to_date_when_it_is_seen_again(tab: Any, world: World) -> None:
+    with listening(world) as found:
+        tab.goto(found.page.address)
+        tab.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true})")
+        tab.evaluate("window.away = true")
+        found.post(b'{"event":"ping","n":1}')
+        tab.wait_for_timeout(400)
+        assert "Requests appear here as they come." in tab.inner_text("main")
+        tab.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+        tab.wait_for_selector("text=#1 ping")
+
+
 def test_requests_come_to_the_page_of_listen_by_themselves_and_obey_it(tab: Any, world: World) -> None:
     with receiver(201) as app, listening(world, app=app) as found:
         tab.goto(found.page.address)

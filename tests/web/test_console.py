@@ -136,6 +136,46 @@ class TestDestination:
             assert " ".join(printed.split()) in page.text
         assert f"{len(crm.requests[0].body):,} bytes" in page.text
 
+    @pytest.mark.parametrize("note", ["x" * 70_000, "\N{RIGHT-TO-LEFT OVERRIDE}"])
+    def test_a_command_that_could_not_be_copied_whole_is_not_shown(
+        self, world: World, browser: Browser, crm: TestReceiver, note: str
+    ) -> None:
+        payload = json.dumps({**json.loads(PAYLOAD), "note": note}, ensure_ascii=False).encode()
+        event = world.ark("send", "signal.promoted", "--json", stdin=payload).json["event"]["id"]
+        page = browser.get(f"event/{event}")
+        assert f"ark queue show {event} --curl prints a command" in page.text
+        assert "Copy the command" not in page.text
+        assert "X-SignalArk-Signature: " in page.text
+
+    def test_the_proxy_in_force_is_named_and_the_command_goes_through_it(
+        self, world: World, browser: Browser, crm: TestReceiver
+    ) -> None:
+        event = sent(world)
+        page = browser.click(browser.get(), "crm")
+        assert "Proxy" not in page.text
+        with world.store_file.open("a") as file:
+            file.write('\n[network]\nproxy = "http://ann:pass@127.0.0.1:1"\n')
+        assert "Proxy http://***@127.0.0.1:1 (of all destinations)" in browser.get(page.path).text
+        printed = world.ark("queue", "show", event, "--curl").out
+        assert "--proxytunnel" in printed
+        assert " ".join(printed.split()) in browser.get(f"event/{event}").text
+        world.ark("dest", "set", "crm", "--proxy", "socks5h://127.0.0.1:2", "--no-ping")
+        assert "Proxy socks5h://127.0.0.1:2" in (own := browser.get(page.path).text)
+        assert "of all destinations" not in own
+        assert "--proxy socks5h://127.0.0.1:2" in browser.get(f"event/{event}").text
+
+    def test_standard_webhooks_are_named_and_the_secret_is_shown_as_libraries_take_it_too(
+        self, world: World, browser: Browser, crm: TestReceiver
+    ) -> None:
+        page = browser.click(browser.get(), "crm")
+        assert "Standard Webhooks" not in browser.press(page, "Reveal the secret").text
+        world.ark("dest", "set", "crm", "--standard-webhooks")
+        page = browser.get(page.path)
+        assert "Standard Webhooks also sent" in page.text
+        shown = world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["standard_webhooks_secret"]
+        assert shown not in page.html
+        assert shown in browser.press(page, "Reveal the secret").html
+
     def test_the_picture_says_in_words_what_it_draws(self, world: World, browser: Browser, crm: TestReceiver) -> None:
         sent(world)
         crm.behave = lambda _: answer(503)

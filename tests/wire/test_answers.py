@@ -2,7 +2,8 @@
 
 import pytest
 
-from arkcli.wire.answers import ASKS, failed_handshake, read_status, wrong_certificate
+from arkcli import times
+from arkcli.wire.answers import ASKS, failed_handshake, read_retry_after, read_status, wrong_certificate
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,38 @@ def test_what_is_wrong_with_a_certificate_is_said_in_words(result: int, message:
 )
 def test_why_a_handshake_failed_is_said_in_words(message: str, said: str) -> None:
     assert failed_handshake(message) == said
+
+
+NOON = times.from_text("2026-11-24T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        ("Retry-After: 120", 120),
+        ("retry-after:7", 7),
+        ("Server: x\r\nRETRY-AFTER:  30  \r\nContent-Length: 0", 30),
+        ("Retry-After: Tue, 24 Nov 2026 12:01:30 GMT", 90),
+        ("Retry-After: 3601", 3600),
+        ("Retry-After: 999999999999", 3600),
+        ("Retry-After: Tue, 24 Nov 2099 12:01:30 GMT", 3600),
+        ("Retry-After: Tue, 24 Nov 2026 11:59:59 GMT", None),
+        ("Retry-After: 0", None),
+        ("Retry-After: -5", None),
+        ("Retry-After: 1.5", None),
+        ("Retry-After: soon", None),
+        ("Retry-After:", None),
+        ("Retry-After: " + "9" * 400, None),
+        ("Retry-After: Tue, 99 Foo 2026 12:01:30 GMT", None),
+        ("X-Retry-After: 5", None),
+        ("Server: x", None),
+    ],
+)
+def test_how_long_a_receiver_asks_to_be_left_alone_is_a_number_or_a_date_of_at_most_an_hour(
+    lines: str, seconds: int | None
+) -> None:
+    head = f"HTTP/1.1 429 Slow\r\n{lines}\r\n\r\n".encode()
+    assert read_retry_after(head, NOON) == (None if seconds is None else seconds * 1_000)
+    assert read_retry_after(bytearray(b"HTTP/1.1 103 Early\r\nRetry-After: 9\r\n\r\n" + head), NOON) == (
+        None if seconds is None else seconds * 1_000
+    )

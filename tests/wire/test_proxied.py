@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import pycurl
 import pytest
 
+from arkcli.actions.advice import hint
 from arkcli.model import Answer, Delivery, Event, Outcome
 from arkcli.signing import Concealed, Secret
 from arkcli.system.clock import SystemClock
+from arkcli.wire.proxied import Proxied
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
@@ -273,6 +276,44 @@ def test_a_stray_answer_is_found_behind_a_proxy(scheme: str) -> None:
 def _settle() -> None:
     """Gives the second answer the time to come through the proxy."""
     time.sleep(0.05)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h", "socks5"])
+def test_a_kept_connection_that_breaks_is_not_the_proxys_fault(scheme: str) -> None:
+    """Nothing is asked of the proxy for the second request."""
+
+    def handle(talk: Talk) -> None:
+        talk.read()
+        talk.say(GOOD)
+        talk.read()
+        talk.say(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+    handler = tunnels() if scheme == "http" else socks()
+    with hostile(handler) as proxy, hostile(handle) as receiver, wired() as wire:
+        target = through(f"{scheme}://127.0.0.1:{proxy.port}", endpoint(f"http://127.0.0.1:{receiver.port}/"))
+        first, second = attempt(wire, target), attempt(wire, target)
+    assert (first.status, receiver.connections) == (200, 1)
+    assert second.error == "the connection broke before the answer was complete (through the proxy)"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [
+        ("http", "no answer from the proxy within 10 s"),
+        ("socks5h", "no connection through the proxy within 10 s"),
+        ("socks5", "no connection through the proxy within 10 s"),
+    ],
+)
+def test_a_proxy_that_says_nothing_is_not_taken_for_a_receiver_that_does_not(scheme: str, said: str) -> None:
+    proxied = Proxied(pycurl.Curl(), f"{scheme}://127.0.0.1:1", "")
+    assert proxied.why(pycurl.E_OPERATION_TIMEDOUT, "") == said
+
+
+def test_an_address_that_ark_never_connects_to_is_said_to_be_the_proxys() -> None:
+    with wired() as wire:
+        found = attempt(wire, through("http://169.254.169.254:80", endpoint("http://10.1.2.3/")))
+    assert str(found.error).startswith("the proxy's address 169.254.169.254 is link-local")
+    assert hint({}, "http://10.1.2.3/", str(found.error)).startswith("Use another address of the proxy")
 
 
 @pytest.mark.parametrize(

@@ -374,3 +374,20 @@ def test_the_oldest_attempt_and_the_time_by_which_all_end_are_known_while_they_a
     assert oldest[1] == pytest.approx(4, abs=0.5)
     assert wire.ends_within() == pytest.approx(8, abs=0.5)
     wire.close()
+
+
+def test_some_attempts_can_be_abandoned_and_the_others_go_on(receive: Receive) -> None:
+    slow, quick = receive(hang), receive(200)
+    wire: Wire[str] = Wire(certifi.where(), SystemClock())
+    wire.start(endpoint(slow.url), [(Delivery(EVENT, 1), "slow"), (Delivery(EVENT, 1), "slower")])
+    while len(slow.requests) < 2:
+        assert wire.wait(0.1) == []
+    wire.start(endpoint(quick.url), [(Delivery(EVENT, 1), "quick")])
+    wire.abandon("slow".__eq__)
+    assert wire.in_flight == 2
+    wire.abandon("slower".__eq__)
+    done = []
+    while wire.in_flight:
+        done += wire.wait(0.5)
+    assert [token for token, _ in done] == ["quick"]
+    wire.close()

@@ -7,15 +7,17 @@ from typing import Final, cast
 from arkcli import times
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Answer, Outcome, RetrySchedule, State
-from arkcli.queue.engine import Outage, Result
+from arkcli.queue.engine import Result
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
-from arkcli.queue.local.notes import read_outage, write_outage
+from arkcli.queue.local.notes import read_outage, read_pace, write_outage, write_pace
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Pace, Terms, Turn, Turns
 from arkcli.system import files
 
 # Bound once: enum member access is slow on the hot path.
@@ -53,7 +55,16 @@ class Claim:
         )
         self.outage = read_outage(self.place)
         self._behind: Arrivals | None = None
+        #: What counts against the destination's rate; None before it was asked for.
+        self._turns: Turns | None = None
+        self._pace = Pace()
+        self._terms: Terms | None = None
         self._keep_dead()
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now: never, while this one has the lock."""
+        return False
 
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage, or its end. Ignores a failure to store it, which only costs time."""
@@ -62,7 +73,23 @@ class Claim:
             write_outage(self.place, outage)
 
     @told
-    def is_anything_due(self, now: int) -> bool:
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """See `engine.Claim.admit`. Raises Broken and NotRecorded."""
+        if self._turns is None:
+            self._turns, self._pace = Turns(), read_pace(self.place, now)
+        self._terms = terms
+        turn = self._turns.admit(self._pace, terms, most, now)
+        if turn.count and terms.count is not None:
+            write_pace(self.place, self._pace)
+        return turn
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
+        if self._turns is not None:
+            self._turns.give_back(count)
+
+    @told
+    def is_due(self, now: int) -> bool:
         """Whether `take` would return something. Raises Broken and NotRecorded."""
         self._arrivals.settle()
         return any(lane.is_due(now) for lane in self._lanes)
@@ -116,6 +143,8 @@ class Claim:
         Raises Broken and NotRecorded.
         """
         at = times.to_text(now)
+        if self._turns is not None:
+            self._turns.ended(len(results), now)
         ours = cast("Sequence[tuple[StoredDelivery, Answer]]", results)
         entries = [
             # Positional arguments, in the order of the class: keywords take half as long again.
@@ -169,6 +198,7 @@ class Claim:
         """Ends the claim."""
         state = self._journal.state
         with contextlib.suppress(OSError, Broken, NotRecorded):
+            self._keep_pace()
             # A delivery taken but not recorded is due again, wherever the log ends.
             end = -1 if self._under_way.events or self._under_way.lines else self._end
             self._released(self.destination_id, end, self.next_due_at())
@@ -182,6 +212,12 @@ class Claim:
                 self._journal.save_if_worth_it()
         self._journal.close()
         self._lock.close()
+
+    def _keep_pace(self) -> None:
+        """Writes which attempts have ended. What is said to be under way counts as ending when it is read."""
+        if self._turns is not None and self._terms is not None and self._terms.count is not None:
+            self._turns.tell(self._pace, self._terms.period, 0)
+            write_pace(self.place, self._pace)
 
     def _keep_dead(self, fresh: Iterable[AttemptLine] = ()) -> None:
         """Copies dead events, including any that a crash between the journal and the letters left out.

@@ -51,7 +51,7 @@ class Claims:
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:
         """See `engine.Queue.claim_due`. Raises NotRecorded."""
-        return [claim for claim, _ in self._each(ids, most, purpose, lambda claim: claim.is_anything_due(now))]
+        return [claim for claim, _ in self._each(ids, most, purpose, lambda claim: claim.is_due(now))]
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[Claim, Delivery]]:
         """See `engine.Queue.claim_first`. Raises NotRecorded."""
@@ -107,6 +107,7 @@ class Claims:
                 lock.close()
                 return None
             try:
+                self._log.check()
                 with contextlib.suppress(OSError):
                     # For people to read. ark can deliver even if the disk is too full for this.
                     lock.sign(f"{os.getpid()} {purpose}\n")

@@ -18,6 +18,7 @@ from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DeadLine
+from arkcli.queue.local.notes import read_outage
 from arkcli.queue.local.stored import StoredEvent, StoredPending
 from arkcli.queue.local.view import View
 
@@ -160,7 +161,8 @@ class _Dump:
 
     def _place(self, place: _Given) -> Iterator[Record]:
         to = place.destination_id
-        yield Record(destination_id=to, passed=place.passed, ahead=tuple(place.ahead))
+        outage = read_outage(place.journal.directory)
+        yield Record(destination_id=to, passed=place.passed, ahead=tuple(place.ahead), outage=outage)
         given: set[str] = set()
         for found in place.view.deliveries():
             event = found.event

@@ -52,6 +52,8 @@ class EventLog:
         self._lock = None if fixed else files.Lock(directory / "lock")
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
+        #: Raises Unreadable if the queue has been moved. Called under each lock, before anything is done.
+        self.check: Callable[[], None] = lambda: None
         self._blocks: OrderedDict[int, tuple[Sequence[StoredEvent | Gap], int]] = OrderedDict()
         worth = 0 if fixed else max(segment_size // _KEPT_FOR, 1)
         self.addressed = Addressed(directory / "index", self._segments, worth)
@@ -74,6 +76,7 @@ class EventLog:
         Syncs them first, so that ark never delivers an event that a power failure could still remove.
         """
         with self._held(shared=True):
+            self.check()
             size = self._segments.look()
             if size == self._end:
                 return size
@@ -95,6 +98,7 @@ class EventLog:
             # Index the existing events before taking the lock, so that others can go on.
             self._ids.cover(self.start, self.look())
         with self._held():
+            self.check()
             try:
                 return self._accept(drafts, unique=unique)
             except OSError as error:

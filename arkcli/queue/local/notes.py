@@ -1,4 +1,5 @@
-"""Small files beside the logs: the event log's end (the mark), who has joined (the roll), and a receiver's outage.
+"""Small files beside the logs: the event log's end (the mark), who has joined (the roll), a receiver's outage, and what
+counts against a destination's rate (the pace).
 
 The first two are kept outside the parts they describe, so that a part that is lost or truncated is noticed.
 docs/internals.md, "Parts of different ages".
@@ -11,9 +12,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from arkcli.queue.engine import Outage
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Pace
 from arkcli.system import files
 
 #: The mark's file. A copy made in name order takes it before `events`, so the copied mark is not ahead of the log.
@@ -24,6 +26,8 @@ ROLL: Final = "joined"
 _OUTAGE: Final = "outage.json"
 #: More bytes than any mark has.
 _LONGEST_MARK: Final = 4096
+#: The file with what counts against a rate, in the destination's directory.
+_PACE: Final = "pace.json"
 Kind = TypeVar("Kind")
 
 
@@ -134,3 +138,22 @@ def write_outage(place: Path, outage: Outage | None) -> None:
         files.unlink(place / _OUTAGE)
     else:
         files.replace(place / _OUTAGE, msgspec.json.encode(outage) + b"\n", durable=False)
+
+
+def read_pace(place: Path, now: int) -> Pace:
+    """What counts at the destination with this directory, for its next holder: what was under way has ended by `now`.
+
+    Empty if the file cannot be read. A hand-made one delays attempts by one period at most.
+    """
+    try:
+        pace = msgspec.json.decode(files.read(place / _PACE), type=Pace)
+    except (OSError, msgspec.MsgspecError):
+        return Pace()
+    # Not under the name that the next holder's own attempts get.
+    pace.open = {"before": (sum(count for count, _ in pace.open.values()), now)}
+    return pace
+
+
+def write_pace(place: Path, pace: Pace) -> None:
+    """Replaces the pace. Call it only with the claim, and before the attempts begin that it counts. Raises OSError."""
+    files.replace(place / _PACE, msgspec.json.encode(pace) + b"\n", durable=False)

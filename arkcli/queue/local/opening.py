@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from arkcli.errors import Unreadable
+from arkcli.queue.local.moving import VERSION, Version
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 from arkcli.system.refused import in_words, visible
 from arkcli.text import pattern
-
-VERSION: Final = 1
 
 #: File systems, by their names in mountinfo or for mount(8), whose locks another machine may not see: network file
 #: systems, object stores, and what a virtual machine shares with its host. Plain `fuse` may be anything: mountpoint-s3
@@ -26,8 +25,9 @@ _SHARED: Final = (
 _MOUNTED: Final = pattern(r" on (?P<place>/.*?) (type (?P<kind>\S+) )?\((?P<words>[^()]*)\)$")
 
 
-def prepare(directory: Path) -> str | None:
-    """Makes the missing directories of a queue. Raises Unreadable if it cannot be a queue, and OSError.
+def prepare(directory: Path, version: Version) -> str | None:
+    """Makes the missing directories of a queue. Raises Unreadable if it cannot be a queue or has been moved, and
+    OSError.
 
     If this process can only read it, makes nothing and returns why, as text for the user. A missing queue is empty.
     """
@@ -35,8 +35,9 @@ def prepare(directory: Path) -> str | None:
     unwritable = _unwritable(directory)
     if unwritable is None:
         files.make_directory(directory)
-    if unwritable is None or not is_gone(directory / "VERSION"):
-        _check_version(directory / "VERSION")
+    if unwritable is None and is_gone(directory / "VERSION"):
+        files.replace(directory / "VERSION", b"%d\n" % VERSION)
+    version.check()
     for part in ("events", "events/index", "destinations"):
         if (directory / part).is_symlink():
             raise Unreadable(is_a_link(directory / part))
@@ -79,19 +80,6 @@ def _check_local(directory: Path) -> None:
 def is_a_link(path: Path) -> str:
     """The message that a path is a symbolic link."""
     return f"{path} is a symbolic link; the queue must not contain links. Replace it with the directory"
-
-
-def _check_version(path: Path) -> None:
-    try:
-        found = files.read(path).decode("utf-8", "replace").strip()
-    except FileNotFoundError:
-        files.replace(path, b"%d\n" % VERSION)
-        return
-    if found != str(VERSION):
-        raise Unreadable(
-            f"{path} says {found[:40]!r}, and this ark reads version {VERSION}: nothing was changed; update ark to "
-            "use it"
-        )
 
 
 def shared_file_system(path: Path, mounts: str) -> str | None:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, cast
 
 from arkcli.errors import Unreadable
 from arkcli.model import Attempt, Draft, Event, RetrySchedule
-from arkcli.queue.engine import Checked, Record, Replay, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Claim, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.local import memo
 from arkcli.queue.local.claims import Claims
 from arkcli.queue.local.drains import Drains
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.members import Members, loss
+from arkcli.queue.local.moving import Version, kept_still
 from arkcli.queue.local.opening import prepare
 from arkcli.queue.local.segments import SEGMENT_SIZE
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, no_room
 from arkcli.queue.local.view import View
+from arkcli.queue.memo import Memo
 from arkcli.system import files
 from arkcli.system.refused import in_words
 
@@ -28,17 +31,25 @@ if TYPE_CHECKING:
 class LocalQueue:
     """A queue in one directory, shared by any number of processes on this host."""
 
-    def __init__(self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE) -> None:
-        """Opens the queue, or makes it if there is none. Raises Unreadable, and NotAccepted if the disk is full."""
+    def __init__(
+        self, directory: Path, schedule: RetrySchedule, segment_size: int = SEGMENT_SIZE, *, is_moving: bool = False
+    ) -> None:
+        """Opens the queue, or makes it if there is none. Raises Unreadable, and NotAccepted if the disk is full.
+
+        `is_moving`: for a move, which may use a queue that nobody else can use now.
+        """
         self._directory = directory
         self._schedule = schedule
         self._watched: dict[str, View] = {}
         self._members = Members(directory, len(schedule.delays), segment_size)
         self._drains = Drains(directory / "drains")
+        self._is_still = False
+        version = Version(directory, is_moving=is_moving)
         try:
-            self.unwritable = prepare(directory)
+            self.unwritable = prepare(directory, version)
             fixed = self.unwritable is not None
             self._log = EventLog(directory / "events", segment_size, self._members.furthest, fixed)
+            self._log.check = version.check
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(error, directory, "the queue cannot be opened") from error
@@ -112,6 +123,10 @@ class LocalQueue:
                     found[destination_id] = attempt
         return found
 
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """There are none: what cannot be recorded is an error."""
+        return ()
+
     def standing(self, destination_id: str, now: int | None = None) -> Standing:
         """What is pending at a destination."""
         with contextlib.closing(self.view(destination_id)) as view:
@@ -154,7 +169,18 @@ class LocalQueue:
         """The content of the queue. Claims every destination until the iterator ends; the first record raises Held."""
         from arkcli.queue.local import dump
 
-        return dump.dump(self.held, self._log, self._members.places, self._schedule)
+        held = (lambda *_: contextlib.nullcontext()) if self._is_still else self.held
+        return dump.dump(held, self._log, self._members.places, self._schedule)
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Keeps others from accepting and delivering during a block, in which `dump` works. Raises Held."""
+        with kept_still(self._directory, self.held):
+            self._is_still = True
+            try:
+                yield
+            finally:
+                self._is_still = False
 
     def restore(self, records: Iterable[Record]) -> None:
         """Fills an empty queue. See `restore.restore`. Raises NotAccepted, Busy, and UsageError if it is not empty."""
@@ -162,6 +188,15 @@ class LocalQueue:
 
         restore.restore(self._directory, self._log, self._schedule, records)
         self._members.join((), 0)
+
+    def memo(self, name: str) -> contextlib.AbstractContextManager[Memo]:
+        """Holds a small document during a block, then stores it. Raises Busy, NotRecorded and Unreadable."""
+        self._check_writable()
+        return memo.held(self._directory, name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        """A small document; None if there is none. Raises OSError."""
+        return memo.read(self._directory, name)
 
     def check(self, *, repair_at: str | None = None) -> Checked:
         """Checks everything for damage; with `repair_at`, the time as text, sets the damage aside. Raises Busy."""

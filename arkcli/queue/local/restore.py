@@ -26,6 +26,7 @@ from arkcli.queue.local.eventlog import EventLog, is_for
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine, Snapshot
 from arkcli.queue.local.members import hidden_place, remove_hidden
+from arkcli.queue.local.notes import write_outage
 from arkcli.queue.local.progress import Progress
 from arkcli.queue.local.segments import Segments
 from arkcli.queue.local.state import DestinationState, joined
@@ -197,6 +198,7 @@ class _Filled:
         self._schedule = schedule
         self._first = events.progress(self._passed, self._ahead)
         files.make_directory(directory)
+        write_outage(directory, record.outage)
         self._dead_letters = DeadLetters(directory / "dead.jsonl")
         self._letters: list[DeadLine] = []
         self._size = 0

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from arkcli.database import schema
 from arkcli.database.connection import PATIENCE, Cursor, Database
+from arkcli.errors import InDoubt, Unreachable
 from arkcli.system.clock import Clock
 
 #: How long an operator waits for what reads or changes a whole table, in seconds.
@@ -16,12 +17,13 @@ Values = Sequence[object] | Mapping[str, object]
 class Access:
     """The tables, made or brought up to date when first used."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """`clock` tells how much time has passed; what the time is, the database says."""
+    def __init__(self, database: Database, clock: Clock, *, is_moving: bool = False) -> None:
+        """`clock` tells how much time has passed; what the time is, the database says. `is_moving`: for a move."""
         self.database = database
         self.clock = clock
         #: The last event known to be in the log; 0 if there is none.
         self.last = 0
+        self.is_moving = is_moving
         self._is_prepared = False
         self._seen = (0, 0.0)
 
@@ -31,19 +33,22 @@ class Access:
     ) -> Iterator[Cursor]:
         """See `Database.transaction`. Raises Unreadable, too."""
         if not self._is_prepared:
-            schema.prepare(self.database)
+            schema.prepare(self.database, is_moving=self.is_moving)
             self._is_prepared = True
         with self.database.transaction(durable=durable, pipelined=pipelined, patience=patience) as cursor:
             yield cursor
 
     def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
-        """The rows of one statement, which is committed."""
-        with self.transaction(patience=patience) as cursor:
-            cursor.execute(statement, values)
+        """The rows of one statement that only reads, or that may be repeated. Raises Unreachable and Unreadable."""
+        try:
+            with self.transaction(patience=patience) as cursor:
+                cursor.execute(statement, values)
+        except InDoubt as error:
+            raise Unreachable(str(error)) from error
         return cursor.fetchall()
 
     def row(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> tuple[Any, ...] | None:
-        """The first row of one statement, which is committed."""
+        """The first row; see `rows`."""
         return next(iter(self.rows(statement, values, patience=patience)), None)
 
     def run(self, statement: str, values: Values = (), *, durable: bool = False) -> None:

@@ -8,10 +8,12 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
+from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import EVENT, IS_FIRST, StoredDelivery, StoredEvent, event_of, ms
+from arkcli.queue.postgres.stored import EVENT, IS_FIRST, IS_RESERVED, StoredDelivery, StoredEvent, event_of, ms
 
 #: What is due for another attempt, longest first, and what a clock that was set back would keep for later.
 _DUE: Final = f"""
@@ -35,6 +37,10 @@ _NEXT_DUE: Final = f"""
 select {ms(f"min(case when {IS_FIRST} then e.at else p.due_at end)")} from ark.pending p join ark.event e using (seq)
 where p.destination = %(destination)s and p.due_at is not null and p.seq <> all(%(taken)s)
 """
+#: How many deliveries an `ark send` has under way there: they count for the limit of attempts at once.
+_RESERVED: Final = f"select count(*) from ark.pending p where p.destination = %s and {IS_RESERVED}"
+#: How long that count is good for, in seconds.
+_COUNTED_FOR: Final = 0.1
 #: How many due deliveries to read at once, at least, and how many pages to look through for first attempts.
 _BATCH: Final = 64
 _PAGES: Final = 16
@@ -52,6 +58,9 @@ class Keeper(Protocol):
 
     def may_begin(self, claim: "Claim") -> bool:
         """Whether an attempt that begins now ends within the lease."""
+
+    def has_lapsed(self, claim: "Claim") -> bool:
+        """Whether attempts must not be under way any more."""
 
     def note(self, destination: int, outage: Outage | None) -> None:
         """Stores a receiver's outage."""
@@ -85,8 +94,13 @@ class Claim:
         #: When the lease was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
         self.is_lost = False
+        #: How many attempts an `ark send` had under way there when it was last counted (`monotonic`).
+        self.reserved = 0
+        self.counted_at = 0.0
         #: The numbers of events in flight, and whether they have rows in ark.pending.
         self.in_flight: dict[int, bool] = {}
+        #: What counts against the destination's rate; None before it was asked for.
+        self.pacing: Pacing | None = None
         self._leases = leases
         self._position = position
         self._waiting: deque[int] = deque()
@@ -100,6 +114,11 @@ class Claim:
         """All events before this number have been attempted, or are pending."""
         firsts = [seq for seq, is_pending in self.in_flight.items() if not is_pending]
         return min((*firsts, *list(self._waiting)[:1], self._position))
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may claim the destination by now."""
+        return self._leases.has_lapsed(self)
 
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
@@ -115,6 +134,7 @@ class Claim:
         if most <= 0 or not self._leases.may_begin(self):
             return []
         try:
+            most -= self._reserved_now()
             self._read(most)
         except (Unreachable, InDoubt):
             return []
@@ -123,6 +143,13 @@ class Claim:
             self.in_flight[delivery.event.seq] = delivery.is_pending
             taken.append(delivery)
         return taken
+
+    def _reserved_now(self) -> int:
+        now = self._leases.access.clock.monotonic()
+        if self.reserved and now >= self.counted_at + _COUNTED_FOR:
+            ((self.reserved,),) = self._leases.access.rows(_RESERVED, (self.destination,))
+            self.counted_at = now
+        return self.reserved
 
     def _read(self, most: int) -> None:
         """Reads until `most` deliveries are at hand, or all that are due."""
@@ -168,8 +195,29 @@ class Claim:
         """There are none: `claim_due` made the claim."""
         return []
 
-    def looked(self, next_due_at: int | None, now: int) -> None:
-        """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC)."""
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - as in `take`
+        """Whether `take` would return something. Raises Unreachable."""
+        self._read(1)
+        return bool(self._due or self._waiting)
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """See `engine.Claim.admit`."""
+        if self.pacing is None:
+            self.pacing = Pacing(self._leases.access, self.destination, self.fence)
+        turn, _ = self.pacing.admit(terms, most, now)
+        return turn
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
+        if self.pacing is not None:
+            self.pacing.give_back(count)
+
+    def looked(self, next_due_at: int | None, outage: str | None, now: int) -> None:
+        """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC), and the receiver's outage:
+        an `ark send` that began before the claim may have heard of one.
+        """
+        if outage is not None:
+            self.outage = msgspec.json.decode(outage, type=Outage)
         self._has_due = self._has_due or (next_due_at is not None and next_due_at <= now)
 
     def ended(self, event: StoredEvent, due_at: int | None) -> None:
@@ -189,4 +237,6 @@ class Claim:
 
     def release(self) -> None:
         """Ends the claim."""
+        if self.pacing is not None:
+            self.pacing.close()
         self._leases.release(self)

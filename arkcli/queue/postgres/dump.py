@@ -5,9 +5,12 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from arkcli.errors import Held
 from arkcli.model import RetrySchedule, State
 from arkcli.queue.engine import Pending, Record
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.log import Log
@@ -16,9 +19,9 @@ from arkcli.queue.postgres.view import WAITS, View
 
 _IDS: Final = "select id from ark.share order by id"
 _RESERVED: Final = f"select s.id from ark.pending p join ark.share s using (destination) where {IS_RESERVED}"
-#: The first event that a destination has not finished, and those behind it that it has.
+#: The first event that a destination has not finished, and the receiver's outage; finished events behind that one.
 _FIRST: Final = f"""
-select min(seq) from (
+select min(seq), (select outage from ark.share where id = %(id)s) from (
  (select e.seq from ark.event e join ark.share s on s.id = %(id)s
   where e.seq >= greatest(s.cursor, 1) and {WAITS} order by e.seq limit 1)
  union all
@@ -41,7 +44,7 @@ def dump(leases: Leases, log: Log, schedule: RetrySchedule) -> Iterator[Record]:
     """Everything in the queue. Every destination stays claimed from the first record to the last, or until the iterator
     is closed. The first record raises Held. Memory grows by 8 bytes for each event.
     """
-    claims = _claim_all(leases)
+    claims = claim_all(leases, "dump") if leases.dumping is None else leases.dumping
     try:
         access, numbers = leases.access, array("q")
         end = (access.row("select coalesce(max(seq), 0) from ark.event") or (0,))[0]
@@ -52,13 +55,14 @@ def dump(leases: Leases, log: Log, schedule: RetrySchedule) -> Iterator[Record]:
         for claim in claims:
             yield from _place(leases, claim.destination_id, numbers, schedule)
     finally:
-        for claim in claims:
+        for claim in claims if leases.dumping is None else ():
             claim.release()
 
 
-def _claim_all(leases: Leases) -> list[Claim]:
+def claim_all(leases: Leases, purpose: str) -> list[Claim]:
+    """Claims every destination. Raises Held."""
     ids = [from_column(found) for (found,) in leases.access.rows(_IDS)]
-    claims = leases.claim_due(ids, len(ids), "dump", whatever=True)
+    claims = leases.claim_due(ids, len(ids), purpose, whatever=True)
     held = set(ids) - {claim.destination_id for claim in claims}
     held |= {from_column(found) for (found,) in leases.access.rows(_RESERVED)}
     for destination_id in sorted(held):
@@ -72,14 +76,15 @@ def _claim_all(leases: Leases) -> list[Claim]:
 def _place(leases: Leases, destination_id: str, numbers: "array[int]", schedule: RetrySchedule) -> Iterator[Record]:
     access = leases.access
     values: dict[str, Any] = {"id": destination_id}
-    ((first,),) = access.rows(_FIRST, values)
+    ((first, outage),) = access.rows(_FIRST, values)
     ahead: list[int] = []
     after = 0
     while first is not None and (found := access.rows(_AHEAD, values | {"first": first, "after": after})):
         ahead += (bisect_left(numbers, seq) for (seq,) in found)
         after = found[-1][0]
     passed = len(numbers) if first is None else bisect_left(numbers, first)
-    yield Record(destination_id=destination_id, passed=passed, ahead=tuple(ahead))
+    stored = None if outage is None else msgspec.json.decode(outage, type=Outage)
+    yield Record(destination_id=destination_id, passed=passed, ahead=tuple(ahead), outage=stored)
     for pending in View(access, destination_id, schedule).deliveries():
         leases.tend()
         # What waits for its own first attempt is behind `passed`, and not ahead.

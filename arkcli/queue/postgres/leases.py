@@ -11,16 +11,17 @@ end.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from arkcli.database import schema
 from arkcli.database.connection import Cursor, here
 from arkcli.errors import Held, InDoubt, Unreachable
-from arkcli.queue.engine import Holder, Outage
+from arkcli.queue.engine import Holder
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.pages import Pages
@@ -30,6 +31,8 @@ from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, ms, to_c
 LEASE: Final = 20.0
 _RENEW_EVERY: Final = 5.0
 _LONGEST: Final = 11.0
+#: When attempts under way end, in seconds after the lease was renewed: before it does.
+_ENDS: Final = LEASE - 1.0
 #: The shortest and the longest pause before the database is asked again after it could not be reached, in seconds.
 _PAUSES: Final = (0.1, 5.0)
 
@@ -61,14 +64,23 @@ _LOOK: Final = f"""
 select s.id, s.destination, s.cursor, {
     ms('''least(
  (select min(p.due_at) from ark.pending p where p.destination = s.destination and p.due_at is not null),
+<<<<<<< HEAD
+ (select case when max(p.failed_at) > now() then now() end
+  from ark.pending p where p.destination = s.destination and p.due_at is not null))''')
+}, s.outage
+from ark.share s where s.id = any(%s)
+=======
  case when %(thoroughly)s then (select case when max(p.failed_at) > now() then now() end
   from ark.pending p where p.destination = s.destination and p.due_at is not null) end)''')
 }
 from ark.share s where s.id = any(%(ids)s)
+>>>>>>> pgbench
 """
 _STATE: Final = f"""
 select {ms("now()")}, greatest((select max(seq) from ark.event), 0), (select version from ark.store),
- (select count(*) from ark.worker where drains and until >= now()), exists (select from ark.worker where holder = %s)
+ (select count(*) from ark.worker where drains and until >= now()), exists (select from ark.worker where holder = %s),
+ state, place
+from ark.meta
 """
 #: How many events to look through at once for one that waits.
 _WINDOW: Final = 20_000
@@ -98,6 +110,11 @@ with asked as (
 select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage
 from asked a left join claimed c using (destination) order by a.n
 """
+#: After the lease: from then on nothing is reserved.
+_RESERVED: Final = f"""
+select p.destination, count(*) from ark.pending p join ark.share s using (destination)
+where s.id = any(%(ids)s) and s.holder = %(me)s and {IS_RESERVED} group by 1
+"""
 _HOLDER: Final = f"""
 select s.holder, s.purpose from ark.share s where s.id = %(id)s and s.until >= now()
 union all
@@ -111,6 +128,16 @@ update ark.share set epoch = epoch + 1, until = null, holder = null, purpose = n
 _LOCK: Final = "select 1 from ark.share where id = %(id)s for update"
 _NOTE: Final = "update ark.share set outage = %s where destination = %s"
 _NUMBERS: Final = itertools.count()
+
+
+class Ending(Protocol):
+    """What an `ark send` has reserved: when that was last renewed, and when its attempts have to end (`monotonic`)."""
+
+    renewed_at: float
+
+    @property
+    def ends_at(self) -> float:
+        """When its attempts have to end."""
 
 
 class Leases:
@@ -127,11 +154,13 @@ class Leases:
         #: Whether outcomes wait to be recorded, and a function that tries again. It raises Unreachable and InDoubt.
         self.keeps_outcomes: Callable[[], bool] = lambda: False
         self.try_again: Callable[[], None] = lambda: None
-        #: Whether anything is reserved, and what renews it: called with a cursor whenever leases are renewed.
-        self.has_reserved: Callable[[], bool] = lambda: False
+        #: What is reserved, and what renews it: called with a cursor whenever leases are renewed.
+        self.reserved: Callable[[], Collection[Ending]] = lambda: ()
         self.renewing: Callable[[Cursor], None] = lambda _: None
         self._held: dict[int, Claim] = {}
         self._parting: list[Claim] = []
+        #: The claims of all destinations while the queue is kept still, so that a dump need not make them.
+        self.dumping: list[Claim] | None = None
         #: The number before which nothing waits for a destination, by its id: its number in the database, and that one.
         self._idle: dict[str, tuple[int, int]] = {}
         #: When to look again for what failed in the future (`monotonic`).
@@ -140,13 +169,19 @@ class Leases:
         self._is_drain = False
         self._tend_at = 0.0
         self._pause = _PAUSES[0]
+        access.database.ends_by = self._ends_by
+
+    def _ends_by(self) -> float:
+        """When the first attempts under way have to end (`monotonic`)."""
+        leased = [claim.renewed_at + _ENDS for claim in self._held.values() if claim.in_flight and not claim.is_lost]
+        return min((*leased, *(one.ends_at for one in self.reserved())), default=math.inf)
 
     def tend(self) -> None:
         """Renews all leases every 5 s, and tries again to record outcomes and to release what could not be released."""
         started = self.access.clock.monotonic()
         if started < self._tend_at:
             return
-        if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.has_reserved()):
+        if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.reserved()):
             return
         try:
             self.try_again()
@@ -181,6 +216,8 @@ class Leases:
         for claim in claims:
             claim.is_lost = claim.destination not in renewed
             claim.renewed_at = started
+        for reservation in self.reserved():
+            reservation.renewed_at = started
 
     def register(self, cursor: Cursor) -> None:
         """Gives this process a name and a row in the database, if it has none."""
@@ -210,6 +247,10 @@ class Leases:
         age = self.access.clock.monotonic() - claim.renewed_at
         return not claim.is_lost and age < LEASE - _LONGEST and not self.keeps_outcomes()
 
+    def has_lapsed(self, claim: Claim) -> bool:
+        """Whether another process may have the destination by now, or very soon: no attempt may be under way."""
+        return claim.is_lost or self.access.clock.monotonic() >= claim.renewed_at + _ENDS
+
     def drains(self) -> int:
         """The number of drains that run now, with this one."""
         if not self._is_drain:
@@ -231,24 +272,37 @@ class Leases:
         found = []
         for destination_id in ids:
             if (row := rows.get(destination_id)) is not None:
-                destination, cursor, next_due_at = row
+                destination, cursor, next_due_at, _ = row
                 known, position = self._idle.get(destination_id, (destination, 0))
                 news = last >= max(cursor, position if known == destination else 0)
                 if news or (next_due_at is not None and next_due_at <= now):
                     found.append(destination_id)
         return found
 
+<<<<<<< HEAD
+    def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None, str | None]]:
+        at = self.access.clock.monotonic()
+=======
     def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None]]:
         at, expected = self.access.clock.monotonic(), self.access.now()
         values = {"ids": list(map(to_column, ids)), "thoroughly": at >= self._thorough_at}
+>>>>>>> pgbench
         with self.access.transaction() as cursor:
             state = cursor.connection.cursor(binary=True)
             state.execute(_STATE, (self.me,))
             if ids:
+<<<<<<< HEAD
+                cursor.execute(_LOOK, (list(map(to_column, ids)),))
+        found = state.fetchone() or (0, 0, 0, 0, True, "ready", "")
+        now, self.access.last, version, self._drains, is_known, *moved = found
+        if not self.access.is_moving:
+            schema.check_state(moved[0], self.access.database.address.masked, moved[1])
+=======
                 cursor.execute(_LOOK, values)
         if ids and values["thoroughly"]:
             self._thorough_at = at + _THOROUGH_EVERY
         now, self.access.last, version, self._drains, is_known = state.fetchone() or (0, 0, 0, 0, True)
+>>>>>>> pgbench
         self.store_seen = (at, version)
         self.access.saw(now)
         if now < expected - _SET_BACK and not values["thoroughly"]:
@@ -258,12 +312,11 @@ class Leases:
         if self.me and not is_known:
             self._forget()
             self._tend_at = 0.0
-        rows = (
-            {found: (destination, cursor, due) for found, destination, cursor, due in cursor.fetchall()} if ids else {}
-        )
+        rows = {found: (destination, *columns) for found, destination, *columns in cursor.fetchall()} if ids else {}
         for claim in self._held.values():
             if claim.destination_id in rows:
-                claim.looked(rows[claim.destination_id][2], now)
+                _, _, due, outage = rows[claim.destination_id]
+                claim.looked(due, outage, now)
         return rows
 
     def claim_due(self, ids: Iterable[str], most: int, purpose: str, *, whatever: bool = False) -> list[Claim]:
@@ -277,14 +330,18 @@ class Leases:
             self._tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
-            values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever}
-            cursor.execute(_CLAIM, values | {"me": self.me, "purpose": purpose, "version": schema.VERSION})
+            values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever, "me": self.me}
+            cursor.execute(_CLAIM, values | {"purpose": purpose, "version": schema.VERSION})
+            reserving = cursor.connection.cursor(binary=True)
+            reserving.execute(_RESERVED, values)
+        reserved = dict(reserving.fetchall())
         claims = []
         for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage in cursor.fetchall():
             self.access.last = last
             if epoch is not None:
                 claim = Claim(self, destination_id, destination, epoch, cursor_, outage)
                 claim.renewed_at = started
+                claim.reserved = reserved.get(destination, 0)
                 self._held[destination] = claim
                 claims.append(claim)
             elif not has_due:

@@ -5,16 +5,16 @@ never passes one that is still to come.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from arkcli.database import schema
-from arkcli.errors import ArkError, InDoubt, NotAccepted, Unreachable
+from arkcli.errors import ArkError, Filling, InDoubt, NotAccepted, Unreachable
 from arkcli.model import Draft
 from arkcli.queue.engine import Totals
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.stored import EVENT, StoredEvent, array_of, event_of, stored, to_column
 
-_LOCK: Final = "select version, reads_from, state from ark.meta for no key update"
+_LOCK: Final = "select reads_from, state, place from ark.meta for no key update"
 _KNOWN: Final = f"select {EVENT} from ark.event e where e.id = any(%s) and e.seq > 0 order by e.seq"
 _INSERT: Final = """
 insert into ark.event (seq, id, name, at, addressed, bytes, "to", body)
@@ -74,6 +74,7 @@ left join lateral (
 """
 #: The share of an event beside its body, about.
 _OVERHEAD: Final = 100
+_TRY_AGAIN: Final = "nothing was accepted; try again when it has ended"
 #: How long to find out whether an event was accepted, in seconds, and the pauses between tries.
 _DOUBT: Final = 30.0
 _PAUSES: Final = (0.1, 5.0)
@@ -136,7 +137,13 @@ class Log:
                 seen.execute(_KNOWN, (ids,))
             inserted = cursor.connection.cursor(binary=True)
             inserted.execute(_INSERT, values)
-        _check(cursor.fetchone())
+        reads_from, state, place = cursor.fetchone() or (0, "ready", "")
+        schema.check_reads_from(reads_from)
+        name = self._access.database.address.masked
+        try:
+            schema.check_state(state, name, place)
+        except Filling as filling:
+            raise NotAccepted(f"{name} is being filled by a move from {place}", _TRY_AGAIN) from filling
         known = list(map(event_of, seen.fetchall())) if unique else []
         written = sorted(inserted.fetchall())
         if written:
@@ -189,14 +196,6 @@ def _firsts(drafts: Sequence[Draft]) -> list[bool]:
     """For each draft, whether it is the first with its id."""
     seen: set[str] = set()
     return [not (draft.id in seen or seen.add(draft.id)) for draft in drafts]  # type: ignore[func-returns-value]
-
-
-def _check(meta: tuple[Any, ...] | None) -> None:
-    """Raises Unreadable or NotAccepted if events were not written because of what ark.meta says."""
-    _, reads_from, state = meta or (0, 0, "")
-    schema.check_reads_from(reads_from)
-    if state != "ready":
-        raise NotAccepted("the queue is being filled by a move", "nothing was accepted; try again when it has ended")
 
 
 def _unknown(drafts: Sequence[Draft]) -> str:

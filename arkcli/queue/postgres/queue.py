@@ -4,19 +4,21 @@ The database's clock decides what is due. docs/internals.md describes the tables
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final, cast
 
 from arkcli.database.connection import Database
-from arkcli.errors import InDoubt, NotAccepted, NotRecorded, Refused, Unreachable
+from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
 from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
-from arkcli.queue.postgres import dump, requeue, restore, tidy, view
+from arkcli.queue.memo import Memo
+from arkcli.queue.postgres import dump, memo, requeue, restore, tidy, view
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.log import Log
+from arkcli.queue.postgres.moving import DatabaseMoves
 from arkcli.queue.postgres.pages import Pages
 from arkcli.queue.postgres.record import Part, Recorder
 from arkcli.queue.postgres.reserved import Reservations
@@ -42,11 +44,16 @@ class PostgresQueue:
     broken: Mapping[str, str] = {}
     unwritable: str | None = None
 
-    def __init__(self, database: Database, schedule: RetrySchedule, clock: Clock | None = None) -> None:
-        """Asks the database nothing yet. `clock` counts time; what the time is, the database says."""
+    def __init__(
+        self, database: Database, schedule: RetrySchedule, clock: Clock | None = None, *, is_moving: bool = False
+    ) -> None:
+        """Asks the database nothing yet. `clock` counts time; what the time is, the database says.
+
+        `is_moving`: for a move, which may use a queue that nobody else can use now.
+        """
         self._database = database
         self._schedule = schedule
-        self._access = access = Access(database, clock or SystemClock())
+        self._access = access = Access(database, clock or SystemClock(), is_moving=is_moving)
         self._log = log = Log(access)
         self._leases = Leases(access, Pages(access))
         self._reservations = Reservations(self._leases)
@@ -99,11 +106,8 @@ class PostgresQueue:
         return self._leases.claim_due(ids, most, purpose)
 
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> list[tuple[engine.Claim, Delivery]]:
-        """Reserves the first attempts at an event, which is less than claiming its destinations. Raises NotRecorded."""
-        try:
-            return list(self._reservations.claim_first(cast("StoredEvent", event), ids, most))
-        except (Unreachable, InDoubt) as error:
-            raise NotRecorded(str(error)) from error
+        """Reserves the first attempts at an event, which is less than claiming its destinations. Raises Unreachable."""
+        return list(self._reservations.claim_first(cast("StoredEvent", event), ids, most))
 
     def record(
         self,
@@ -158,6 +162,14 @@ class PostgresQueue:
         """Fills an empty queue. Raises NotAccepted, and UsageError if it is not empty."""
         restore.restore(self._access, records)
 
+    def memo(self, name: str) -> AbstractContextManager[Memo]:
+        """Holds a small document during a block, then stores it. Raises Busy, Unreachable and InDoubt."""
+        return memo.held(self._access, name)
+
+    def read_memo(self, name: str) -> bytes | None:
+        """A small document; None if there is none. Raises Unreachable."""
+        return memo.read(self._access, name)
+
     def tidy(self, ids: Iterable[str], before: int) -> None:  # noqa: ARG002 - the database knows all destinations
         """Removes what is older than a time (milliseconds, UTC) and not needed any more."""
         tidy.tidy(self._access, before)
@@ -170,9 +182,13 @@ class PostgresQueue:
         """Checks only the newest part of the log, about `size` bytes."""
         return tidy.check(self._access, size)
 
+    def moves(self, database: Database) -> DatabaseMoves:
+        """The queue's side in a move. `database` is another connection."""
+        return DatabaseMoves(database, self._leases)
+
     def close(self) -> None:
         """Ends all claims, and closes the connection."""
         with suppress(Unreachable, InDoubt, NotAccepted):
-            self._reservations.close()
             self._leases.close()
+            self._reservations.close()
         self._database.close()

@@ -91,6 +91,9 @@ class Recorder:
 
     def record(self, parts: Sequence[Part]) -> list[Recorded]:
         """See `Queue.record`. While the database cannot be reached, all states are None, and `late` has them later."""
+        for claim, results in parts:
+            if claim.pacing is not None:
+                claim.pacing.ended(len(results))
         self._leases.tend()
         self._kept += parts
         if len(self._kept) > len(parts) and not self._leases.is_time():
@@ -102,7 +105,7 @@ class Recorder:
             return _unknown(parts)
         except Refused as error:
             self._kept.clear()
-            return [told._replace(error=NotRecorded(str(error))) for told in _unknown(parts)]
+            return [told._replace(error=NotRecorded(str(error)), is_kept=False) for told in _unknown(parts)]
         before = len(self._kept) - len(parts)
         self._late += [(*part, told) for part, told in zip(self._kept[:before], found, strict=False)]
         self._kept.clear()
@@ -161,4 +164,4 @@ class Recorder:
 
 
 def _unknown(parts: Sequence[Part]) -> list[Recorded]:
-    return [Recorded([None] * len(results)) for _, results in parts]
+    return [Recorded([None] * len(results), is_kept=True) for _, results in parts]

@@ -12,8 +12,10 @@ import msgspec
 
 from arkcli.database.connection import Cursor
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Outage
+from arkcli.queue.outage import Outage
+from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.leases import Leases
+from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.stored import (
     EVENT,
     IS_FOR,
@@ -21,12 +23,16 @@ from arkcli.queue.postgres.stored import (
     StoredDelivery,
     StoredEvent,
     event_of,
+    ms,
     to_column,
 )
 
 #: How many deliveries of a destination may be reserved at once, over all hosts.
 MOST: Final = 8
 _HOLD: Final = "now() + interval '15 s'"
+#: Within how many seconds after it was reserved an attempt must begin, and end.
+_BEGINS: Final = 4.0
+_ENDS: Final = 14.0
 #: A lease that has ended must not be renewed later.
 _END: Final = """
 update ark.share set epoch = epoch + 1, until = null, holder = null, purpose = null
@@ -54,12 +60,17 @@ on conflict (destination, seq) do update set due_at = excluded.due_at, holder = 
 returning destination
 """
 _PLACES: Final = "select id, destination, outage from ark.share where id = any(%(ids)s)"
+#: Whether the receiver has not asked to be left alone.
+_NOT_ASKED: Final = f"""
+(s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
+ or (s.outage::json ->> 'until')::bigint <= {ms("now()")})
+"""
 #: What waits in the log behind an event.
 _BEHIND: Final = f"""
 insert into ark.pending (destination, seq, attempt, due_at, holder)
 select s.destination, e.seq, 0, {_HOLD}, %(me)s
 from ark.share s join ark.event e on e.seq > %(after)s and e.seq >= s.cursor
-where s.id = any(%(ids)s) and s.until is null and {IS_FOR}
+where s.id = any(%(ids)s) and s.until is null and {_NOT_ASKED} and {IS_FOR}
  and not exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  and not exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
 order by e.seq limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))
@@ -67,7 +78,7 @@ returning seq, round, attempt
 """
 _DUE: Final = f"""
 update ark.pending p set due_at = {_HOLD}, holder = %(me)s from ark.share s
-where s.id = any(%(ids)s) and s.until is null and p.destination = s.destination and p.seq = any(array(
+where s.id = any(%(ids)s) and s.until is null and {_NOT_ASKED} and p.destination = s.destination and p.seq = any(array(
  select d.seq from ark.pending d where d.destination = s.destination and d.due_at <= now() order by d.due_at
  limit (select greatest(least({_FREE}, %(most)s), 0) from ark.share s where s.id = any(%(ids)s))))
 returning p.seq, p.round, p.attempt
@@ -97,8 +108,22 @@ class Reservation:
         self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
         #: The numbers of the reserved events that are in flight.
         self.in_flight: set[int] = {behind}
+        #: When it was last renewed: seconds of a monotonic clock, before the database was asked.
+        self.renewed_at = 0.0
+        #: What counts against the destination's rate; None before it was asked for.
+        self.pacing: Pacing | None = None
         self._reservations = reservations
         self._behind = behind
+
+    @property
+    def ends_at(self) -> float:
+        """When its attempts have to end (`monotonic`)."""
+        return self.renewed_at + _ENDS
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether another process may make these attempts by now."""
+        return self._reservations.leases.access.clock.monotonic() >= self.ends_at
 
     def note(self, outage: Outage | None) -> None:
         """Stores the receiver's outage for the next process that claims the destination; None ends the outage."""
@@ -119,6 +144,23 @@ class Reservation:
             self._behind = self._reservations.leases.access.last
         return found
 
+    def is_due(self, now: int) -> bool:  # noqa: ARG002 - as in `next_due_at`
+        """Not known: nothing waits for this claim."""
+        return True
+
+    def admit(self, terms: Terms, most: int, now: int) -> Turn:
+        """See `engine.Claim.admit`."""
+        if self.pacing is None:
+            claim = f"{self.fence} {self._behind}"
+            self.pacing = Pacing(self._reservations.leases.access, self.destination, claim)
+        turn, self.outage = self.pacing.admit(terms, most, now)
+        return turn
+
+    def give_back(self, count: int) -> None:
+        """Says that attempts that `admit` let begin were not made."""
+        if self.pacing is not None:
+            self.pacing.give_back(count)
+
     def ended(self, event: StoredEvent, due_at: int | None) -> None:  # noqa: ARG002 - it is not for this process
         """Notes that the outcome of an attempt was recorded."""
         self.in_flight.discard(event.seq)
@@ -129,6 +171,8 @@ class Reservation:
 
     def release(self) -> None:
         """Ends the claim. What was reserved and not attempted is due at once."""
+        if self.pacing is not None:
+            self.pacing.close()
         self._reservations.release(self)
 
 
@@ -139,7 +183,7 @@ class Reservations:
         """Reserves nothing yet."""
         self.leases = leases
         self._held: set[Reservation] = set()
-        leases.has_reserved = lambda: bool(self._held)
+        leases.reserved = lambda: self._held
         leases.renewing = self._renew
 
     def claim_first(
@@ -150,6 +194,7 @@ class Reservations:
         if not asked or most <= 0:
             return []
         values = {"ids": list(map(to_column, asked)), "seq": event.seq, "round": event.round, "most": most}
+        started = self.leases.access.clock.monotonic()
         with self.leases.access.transaction() as cursor:
             self._begin(cursor, values)
             cursor.execute(_FIRST, values | {"me": self.leases.me})
@@ -162,8 +207,14 @@ class Reservations:
             destination, outage = known.get(destination_id, (0, None))
             if destination in reserved:
                 claim = Reservation(self, destination_id, destination, outage, event.seq)
+                claim.renewed_at = started
                 self._held.add(claim)
                 claims.append((claim, StoredDelivery(event, 1, True)))
+        if self.leases.access.clock.monotonic() > started + _BEGINS:
+            # After such a wait for the database, the attempts might not end in time.
+            for claim, _ in claims:
+                self.release(claim)
+            return []
         return claims
 
     def _begin(self, cursor: Cursor, values: dict[str, Any]) -> None:
@@ -173,7 +224,8 @@ class Reservations:
 
     def reserve(self, claim: Reservation, statement: str, most: int, after: int = 0) -> list[StoredDelivery]:
         """Reserves up to `most` deliveries more by a statement. None if the database cannot be reached."""
-        if most <= 0 or self.leases.keeps_outcomes():
+        age = self.leases.access.clock.monotonic() - claim.renewed_at
+        if most <= 0 or age > _BEGINS or self.leases.keeps_outcomes():
             return []
         values = {"ids": [to_column(claim.destination_id)], "most": most, "after": after, "me": claim.fence}
         access = self.leases.access
@@ -194,11 +246,11 @@ class Reservations:
             cursor.connection.cursor(binary=True).execute(_RENEW, _columns(self._held))
 
     def release(self, claim: Reservation) -> None:
-        """Ends a claim. If the database cannot be reached, what it reserved is due after 15 s."""
+        """Ends a claim. What it reserved is due after 15 s if outcomes are still to be recorded, or cannot be now."""
         if claim not in self._held:
             return
         self._held.remove(claim)
-        if claim.in_flight:
+        if claim.in_flight and not self.leases.keeps_outcomes():
             with suppress(Unreachable, InDoubt):
                 self.leases.access.run(_RELEASE, _columns([claim]))
 

@@ -1,7 +1,7 @@
 """Fills an empty queue from any engine's dump, in batches. See `Record` for the order.
 
 Until all of it is there the state of the queue is `moving`: then nothing is accepted or claimed, and another try starts
-again.
+again. A queue that a move has begun to fill stays so until the move has ended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,13 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
+
 from arkcli import times
 from arkcli.errors import InDoubt, NotAccepted, Unreachable, UsageError
 from arkcli.model import Attempt, Event, Outcome, State
 from arkcli.queue.engine import Pending, Record
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.stored import to_column
 
@@ -20,11 +23,14 @@ from arkcli.queue.postgres.stored import to_column
 _BATCH: Final = 5_000
 _BATCH_SIZE: Final = 4 * 1024 * 1024
 _MISPLACED: Final = "a record of a destination comes before its place, or an event comes after a place"
-_STATE: Final = "select state, exists (select from ark.event), exists (select from ark.share) from ark.meta for update"
+_STATE: Final = """
+select state, state = 'moving' and move <> '', exists (select from ark.event), exists (select from ark.share)
+from ark.meta for update
+"""
 _EMPTY: Final = "truncate ark.event, ark.share, ark.pending, ark.attempt"
 _BEGIN: Final = "update ark.meta set state = 'moving', floor = 1"
 _READY: Final = "update ark.meta set state = 'ready'"
-_PLACE: Final = "insert into ark.share (id, joined, cursor) values (%s, %s, %s) returning destination"
+_PLACE: Final = "insert into ark.share (id, joined, cursor, outage) values (%s, %s, %s, %s) returning destination"
 _ROUNDS: Final = """
 update ark.pending p set round = t.round + (p.attempt = 0)::int from unnest(%s::bigint[], %s::int[]) t(seq, round)
 where p.destination = %s and p.seq = t.seq
@@ -45,7 +51,7 @@ def restore(access: Access, records: Iterable[Record]) -> None:
     try:
         with access.transaction(durable=True, pipelined=False) as cursor:
             cursor.execute(_STATE)
-            state, has_events, has_shares = cursor.fetchone() or ("ready", False, False)
+            state, is_move, has_events, has_shares = cursor.fetchone() or ("ready", False, False, False)
             if state == "ready" and (has_events or has_shares):
                 holds = "events" if has_events else "destinations"
                 where = access.database.address.masked
@@ -55,8 +61,9 @@ def restore(access: Access, records: Iterable[Record]) -> None:
                 cursor.execute(_EMPTY)
             cursor.execute(_BEGIN)
         _fill(_Filling(access), records)
-        with access.transaction(durable=True) as cursor:
-            cursor.execute(_READY)
+        if not is_move:
+            with access.transaction(durable=True) as cursor:
+                cursor.execute(_READY)
     except (Unreachable, InDoubt) as error:
         raise NotAccepted(str(error), "the queue was filled only in part; try again") from error
 
@@ -70,7 +77,7 @@ def _fill(filling: "_Filling", records: Iterable[Record]) -> None:
                 filling.add_event(record.event)
         elif destination_id is not None and first.passed is not None:
             has_places = True
-            filling.begin(destination_id, first.passed, first.ahead)
+            filling.begin(destination_id, first.passed, first.ahead, first.outage)
             for record in group:
                 filling.add(record)
             filling.end()
@@ -128,10 +135,11 @@ class _Filling:
             rows.clear()
         self._size = 0
 
-    def begin(self, destination_id: str, passed: int, ahead: Iterable[int]) -> None:
+    def begin(self, destination_id: str, passed: int, ahead: Iterable[int], outage: Outage | None) -> None:
         """Begins with a destination."""
         cursor = passed + 1
-        row = self._access.row(_PLACE, (to_column(destination_id), cursor, cursor))
+        stored = None if outage is None else msgspec.json.encode(outage).decode()
+        row = self._access.row(_PLACE, (to_column(destination_id), cursor, cursor, stored))
         self._destination = row[0] if row else 0
         self._attempts, self._rounds = bytearray(self._last + 1), {}
         for number in ahead:

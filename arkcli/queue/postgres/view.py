@@ -9,7 +9,8 @@ import msgspec
 from arkcli import times
 from arkcli.errors import Gone, InDoubt, Unreachable
 from arkcli.model import Attempt, Event, RetrySchedule, State
-from arkcli.queue.engine import Outage, Selection, Standing
+from arkcli.queue.engine import Selection, Standing
+from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import LONG, Access
 from arkcli.queue.postgres.stored import (
     ATTEMPT,

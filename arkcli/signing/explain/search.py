@@ -28,6 +28,12 @@ NOTHING_FITS: Final = (
     " the same request; is the body what came over the wire, byte for byte (save it before anything else reads it, and"
     " compare its length with Content-Length)"
 )
+#: The same for the headers of Standard Webhooks beside a valid documented one, which proves the body and the secret.
+NOTHING_FITS_HEADERS: Final = (
+    "None of the usual causes matches. The body and the secret are right, since X-SignalArk-Signature is valid, so"
+    " webhook-id, webhook-timestamp or webhook-signature is not as it was sent. Check next: do all three belong to this"
+    " request; does a proxy, or the code that reads them, change or cut them"
+)
 
 
 class Tried(NamedTuple):

@@ -28,13 +28,24 @@ if (news) {
   setInterval(quietly, 5000);
 }
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+// A hidden page is not kept up to date.
+document.addEventListener("visibilitychange", quietly);
+
+document.documentElement.classList.add("scripted");
+// On the document, since lists with buttons in them are replaced.
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";
-  });
-}
+  } catch {
+    // Over plain http, browsers lend the clipboard to pages of their own machine only.
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected: copy it with Ctrl-C";
+  }
+});
 
 document.addEventListener("submit", ({ target, submitter }) => {
   if (target.method !== "post" || !submitter) return;

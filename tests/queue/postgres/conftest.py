@@ -29,7 +29,7 @@ def opened(url: str, watch: Stopwatch) -> Iterator[Open]:
     queues: list[PostgresQueue] = []
 
     def open_queue(by: str = url, database: type[Database] = Database) -> PostgresQueue:
-        queues.append(PostgresQueue(database(place(by)), SCHEDULE, watch))
+        queues.append(PostgresQueue(database(place(by), "test", watch.monotonic), SCHEDULE, watch))
         return queues[-1]
 
     yield open_queue

@@ -24,7 +24,7 @@ from tests.world import START
 
 #: A test needs two at most, the second one to restore to.
 _DATABASES: Final = 3
-_TABLES: Final = ("worker", "event", "share", "pending", "attempt")
+_TABLES: Final = ("worker", "event", "share", "pending", "attempt", "memo")
 
 
 class Moment:
@@ -112,13 +112,17 @@ class TimedQueue(PostgresQueue):
         return [(self._timed(claim), delivery) for claim, delivery in super().claim_first(event, ids, most)]
 
     def _timed(self, claim: Any) -> Any:
-        take = claim.take
+        take, admit = claim.take, claim.admit
 
         def timed(now: int, most: int) -> Any:
             self.moment.at = now
             return take(now, most)
 
-        claim.take = timed
+        def timed_admit(terms: Any, most: int, now: int) -> Any:
+            self.moment.at = now
+            return admit(terms, most, now)
+
+        claim.take, claim.admit = timed, timed_admit
         return claim
 
     def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> list[Recorded]:

@@ -8,7 +8,7 @@ import pytest
 
 from arkcli.database.address import Address
 from arkcli.database.connection import Database
-from arkcli.errors import NotAccepted, UsageError
+from arkcli.errors import Filling, UsageError
 from arkcli.model import Attempt, Outcome, State
 from arkcli.queue.engine import Damage, Record
 from arkcli.queue.postgres.queue import PostgresQueue
@@ -102,7 +102,7 @@ def test_a_move_that_was_interrupted_starts_again(queue: PostgresQueue, other: P
 
     with pytest.raises(UsageError, match="cut off"):
         queue.restore(broken())
-    with pytest.raises(NotAccepted, match="move"):
+    with pytest.raises(Filling, match="nothing was accepted"):
         accept(other, 3)
     queue.restore(records)
     assert pending(other, A) == [("evt_1", State.WAITING, 0), ("evt_2", State.WAITING, 0)]
@@ -140,8 +140,8 @@ def test_the_history_of_events_that_have_left_the_log_is_moved_too(queue: Postgr
 class Pooled(Database):
     """A connection as a pooler gives it: each transaction has another one than the last."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(Address(address.parameters, address.masked, prepare=False))
+    def __init__(self, address: Address, *others: Any) -> None:
+        super().__init__(Address(address.parameters, address.masked, prepare=False), *others)
         self._both: list[Any] = [None, None]
 
     def _open(self) -> Any:

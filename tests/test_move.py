@@ -1,0 +1,321 @@
+"""`ark queue move`: the queue and the store from files to a database, and back."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkcli import times
+from arkcli.errors import Moved
+from arkcli.model import Draft
+from arkcli.queue.local import moving as local_moving
+from arkcli.queue.local.queue import LocalQueue
+from arkcli.queue.postgres.moving import DatabaseMoves
+from arkcli.queue.postgres.queue import PostgresQueue
+from arkcli.store.shelf import FileShelf
+from arkcli.store.store import Store
+from arkcli.system import files
+from tests.postgres import query
+from tests.world import PAYLOAD, TestReceiver, World, receiver
+
+Receive = Callable[..., TestReceiver]
+#: Commands that show what is in the queue and the store, in every form.
+SHOWN = (
+    ("queue",),
+    ("queue", "list"),
+    ("queue", "list", "--state", "dead"),
+    ("queue", "list", "--by", "error"),
+    ("log",),
+    ("log", "-v"),
+    ("log", "--stats"),
+    ("dest", "list"),
+    ("dest", "show", "crm"),
+    ("secret", "show"),
+    *(("queue", "show", found) for found in ("retrying", "dead", "revived", "dropped", "replayed")),
+)
+
+#: Where the store is; the size of the log; and when an event was accepted that is sent again: in files the log has a
+#: second line for it.
+DIFFERS = {"source", "bytes", "accepted_at", "oldest_at"}
+
+
+def shown(world: World, commands: Sequence[Sequence[str]] = SHOWN) -> dict[str, tuple[list[object], int]]:
+    """What the commands show."""
+    found: dict[str, tuple[list[object], int]] = {}
+    for words in commands:
+        result = world.ark(*words, "--json")
+        found[" ".join(words)] = [_same(json.loads(line)) for line in result.out.splitlines()], result.status
+    return found
+
+
+def changed(world: World, before: dict[str, tuple[list[object], int]]) -> dict[str, object]:
+    """What the commands show otherwise than before."""
+    found = shown(world, [words.split() for words in before])
+    return {words: result for words, result in found.items() if result != before[words]}
+
+
+def _same(document: object) -> object:
+    if isinstance(document, dict):
+        return {key: _same(value) for key, value in document.items() if key not in DIFFERS}
+    if isinstance(document, list):
+        # What is sent again has another place among what waits.
+        return sorted((_same(one) for one in document), key=str)
+    return document
+
+
+def build(world: World, receive: Receive) -> None:
+    """A home in which deliveries have every state."""
+    crm, lake, other = receive(200), receive(503), receive(200)
+    world.add(crm, "crm", "--header", "Authorization: Bearer tok_hidden")
+    world.add(lake, "lake", "--own-secret")
+
+    def send(name: str, *options: str) -> None:
+        world.ark("send", "signal.promoted", "--id", name, *options, stdin=PAYLOAD)
+
+    for name in ("dead", "revived", "dropped", "delivered"):
+        send(name)
+    for _ in range(12):
+        world.clock.advance(7200)
+        world.ark("drain")
+    world.ark("queue", "drop", "dropped", "--to", "lake")
+    world.clock.advance(1)
+    send("retrying")
+    send("replayed", "--to", "crm")
+    world.ark("replay", "replayed", "--to", "crm", "--queue")
+    world.add(other, "other")
+    world.ark("dest", "pause", "other")
+    send("to", "--to", "other", "--queue")
+    send("waiting", "--queue")
+    # Last: in files, what is sent again is behind everything else after a move.
+    world.ark("queue", "retry", "revived", "--to", "lake")
+
+
+def test_every_command_shows_the_same_before_and_after_a_move_and_back_again(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    build(world, receive)
+    before, document = shown(world), world.store_file.read_bytes()
+    assert {words: result for words, result in before.items() if result[1]} == {}
+
+    moved = world.ark("queue", "move", empty_database, "--yes", "--json")
+    counts = {"events": 8, "attempts": len(before["log"][0]), "deliveries": 9}
+    assert (moved.status, moved.json) == (0, {"moved": counts})
+    assert changed(world, before) == {}
+    assert world.store_file.read_text().startswith("version = 1\n\n[queue]\nurl = ")
+    assert sorted(path.name for path in world.queue_directory.iterdir()) == ["VERSION", "lock", "move.json"]
+
+    back = world.ark("queue", "move", "local", "--yes", "--json")
+    assert back.json == moved.json
+    assert changed(world, before) == {}
+    assert world.store_file.read_bytes() == document
+    assert query(empty_database, "select state, (select count(*) from ark.event) from ark.meta") == [("moved", 0)]
+
+
+#: The functions that make the steps of a move, in both directions. Before and after each call the power can fail.
+STEPS: tuple[tuple[Any, str], ...] = (
+    (local_moving.LocalMoves, "begin"),
+    (local_moving.LocalMoves, "finish"),
+    (DatabaseMoves, "note"),
+    (DatabaseMoves, "begin"),
+    (DatabaseMoves, "finish"),
+    (DatabaseMoves, "clear"),
+    (LocalQueue, "restore"),
+    (PostgresQueue, "restore"),
+    (Store, "put"),
+    (FileShelf, "replace"),
+    (files, "replace"),
+    (files, "remove_tree"),
+)
+
+
+def killed_at(number: int, world: World, *words: str) -> tuple[str, int]:
+    """Runs `ark` in another process, which is killed at the step with a number.
+
+    Returns that step, and 0. If there is no such step, returns "" and the number of steps.
+    """
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        made: list[str] = []
+
+        def step(name: str) -> None:
+            made.append(name)
+            if len(made) == number:
+                os.write(writing, name.encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def stepping(of: Any, name: str) -> None:
+            known = getattr(of, name)
+
+            def stepped(*args: Any, **options: Any) -> Any:
+                step(f"before {of.__name__}.{name}")
+                result = known(*args, **options)
+                step(f"after {of.__name__}.{name}")
+                return result
+
+            setattr(of, name, stepped)
+
+        for of, name in STEPS:
+            stepping(of, name)
+        status = world.ark(*words).status
+        os.write(writing, str(len(made)).encode())
+        os._exit(int(status))
+    os.close(writing)
+    _, status = os.waitpid(process, 0)
+    with os.fdopen(reading) as file:
+        said = file.read()
+    assert said
+    assert not said.isdecimal() or status == 0
+    return ("", int(said)) if said.isdecimal() else (said, 0)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A home with something of everything, which is copied."""
+    with ExitStack() as stack:
+        world = World(tmp_path_factory.mktemp("kept") / "home")
+        build(world, lambda status=200: stack.enter_context(receiver(status)))
+        yield world
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_a_move_that_is_killed_at_any_step_is_finished_by_running_it_again(
+    kept: World, empty_database: str, tmp_path: Path, way: str, request: pytest.FixtureRequest
+) -> None:
+    there, back = ("queue", "move", empty_database, "--yes"), ("queue", "move", "local", "--yes")
+    words = there if way == "there" else back
+    before = shown(kept, (("queue", "list"), ("log",), ("dest", "list")))
+
+    def killed(number: int) -> int:
+        query(empty_database, "drop schema if exists ark cascade")
+        world = kept.moved_to(tmp_path / str(number))
+        shutil.copytree(kept.home, world.home)
+        if way == "back":
+            assert world.ark(*there).status == 0
+        step, count = killed_at(number, world, *words)
+        # Other processes go on meanwhile. What they accept must be there in the end.
+        sent = world.ark("send", "signal.promoted", "--id", "meanwhile", "--queue", "--to", "other", stdin=PAYLOAD)
+        # By then the claims of the killed process have ended.
+        world.clock.advance(21)
+        again = world.ark(*words, "--json")
+        assert again.status == 0 or "files of this host already" in again.out, (step, again)
+        found = world.ark("queue", "show", "meanwhile")
+        assert (found.status, "meanwhile" in found.out) == ((0, True) if sent.status == 0 else (2, False)), step
+        if sent.status == 0:
+            world.ark("queue", "drop", "meanwhile", "--to", "other")
+        else:
+            assert "move" in sent.err, step
+            assert changed(world, before) == {}, step
+        return count
+
+    count = killed(10_000)
+    assert count > 20
+    every = request.config.getoption("--all-faults")
+    for number in range(1, count + 1) if every else random.Random(count).sample(range(1, count + 1), 2):
+        killed(number)
+
+
+def test_another_host_begins_to_use_the_queue_with_a_copy_of_the_key_and_two_queues_are_not_merged(
+    world: World, receive: Receive, empty_database: str, tmp_path: Path
+) -> None:
+    world.add(receive(), "crm")
+    move = ("queue", "move", empty_database)
+    key = tmp_path / "copied.key"
+    made = world.ark(*move)
+    assert (made.status, "still in" in made.err, "other hosts need the same url and a copy of the key" in made.err) == (
+        0,
+        True,
+        True,
+    )
+    shutil.copy(world.home / "config" / "queue.key", key)
+    second, third = (World(tmp_path / name, clock=world.clock) for name in ("second", "third"))
+    assert second.ark(*move).status == 78
+    joined = second.ark(*move, "--key", str(key), "--json")
+    assert (joined.status, joined.json) == (0, {"moved": {"events": 0, "attempts": 0, "deliveries": 0}})
+    assert [one["name"] for one in second.ark("dest", "list", "--json").json["destinations"]] == ["crm"]
+    third.add(receive(), "lake")
+    refused = third.ark(*move, "--key", str(key))
+    assert (refused.status, "already has destinations" in refused.err) == (2, True)
+    assert [one["name"] for one in third.ark("dest", "list", "--json").json["destinations"]] == ["lake"]
+    # The queue is moved away by one host, and the others learn where it is.
+    assert second.ark("queue", "move", "local").status == 0
+    for words in (("queue",), ("send", "signal.promoted", "--sample"), ("dest", "list"), ("drain",)):
+        gone = world.ark(*words)
+        assert (gone.status, f"has been moved to files on {socket.gethostname()}" in gone.err) == (78, True)
+
+
+def test_a_queue_of_which_a_destination_is_claimed_is_not_moved(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    world.add(receive(), "crm")
+    with world.held("crm", "drain"):
+        refused = world.ark("queue", "move", empty_database)
+    said = f"error: process {os.getpid()} (drain) is delivering to crm, so nothing was moved. Stop it and try again"
+    assert (refused.status, said in refused.err) == (1, True)
+    assert world.ark("send", "signal.promoted", stdin=PAYLOAD).status == 0
+    assert world.ark("queue", "move", empty_database, "--json").json["moved"]["events"] == 1
+
+
+def test_a_process_that_has_the_old_queue_open_neither_accepts_nor_delivers_nor_looks(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    world.add(receive(), "crm")
+    session = world.session().home
+    (crm,) = session.joined(session.store.read().destinations)
+    assert world.ark("queue", "move", empty_database).status == 0
+    draft = Draft("evt_late", "signal.promoted", times.to_text(world.clock.now()), PAYLOAD)
+    for use in (
+        lambda: session.queue.accept([draft]),
+        lambda: session.queue.claim_due([crm.id], 1, "drain", 0),
+        lambda: session.queue.look([crm.id], 0),
+    ):
+        with pytest.raises(Moved, match="has been moved to postgresql://"):
+            use()
+    session.close()
+    # Back again: whoever has the database open learns it, too.
+    other = world.session().home
+    other.joined(other.store.read().destinations)
+    assert world.ark("queue", "move", "local").status == 0
+    for use in (lambda: other.queue.accept([draft]), lambda: other.queue.look([crm.id], 0)):
+        with pytest.raises(Moved, match="has been moved to files"):
+            use()
+    assert other.queue.claim_due([crm.id], 1, "drain", 0) == []
+    other.close()
+
+
+def test_settings_that_name_another_place_are_said(world: World, receive: Receive, empty_database: str) -> None:
+    world.add(receive(), "crm")
+    world.variables["ARK_QUEUE"] = empty_database
+    assert world.ark("queue", "move", empty_database).status == 0
+    other = f"{empty_database}&application_name=x"
+    refused = world.ark("queue", "move", other)
+    assert (refused.status, "environment ARK_QUEUE says that the queue is in" in refused.err) == (2, True)
+    world.variables["ARK_QUEUE"] = other
+    refused = world.ark("queue", "move", "local")
+    assert (refused.status, "remove [queue] url there, or unset ARK_QUEUE" in refused.err) == (2, True)
+    world.variables["ARK_QUEUE"] = empty_database
+    back = world.ark("queue", "move", "local")
+    assert (back.status, "ARK_QUEUE is still set" in back.err) == (0, True)
+    assert world.ark("dest", "list").status == 78
+    del world.variables["ARK_QUEUE"]
+    assert "crm" in world.ark("dest", "list").out
+
+
+def test_a_move_that_another_host_has_begun_is_not_taken_over(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    world.add(receive(), "crm")
+    assert World(world.home.parent / "other", database=empty_database).ark("queue").status == 0
+    shutil.copy(world.home.parent / "other" / "config" / "queue.key", world.home / "config")
+    query(empty_database, "update ark.meta set state = 'moving', move = 'mov_1:1', place = 'files on db7 (/x)'")
+    refused = world.ark("queue", "move", empty_database)
+    assert (refused.status, "is being filled by a move from files on db7 (/x)" in refused.err) == (2, True)
+    assert "crm" in world.ark("dest", "list").out
