@@ -24,7 +24,7 @@ def results(options: Options) -> list[Result]:
     counts = [COUNT // 10, COUNT, *([10 * COUNT] if options.full else [])]
     with workplace() as directory:
         block = _one_batch()
-        streams = {count: _stream(directory / f"{count}.ndjson", count) for count in counts}
+        streams = {count: stream(directory / f"{count}.ndjson", count) for count in counts}
         found = measure.alternate(
             options.rounds,
             [
@@ -48,7 +48,7 @@ def results(options: Options) -> list[Result]:
     return [called, *rates, *memory]
 
 
-def _stream(path: Path, count: int) -> Path:
+def stream(path: Path, count: int) -> Path:
     """A file with `count` payloads, one per line."""
     with workplace() as directory, Home(directory).session() as session, path.open("wb") as file:
         lines = b"".join(payload(session, number) + b"\n" for number in range(BATCH))

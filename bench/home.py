@@ -18,7 +18,7 @@ from arkcli.actions.destinations import Wanted
 from arkcli.actions.send import Order
 from arkcli.cli.session import Session
 from arkcli.contract import samples
-from arkcli.model import Answer, Draft
+from arkcli.model import Answer, Draft, RetrySchedule
 from arkcli.queue.engine import Selection
 from bench import measure
 from bench.measure import ARK, Finished
@@ -52,9 +52,9 @@ class Home:
         return sorted((self.directory / "state" / "queue" / "events").glob("*.jsonl"))
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, retries: RetrySchedule | None = None) -> Iterator[Session]:
         """A session of `ark` on this home, for a block, to call the package's functions with."""
-        made = Session(self.variables, io.BytesIO(), io.StringIO(), io.StringIO())
+        made = Session(self.variables, io.BytesIO(), io.StringIO(), io.StringIO(), retries=retries)
         try:
             yield made
         finally:

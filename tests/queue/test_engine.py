@@ -731,7 +731,8 @@ def test_a_retry_is_due_when_the_clock_was_set_back_behind_the_failure(shared: S
     queue.join([A])
     accept(queue, 1)
     for attempt in range(1, len(schedule.delays) + 2):
-        assert attempt_all(queue, A, BAD, START - attempt) == [(1, attempt)]
+        assert list(queue.look([A], START - 2_000 * attempt)) == [A]
+        assert attempt_all(queue, A, BAD, START - 2_000 * attempt) == [(1, attempt)]
     assert pending(queue, A) == [("evt_1", DEAD, len(schedule.delays) + 1)]
 
 

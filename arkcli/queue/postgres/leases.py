@@ -36,6 +36,10 @@ _ENDS: Final = LEASE - 1.0
 #: The shortest and the longest pause before the database is asked again after it could not be reached, in seconds.
 _PAUSES: Final = (0.1, 5.0)
 
+#: How often to look for what failed in the future, in seconds; and the milliseconds by which a clock is set back.
+_THOROUGH_EVERY: Final = 5.0
+_SET_BACK: Final = 1000
+
 _HOLD: Final = "now() + interval '20 s'"
 _REGISTER: Final = f"""
 insert into ark.worker (holder, drains, until) values (%(me)s, %(drains)s, {_HOLD})
@@ -55,14 +59,15 @@ update ark.share s set until = null, holder = null, purpose = null, cursor = cas
 from unnest(%s::int[], %s::bigint[], %s::text[], %s::bigint[]) t(destination, epoch, holder, cursor)
 where s.destination = t.destination and s.epoch = t.epoch and s.holder = t.holder
 """
+#: The second index is searched only now and then: what it finds is due because the clock was set back.
 _LOOK: Final = f"""
 select s.id, s.destination, s.cursor, {
     ms('''least(
  (select min(p.due_at) from ark.pending p where p.destination = s.destination and p.due_at is not null),
- (select case when max(p.failed_at) > now() then now() end
-  from ark.pending p where p.destination = s.destination and p.due_at is not null))''')
+  case when %(thoroughly)s then (select case when max(p.failed_at) > now() then now() end
+   from ark.pending p where p.destination = s.destination and p.due_at is not null) end)''')
 }, s.outage
-from ark.share s where s.id = any(%s)
+from ark.share s where s.id = any(%(ids)s)
 """
 _STATE: Final = f"""
 select {ms("now()")}, greatest((select max(seq) from ark.event), 0), (select version from ark.store),
@@ -151,6 +156,8 @@ class Leases:
         self.dumping: list[Claim] | None = None
         #: The number before which nothing waits for a destination, by its id: its number in the database, and that one.
         self._idle: dict[str, tuple[int, int]] = {}
+        #: When to look again for what failed in the future (`monotonic`).
+        self._thorough_at = -math.inf
         self._drains: int | None = None
         self._is_drain = False
         self._tend_at = 0.0
@@ -266,18 +273,25 @@ class Leases:
         return found
 
     def _look(self, ids: Sequence[str]) -> dict[str, tuple[int, int, int | None, str | None]]:
-        at = self.access.clock.monotonic()
+        at, expected = self.access.clock.monotonic(), self.access.now()
+        values = {"ids": list(map(to_column, ids)), "thoroughly": at >= self._thorough_at}
         with self.access.transaction() as cursor:
             state = cursor.connection.cursor(binary=True)
             state.execute(_STATE, (self.me,))
             if ids:
-                cursor.execute(_LOOK, (list(map(to_column, ids)),))
+                cursor.execute(_LOOK, values)
+        if ids and values["thoroughly"]:
+            self._thorough_at = at + _THOROUGH_EVERY
         found = state.fetchone() or (0, 0, 0, 0, True, "ready", "")
         now, self.access.last, version, self._drains, is_known, *moved = found
         if not self.access.is_moving:
             schema.check_state(moved[0], self.access.database.address.masked, moved[1])
         self.store_seen = (at, version)
         self.access.saw(now)
+        if now < expected - _SET_BACK and not values["thoroughly"]:
+            # The clock was set back.
+            self._thorough_at = at
+            return self._look(ids)
         if self.me and not is_known:
             self._forget()
             self._tend_at = 0.0

@@ -28,16 +28,26 @@ _TABLES: Final = ("worker", "event", "share", "pending", "attempt", "memo")
 
 
 class Moment:
-    """A clock that stands still until it is set. `at`: milliseconds, UTC."""
+    """A clock that stands still until it is set, also backwards. `at`: milliseconds, UTC."""
 
     def __init__(self) -> None:
-        self.at = START
+        self._at = START
+        self._seconds = START / 1000
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    @at.setter
+    def at(self, at: int) -> None:
+        self._seconds += max(at - self._at, 0) / 1000
+        self._at = at
 
     def now(self) -> int:
-        return self.at
+        return self._at
 
     def monotonic(self) -> float:
-        return self.at / 1000
+        return self._seconds
 
     def sleep(self, seconds: float) -> None:
         self.at += round(seconds * 1000)

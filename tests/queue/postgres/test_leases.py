@@ -331,3 +331,18 @@ select n, 'evt_' || n, 'ping', now(), n, n, array['dst_b'], 'x' from generate_se
     assert numbers(claims[0].take(0, 9)) == [(20_501, 1)]
     # What was looked through once is not looked through again, by whatever process.
     assert query(url, "select cursor from ark.share where id = 'dst_a'") == [(20_001,)]
+
+
+def test_what_failed_in_the_future_is_seen_within_five_seconds_though_no_clock_was_seen_to_jump(
+    queue: PostgresQueue, url: str, watch: Stopwatch
+) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    first = claim(queue)
+    queue.record([(first, [(delivery, BAD) for delivery in first.take(0, 1)])], 0)
+    first.release()
+    assert queue.look([A], 0) == []
+    query(url, "update ark.pending set failed_at = now() + interval '1 hour', due_at = now() + interval '2 hours'")
+    assert queue.look([A], 0) == []
+    watch.sleep(5)
+    assert queue.look([A], 0) == [A]
