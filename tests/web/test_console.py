@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from tests.many import LETTERS, build, name
@@ -163,6 +164,16 @@ class TestDestination:
         assert "Proxy socks5h://127.0.0.1:2" in (own := browser.get(page.path).text)
         assert "of all destinations" not in own
         assert "--proxy socks5h://127.0.0.1:2" in browser.get(f"event/{event}").text
+
+    def test_its_limits_and_why_ark_paused_it_are_named(
+        self, world: World, browser: Browser, crm: TestReceiver
+    ) -> None:
+        world.ark("dest", "set", "crm", "--rate", "10/s", "--max-in-flight", "3")
+        with world.session().home.store.change() as contents:
+            (found,) = contents.destinations
+            contents.replace(msgspec.structs.replace(found, paused=True, pause_note="failing for 3 days"))
+        text = browser.click(browser.get(), "crm").text
+        assert "Rate 10/s Maximum in flight 3 Paused failing for 3 days" in text
 
     def test_standard_webhooks_are_named_and_the_secret_is_shown_as_libraries_take_it_too(
         self, world: World, browser: Browser, crm: TestReceiver
