@@ -1,6 +1,7 @@
 """Help: every command has one, it fits any width, and its examples work."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def test_nothing_is_cut_at_any_width(world: World, path: str, width: int) -> Non
 EXAMPLES = [example for page, _ in PAGES.values() for example in page.examples]
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith("ark queue move")])
 def test_every_example_works(world: World, receive: Callable[..., TestReceiver], tmp_path: Path, example: str) -> None:
     receiver = receive(200)
     if "dest add" not in example:
@@ -103,6 +104,13 @@ def test_every_example_works(world: World, receive: Callable[..., TestReceiver],
         check=False,
     )  # fmt: skip
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_the_examples_of_queue_move_work_one_after_the_other(world: World, empty_database: str) -> None:
+    there, back = [example for example in EXAMPLES if example.startswith("ark queue move")]
+    for example in (there.replace("postgresql://ark@db.example.com/ark", empty_database), back):
+        result = world.ark(*shlex.split(example)[1:], "--yes")
+        assert result.status == 0, result.err
 
 
 @pytest.mark.parametrize(
