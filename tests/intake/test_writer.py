@@ -139,7 +139,10 @@ def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
     world: World, session: Session, committer: Writer
 ) -> None:
     committer.submit(drafts(1), aside=False)
-    (world.queue_directory / "VERSION").write_text("2\n")
+    # This process has it open already.
+    lock = world.queue_directory / "events" / "lock"
+    lock.unlink()
+    lock.mkdir()
     before = children()
     committer.submit(drafts(2), aside=True)
     assert not committer.is_busy

@@ -56,6 +56,7 @@ def test_wherever_the_connection_breaks_all_are_accepted_once_or_none_is(
     queue.accept(three(0))
     before = network.passed[way]
     queue.accept(three(1))
+    until(lambda: network.passed[way] - before >= 25)
     whole = network.passed[way] - before
     outcomes = set()
     for number, size in enumerate(range(1, whole, whole // 25), 2):
@@ -90,7 +91,8 @@ def test_what_a_killed_send_has_not_committed_is_not_accepted_and_all_else_is_de
         killed = a.start("send", "signal.promoted", "--sample")
         until(lambda: sql(a, WAITING) != [])
         if not is_sent:
-            # As if the end of what it sent had been lost with it.
+            # As if the end of what it sent had been lost with it. Stopped, so that it does not send it again.
+            killed.send_signal(signal.SIGSTOP)
             sql(a, f"select pg_terminate_backend(pid, 5000) from ({WAITING}) waiting")
         killed.send_signal(signal.SIGKILL)
         killed.wait()

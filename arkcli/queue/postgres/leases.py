@@ -160,7 +160,8 @@ class Leases:
         self._thorough_at = -math.inf
         self._drains: int | None = None
         self._is_drain = False
-        self._tend_at = 0.0
+        #: When to renew the leases, which tells which of them are lost (`monotonic`).
+        self.tend_at = 0.0
         self._pause = _PAUSES[0]
         access.database.ends_by = self._ends_by
 
@@ -172,7 +173,7 @@ class Leases:
     def tend(self) -> None:
         """Renews all leases every 5 s, and tries again to record outcomes and to release what could not be released."""
         started = self.access.clock.monotonic()
-        if started < self._tend_at:
+        if started < self.tend_at:
             return
         if not (self._held or self._parting or self._is_drain or self.keeps_outcomes() or self.reserved()):
             return
@@ -184,16 +185,16 @@ class Leases:
         except (Unreachable, InDoubt):
             self.failed()
         else:
-            self._tend_at = started + _RENEW_EVERY
+            self.tend_at = started + _RENEW_EVERY
             self._pause = _PAUSES[0]
 
     def is_time(self) -> bool:
         """Whether it is time for `tend`: the leases grow old, or the database may be there again."""
-        return self.access.clock.monotonic() >= self._tend_at
+        return self.access.clock.monotonic() >= self.tend_at
 
     def failed(self) -> None:
         """Notes that the database cannot be reached: tries again soon, and less and less often."""
-        self._tend_at = self.access.clock.monotonic() + self._pause
+        self.tend_at = self.access.clock.monotonic() + self._pause
         self._pause = min(2 * self._pause, _PAUSES[1])
 
     def _renew(self, started: float) -> None:
@@ -294,7 +295,7 @@ class Leases:
             return self._look(ids)
         if self.me and not is_known:
             self._forget()
-            self._tend_at = 0.0
+            self.tend_at = 0.0
         rows = {found: (destination, *columns) for found, destination, *columns in cursor.fetchall()} if ids else {}
         for claim in self._held.values():
             if claim.destination_id in rows:
@@ -310,7 +311,7 @@ class Leases:
         started = self.access.clock.monotonic()
         # An idle drain tries this ten times a second, and its own row has to be renewed all the same.
         if not (self._held or self._is_drain or self.keeps_outcomes()):
-            self._tend_at = started + _RENEW_EVERY
+            self.tend_at = started + _RENEW_EVERY
         with self.access.transaction() as cursor:
             self.register(cursor)
             values = {"ids": list(map(to_column, asked)), "most": most, "all": whatever, "me": self.me}

@@ -109,6 +109,9 @@ class Recorder:
         before = len(self._kept) - len(parts)
         self._late += [(*part, told) for part, told in zip(self._kept[:before], found, strict=False)]
         self._kept.clear()
+        if any(told.states and set(told.states) == {None} for told in found):
+            # Another process may have the destination by now: find out before anything else is attempted there.
+            self._leases.tend_at = 0.0
         return found[before:]
 
     def _try_again(self) -> None:
