@@ -19,6 +19,8 @@ from tests.outages.hosts import Host, sql, until
 from tests.test_processes import arrived, finish
 from tests.world import PAYLOAD, Request, TestReceiver, answer
 
+pytestmark = pytest.mark.outage
+
 Receive = Callable[..., TestReceiver]
 #: As if the lease had been renewed 20 s ago.
 EXPIRE = "update ark.share set until = now() - interval '1 s'"
