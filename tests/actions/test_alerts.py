@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -259,6 +260,7 @@ def test_a_command_is_killed_with_what_it_started(tmp_path: Path) -> None:
         # Until init has reaped it.
         if Path(f"/proc/{child}/stat").exists() and " Z " in Path(f"/proc/{child}/stat").read_text():
             break
+        time.sleep(0.02)
     else:
         pytest.fail("it still runs")
 
