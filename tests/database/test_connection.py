@@ -148,11 +148,28 @@ def test_for_a_while_after_no_connection_could_be_opened_none_is_tried(url: str)
 
 def test_a_call_ends_in_time_for_what_its_caller_has_under_way(url: str) -> None:
     database = Database(address_of(url, {}), "test")
+    with database.transaction() as cursor:
+        cursor.execute("select 1")
     now = time.monotonic()
     database.ends_by = lambda: now
     with pytest.raises(Unreachable, match="statement timeout"), database.transaction() as cursor:
         cursor.execute("select pg_sleep(9)")
     assert time.monotonic() - now < 5
+
+
+def test_no_connection_is_opened_just_before_a_lease_ends(url: str) -> None:
+    now = [100.0]
+    database = Database(address_of(url, {}), "test", lambda: now[0])
+    database.ends_by = lambda: 101.5
+    with pytest.raises(Unreachable, match="cannot reach the database"), database.transaction():
+        pass
+    assert database.opened == 0
+    # By now the attempts have been ended, whoever holds the lease.
+    now[0] = 102.6
+    with database.transaction() as cursor:
+        cursor.execute("select 1")
+    assert database.opened == 1
+    database.close()
     database.close()
 
 
