@@ -155,6 +155,7 @@ def test_a_call_ends_in_time_for_what_its_caller_has_under_way(url: str) -> None
     with pytest.raises(Unreachable, match="statement timeout"), database.transaction() as cursor:
         cursor.execute("select pg_sleep(9)")
     assert time.monotonic() - now < 5
+    database.close()
 
 
 def test_no_connection_is_opened_just_before_a_lease_ends(url: str) -> None:
@@ -169,7 +170,6 @@ def test_no_connection_is_opened_just_before_a_lease_ends(url: str) -> None:
     with database.transaction() as cursor:
         cursor.execute("select 1")
     assert database.opened == 1
-    database.close()
     database.close()
 
 
