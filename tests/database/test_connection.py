@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -180,10 +181,15 @@ def test_a_damaged_table_is_no_bug_of_ark(database: Database) -> None:
 
 
 def test_a_server_that_does_not_answer_is_left_after_a_while(url: str) -> None:
-    times = iter([0.0] * 6 + [100.0] * 1_000)
-    database = Database(address_of(url, {}), "test", lambda: next(times))
+    now = [0.0]
+    database = Database(address_of(url, {}), "test", lambda: now[0])
+    with database.transaction() as cursor:
+        cursor.execute("select 1")
+    later = threading.Timer(0.3, now.__setitem__, (0, 100.0))
+    later.start()
     with pytest.raises(InDoubt, match="does not answer"), database.transaction() as cursor:
         cursor.execute("select pg_sleep(5)")
+    later.join()
     database.close()
 
 
