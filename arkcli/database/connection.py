@@ -158,7 +158,7 @@ class Database:
             if -_AT_LEAST < self.ends_by() - self._monotonic() < _CONNECT[0]:
                 # libpq waits that long at least. The loop first has to end the attempts whose lease is about to end.
                 where = f"cannot reach the database {self.address.masked}"
-                raise Unreachable(self._why or f"{where}: the connection was lost a moment ago")
+                raise Unreachable(self._why or f"{where}: the connection was lost a moment ago; try again")
             try:
                 self._connection = self._connect()
             except Unreachable as error:
