@@ -202,8 +202,8 @@ class Ledger(msgspec.Struct, omit_defaults=True):
         first: dict[str, Fact] = {}
         for fact in self.facts:
             first.setdefault(fact.destination_id, fact)
-        # A time beyond the lease comes from a wrong clock.
-        taken = [fact for fact in first.values() if not now < fact.until <= now + LEASE][:most]
+        # A time far beyond the lease comes from a wrong clock. Another process may have read its clock a moment later.
+        taken = [fact for fact in first.values() if not now < fact.until <= now + 2 * LEASE][:most]
         for fact in taken:
             fact.until, fact.tries = now + LEASE, fact.tries + 1
         return taken

@@ -221,6 +221,12 @@ def test_what_a_process_tells_no_other_one_tells_until_it_must_have_died() -> No
     assert len(ledger.take(START + LEASE, 9)) == 1
 
 
+def test_a_process_that_read_its_clock_before_the_one_that_took_a_fact_does_not_take_it_too() -> None:
+    ledger = facts(Kind.FAILING)
+    assert len(ledger.take(START + 5, 9)) == 1
+    assert ledger.take(START, 9) == []
+
+
 def test_a_lease_from_a_wrong_clock_does_not_count() -> None:
     ledger = facts(Kind.FAILING)
     ledger.take(START + 10 * LEASE, 9)
