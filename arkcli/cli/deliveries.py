@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from arkcli.actions.grouping import By, Group, grouped, short_reason
+from arkcli.actions.printed import when
 from arkcli.actions.reading import Named, Reading
 from arkcli.cli.lists import beginnings, due_cell
-from arkcli.cli.printout import Printout, broken_json, left_out, show
-from arkcli.cli.records import when
+from arkcli.cli.printout import Printout, broken_key, left_out, show
 from arkcli.errors import ExitCode
 from arkcli.model import State
 from arkcli.output import Output
@@ -32,7 +32,7 @@ def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], no
         lambda one: _short_row(one, now) if drawn else _row(one),
         lambda rows: _fitted(rows, width) if drawn else Table(_HEADINGS, rows),
         nothing,
-        lambda: broken_json(reading.broken),
+        lambda: broken_key(reading.broken),
     )
     return left_out(output, reading.broken)
 

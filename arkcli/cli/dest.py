@@ -8,6 +8,7 @@ import typer
 
 from arkcli.actions import destinations
 from arkcli.actions.destinations import Wanted, Without
+from arkcli.actions.printed import answer_json
 from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.destinations import Name, counts_json, list_, settings_json, show
@@ -29,11 +30,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import (
-    answer_json,
-    made_secret_note,
-    took_cell,
-)
+from arkcli.cli.records import made_secret_note, took_cell
 from arkcli.cli.session import Session
 from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers

@@ -7,12 +7,12 @@ import typer
 
 from arkcli import times
 from arkcli.actions import trouble
+from arkcli.actions.printed import attempt_json
 from arkcli.actions.reading import Place, Reading
 from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
 from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_json
 from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted

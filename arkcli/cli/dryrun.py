@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from arkcli.actions import preview
+from arkcli.actions.printed import event_json
 from arkcli.actions.send import Order, unsaved
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import event_json
 from arkcli.cli.session import Session
 from arkcli.errors import UsageError
 from arkcli.model import Destination

@@ -12,6 +12,7 @@ import typer
 
 from arkcli.actions.following import Following, Named
 from arkcli.actions.grouping import short_reason
+from arkcli.actions.printed import attempt_json, when
 from arkcli.actions.stats import Summary
 from arkcli.actions.wording import said_cell, short_time
 from arkcli.cli.chart import latencies
@@ -26,8 +27,8 @@ from arkcli.cli.options import (
     parse_time,
     session_of,
 )
-from arkcli.cli.printout import Printout, broken_json, show
-from arkcli.cli.records import attempt_json, said_lines, took_cell, when
+from arkcli.cli.printout import Printout, broken_key, show
+from arkcli.cli.records import said_lines, took_cell
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
@@ -105,7 +106,7 @@ def log(
     def left_out(name: str, reason: str) -> None:
         broken[name] = reason
         if follow:
-            output.result(broken_json({name: reason}))
+            output.result(broken_key({name: reason}))
             output.warn(f"{name} is left out: {reason}")
 
     following = Following(session.home, contents, partial(_chosen, to), left_out, output.warn)

@@ -8,10 +8,12 @@ import typer
 from arkcli import times
 from arkcli.actions import operate
 from arkcli.actions.operate import Attempted, Tried
+from arkcli.actions.printed import sent_json
 from arkcli.actions.reading import Reading
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_cells, delivery_json, outage_note
+from arkcli.cli.records import attempt_cells, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
+from arkcli.delivery.sent import Sent
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output.tables import Table
@@ -92,10 +94,8 @@ def named(names: Sequence[str]) -> str:
 
 
 def _json(tried: Tried) -> dict[str, Any]:
-    made = tried.attempt
-    number = made.attempt if made else 0
-    told = delivery_json(tried.destination.name, tried.state, number, made, tried.next_attempt_at)
-    return {"event_id": tried.event_id, **told}
+    sent = Sent(tried.destination.name, tried.state, tried.attempt, tried.next_attempt_at)
+    return {"event_id": tried.event_id, **sent_json(sent)}
 
 
 def _each(session: Session, done: Attempted) -> Table:

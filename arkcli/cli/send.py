@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from arkcli.actions import send as actions
+from arkcli.actions.printed import delivery_json, event_json, sent_json
 from arkcli.actions.send import EACH, Order, Repeated
 from arkcli.cli import statuses
 from arkcli.cli.command import App
@@ -26,7 +27,7 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, event_json, took_cell
+from arkcli.cli.records import attempt_cells
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import awaiting, hints
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
@@ -334,7 +335,7 @@ def _send_event(
         failed = {sent.destination: sent.attempt.error for sent in sending.deliveries if sent.attempt}
         notes += hints(session, ((found, error) for found in receivers if (error := failed.get(found.name))))
     return Printout(
-        {"event": event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
+        {"event": event_json(sending.event), "deliveries": [sent_json(sent) for sent in sending.deliveries]},
         _report(output, sending.deliveries, paused, session.home.clock.now()),
         notes,
         warnings,
@@ -344,21 +345,16 @@ def _send_event(
 
 def _send_once(session: Session, output: Output, order: Order, endpoint: "Endpoint") -> Printout:
     """Makes one attempt, stores nothing, and reports the outcome; exit status 1 if it failed."""
+    from arkcli.cli.ping import pings_table
+
     session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
     with awaiting(session, output) as look:
         event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping, look)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
-    row = (name, answer.outcome, answer_cell(answer, drawn=output.on_a_terminal), took_cell(answer))
-    table = Table(("destination", "outcome", "answer", "took"), [row])
+    table = pings_table([(endpoint.destination, answer)], drawn=output.on_a_terminal)
     document = {"event": event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
     notes = hints(session, [(endpoint.destination, answer.error or "")]) if failed and output.is_watched else []
     return Printout(document, [table], notes, status=ExitCode.FAILED if failed else ExitCode.DONE)
-
-
-def _json(sent: "Sent") -> dict[str, Any]:
-    made = sent.attempt
-    number = made.attempt if made else 0
-    return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
 
 
 def _report(output: Output, deliveries: "Iterable[Sent]", paused: set[str], now: int) -> list[str | Table]:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from arkcli.actions.printed import event_json, story_json, when, whole_event_json
 from arkcli.actions.reading import Delivered, Story
 from arkcli.actions.wording import from_now, short_answer, short_time
 from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, attempt_json, said_lines, took_cell, when
+from arkcli.cli.records import answer_cell, said_lines, took_cell
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Event, Outcome, State
@@ -71,22 +72,13 @@ def show(
             raise UsageError(f"{story.event.id} was sent to none of these destinations; `ark replay` sends it again")
         return _headers(session, output, story) if headers else _commands(session, output, story)
     text = _drawn(output.screen, story, session.home.clock.now()) if output.on_a_terminal else _plain(story)
-    deliveries = [
-        {
-            "destination": one.destination.name,
-            "state": one.state,
-            "next_attempt_at": when(one.next_attempt_at),
-            "attempts": [attempt_json(made) for made in one.attempts],
-        }
-        for one in story.deliveries
-    ]
-    return Printout({"event": _with_body(story.event), "deliveries": deliveries}, text, broken=story.broken)
+    return Printout(story_json(story), text, broken=story.broken)
 
 
 def _show_body(output: Output, event: Event) -> ExitCode:
     if output.on_a_terminal and not is_harmless(event.body.decode()):
         raise _misleading(event, "body", "payload.json")
-    output.exact({"event": _with_body(event)}, event.body)
+    output.exact({"event": whole_event_json(event)}, event.body)
     return ExitCode.DONE
 
 
@@ -108,7 +100,7 @@ def _headers(session: Session, output: Output, story: Story) -> Printout:
     document = [{"destination": request.destination, "headers": request.headers} for request in found]
     blocks = ["\n".join(_headed(output, request.destination, request.head)) for request in found]
     return Printout(
-        {"event": _json(event), "requests": document}, ["\n\n".join(blocks)], broken=story.broken, always=True
+        {"event": event_json(event), "requests": document}, ["\n\n".join(blocks)], broken=story.broken, always=True
     )
 
 
@@ -126,7 +118,7 @@ def _commands(session: Session, output: Output, story: Story) -> Printout:
         raise _misleading(event, "curl", "send.sh")
     document = [{"destination": destination.name, "command": command} for destination, command in found]
     text = [command for _, command in found]
-    return Printout({"event": _json(event), "commands": document}, text, broken=story.broken, always=True)
+    return Printout({"event": event_json(event), "commands": document}, text, broken=story.broken, always=True)
 
 
 def _misleading(event: Event, option: str, file: str) -> UsageError:
@@ -134,14 +126,6 @@ def _misleading(event: Event, option: str, file: str) -> UsageError:
         "the body contains characters that could mislead a terminal; write it to a file instead: "
         f"`ark queue show {event.id} --{option} > {file}`"
     )
-
-
-def _json(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
-
-
-def _with_body(event: Event) -> dict[str, Any]:
-    return {**_json(event), "body": event.body.decode()}
 
 
 def _plain(story: Story) -> list[str | Table]:

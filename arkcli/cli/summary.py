@@ -1,16 +1,17 @@
 """`ark queue` alone: what waits for each destination, printed once or drawn again and again."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arkcli.actions import trouble
+from arkcli.actions.printed import queue_json, when
 from arkcli.actions.reading import Overview, Place, Reading
 from arkcli.actions.trouble import sums, worst_first
 from arkcli.actions.wording import from_now
 from arkcli.cli.chart import last_hour
 from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import outage_json, outage_note, when
+from arkcli.cli.records import outage_note
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.fullscreen import FullScreen, lines_of
 from arkcli.output.screen import Painted, Screen
@@ -49,24 +50,7 @@ class Summary(NamedTuple):
 def printed(summary: Summary, screen: Screen, *, drawn: bool) -> Printout:
     """The summary, for one look. `drawn`: for a terminal."""
     known = [(place.destination, place.standing) for place in summary.chosen if place.standing is not None]
-    stored = summary.reading.totals
-    document: Mapping[str, Any] = {
-        "destinations": [
-            {
-                "name": destination.name,
-                "waiting": held.waiting,
-                "retrying": sum(held.retrying),
-                "retry_lanes": list(held.retrying),
-                "dead": held.dead,
-                "next_due_at": when(held.next_due_at),
-                "oldest_at": when(held.oldest_at),
-                "held_back": outage_json(held.outage),
-            }
-            for destination, held in known
-        ],
-        "events": stored.events,
-        "bytes": stored.size,
-    }
+    document = queue_json(known, summary.reading.totals)
     rows = [
         (one.name, held.waiting, sum(held.retrying), held.dead, when(held.next_due_at), when(held.oldest_at))
         for one, held in known

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from arkcli import times
-from arkcli.cli.records import answer_cell, attempt_json, when
+from arkcli.actions.printed import attempt_json, when
+from arkcli.cli.records import answer_cell
 from arkcli.model import State, attempt_of
 from arkcli.output.live import bar, first_fit, fitted
 from arkcli.text import counted
