@@ -168,22 +168,17 @@ def new_secret(home: Home) -> Secret:
     return Secret(f"arksec_{home.randomness(32).hex()}")
 
 
-def ping_event(home: Home) -> Event:
-    """A new `ping` event. Pings are never queued."""
-    now = times.to_text(home.clock.now())
-    body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
-    return Event(home.new_id("evt"), PING, now, body)
-
-
 def ping_all(
     home: Home,
     endpoints: "Sequence[Endpoint]",
     stopping: Callable[[], bool] = lambda: False,
     look: LookAtSend | None = None,
 ) -> list[tuple[Destination, Answer]]:
-    """Sends one ping to each endpoint until told to stop. Returns the answers."""
+    """Sends one ping, which is never queued, to each endpoint until told to stop. Returns the answers."""
+    now = times.to_text(home.clock.now())
+    body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
     with home.sender(stopping) as sender:
-        return sender.ping(endpoints, ping_event(home), look)
+        return sender.ping(endpoints, Event(home.new_id("evt"), PING, now, body), look)
 
 
 def probe(

@@ -183,7 +183,7 @@ class Home:
         if self.shared is None:
             return os.path.isdir(self.queue_directory)  # noqa: PTH112 - Path's raises
         with suppress(ArkError):
-            return self.shared.exists()
+            return self.shared.version() > 0
         return False
 
     @property
@@ -292,19 +292,15 @@ class Home:
             known["the secret in ARK_SECRET"] = Secret(given)
         with suppress(ArkError):
             contents = self.store.read()
+            settings: dict[str, Secret | None] = {}
             for found in contents.destinations:
-                if found.secret is not None:
-                    with suppress(ArkError):
-                        known[f"the secret of {found.name}"] = self.secret_of(found, contents)
-                if found.previous is not None:
-                    with suppress(ArkError):
-                        before = resolve_secret(found.previous, self.variables, "the secret before")
-                        known[f"the secret of {found.name} before the last change"] = before
-            if contents.workspace.previous is not None:
+                settings[f"the secret of {found.name}"] = found.secret
+                settings[f"the secret of {found.name} before the last change"] = found.previous
+            settings["the shared secret before the last change"] = contents.workspace.previous
+            settings["the shared secret"] = contents.workspace.secret
+            for source, setting in settings.items():
                 with suppress(ArkError):
-                    before = workspace_secret(contents.workspace.previous, self.variables)
-                    known["the shared secret before the last change"] = before
-            known["the shared secret"] = self.workspace_secret(contents)
+                    known |= {} if setting is None else {source: resolve_secret(setting, self.variables, source)}
         return known
 
     def endpoint(

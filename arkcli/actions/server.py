@@ -121,10 +121,9 @@ def check_connections(facts: "Facts") -> Check:
 def check_schema(home: "Home") -> Check:
     """Checks that ark's tables are of this ark's version. Raises Unreachable and Unreadable."""
     assert home.shared is not None
-    with closing(home.shared.connect()) as database:
-        from arkcli.database.schema import VERSION, version_of
+    found = home.shared.version()
+    from arkcli.database.schema import VERSION
 
-        found = version_of(database)
     if found < VERSION:
         said = f"version {found}, and this ark needs {VERSION}" if found else "ark's tables do not exist yet"
         return Check("schema", Status.WARN, said, "`ark queue upgrade` makes them, or prints the SQL with --print")

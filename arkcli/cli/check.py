@@ -53,7 +53,8 @@ def check(
     context: typer.Context,
     url: Annotated[str, typer.Argument(metavar="URL", help="The receiver's URL: https, at a public address.")],
     event: Annotated[
-        str, typer.Option("--event", help="Send events of this type.", autocompletion=complete_event)
+        str,
+        typer.Option("--event", help="Send events of this type.", autocompletion=complete_event, callback=check_event),
     ] = "signal.promoted",
     allow_local: AllowLocal = False,
     secret_file: SecretFile = None,
@@ -78,7 +79,6 @@ def check(
 
     session = session_of(context)
     output = output_of(context)
-    check_event(event)
     wanted = Wanted(
         url=url,
         allow_local=allow_local,

@@ -11,7 +11,7 @@ from arkcli.actions.printed import attempt_json
 from arkcli.actions.reading import Place, Reading
 from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
-from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
+from arkcli.cli.options import Failing, complete_destination, find_destination, output_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.model import Destination
@@ -34,10 +34,7 @@ Name = Annotated[
 
 def list_(
     context: typer.Context,
-    failing: Annotated[
-        bool,
-        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
-    ] = False,
+    failing: Failing = False,
 ) -> Printout:
     """List all destinations, and how many deliveries are queued for each. On a terminal, those in trouble come first.
 

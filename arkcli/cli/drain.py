@@ -18,9 +18,9 @@ from arkcli.cli.deliveries import show_deliveries
 from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     Concurrency,
+    OnlyTo,
     PerDestination,
     choose_destinations,
-    complete_destination,
     output_of,
     parse_seconds,
     parse_time,
@@ -53,10 +53,7 @@ def drain(
             "--for", metavar="DURATION", help="Like --watch, but stop after DURATION; use 55s in a one-minute cron job."
         ),
     ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
+    to: OnlyTo = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be attempted; send nothing.")] = False,

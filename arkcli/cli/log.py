@@ -18,15 +18,7 @@ from arkcli.actions.wording import said_cell, short_time
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW, count_cell, percent, shortened
-from arkcli.cli.options import (
-    check_event,
-    choose_destinations,
-    complete_destination,
-    complete_event,
-    output_of,
-    parse_time,
-    session_of,
-)
+from arkcli.cli.options import OfType, OnlyTo, choose_destinations, output_of, parse_time, session_of
 from arkcli.cli.printout import Printout, broken_key, show
 from arkcli.cli.records import said_lines, took_cell
 from arkcli.cli.session import Session
@@ -34,7 +26,7 @@ from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Output, Rows
 from arkcli.output.screen import Screen
-from arkcli.output.tables import Column, Table, fitting
+from arkcli.output.tables import Column, Table, fitting, narrowed
 from arkcli.store.store import Contents
 from arkcli.text import counted
 
@@ -57,13 +49,8 @@ Wanted = Callable[[Attempt], bool]
 @app.command()
 def log(
     context: typer.Context,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
-    event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
-    ] = None,
+    to: OnlyTo = None,
+    event: OfType = None,
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only attempts with this outcome.")] = None,
     status: Annotated[
         str | None, typer.Option("--status", help="Only attempts answered with this status: 503, or 5xx for a class.")
@@ -128,17 +115,11 @@ def log(
 
 def columns(width: int, longest: int) -> list[Column]:
     """The columns that fit a terminal of this width. `longest` is the length of the longest name to show."""
-    widths = {**_WIDTHS, "destination": max(_WIDTHS["destination"], min(longest, width // 2))}
-
-    def left() -> int:
-        shown = [size for size in widths.values() if size]
-        return width - sum(shown) - 2 * (len(shown) - 1)
-
-    for heading, narrower in _NARROWER:
-        if left() < 0:
-            widths[heading] = narrower
-    widths["answer"] += min(max(left(), 0), 48)
-    return [Column(heading, size, right=heading == "took") for heading, size in widths.items() if size]
+    widest = {**_WIDTHS, "destination": max(_WIDTHS["destination"], min(longest, width // 2))}
+    widths = narrowed(widest, _NARROWER, width)
+    left = width - sum(widths.values()) - 2 * (len(widths) - 1)
+    widths["answer"] += min(max(left, 0), 48)
+    return [Column(heading, size, right=heading == "took") for heading, size in widths.items()]
 
 
 def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
@@ -164,8 +145,6 @@ def _print_all(session: Session, printed: "_Printed", chosen: Iterable[Named]) -
 def _wanted(
     session: Session, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
 ) -> Wanted:
-    if event is not None:
-        check_event(event)
     begins = None if since is None else parse_time(since, session.home.clock.now(), "--since")
     if status is not None and not re.fullmatch(r"\d{3}|\dxx", status.lower()):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")

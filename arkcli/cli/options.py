@@ -102,6 +102,14 @@ To = Annotated[
     list[str] | None,
     typer.Option("--to", help="Only deliveries to this destination. Repeatable.", autocompletion=complete_destination),
 ]
+OnlyTo = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
+]
+Failing = Annotated[
+    bool,
+    typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
+]
 
 
 def given_options(context: typer.Context) -> set[str]:
@@ -133,14 +141,21 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
     return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
 
 
-def check_event(event: str) -> None:
-    """Raises UsageError, with the nearest known type, if there is no such event type."""
+def check_event(event: str | None) -> str | None:
+    """Returns the event type, if one was given. Raises UsageError, with the nearest known one, if it does not exist."""
     from arkcli.contract.events import EVENTS
 
-    if event not in EVENTS:
+    if event is not None and event not in EVENTS:
         raise UsageError(
             f"there is no event {event!r}{did_you_mean(event, list(EVENTS))} The events are {', '.join(EVENTS)}"
         )
+    return event
+
+
+OfType = Annotated[
+    str | None,
+    typer.Option("--event", help="Only events of this type.", autocompletion=complete_event, callback=check_event),
+]
 
 
 def find_destination(contents: "Contents", name: str) -> "Destination":

@@ -15,15 +15,7 @@ from arkcli.cli import operate, story
 from arkcli.cli.command import EVERYWHERE, App
 from arkcli.cli.deliveries import show_deliveries, show_groups
 from arkcli.cli.move import move
-from arkcli.cli.options import (
-    To,
-    check_event,
-    complete_event,
-    given_options,
-    output_of,
-    reading_of,
-    session_of,
-)
+from arkcli.cli.options import Failing, OfType, To, given_options, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.summary import Summary, printed
 from arkcli.cli.summary import watch as watch_summary
@@ -39,10 +31,7 @@ app = App(alone=True)
 def summary(
     context: typer.Context,
     to: To = None,
-    failing: Annotated[
-        bool,
-        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
-    ] = False,
+    failing: Failing = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Draw it again each second, on a terminal. Ctrl-C stops.")
     ] = False,
@@ -101,9 +90,7 @@ def list_(
     context: typer.Context,
     to: To = None,
     state: Annotated[_NotDone | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
-    event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
-    ] = None,
+    event: OfType = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show at most N.")] = None,
     by: Annotated[By | None, typer.Option("--by", help="Count them by this, with an example event for each.")] = None,
 ) -> ExitCode:
@@ -113,8 +100,6 @@ def list_(
 
     Example: ark queue list --by error
     """
-    if event is not None:
-        check_event(event)
     session, output = session_of(context), output_of(context)
     reading = reading_of(session, to)
     matching = (

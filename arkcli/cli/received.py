@@ -1,11 +1,11 @@
 """How `ark listen` shows a request: as a row, with its headers and body, and in detail."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
-from arkcli.actions.requests import causes_of, remarks_of, summary, took_of, verdict_of
+from arkcli.actions.requests import causes_of, head_of, lines_of, remarks_of, summary, took_of, verdict_of
 from arkcli.cli.records import said_lines
 from arkcli.output.tables import Column, narrowed
 from arkcli.receiver import record
@@ -14,7 +14,7 @@ from arkcli.signing import SIGNATURE_HEADER
 from arkcli.text import clean, counted, escaped
 
 if TYPE_CHECKING:
-    from arkcli.httpd.messages import Header, Reply, Request
+    from arkcli.httpd.messages import Request
     from arkcli.output import Output
     from arkcli.receiver.record import Received
 
@@ -87,7 +87,7 @@ class Listing:
         self._below(_readable(received.request), "dim")
         if received.reply is not None:
             self._below([f"The application answered {received.answer} after {took_of(received.took)}:"])
-            self._below(_answer(received.reply), "dim")
+            self._below(_content(lines_of(received.reply.headers), received.reply.body), "dim")
 
     def _piped(self, received: "Received") -> list[object]:
         said = clean(" ".join(_excerpt(received).split()))[:_SAID_CHARACTERS]
@@ -138,33 +138,16 @@ def _excerpt(received: "Received") -> str:
 
 
 def _readable(request: "Request") -> Iterator[str]:
-    """The headers, and the body as indented JSON if it is JSON."""
-    yield from _head(request)
-    yield from _content(request.body)
+    """The request line, the headers, and the body as indented JSON if it is JSON."""
+    first, *headers = head_of(request)
+    yield clean(first)
+    yield from _content(headers, request.body)
 
 
-def _answer(reply: "Reply") -> Iterator[str]:
-    yield from _headers(reply.headers)
-    yield from _content(reply.body)
-
-
-def _head(request: "Request") -> Iterator[str]:
-    yield clean(f"{request.method} {request.target} HTTP/{request.version}")
-    yield from _headers(request.headers)
-
-
-def _headers(headers: "Iterable[Header]") -> Iterator[str]:
-    if lines := [escaped(_header(header)) for header in headers]:
-        yield from _bounded("\n".join(lines))
+def _content(headers: Sequence[str], body: bytes | None) -> Iterator[str]:
+    if headers:
+        yield from _bounded("\n".join(map(escaped, headers)))
         yield ""
-
-
-def _header(header: "Header") -> str:
-    name, value = (part.decode("latin-1") for part in header)
-    return f"{name}: {value}"
-
-
-def _content(body: bytes | None) -> Iterator[str]:
     if body is None:
         yield "(the body was not read)"
     else:
@@ -185,8 +168,7 @@ def _bounded(text: str) -> Iterator[str]:
 
 def _raw(request: "Request") -> Iterator[str]:
     """The request byte for byte; control characters are shown as escape sequences."""
-    head = f"{request.method} {request.target} HTTP/{request.version}"
-    yield from _bounded("\n".join(map(escaped, (head, *map(_header, request.headers)))))
+    yield from _bounded("\n".join(map(escaped, head_of(request))))
     yield ""
     if request.body is None:
         yield "(the body was not read)"

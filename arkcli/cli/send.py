@@ -15,10 +15,10 @@ from arkcli.cli.options import (
     AllowLocal,
     CaFile,
     Headers,
+    OnlyTo,
     SecretFile,
     check_event,
     choose_destinations,
-    complete_destination,
     complete_event,
     complete_event_id,
     find_secrets,
@@ -81,10 +81,7 @@ def send(
         Path | None,
         typer.Argument(metavar="[FILE]", help="The file with the payload. Default, and with -: standard input."),
     ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
+    to: OnlyTo = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(

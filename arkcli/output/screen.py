@@ -60,22 +60,12 @@ class Screen:
     @property
     def width(self) -> int:
         """Width in columns: COLUMNS, else the terminal's, else 80."""
-        given = self._variables.get("COLUMNS", "")
-        if given.isdecimal() and int(given):
-            return int(given)
-        try:
-            return os.get_terminal_size(self.stream.fileno()).columns or _WIDTH
-        except (OSError, ValueError):
-            return _WIDTH
+        return self._given("COLUMNS") or self._measured()[0] or _WIDTH
 
     @property
     def line_width(self) -> int:
         """How many columns a line may have without being broken by the terminal, whatever COLUMNS says."""
-        try:
-            real = os.get_terminal_size(self.stream.fileno()).columns
-        except (OSError, ValueError):
-            real = 0
-        return min(self.width, real or self.width)
+        return min(self.width, self._measured()[0] or self.width)
 
     def folded(self, text: str, indent: str = "  ") -> str:
         """The text, broken between words on a terminal, which would break it anywhere; otherwise unchanged.
@@ -102,13 +92,18 @@ class Screen:
     @property
     def height(self) -> int:
         """Height in lines: LINES, else the terminal's, else 24."""
-        given = self._variables.get("LINES", "")
-        if given.isdecimal() and int(given):
-            return int(given)
+        return self._given("LINES") or self._measured()[1] or _HEIGHT
+
+    def _given(self, variable: str) -> int:
+        given = self._variables.get(variable, "")
+        return int(given) if given.isdecimal() else 0
+
+    def _measured(self) -> tuple[int, int]:
+        """The terminal's columns and lines; 0 if it is none, or does not say."""
         try:
-            return os.get_terminal_size(self.stream.fileno()).lines or _HEIGHT
+            return os.get_terminal_size(self.stream.fileno())
         except (OSError, ValueError):
-            return _HEIGHT
+            return 0, 0
 
     def write(self, text: str) -> None:
         """Writes text at once."""
