@@ -300,7 +300,8 @@ class Home:
             settings["the shared secret"] = contents.workspace.secret
             for source, setting in settings.items():
                 with suppress(ArkError):
-                    known |= {} if setting is None else {source: resolve_secret(setting, self.variables, source)}
+                    if setting is not None:
+                        known[source] = resolve_secret(setting, self.variables, source)
         return known
 
     def endpoint(

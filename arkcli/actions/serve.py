@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -146,12 +146,10 @@ def _problems(home: "Home", intake: _Intake, child: Child) -> list[str]:
 
 def _metrics(open_home: "Callable[[], Home]") -> Callable[[], bytes]:
     """Returns a function that reads the queue and returns the metrics; it may be called in any one thread at a time."""
-    homes: list[Home] = []
+    home_of = cache(open_home)
 
     def read() -> bytes:
-        if not homes:
-            homes.append(open_home())
-        (home,) = homes
+        home = home_of()
         reading = Reading(home, home.store.read_again().destinations)
         return metrics.exposition(reading.overview(), reading.totals, home.clock.now())
 

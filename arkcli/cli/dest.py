@@ -266,11 +266,8 @@ def _standing(session: Session, found: Destination) -> "tuple[Standing | None, M
 
 
 def _notes_of_own_secret(session: Session, found: Destination, *, own: bool) -> list[str]:
-    said = (
-        f"made a signing secret for {found.name} alone; it is in {session.home.store.name}, "
-        f"and `ark dest show {found.name} --reveal` prints it"
-    )
-    return [said] if own else []
+    place, whose, shows = session.home.store.name, f"{found.name} alone", f"dest show {found.name}"
+    return [made_secret_note(place, whose, shows)] if own else []
 
 
 def _own_secret(session: Session, file: Path | None, own: bool) -> Secret | None:

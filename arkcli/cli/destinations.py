@@ -47,7 +47,7 @@ def list_(
     now, places = session.home.clock.now(), list(overview.places)
     notes = [] if places else ["there is no destination yet; add one with `ark dest add URL`"]
     if failing:
-        places = [place for place in trouble.worst_first(places, now) if trouble.is_in_trouble(place, now)]
+        places = trouble.failing(places, now)
         notes += [] if places or not overview.places else ["no destination is failing"]
     found = [(place.destination, place.standing) for place in places]
     document = {"destinations": [settings_json(known) | counts_json(standing) for known, standing in found]}

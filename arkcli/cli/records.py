@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from arkcli.queue.outage import Outage
 
 
-def made_secret_note(place: str) -> str:
-    """A note that the shared signing secret was made, and where it is."""
-    return f"made a signing secret for your receivers; it is in {place}, and `ark secret show --reveal` prints it"
+def made_secret_note(place: str, whose: str = "your receivers", shows: str = "secret show") -> str:
+    """A note that a signing secret was made, the shared one by default, and where it is."""
+    return f"made a signing secret for {whose}; it is in {place}, and `ark {shows} --reveal` prints it"
 
 
 def outage_note(name: str, found: "Outage") -> str:

@@ -41,10 +41,8 @@ class Summary(NamedTuple):
     @property
     def chosen(self) -> list[Place]:
         """The destinations to show; without `failing`, in their own order."""
-        if not self.failing:
-            return list(self.overview.places)
-        places = worst_first(self.overview.places, self.now)
-        return [place for place in places if trouble.is_in_trouble(place, self.now)]
+        places = self.overview.places
+        return trouble.failing(places, self.now) if self.failing else list(places)
 
 
 def printed(summary: Summary, screen: Screen, *, drawn: bool) -> Printout:

@@ -79,7 +79,7 @@ def drain_watched(session: "Session", output: "Output", stock: "Stock") -> "Iter
         try:
             yield onlooker
         finally:
-            onlooker.end()
+            onlooker.tell_held()
 
 
 class _DrainOnTerminal:
@@ -109,7 +109,7 @@ class _DrainOnTerminal:
     def look(self, take_stock: "Callable[[], Underway]") -> None:
         """Draws the line if it is time."""
         now = self._clock.monotonic()
-        self._tell_held(now)
+        self.tell_held(now)
         if self._draw is not None:
             self._draw(now, partial(self._line, now, take_stock))
 
@@ -135,13 +135,10 @@ class _DrainOnTerminal:
             if self._throttle.admits(self._clock.monotonic()):
                 self._say(failure_line(now, name, made, answer, following))
 
-    def _tell_held(self, now: float | None) -> None:
+    def tell_held(self, now: float | None = None) -> None:
+        """Tells of the failures that were not printed in a second that is over (monotonic; None: in any)."""
         if held := self._throttle.held(now):
             self._say(f"and {held:,} more failed")
-
-    def end(self) -> None:
-        """Tells of the failures that were not printed."""
-        self._tell_held(None)
 
 
 class DrainInLog:
