@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -36,12 +36,10 @@ from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
+from arkcli.queue.engine import Standing
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.queue.engine import Standing
 
 app = App("Manage destinations, the URLs that receive every event.")
 
@@ -259,7 +257,7 @@ def _said(session: Session, changed: Destination, verb: str, notes: Sequence[str
     return Printout({"destination": settings_json(changed) | counts_json(standing)}, [f"{verb} {changed.name}"], notes)
 
 
-def _standing(session: Session, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
+def _standing(session: Session, found: Destination) -> tuple[Standing | None, Mapping[str, str]]:
     """What waits for one destination, or (None, the reason by name) if that cannot be read."""
     overview = Reading(session.home, [found]).overview()
     return next((place.standing for place in overview.places), None), overview.broken

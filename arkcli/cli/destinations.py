@@ -1,7 +1,7 @@
 """`ark dest list` and `ark dest show`: destinations with their settings and what is queued for them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,12 +17,10 @@ from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
 from arkcli.output.tables import Table, fitting, needed
+from arkcli.queue.engine import Standing
 from arkcli.signing.standard import serialized
 from arkcli.store.store import Contents
 from arkcli.url import shown_proxy
-
-if TYPE_CHECKING:
-    from arkcli.queue.engine import Standing
 
 #: The shortest piece of a URL that a list shows, in characters.
 _URL: Final = 16
@@ -123,7 +121,7 @@ def show(
 
 
 def _recently(
-    session: Session, reading: Reading, found: Destination, standing: "Standing"
+    session: Session, reading: Reading, found: Destination, standing: Standing
 ) -> list[tuple[str, object | None]]:
     """The last attempt and its answer, since when attempts fail, and when the next is due."""
     now, drawn, last = session.home.clock.now(), session.output().on_a_terminal, standing.last
@@ -181,7 +179,7 @@ def _basics(found: Destination) -> dict[str, Any]:
     }
 
 
-def counts_json(standing: "Standing | None") -> dict[str, Any]:
+def counts_json(standing: Standing | None) -> dict[str, Any]:
     """What waits for a destination, as JSON keys; null if that cannot be read."""
     if standing is None:
         return dict.fromkeys(("waiting", "retrying", "dead", "last"))
@@ -194,7 +192,7 @@ def counts_json(standing: "Standing | None") -> dict[str, Any]:
     }
 
 
-def _cells(standing: "Standing | None") -> tuple[object, ...]:
+def _cells(standing: Standing | None) -> tuple[object, ...]:
     """What waits for a destination, as table cells; None if that cannot be read."""
     if standing is None:
         return (None,) * 4
