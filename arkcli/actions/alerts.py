@@ -282,18 +282,13 @@ def tell_of(home: "Home", contents: "Contents", deliveries: "Iterable[Sent]", st
 
 def resume(home: "Home", destination_id: str) -> None:
     """Starts the time again for a destination that has been resumed. Its recovery is still told."""
-
-    def begin() -> None:
-        with home.queue.memo(NAME) as memo:
-            ledger = Ledger.of(memo.data)
-            ledger.resume(destination_id)
-            memo.data = ledger.document()
-
     # The destination is resumed, whether or not this succeeds.
     with suppress(ArkError, OSError):
         for _ in range(_TRIES if home.has_queue and home.queue.read_memo(NAME) is not None else 0):
-            with suppress(Busy):
-                begin()
+            with suppress(Busy), home.queue.memo(NAME) as memo:
+                ledger = Ledger.of(memo.data)
+                ledger.resume(destination_id)
+                memo.data = ledger.document()
                 break
             home.clock.sleep(0.05)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arkcli.errors import ArkError, UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import resolve_secret, secret_of, workspace_secret
+from arkcli.signing.secrets import resolve_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -251,9 +251,10 @@ class Home:
     def secret_of(
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
     ) -> Secret:
-        """The secret that signs for a destination. Raises UsageError if it is not available."""
-        shared = contents.workspace.secret
-        return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
+        """The secret that signs for a destination: its own, or else the shared one. Raises UsageError."""
+        if destination.secret is None:
+            return self.workspace_secret(contents, read_file)
+        return resolve_secret(destination.secret, self.variables, f"the secret of {destination.name}", read_file)
 
     def routed(
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
@@ -282,8 +283,10 @@ class Home:
         return msgspec.structs.replace(destination, proxy=Secret(text))
 
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
-        """The shared signing secret. Raises UsageError if there is none."""
-        return workspace_secret(contents.workspace.secret, self.variables, read_file)
+        """The shared signing secret. Raises UsageError, also if there is none."""
+        if contents.workspace.secret is None:
+            raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` creates one")
+        return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret", read_file)
 
     def known_secrets(self) -> dict[str, Secret]:
         """Every secret in the environment and the store, by its source. Secrets that cannot be read are left out."""
