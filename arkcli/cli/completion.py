@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from arkcli.cli.command import App
 from arkcli.cli.printout import Printout
-
-if TYPE_CHECKING:
-    from arkcli.cli.session import Session
+from arkcli.cli.session import Session
 
 app = App()
 
@@ -47,7 +45,7 @@ def completion(
     return Printout({"shell": shell, "script": text}, [text], always=True)
 
 
-def candidates(root: Any, session: "Session", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
+def candidates(root: Any, session: Session, before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
     """Completions of the word `begun`, typed after the words `before`: (value, description).
 
     An empty value means: complete a file name. `root` is Click's command for `ark`.

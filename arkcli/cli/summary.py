@@ -1,7 +1,7 @@
 """`ark queue` alone: what waits for each destination, printed once or drawn again and again."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from arkcli.actions import trouble
 from arkcli.actions.printed import queue_json, when
@@ -12,14 +12,12 @@ from arkcli.cli.chart import last_hour
 from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import outage_note
+from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.fullscreen import FullScreen, lines_of
 from arkcli.output.screen import Painted, Screen
 from arkcli.output.tables import Table, fitting
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.cli.session import Session
 
 _HEADINGS: Final = ("destination", "waiting", "retrying", "dead", "next due", "oldest", "last hour", "")
 #: On a narrow terminal these are left out, in this order.
@@ -57,7 +55,7 @@ def printed(summary: Summary, screen: Screen, *, drawn: bool) -> Printout:
     return Printout(document, text, _notes(summary, most=FEW if drawn else None), broken=summary.reading.broken)
 
 
-def watch(session: "Session", look: Callable[[], Summary]) -> ExitCode:
+def watch(session: Session, look: Callable[[], Summary]) -> ExitCode:
     """Draws what `look` finds, once a second, until the process is asked to stop. Raises UsageError if it cannot."""
     output = session.output()
     screen = output.screen
