@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from arkcli.actions.checks import Check, Status, passed
 from arkcli.errors import ArkError
 from arkcli.store.store import Store
-from arkcli.system.paths import config_directory
 from arkcli.text import counted
 from arkcli.times import describe_duration
 
@@ -134,7 +133,7 @@ def check_unused(home: "Home") -> list[Check]:
     """Says if this host has destinations that are not used."""
     try:
         # Not through the home, whose store is the one in the database.
-        store = Store(config_directory(home.variables))
+        store = Store(home.directory)
         count = len(store.read().destinations)
     except ArkError:
         count = 0

@@ -8,7 +8,7 @@ from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
 from arkcli.store.store import AlertSettings, QueueSettings, Workspace
-from arkcli.system.paths import config_directory, state_directory
+from arkcli.system.paths import state_directory
 from arkcli.url import shown_proxy
 
 _DEFAULT: Final = "default"
@@ -33,7 +33,7 @@ def every(home: Home, color: str) -> list[Setting]:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
 
     return [
-        Setting("config_dir", str(config_directory(variables)), from_environment("ARK_CONFIG_DIR")),
+        Setting("config_dir", str(home.directory), from_environment("ARK_CONFIG_DIR")),
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
         *_database(home),
         _secret(home),
@@ -56,8 +56,8 @@ def every(home: Home, color: str) -> list[Setting]:
 def paths(home: Home) -> dict[str, str]:
     """Where ark keeps what, by name. Opens nothing. Raises Unreadable, and UsageError if a setting is wrong."""
     found = {
-        "config_dir": str(config_directory(home.variables)),
-        "store": str(config_directory(home.variables) / "destinations.toml"),
+        "config_dir": str(home.directory),
+        "store": str(home.directory / "destinations.toml"),
         "state_dir": str(state_directory(home.variables)),
     }
     if home.shared is None:

@@ -35,6 +35,6 @@ def show(context: typer.Context) -> Printout:
         store = session.home.store.path
         rows = [(*row[:-1], store.name if row[-1] == str(store) else row[-1]) for row in rows]
     return Printout(
-        {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
+        {"settings": [one._asdict() for one in found]},
         [Table(("setting", "value", "from"), rows)],
     )

@@ -22,6 +22,9 @@ from arkcli.signing.standard import serialized
 from arkcli.store.store import Contents
 from arkcli.url import shown_proxy
 
+#: The settings that are shown as they are: what `ark dest show` begins with, and what only `--json` shows so.
+_BASICS: Final = ("id", "name", "url", "paused", "allow_local", "standard_webhooks", "description", "added_at")
+_FURTHER: Final = ("client_cert", "client_key", "proxy", "rate", "max_in_flight", "pause_note")
 #: The shortest piece of a URL that a list shows, in characters.
 _URL: Final = 16
 
@@ -99,7 +102,7 @@ def show(
         if found.standard_webhooks:
             document["standard_webhooks_secret"] = serialized(used).reveal().decode()
     rows = [
-        *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
+        *((key.replace("_", " "), _yes_or_no(getattr(found, key))) for key in _BASICS),
         *([("paused because", found.pause_note)] if found.pause_note else []),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
@@ -150,9 +153,7 @@ def _yes_or_no(value: object) -> object:
 
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
-    way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
-    limits = {"rate": found.rate, "max_in_flight": found.max_in_flight, "pause_note": found.pause_note}
-    return _basics(found) | way | limits
+    return {key: getattr(found, key) for key in (*_BASICS, *_FURTHER)} | {"proxy": _proxy(found)}
 
 
 def _proxy(found: Destination) -> str | None:
@@ -164,19 +165,6 @@ def _proxy_cell(found: Destination, contents: Contents) -> str | None:
     shared = " ([network] proxy)" if found.proxy is None else ""
     proxy = _proxy(contents.with_proxy(found))
     return None if proxy is None else f"{proxy}{shared}"
-
-
-def _basics(found: Destination) -> dict[str, Any]:
-    return {
-        "id": found.id,
-        "name": found.name,
-        "url": found.url,
-        "paused": found.paused,
-        "allow_local": found.allow_local,
-        "standard_webhooks": found.standard_webhooks,
-        "description": found.description,
-        "added_at": found.added_at,
-    }
 
 
 def counts_json(standing: Standing | None) -> dict[str, Any]:

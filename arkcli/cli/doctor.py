@@ -29,13 +29,7 @@ def doctor(context: typer.Context) -> Printout:
     output = output_of(context)
     shown = [check for check in found if not output.quiet or check.status is not Status.PASS]
     return Printout(
-        {
-            "checks": [
-                {"name": check.name, "status": check.status, "message": check.message, "hint": check.hint}
-                for check in found
-            ],
-            "ok": well,
-        },
+        {"checks": [check._asdict() for check in found], "ok": well},
         [line for check in _few(shown, output) for line in _lines(output, check)],
         status=ExitCode.DONE if well else ExitCode.FAILED,
         always=True,

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
+
 from arkcli.actions import preview
 from arkcli.actions.printed import event_json
 from arkcli.actions.send import Order, unsaved
@@ -21,16 +23,7 @@ def show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]
     """The requests that `ark send` would make at once. `paused` are names of destinations that would get none."""
     event = unsaved(session.home, order)
     found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
-    document = [
-        {
-            "destination": request.destination,
-            "method": request.method,
-            "url": request.url,
-            "headers": request.headers,
-            "body": request.body,
-        }
-        for request in found
-    ]
+    document = to_builtins(found)
     notes = [f"{name} is paused: the event would wait" for name in paused]
     return Printout({"event": event_json(event), "requests": document}, [str(request) for request in found], notes)
 

@@ -17,7 +17,7 @@ from arkcli.delivery.sent import Sent
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output.tables import Table
-from arkcli.text import counted
+from arkcli.text import counted, listed
 
 Now = Annotated[
     bool,
@@ -88,9 +88,7 @@ def waits_already(ids: Sequence[str]) -> str:
 
 def named(names: Sequence[str]) -> str:
     """Up to three names in a sentence; of more, only their number."""
-    if len(names) > 3:
-        return f"{len(names):,} events"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{len(names):,} events" if len(names) > 3 else listed(names)
 
 
 def _json(tried: Tried) -> dict[str, Any]:

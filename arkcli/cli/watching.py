@@ -11,7 +11,7 @@ from arkcli.actions.printed import attempt_json, when
 from arkcli.cli.records import answer_cell
 from arkcli.model import State, attempt_of
 from arkcli.output.live import bar, first_fit, fitted
-from arkcli.text import counted
+from arkcli.text import counted, listed
 
 if TYPE_CHECKING:
     from arkcli.actions.drain import Stock
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _FAILURES: Final = 3
 #: How much of an answer such a line shows, in characters.
 _SAID: Final = 120
-#: How many names a line lists.
-_NAMES: Final = 3
 #: How many of the last drawings the rate is taken over.
 _MARKS: Final = 10
 #: Below this width there is no bar beside the figures, in columns.
@@ -57,15 +55,8 @@ def awaited_line(found: "Awaited", width: int) -> str:
         return answered
     time = "" if found.seconds is None else f", {int(found.seconds)} s"
     of = f"{time} of {found.deadline:.0f}" if time else ""
-    few, one = (f"{answered}; waiting for {some(found.names, most)}" for most in (_NAMES, 1))
+    few, one = (f"{answered}; waiting for {listed(found.names, most)}" for most in (3, 1))
     return first_fit((few + of, one + of, one + time, answered + of), width)
-
-
-def some(names: Sequence[str], most: int = _NAMES) -> str:
-    """`a, b and c`; or the first few, and how many more there are."""
-    if len(names) <= most:
-        return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
 
 
 @contextmanager
@@ -246,5 +237,6 @@ def hints(session: "Session", failed: "Iterable[tuple[Destination, str]]") -> li
         said = advice.hint(session.variables, destination.url, error)
         named.setdefault(said, []).append(destination.name)
     return [
-        f"{some(names)}: {said.replace('NAME', names[0]) if len(names) == 1 else said}" for said, names in named.items()
+        f"{listed(names)}: {said.replace('NAME', names[0]) if len(names) == 1 else said}"
+        for said, names in named.items()
     ]

@@ -126,19 +126,6 @@ def test_each_of_a_few_deaths_is_named_and_the_others_are_counted() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (["a"], "a"),
-        (["a", "b"], "a and b"),
-        (["a", "b", "c"], "a, b and c"),
-        (["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
-    ],
-)
-def test_of_many_names_the_first_are_listed(names: list[str], said: str) -> None:
-    assert watching.some(names) == said
-
-
 def test_a_hint_is_given_once_for_each_cause_and_names_the_destination_if_there_is_one(world: World) -> None:
     def destination(name: str) -> Destination:
         return Destination(id=name, name=name, url=f"https://{name}.example/", added_at="")
