@@ -34,11 +34,6 @@ def ping(
 
     Example: ark ping crm
     """
-    return ping_destinations(context, names)
-
-
-def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
-    """Pings the named destinations (default: all) and reports each answer; exit status 1 if one failed."""
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)

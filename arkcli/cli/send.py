@@ -59,6 +59,10 @@ _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("--url", ("--to", "--queue"), "--url is one attempt to one address, and stores nothing"),
     ("--dry-run", ("--curl",), "choose which of them to print"),
 )
+_MISLEADING: Final = (
+    "the payload contains characters that could mislead a terminal; write the commands to a file instead: "
+    "`ark send … --curl > send.sh`"
+)
 #: Options that need another one.
 _WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("--ndjson", ("--strict", "--id-from")),
@@ -160,9 +164,9 @@ def send(
     given = given_options(context)
     _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):
-        from arkcli.cli.ping import ping_destinations
+        from arkcli.cli.ping import ping
 
-        return ping_destinations(context, to)
+        return ping(context, to)
     order = Order(
         event=event,
         event_id=event_id,
@@ -193,12 +197,13 @@ def send(
         order.payload, order.source = _like(session, event, like)
     elif not sample:
         order.payload = _payload(session, event, file)
-    for said in actions.doubts(order, actions.payload_of(session.home, order)) if settings else ():
+    for said in actions.doubts(order, actions.payload_of(order, session.home.clock.now())) if settings else ():
         output.warn(said)
     if curl:
         from arkcli.cli.dryrun import show_commands
 
-        return show_commands(session, output, order, map(stored.with_proxy, receivers))
+        routed = map(stored.with_proxy, receivers)
+        return show_commands(output, actions.unsaved(session.home, order), routed, _MISLEADING)
     if dry_run:
         from arkcli.cli.dryrun import show_requests
 

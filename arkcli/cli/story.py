@@ -77,7 +77,7 @@ def show(
 
 def _show_body(output: Output, event: Event) -> ExitCode:
     if output.on_a_terminal and not is_harmless(event.body.decode()):
-        raise _misleading(event, "body", "payload.json")
+        raise UsageError(_misleading(event, "body", "payload.json"))
     output.exact({"event": whole_event_json(event)}, event.body)
     return ExitCode.DONE
 
@@ -109,20 +109,16 @@ def _headed(output: Output, name: str, lines: Sequence[str]) -> Sequence[str]:
 
 
 def _commands(session: Session, output: Output, story: Story) -> Printout:
-    from arkcli.actions import preview
+    from arkcli.cli.dryrun import show_commands
 
-    event = story.event
     contents = session.home.store.read()
-    found = preview.commands(event, (contents.with_proxy(one.destination) for one in story.deliveries))
-    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
-        raise _misleading(event, "curl", "send.sh")
-    document = [{"destination": destination.name, "command": command} for destination, command in found]
-    text = [command for _, command in found]
-    return Printout({"event": event_json(event), "commands": document}, text, broken=story.broken, always=True)
+    receivers = (contents.with_proxy(one.destination) for one in story.deliveries)
+    shown = show_commands(output, story.event, receivers, _misleading(story.event, "curl", "send.sh"))
+    return shown._replace(broken=story.broken, always=True)
 
 
-def _misleading(event: Event, option: str, file: str) -> UsageError:
-    return UsageError(
+def _misleading(event: Event, option: str, file: str) -> str:
+    return (
         "the body contains characters that could mislead a terminal; write it to a file instead: "
         f"`ark queue show {event.id} --{option} > {file}`"
     )
