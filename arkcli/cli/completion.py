@@ -1,8 +1,7 @@
 """`ark completion`, and the completions for the scripts that it prints."""
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -13,22 +12,16 @@ from arkcli.cli.session import Session
 app = App()
 
 
-class Shell(StrEnum):
-    """Supported shells."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
-    POWERSHELL = "powershell"
-
-
 #: The files in completions/. They run `ark` itself, which answers with `candidates`.
-_SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.fish", Shell.POWERSHELL: "ark.ps1"}
+_SCRIPTS: Final = {"bash": "ark.bash", "zsh": "_ark", "fish": "ark.fish", "powershell": "ark.ps1"}
 
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="The shell: bash, zsh, fish or powershell.")],
+    shell: Annotated[
+        Literal["bash", "zsh", "fish", "powershell"],
+        typer.Argument(metavar="SHELL", help="The shell: bash, zsh, fish or powershell."),
+    ],
 ) -> Printout:
     """Print the completion script for a shell.
 

@@ -1,10 +1,9 @@
 """`ark queue`: inspect and manage the delivery queue."""
 
 import sys
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +19,6 @@ from arkcli.cli.printout import Printout
 from arkcli.cli.summary import Summary, printed
 from arkcli.cli.summary import watch as watch_summary
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import State
 from arkcli.output.tables import Table
 from arkcli.text import counted
 
@@ -77,19 +75,13 @@ def summary(
     return printed(found, output.screen, drawn=output.on_a_terminal)
 
 
-class _NotDone(StrEnum):
-    """States of an unfinished delivery."""
-
-    WAITING = State.WAITING
-    RETRYING = State.RETRYING
-    DEAD = State.DEAD
-
-
 @app.command("list")
 def list_(
     context: typer.Context,
     to: To = None,
-    state: Annotated[_NotDone | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
+    state: Annotated[
+        Literal["waiting", "retrying", "dead"] | None, typer.Option("--state", help="Only deliveries in this state.")
+    ] = None,
     event: OfType = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show at most N.")] = None,
     by: Annotated[By | None, typer.Option("--by", help="Count them by this, with an example event for each.")] = None,
