@@ -13,7 +13,6 @@ from arkcli.actions.reading import Reading
 from arkcli.cli.printout import Printout
 from arkcli.cli.records import attempt_cells, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
-from arkcli.delivery.sent import Sent
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output.tables import Table
@@ -92,6 +91,8 @@ def named(names: Sequence[str]) -> str:
 
 
 def _json(tried: Tried) -> dict[str, Any]:
+    from arkcli.delivery.sent import Sent
+
     sent = Sent(tried.destination.name, tried.state, tried.attempt, tried.next_attempt_at)
     return {"event_id": tried.event_id, **sent_json(sent)}
 

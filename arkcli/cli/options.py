@@ -143,12 +143,12 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
 
 def check_event(event: str | None) -> str | None:
     """Returns the event type, if one was given. Raises UsageError, with the nearest known one, if it does not exist."""
-    from arkcli.contract.events import EVENTS
+    if event is not None:
+        from arkcli.contract.events import EVENTS
 
-    if event is not None and event not in EVENTS:
-        raise UsageError(
-            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))} The events are {', '.join(EVENTS)}"
-        )
+        if event not in EVENTS:
+            near = did_you_mean(event, list(EVENTS))
+            raise UsageError(f"there is no event {event!r}{near} The events are {', '.join(EVENTS)}")
     return event
 
 
