@@ -163,6 +163,11 @@ def ensure_secret(home: Home) -> bool:
     return made
 
 
+def made_secret_note(place: str, whose: str = "your receivers", shows: str = "secret show") -> str:
+    """A note that a signing secret was made, the shared one by default, and where it is."""
+    return f"made a signing secret for {whose}; it is in {place}, and `ark {shows} --reveal` prints it"
+
+
 def new_secret(home: Home) -> Secret:
     """A new signing secret: 32 random bytes in hex, with a prefix by which scanners for leaked secrets can find it."""
     return Secret(f"arksec_{home.randomness(32).hex()}")

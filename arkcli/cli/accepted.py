@@ -7,7 +7,6 @@ from typing import Final
 
 from arkcli.actions import destinations
 from arkcli.cli.options import find_secrets
-from arkcli.cli.records import made_secret_note
 from arkcli.cli.session import Session
 from arkcli.errors import ArkError
 from arkcli.signing import Secret
@@ -42,7 +41,7 @@ class AcceptedSecrets:
         self._stored: list[Secret] = []
         self._replaced: list[Secret] = []
         if self._is_stored and destinations.ensure_secret(session.home):
-            note(made_secret_note(session.home.store.name))
+            note(destinations.made_secret_note(session.home.store.name))
         self._followed = Followed(self._stamp, self._read, session.home.clock.monotonic, warn, every=_LOOK_EVERY)
         self._followed.now()
 

@@ -10,6 +10,7 @@ from arkcli.actions import destinations
 from arkcli.actions.destinations import Wanted, Without
 from arkcli.actions.printed import answer_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import took_cell
 from arkcli.cli.command import App
 from arkcli.cli.destinations import Name, counts_json, list_, settings_json, show
 from arkcli.cli.options import (
@@ -30,7 +31,6 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import made_secret_note, took_cell
 from arkcli.cli.session import Session
 from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers
@@ -103,7 +103,7 @@ def add(
         added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
-        notes.append(made_secret_note(session.home.store.name))
+        notes.append(destinations.made_secret_note(session.home.store.name))
     notes += destination_notes(session.home, added)
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
@@ -265,7 +265,7 @@ def _standing(session: Session, found: Destination) -> tuple[Standing | None, Ma
 
 def _notes_of_own_secret(session: Session, found: Destination, *, own: bool) -> list[str]:
     place, whose, shows = session.home.store.name, f"{found.name} alone", f"dest show {found.name}"
-    return [made_secret_note(place, whose, shows)] if own else []
+    return [destinations.made_secret_note(place, whose, shows)] if own else []
 
 
 def _own_secret(session: Session, file: Path | None, own: bool) -> Secret | None:

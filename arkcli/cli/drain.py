@@ -12,6 +12,7 @@ from arkcli.actions import drain as draining
 from arkcli.actions.drain import Job
 from arkcli.actions.printed import drained_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import outage_note
 from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.deliveries import show_deliveries
@@ -27,7 +28,6 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan

@@ -14,13 +14,12 @@ from arkcli.actions.following import Following, Named
 from arkcli.actions.grouping import short_reason
 from arkcli.actions.printed import attempt_json, when
 from arkcli.actions.stats import Summary
-from arkcli.actions.wording import said_cell, short_time
+from arkcli.actions.wording import said_cell, short_time, took_cell
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW, count_cell, percent, shortened
 from arkcli.cli.options import OfType, OnlyTo, choose_destinations, output_of, parse_time, session_of
 from arkcli.cli.printout import Printout, broken_key, show
-from arkcli.cli.records import said_lines, took_cell
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
@@ -259,4 +258,4 @@ class _Printed:
     def _below(self, attempt: Attempt, short: str | None) -> list[str]:
         """What the receiver said with a failure; or why there was no answer, if the row says that in fewer words."""
         more = attempt.status is None and attempt.error is not None and attempt.error != short
-        return said_lines(self._screen, attempt.error if more else attempt.excerpt, 2) if attempt.error else []
+        return self._screen.excerpt(attempt.error if more else attempt.excerpt, 2) if attempt.error else []

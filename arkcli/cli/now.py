@@ -10,8 +10,8 @@ from arkcli.actions import operate
 from arkcli.actions.operate import Attempted, Tried
 from arkcli.actions.printed import sent_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import attempt_cells, outage_note
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_cells, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.errors import UsageError
 from arkcli.model import State

@@ -7,10 +7,10 @@ import typer
 
 from arkcli.actions import advice, destinations
 from arkcli.actions.printed import pings_json
+from arkcli.actions.wording import answer_cell, took_cell
 from arkcli.cli.command import App
 from arkcli.cli.options import choose_destinations, complete_destination, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, took_cell
 from arkcli.cli.session import NOT_ATTEMPTED_AGAIN
 from arkcli.cli.watching import awaiting, hints
 from arkcli.errors import ExitCode

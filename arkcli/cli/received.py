@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from arkcli import times
 from arkcli.actions.requests import causes_of, head_of, lines_of, remarks_of, summary, took_of, verdict_of
-from arkcli.cli.records import said_lines
 from arkcli.httpd.messages import Request
 from arkcli.output import Output
 from arkcli.output.tables import Column, narrowed
@@ -69,7 +68,7 @@ class Listing:
         cells["event id"] = clean(cells["event id"])[: widths.get("event id", 0)]
         self._rows.add(document, [cells[heading] for heading in widths])
         self._below(remarks_of(received))
-        self._below(said_lines(self._output.screen, _excerpt(received), len(_INDENT)), "dim")
+        self._below(self._output.screen.excerpt(_excerpt(received), len(_INDENT)), "dim")
         if self._verbose:
             self._below((_raw if self._verbose > 1 else _readable)(received.request), "dim")
 

@@ -9,6 +9,7 @@ import typer
 from arkcli.actions import send as actions
 from arkcli.actions.printed import delivery_json, event_json, sent_json
 from arkcli.actions.send import EACH, Order, Repeated
+from arkcli.actions.wording import attempt_cells
 from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.options import (
@@ -27,7 +28,6 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_cells
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import awaiting, hints
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING

@@ -9,10 +9,9 @@ import typer
 
 from arkcli.actions.printed import event_json, story_json, when, whole_event_json
 from arkcli.actions.reading import Delivered, Story
-from arkcli.actions.wording import from_now, short_answer, short_time
+from arkcli.actions.wording import answer_cell, from_now, short_answer, short_time, took_cell
 from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, said_lines, took_cell
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Event, Outcome, State
@@ -197,7 +196,7 @@ def _delivery(screen: Screen, event: Event, one: Delivered, now: int) -> list[st
         ]
         lines += _flow(screen, pieces, "  ")
         said = made.excerpt if failed else ""
-        below = ["the same answer"] if said and said == before else said_lines(screen, said, 6)
+        below = ["the same answer"] if said and said == before else screen.excerpt(said, 6)
         lines += [f"      {screen.painted(line, 'dim')}" for line in below]
         before = said
     following = _following(event, one, now)

@@ -7,11 +7,10 @@ from arkcli.actions import trouble
 from arkcli.actions.printed import queue_json, when
 from arkcli.actions.reading import Overview, Place, Reading
 from arkcli.actions.trouble import sums, worst_first
-from arkcli.actions.wording import from_now
+from arkcli.actions.wording import from_now, outage_note
 from arkcli.cli.chart import last_hour
 from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import outage_note
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output.fullscreen import FullScreen, lines_of

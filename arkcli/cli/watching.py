@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from arkcli import times
 from arkcli.actions.printed import attempt_json, when
-from arkcli.cli.records import answer_cell
+from arkcli.actions.wording import answer_cell
 from arkcli.model import State, attempt_of
 from arkcli.output.live import bar, first_fit, fitted
 from arkcli.text import counted, listed

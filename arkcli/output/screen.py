@@ -28,6 +28,8 @@ STYLES: Final = {
 _SGR: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
 }  # fmt: skip
+#: How many lines of a receiver's answer are shown below an attempt.
+_EXCERPT: Final = 4
 _WIDTH: Final = 80
 _HEIGHT: Final = 24
 
@@ -74,14 +76,17 @@ class Screen:
         """
         return folded(text, self.width, indent) if self.is_terminal else text
 
-    def wrapped(self, text: str, width: int, most: int) -> list[str]:
-        """Text from outside, cleaned: at most `most` lines of at most `width` columns, the last cut if there is more.
+    def excerpt(self, text: str, indent: int) -> list[str]:
+        """Text from outside, cleaned: at most four lines that fit below an indentation, the last cut if there is more.
 
-        Lines end between words; a word that is longer than a line is broken.
+        Lines end between words; a word that is longer than a line is broken. Empty text has no line.
         """
+        if not text:
+            return []
         from rich.text import Text
 
         # No more than fills the lines: wrapping a long text takes long.
+        width, most = self.width - indent, _EXCERPT
         cleaned = " ".join(clean(text).split())[: (width + 1) * (most + 1)]
         lines = [line.plain.rstrip() for line in Text(cleaned).wrap(self.console(), max(width, 1))]
         if len(lines) > most:
