@@ -19,7 +19,6 @@ from arkcli.cli.options import (
     check_event,
     complete_event,
     find_secrets,
-    output_of,
     session_of,
 )
 from arkcli.cli.printout import Printout
@@ -78,7 +77,7 @@ def check(
     from arkcli.actions import check as actions
 
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     wanted = Wanted(
         url=url,
         allow_local=allow_local,

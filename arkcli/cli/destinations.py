@@ -11,7 +11,7 @@ from arkcli.actions.printed import attempt_json
 from arkcli.actions.reading import Place, Reading
 from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
-from arkcli.cli.options import Failing, complete_destination, find_destination, output_of, session_of
+from arkcli.cli.options import Failing, complete_destination, find_destination, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.model import Destination
@@ -43,7 +43,8 @@ def list_(
 
     Example: ark dest list --failing
     """
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     overview = Reading(session.home, session.home.store.read().destinations).overview()
     now, places = session.home.clock.now(), list(overview.places)
     notes = [] if places else ["there is no destination yet; add one with `ark dest add URL`"]

@@ -6,7 +6,7 @@ from arkcli.actions import doctor as actions
 from arkcli.actions.checks import Check, Status
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW
-from arkcli.cli.options import output_of, session_of
+from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 from arkcli.output import Output
@@ -24,9 +24,9 @@ def doctor(context: typer.Context) -> Printout:
 
     Example: ark doctor
     """
-    found = actions.examine(session_of(context).home)
+    session = session_of(context)
+    output, found = session.output(), actions.examine(session.home)
     well = all(check.status is not Status.FAIL for check in found)
-    output = output_of(context)
     shown = [check for check in found if not output.quiet or check.status is not Status.PASS]
     return Printout(
         {"checks": [check._asdict() for check in found], "ok": well},

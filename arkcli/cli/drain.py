@@ -22,7 +22,6 @@ from arkcli.cli.options import (
     OnlyTo,
     PerDestination,
     choose_destinations,
-    output_of,
     parse_seconds,
     parse_time,
     session_of,
@@ -71,7 +70,7 @@ def drain(
     Example: ark drain --for 55s --quiet
     """
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     if at is not None and not dry_run:
         raise UsageError("--at needs --dry-run: it lists what would be attempted at that time")
     if dry_run and (watch or for_ is not None):

@@ -18,7 +18,7 @@ from arkcli.actions.wording import said_cell, short_time, took_cell
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW, count_cell, percent, shortened
-from arkcli.cli.options import OfType, OnlyTo, choose_destinations, output_of, parse_time, session_of
+from arkcli.cli.options import OfType, OnlyTo, choose_destinations, parse_time, session_of
 from arkcli.cli.printout import Printout, broken_key, show
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
@@ -82,7 +82,7 @@ def log(
         raise UsageError(f"--stats summarises past attempts, and {other}; choose one")
     session = session_of(context)
     wanted = _wanted(session, event, outcome, status, since)
-    output = output_of(context)
+    output = session.output()
     contents = session.home.store.read()
     if to:
         # An unknown name is an error now; with --follow, a destination may get it later.

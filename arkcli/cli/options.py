@@ -13,7 +13,6 @@ from arkcli.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from arkcli.actions.reading import Reading
     from arkcli.model import Destination
-    from arkcli.output import Output
     from arkcli.signing import Secret
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.store import Contents
@@ -85,11 +84,6 @@ def session_of(context: typer.Context) -> Session:
     found = context.find_root().obj
     assert isinstance(found, Session)
     return found
-
-
-def output_of(context: typer.Context) -> "Output":
-    """The output of a command, in the form that the user chose."""
-    return session_of(context).output()
 
 
 def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from arkcli.cli import operate, story
 from arkcli.cli.command import EVERYWHERE, App
 from arkcli.cli.deliveries import show_deliveries, show_groups
 from arkcli.cli.move import move
-from arkcli.cli.options import Failing, OfType, To, given_options, output_of, reading_of, session_of
+from arkcli.cli.options import Failing, OfType, To, given_options, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.summary import Summary, printed
 from arkcli.cli.summary import watch as watch_summary
@@ -63,7 +63,7 @@ def summary(
 
     if watch:
         return watch_summary(session, look)
-    found, output = look(), output_of(context)
+    found, output = look(), session.output()
     if prometheus is not None:
         text = metrics.exposition(found.overview, found.reading.totals, found.now)
         if prometheus != Path("-"):
@@ -92,7 +92,8 @@ def list_(
 
     Example: ark queue list --by error
     """
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     reading = reading_of(session, to)
     matching = (
         (destination, found)
@@ -152,7 +153,8 @@ def check(
 
     Example: ark queue check
     """
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     queue, clock = session.home.queue, session.home.clock
     with output.working("checking the queue", clock.monotonic):
         result = queue.check(repair_at=times.to_text(clock.now()) if repair else None)

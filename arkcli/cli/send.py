@@ -24,7 +24,6 @@ from arkcli.cli.options import (
     complete_event_id,
     find_secrets,
     given_options,
-    output_of,
     session_of,
 )
 from arkcli.cli.printout import Printout
@@ -176,7 +175,7 @@ def send(
         raw=raw,
         source=None if file is None or str(file) == "-" else str(file),
     )
-    output = output_of(context)
+    output = session.output()
     stored = session.home.store.read()
     contents = stored if url is None else None
     if url is not None:

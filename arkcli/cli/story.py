@@ -10,7 +10,7 @@ import typer
 from arkcli.actions.printed import event_json, story_json, when, whole_event_json
 from arkcli.actions.reading import Delivered, Story
 from arkcli.actions.wording import answer_cell, from_now, short_answer, short_time, took_cell
-from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
+from arkcli.cli.options import To, complete_event_id, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
@@ -61,7 +61,7 @@ def show(
     if body + headers + curl > 1:
         raise UsageError("--body, --headers and --curl do not go together: each prints one thing, ready for a pipe")
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     reading = reading_of(session, to)
     if body:
         return _show_body(output, reading.event(event_id))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, parse_time, session_of
+from arkcli.cli.options import SecretFile, SecretText, find_secrets, parse_time, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.cli.sign import File, read_pieces
@@ -65,7 +65,7 @@ def verify(
     """
     session = session_of(context)
     secrets = find_secrets(session, secret, secret_file)
-    output = output_of(context)
+    output = session.output()
     now = session.home.clock.now()
     at_time = now if at is None else parse_time(at, now, "--at")
     given = _given(session, file, signature) if request is None else _requested(session, file, signature, request)

@@ -84,8 +84,6 @@ class _DrainOnTerminal:
         schedule: "RetrySchedule",
         stock: "Stock",
     ) -> None:
-        from arkcli.output.throttle import Throttle
-
         self._say = say
         self._draw = draw
         self._clock = clock
@@ -130,6 +128,37 @@ class _DrainOnTerminal:
         """Tells of the failures that were not printed in a second that is over (monotonic; None: in any)."""
         if held := self._throttle.held(now):
             self._say(f"and {held:,} more failed")
+
+
+class Throttle:
+    """Lets as many lines a second through as a person can read, and counts the others."""
+
+    def __init__(self, most: int) -> None:
+        """At most `most` lines in each second."""
+        self._most = most
+        self._until = 0.0
+        self._let = 0
+        self._held = 0
+
+    def admits(self, now: float) -> bool:
+        """Whether to print a line now (monotonic seconds). A line that is not printed is counted."""
+        if now >= self._until and not self._held:
+            self._until, self._let = now + 1.0, 0
+        if self._let < self._most:
+            self._let += 1
+            return True
+        self._held += 1
+        return False
+
+    def held(self, now: float | None = None) -> int:
+        """How many lines were not printed in a second that is over; 0 while it lasts. None: whether it is over or not.
+
+        Each line is counted once.
+        """
+        if now is not None and now < self._until:
+            return 0
+        held, self._held = self._held, 0
+        return held
 
 
 class DrainInLog:
