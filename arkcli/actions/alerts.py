@@ -85,14 +85,10 @@ class Alerts:
         """The queue, whose outcomes are seen from now on."""
         return _Watched(queue, self)
 
-    def see(self, destination_id: str, states: "Sequence[State | None]", now: int) -> None:
-        """Takes in the outcomes of attempts. Cheap."""
+    def see(self, destination_id: str, states: "Sequence[State | None]", at: int | None = None) -> None:
+        """Takes in the outcomes of attempts, recorded at a time (milliseconds, UTC; None: now). Cheap."""
         if self._is_on:
-            see(self._seen, destination_id, states, now)
-
-    def now(self) -> int:
-        """The time, for outcomes."""
-        return self._home.clock.now()
+            see(self._seen, destination_id, states, self._home.clock.now() if at is None else at)
 
     def look(self) -> None:
         """Tells what there is to tell, at most once a second. Waits for nothing."""
@@ -262,7 +258,7 @@ class _Watched:
     def late(self) -> "Sequence[tuple[Claim, Sequence[Result], Recorded]]":
         late = self._queue.late()
         for claim, _, told in late:
-            self._alerts.see(claim.destination_id, told.states, self._alerts.now())
+            self._alerts.see(claim.destination_id, told.states)
         return late
 
     @property

@@ -13,7 +13,7 @@ from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
-from arkcli.output.fullscreen import FullScreen, lines_of
+from arkcli.output.fullscreen import full_screen, lines_of
 from arkcli.output.screen import Painted, Screen
 from arkcli.output.tables import Table, fitting
 from arkcli.text import counted
@@ -64,9 +64,9 @@ def watch(session: Session, look: Callable[[], Summary]) -> ExitCode:
             "or use `ark queue --prometheus FILE`"
         )
     session.process.stop_on_signals()
-    with FullScreen(screen) as full:
+    with full_screen(screen) as draw:
         while not session.process.stopping() and output.lost is None:
-            full.show(_picture(look(), screen))
+            draw(_picture(look(), screen))
             for _ in range(_LOOKS):
                 if not session.process.stopping():
                     session.home.clock.sleep(_PICTURE_S / _LOOKS)
