@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arkcli.errors import ArkError, UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import resolve_secret, secret_of, workspace_secret
+from arkcli.signing.secrets import PROXY, resolve_secret, secret_of, workspace_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -267,9 +267,9 @@ class Home:
 
         place = f"the proxy of {destination.name}" if destination.proxy is not None else "[network] proxy"
         try:
-            found = resolve_secret(setting, self.variables, place, read_file)
+            found = resolve_secret(setting, self.variables, place, read_file, PROXY)
         except UsageError as error:
-            # A file is called a secret file, whatever it is for.
+            # The error about a file does not say whose proxy it is.
             said = str(error)
             raise UsageError(said if said.startswith(place) else f"{place}: {said}") from None
         text = found.reveal().decode("utf-8", "replace")

@@ -14,7 +14,7 @@ from arkcli.errors import ArkError, NotAccepted, Unreachable, UsageError
 from arkcli.httpd.server import Entrance, is_open_to_all, listen_on, listening_at, socket_path, url_of
 from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Serving
-from arkcli.signing.secrets import SecretFiles
+from arkcli.signing.secrets import TOKEN, SecretFiles
 from arkcli.system import files
 from arkcli.system.child import Child
 from arkcli.system.systemd import notify, passed_sockets
@@ -171,7 +171,7 @@ def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Cal
 
     def now() -> "Secret":
         kept.look()
-        return kept.read(file)
+        return kept.read(file, TOKEN)
 
     now()
     return now
