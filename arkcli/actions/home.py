@@ -332,15 +332,27 @@ class Home:
             return Endpoint(routed, secret, known, scheme)
         return known
 
-    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations with their secrets, ready for sending. Raises UsageError if one's secret or proxy is missing."""
-        found = []
+    def endpoints(
+        self, destinations: "Iterable[Destination]", contents: "Contents"
+    ) -> "tuple[list[Endpoint], dict[str, str]]":
+        """Destinations with their secrets, ready for sending; and by name, why others have no usable secret or proxy.
+
+        Raises UsageError if none is usable, though there are some.
+        """
+        usable: list[Endpoint] = []
+        unusable: dict[str, UsageError] = {}
         for destination in destinations:
-            known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
-            found.append(known)
+            try:
+                known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
+            except UsageError as error:
+                unusable[destination.name] = error
+                continue
+            usable.append(known)
             if self._lasting:
                 self._endpoints[destination.id] = known
-        return found
+        if unusable and not usable:
+            raise next(iter(unusable.values()))
+        return usable, {name: str(error) for name, error in unusable.items()}
 
     def close(self) -> None:
         """Closes what this home has opened."""

@@ -82,7 +82,7 @@ def read_secret_file(path: Path, what: str = SIGNING) -> Secret:
 
 
 def _named(path: Path | str, what: str) -> str:
-    return f"the {what.split()[-1]} file {path}"
+    return f"the {what.rsplit(maxsplit=1)[-1]} file {path}"
 
 
 class SecretFiles:

@@ -140,10 +140,9 @@ class Orders:
         return Gone(task.where, f"{found.name}: {said}")
 
     def _ping(self, task: Task) -> Answer:
-        home, known = task.home, task.reading.destinations
-        for found, answer in destinations.ping_all(
-            home, home.endpoints(known, home.store.read_again()), task.process.stopping
-        ):
+        home, (known,) = task.home, task.reading.destinations
+        endpoint = home.endpoint(known, home.store.read_again())
+        for found, answer in destinations.ping_all(home, [endpoint], task.process.stopping):
             if answer.outcome is Outcome.DELIVERED:
                 return Gone(task.where, f"The ping was answered {_answered(answer)}.")
             helps = advice.hint(home.variables, found.url, answer.error or "")
