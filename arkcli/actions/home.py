@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from arkcli.errors import ArkError, UsageError
+from arkcli.errors import ArkError, Filling, Moved, UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import PROXY, resolve_secret, secret_of, workspace_secret
 from arkcli.system.clock import Clock
@@ -80,7 +80,24 @@ class Home:
         """The store: destinations and the shared signing secret."""
         from arkcli.store.store import Store
 
-        return Store(self.directory, None if self.shared is None else self._shelf)
+        return Store(self.directory, None if self.shared is None else self._shelf, self._check_moved)
+
+    def _check_moved(self) -> None:
+        """Raises Moved or Filling if the store is empty because a move has emptied it, or still fills it."""
+        if self.shared is not None:
+            from arkcli.database.schema import prepare
+
+            prepare(self._database, is_moving=self.is_moving)
+            return
+        from arkcli.queue.local.moving import Version
+
+        try:
+            Version(self.queue_directory, is_moving=self.is_moving).check()
+        except (Moved, Filling):
+            raise
+        except (ArkError, OSError):
+            # Whoever uses the queue says what else is wrong with it.
+            pass
 
     @cached_property
     def shared(self) -> "Shared | None":
@@ -130,7 +147,7 @@ class Home:
     @property
     def found_nothing(self) -> bool:
         """Whether a destination was looked for, and there was none."""
-        return "store" in vars(self) and self.store.was_empty
+        return "store" in vars(self) and self.store.was_empty and not self.is_moving
 
     @cached_property
     def queue(self) -> "Queue":
