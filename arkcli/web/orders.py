@@ -10,7 +10,7 @@ from arkcli.actions import advice, destinations, operate, send
 from arkcli.actions.destinations import Wanted
 from arkcli.actions.drain import Job, drain, only
 from arkcli.actions.reading import Reading
-from arkcli.actions.wording import from_now, short_answer
+from arkcli.actions.wording import due, short_answer
 from arkcli.contract import samples
 from arkcli.contract.events import PING, PURPOSES, QUEUED, check_queued
 from arkcli.delivery.drain import Plan
@@ -200,8 +200,8 @@ class Orders:
         if len(states) == 1:
             (tried,) = done.deliveries
             answered = f", answered {_answered(tried.attempt)}" if tried.attempt else ""
-            due = tried.next_attempt_at
-            following = "" if due is None else f"; next attempt {from_now(due, task.home.clock.now())}"
+            due_at = tried.next_attempt_at
+            following = "" if due_at is None else f"; next attempt {due(due_at, task.home.clock.now())}"
             said = f"{tried.destination.name}: {tried.state}{answered}{following}"
         return Gone(task.where, f"{said}.", any(state in _NOT_WELL for state in states))
 
