@@ -53,7 +53,11 @@ Proxy = Annotated[
 ]
 Rate = Annotated[
     str | None,
-    typer.Option("--rate", metavar="N/s", help="Most requests in any second (N/s), minute (N/m) or hour (N/h)."),
+    typer.Option(
+        "--rate",
+        metavar="N/s",
+        help="Most attempts in any second (N/s), minute (N/m) or hour (N/h). Pings do not count.",
+    ),
 ]
 MaxInFlight = Annotated[
     int | None,
