@@ -31,8 +31,8 @@ def given_in(variables: Mapping[str, str], directory: Path) -> Given | None:
         return Given(text, "environment ARK_QUEUE")
     file = directory / "destinations.toml"
     try:
-        # Most files have no [queue] settings, and need not be parsed to know that. Opening a pipe waits for its writer.
-        is_possible = file.is_file() and b"queue" in file.read_bytes()
+        # Most files have no [queue] settings, and need not be parsed to know that.
+        is_possible = b"queue" in file.read_bytes()
     except OSError:
         return None
     contents = None
