@@ -18,7 +18,7 @@ from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Serving
 from arkcli.model import Draft, Event
 from arkcli.signing import Secret
-from arkcli.signing.secrets import SecretFiles
+from arkcli.signing.secrets import TOKEN, SecretFiles
 from arkcli.store.store import Contents
 from arkcli.system import files
 from arkcli.system.child import Child
@@ -58,7 +58,8 @@ def serve(
 ) -> None:
     """Runs until the process is told to stop. `drain` are the arguments of the `ark` that delivers.
 
-    `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError.
+    `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError, and Moved
+    when an event comes after the queue has been moved away.
     """
     home = running.open_home()
     intake = _Intake(home)
@@ -66,6 +67,8 @@ def serve(
     service = Serving(child, intake.accept, running.warn)
     running.process.stop_on_signals(service.stop)
     with ExitStack() as stack:
+        # Last: what is in flight ends.
+        stack.callback(child.wait)
         listeners = passed_sockets(home.variables)
         if ways.path is not None:
             listeners.append(stack.enter_context(listening_at(ways.path)))
@@ -88,9 +91,8 @@ def serve(
             ready([_address(one) for one in listeners])
             notify(home.variables, "READY=1")
 
+        stack.callback(notify, home.variables, "STOPPING=1")
         service.run(entrances, listening)
-        notify(home.variables, "STOPPING=1")
-    child.wait()
 
 
 class _Intake:
@@ -167,7 +169,7 @@ def _token(home: Home, path: Path | None, warn: Callable[[str], None]) -> Callab
 
     def now() -> Secret:
         kept.look()
-        return kept.read(file)
+        return kept.read(file, TOKEN)
 
     now()
     return now

@@ -21,6 +21,14 @@ def from_now(at: int, now: int) -> str:
     return f"in {said}" if at > now else f"{said} ago"
 
 
+def due(at: int, now: int) -> str:
+    """When the next attempt is due: `in 23 s`, `now`, or once that is overdue, `5 min ago`."""
+    # Imported here because most runs say of nothing when it is due.
+    from arkcli.actions.trouble import lateness
+
+    return from_now(at, now) if at > now or lateness(at, now) else "now"
+
+
 def short_time(at: int) -> str:
     """A time (UTC) without its year and milliseconds: `11-26 12:50:03`."""
     return times.to_text(at)[5:19].replace("T", " ")
@@ -57,7 +65,7 @@ def attempt_cells(
     made: "Answer | Attempt | None", otherwise: str | None, due_at: int | None, now: int, *, drawn: bool
 ) -> tuple[object, ...]:
     """The answer, how long it took, and when the next attempt comes; `otherwise` says why there was no attempt."""
-    following = from_now(due_at, now) if drawn and due_at is not None else when(due_at)
+    following = due(due_at, now) if drawn and due_at is not None else when(due_at)
     return answer_cell(made, drawn=drawn) if made else otherwise, took_cell(made), following
 
 

@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from arkcli.errors import Moved
 from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
 from arkcli.httpd.server import Entrance, serving
 from arkcli.ingest.commits import Accept, Commits
+from arkcli.model import Draft, Event
 from arkcli.system import descriptors
 from arkcli.system.child import Child
 
@@ -48,7 +50,8 @@ class Serving:
     def run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
         """Serves until `stop` is called; then answers what is under way and ends. `ready` is called when it listens.
 
-        Raises what an answer raised unexpectedly.
+        Raises what an answer raised unexpectedly. Raises Moved when an event came after the queue was moved away: a new
+        process will find it.
         """
         asyncio.run(self._run(entrances, ready))
         if self._error is not None:
@@ -60,7 +63,7 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         if self._is_told:
             self._stopping.set()
-        commits = Commits(self._accept)
+        commits = Commits(self._accept_here)
         doors = entrances(commits)
         limits = ServerLimits(connections=_connections(len(doors)))
         keeping = asyncio.create_task(self._keep_draining())
@@ -87,6 +90,14 @@ class Serving:
             self._drain.ask_to_stop()
             await commits.close()
             self._loop = None
+
+    def _accept_here(self, drafts: Sequence[Draft], unique: bool) -> Sequence[Event]:
+        try:
+            return self._accept(drafts, unique)
+        except Moved as moved:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._fail, moved)
+            raise
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
