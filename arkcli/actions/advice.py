@@ -86,7 +86,7 @@ _HINTS: Final = (
     (r"answered 410", "The endpoint is gone for good: use its new URL, or `ark dest remove NAME`"),
     (r"answered 413", "Raise the limit for bodies at the receiver, and at the proxy in front of it"),
     (r"answered 415", "Let the receiver take Content-Type: application/json"),
-    (r"answered 429", "The receiver limits requests; `ark drain --per-destination 1` sends one at a time"),
+    (r"answered 429", "The receiver limits requests; keep to its limit with `ark dest set NAME --rate 10/s`"),
     (r"answered 50[234]", "If a gateway answered, see whether the application behind it is running"),
     (r"answered 5", "The receiver's application failed; see its log"),
     (

@@ -31,9 +31,10 @@ def show(context: typer.Context) -> Printout:
     found = settings.every(session.home, session.color)
     rows: list[tuple[object, ...]] = [*found]
     if output_of(context).on_a_terminal:
-        # Its directory is in the first row, and a line has no room for it twice.
-        store = session.home.store.path
-        rows = [(*row[:-1], store.name if row[-1] == str(store) else row[-1]) for row in rows]
+        # Another row has its directory, or the URL of the database, and a line has no room for that twice.
+        store = session.home.store
+        short = store.path.name if session.home.shared is None else "the database"
+        rows = [(*row[:-1], short if row[-1] == store.name else row[-1]) for row in rows]
     return Printout(
         {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
         [Table(("setting", "value", "from"), rows)],

@@ -105,7 +105,11 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "answered 413, not a 2xx", "Raise the limit for bodies"),
         (HTTPS, "answered 415, not a 2xx", "Let the receiver take Content-Type: application/json"),
         (HTTPS, "answered 422, not a 2xx", "The receiver is reachable but must answer a POST with a 2xx"),
-        (HTTPS, "answered 429, not a 2xx", "The receiver limits requests"),
+        (
+            HTTPS,
+            "answered 429, not a 2xx",
+            "The receiver limits requests; keep to its limit with `ark dest set NAME --rate 10/s`",
+        ),
         (HTTPS, "answered 500, not a 2xx", "The receiver's application failed; see its log"),
         (HTTPS, "answered 502, not a 2xx", "If a gateway answered"),
         (HTTPS, "answered 600, not a 2xx", "The receiver is reachable but must answer a POST with a 2xx"),
