@@ -33,8 +33,8 @@ def show(context: typer.Context) -> Printout:
     if output_of(context).on_a_terminal:
         # Another row has its directory, or the URL of the database, and a line has no room for that twice.
         store = session.home.store
-        short = store.path.name if session.home.shared is None else "the database"
-        rows = [(*row[:-1], short if row[-1] == store.name else row[-1]) for row in rows]
+        short: dict[object, str] = {store.name: "the database", str(store.path): store.path.name}
+        rows = [(*row[:-1], short.get(row[-1], row[-1])) for row in rows]
     return Printout(
         {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
         [Table(("setting", "value", "from"), rows)],
