@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from arkcli import times
-from arkcli.actions import advice
+from arkcli.actions import advice, wording
 from arkcli.actions.home import Home
-from arkcli.actions.wording import said_cell
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
@@ -213,7 +212,7 @@ def _ping(home: Home, destination: Destination, contents: Contents, what: str, *
             made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
             needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
             helps = f"A receiver that checks signatures needs {needed}"
-        said = said_cell(answer)
+        said = wording.said_cell(answer)
         # A page of HTML says what the status says, in more words.
         more = f" (it said: {said})" if said and not said.startswith("<") else ""
         raise DeliveryFailed(f"the ping to {destination.url} failed: {why}{more}. {helps}; {what}")

@@ -31,8 +31,9 @@ def show(context: typer.Context) -> Printout:
     found = settings.every(session.home, session.color)
     rows: list[tuple[object, ...]] = [*found]
     if output_of(context).on_a_terminal:
-        # Another row has its directory, or the URL of the database, and a line has no room for that twice.
+        # Its directory is in the first row, and a line has no room for it twice.
         store = session.home.store
+        # Nor has it for the URL of the database.
         short: dict[object, str] = {store.name: "the database", str(store.path): store.path.name}
         rows = [(*row[:-1], short.get(row[-1], row[-1])) for row in rows]
     return Printout(
