@@ -139,6 +139,7 @@ class World:
                 session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
                 session.stdout = session.stderr = terminal
                 run(args, session)
+                session.home.close()
                 # Reading from a terminal blocks until there is something to read: this end marker.
                 terminal.write("\x04")
                 terminal.flush()
