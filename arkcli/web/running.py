@@ -8,6 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from arkcli.actions.homes import Homes
+from arkcli.errors import Interrupted
 from arkcli.httpd.connection import Callbacks, ServerLimits
 from arkcli.httpd.server import Entrance, reaches_others, serving, url_of
 from arkcli.web.console import Console
@@ -73,7 +74,7 @@ def console_page(
     open_home: "Callable[[], Home]", listeners: Sequence[socket.socket], warn: Callable[[str], None], host: str
 ) -> Page:
     """The page of `ark ui`. `open_home` opens a home for a thread."""
-    homes = Homes(open_home)
+    homes = Homes(open_home, lambda: Interrupted("ark is stopping"))
     console = Console(homes)
     with homes.lent() as (home, _):
         clock, randomness = home.clock, home.randomness
