@@ -45,7 +45,7 @@ class Chosen:
         """See `engine.Queue.broken`."""
         return {**self._queue.broken, **self._broken}
 
-    def claim_due(self, ids: Sequence[str], most: int, purpose: str, now: int) -> list[Claim]:  # noqa: ARG002 - a first attempt has its own purpose
+    def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:  # noqa: ARG002 - a first attempt has its own purpose
         """Claims up to `most` destinations that have chosen deliveries left, in this order."""
         claims: list[Claim] = []
         for found in ids:
