@@ -76,10 +76,6 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     event_ids: frozenset[str] = frozenset()
     dead: bool = False
 
-    def holds(self, pending: Pending) -> bool:
-        """Whether a delivery is selected. Ignores the destination."""
-        return pending.event.id in self.event_ids or (self.dead and pending.state is State.DEAD)
-
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """Selects old events to send again to these destinations: by id, or by when they were accepted.
