@@ -605,29 +605,6 @@ def test_no_more_attempts_are_in_flight_than_allowed(world: World, receive: Rece
     assert max(server.most_at_once, other.most_at_once) >= 3
 
 
-def test_a_thousand_destinations_cost_one_event_line(world: World, receive: Receive) -> None:
-    server = receive(200)
-    session = world.session()
-    world.add(server, "d0")
-    with session.home.store.change() as contents:
-        first = contents.destinations[0]
-        contents.destinations += [
-            type(first)(
-                id=f"dst_{number}",
-                name=f"d{number}",
-                url=f"{server.url}{number}",
-                added_at=first.added_at,
-                allow_local=True,
-            )
-            for number in range(1, 1000)
-        ]
-    accept(world, 10_000)
-    assert len(world.event_lines) == 10_000
-    waiting = ark(world, "queue")["destinations"]
-    assert len(waiting) == 1000
-    assert {found["waiting"] for found in waiting} == {10_000}
-
-
 def test_retries_and_replays_asked_for_while_a_drain_runs_fork_nothing(world: World, receive: Receive) -> None:
     server = receive(500)
     world.add(server, "d")
