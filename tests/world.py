@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import trustme
 import typer
@@ -87,6 +87,27 @@ class HereSession(Session):
         return made
 
 
+@contextmanager
+def terminal() -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A terminal to write to, and a function that returns what was written."""
+    ours, theirs = pty.openpty()
+    try:
+        with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - it is a descriptor
+
+            def written() -> str:
+                # Reading from a terminal blocks until there is something to read: this end marker.
+                stream.write("\x04")
+                stream.flush()
+                text = b""
+                while not text.endswith(b"\x04"):
+                    text += os.read(ours, 65_536)
+                return text[:-1].decode()
+
+            yield stream, written
+    finally:
+        os.close(ours)
+
+
 class World:
     """A home for `ark`. Each call of `ark` is one run; all runs share the clock.
 
@@ -132,20 +153,23 @@ class World:
 
     def on_a_terminal(self, *args: str, columns: int, **variables: str) -> str:
         """Both streams of one run of `ark` on a terminal."""
+        with terminal() as (stream, written):
+            session = self.session()
+            session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
+            session.stdout = session.stderr = stream
+            run(args, session)
+            return written().replace("\r\n", "\n")
+
+    def answered(self, text: bytes, *args: str) -> Result:
+        """One run whose standard input is a terminal where this is typed."""
         ours, theirs = pty.openpty()
         try:
-            with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
+            os.write(ours, text)
+            with open(theirs, "rb") as typed:  # noqa: PTH123 - it is a descriptor
                 session = self.session()
-                session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
-                session.stdout = session.stderr = terminal
-                run(args, session)
-                # Reading from a terminal blocks until there is something to read: this end marker.
-                terminal.write("\x04")
-                terminal.flush()
-                text = b""
-                while not text.endswith(b"\x04"):
-                    text += os.read(ours, 65_536)
-                return text[:-1].decode().replace("\r\n", "\n")
+                session.stdin = typed
+                status = run(args, session)
+                return Result(status, session.stdout.getvalue(), session.stderr.getvalue())  # type: ignore[attr-defined]
         finally:
             os.close(ours)
 
