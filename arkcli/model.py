@@ -35,8 +35,8 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
     `file:PATH`; an endpoint has the URL of the proxy in force. `previous` is the secret that signed before
-    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `rate` is how many requests it may
-    get in any second, minute or hour, such as `10/s`. `pause_note` says why ark paused it.
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `rate` is how many attempts it may
+    get in any second, minute or hour, such as `10/s`; pings do not count. `pause_note` says why ark paused it.
     """
 
     id: str

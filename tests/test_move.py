@@ -23,7 +23,9 @@ from arkcli.queue.postgres.queue import PostgresQueue
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Store
 from arkcli.system import files
+from tests.ingest.test_serve import serving
 from tests.postgres import query
+from tests.started import until
 from tests.world import PAYLOAD, TestReceiver, World, receiver
 
 Receive = Callable[..., TestReceiver]
@@ -238,8 +240,10 @@ def test_another_host_begins_to_use_the_queue_with_a_copy_of_the_key_and_two_que
     shutil.copy(world.home / "config" / "queue.key", key)
     second, third = (World(tmp_path / name, clock=world.clock) for name in ("second", "third"))
     assert second.ark(*move).status == 78
-    joined = second.ark(*move, "--key", str(key), "--json")
-    assert (joined.status, joined.json) == (0, {"moved": {"events": 0, "attempts": 0, "deliveries": 0}})
+    joined = second.ark(*move, "--key", str(key))
+    assert (joined.status, "this host now uses" in joined.out, "no destination" in joined.err) == (0, True, False)
+    again = second.ark(*move, "--json")
+    assert (again.status, again.json) == (0, {"moved": {"events": 0, "attempts": 0, "deliveries": 0}})
     assert [one["name"] for one in second.ark("dest", "list", "--json").json["destinations"]] == ["crm"]
     third.add(receive(), "lake")
     refused = third.ark(*move, "--key", str(key))
@@ -289,6 +293,58 @@ def test_a_process_that_has_the_old_queue_open_neither_accepts_nor_delivers_nor_
             use()
     assert other.queue.claim_due([crm.id], 1, "drain", 0) == []
     other.close()
+
+
+def test_without_the_file_that_names_the_database_every_command_says_where_the_queue_is(
+    world: World, receive: Receive, empty_database: str
+) -> None:
+    crm = receive()
+    world.add(crm, "crm")
+    assert world.ark("queue", "move", empty_database).status == 0
+    world.store_file.unlink()
+    for words in (
+        ("send", "signal.promoted", "--sample"),
+        ("ping",),
+        ("dest", "list"),
+        ("dest", "show", "crm"),
+        ("dest", "add", crm.url, "--allow-local"),
+        ("secret", "rotate"),
+        ("replay", "last"),
+        ("queue",),
+        ("drain",),
+        ("log",),
+    ):
+        gone = world.ark(*words)
+        assert (gone.status, gone.out) == (78, "")
+        assert f"the queue in {world.queue_directory} has been moved to postgresql://" in gone.err
+    assert "has been moved to postgresql://" in world.ark("doctor").out
+    assert not world.store_file.exists()
+
+
+@pytest.mark.parametrize("away", ["to a database", "back"])
+def test_a_service_ends_with_the_first_event_after_a_move_and_a_new_one_goes_on(
+    world: World, receive: Receive, empty_database: str, away: str
+) -> None:
+    crm = receive()
+    world.add(crm, "crm")
+    moves = [("queue", "move", empty_database, "--yes"), ("queue", "move", "local", "--yes")]
+    if away == "back":
+        assert world.ark(*moves.pop(0)).status == 0
+    with serving(world) as served:
+        assert served.send().status == 202
+        crm.settle()
+        until(lambda: world.ark(*moves[0]).status == 0)
+        refused = served.send()
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+        assert refused.json["error"]["code"] == "moved"
+        assert served.process.wait(20) == 78
+        assert served.process.stdout is not None
+        (last,) = served.process.stdout.read().splitlines()
+        assert "has been moved to" in json.loads(last)["error"]["message"]
+    # As a supervisor starts it.
+    with serving(world) as served:
+        assert served.send().status == 202
+        until(lambda: len(crm.requests) == 2)
 
 
 def test_settings_that_name_another_place_are_said(world: World, receive: Receive, empty_database: str) -> None:

@@ -122,6 +122,13 @@ def test_what_a_rate_leaves_waiting_is_said_with_the_time_of_the_next_turn(world
     assert world.ark("drain", "--json").json["held_back"] == []
 
 
+def test_a_ping_neither_takes_a_turn_nor_waits_for_one(world: World, receive: Receive) -> None:
+    world.add(receive(200), "crm", "--rate", "1/h")
+    for command, status in (("ping", 0), ("send", 0), ("ping", 0), ("send", 75)):
+        words = ("signal.promoted",) if command == "send" else ()
+        assert world.ark(command, *words, stdin=PAYLOAD).status == status
+
+
 def test_a_send_waits_for_its_turn(world: World, receive: Receive) -> None:
     server = receive(200)
     world.add(server, "crm", "--rate", "7/m")

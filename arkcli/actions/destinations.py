@@ -204,7 +204,7 @@ def probe(
 
 
 def _ping(home: Home, destination: Destination, contents: Contents, what: str, *, fresh: bool = False) -> Answer:
-    (_, answer), *_ = ping_all(home, home.endpoints([destination], contents))
+    (_, answer), *_ = ping_all(home, [home.endpoint(destination, contents)])
     if answer.outcome is not Outcome.DELIVERED:
         why = answer.error or ""
         helps = advice.hint(home.variables, destination.url, why)

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from arkcli.errors import ArkError, UsageError
+from arkcli.errors import ArkError, Filling, Moved, UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import resolve_secret, secret_of, workspace_secret
+from arkcli.signing.secrets import PROXY, resolve_secret, secret_of, workspace_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -80,7 +80,24 @@ class Home:
         """The store: destinations and the shared signing secret."""
         from arkcli.store.store import Store
 
-        return Store(self.directory, None if self.shared is None else self._shelf)
+        return Store(self.directory, None if self.shared is None else self._shelf, self._check_moved)
+
+    def _check_moved(self) -> None:
+        """Raises Moved or Filling if the store is empty because a move has emptied it, or still fills it."""
+        if self.shared is not None:
+            from arkcli.database.schema import prepare
+
+            prepare(self._database, is_moving=self.is_moving)
+            return
+        from arkcli.queue.local.moving import Version
+
+        try:
+            Version(self.queue_directory, is_moving=self.is_moving).check()
+        except (Moved, Filling):
+            raise
+        except (ArkError, OSError):
+            # Whoever uses the queue says what else is wrong with it.
+            pass
 
     @cached_property
     def shared(self) -> "Shared | None":
@@ -130,7 +147,7 @@ class Home:
     @property
     def found_nothing(self) -> bool:
         """Whether a destination was looked for, and there was none."""
-        return "store" in vars(self) and self.store.was_empty
+        return "store" in vars(self) and self.store.was_empty and not self.is_moving
 
     @cached_property
     def queue(self) -> "Queue":
@@ -267,9 +284,9 @@ class Home:
 
         place = f"the proxy of {destination.name}" if destination.proxy is not None else "[network] proxy"
         try:
-            found = resolve_secret(setting, self.variables, place, read_file)
+            found = resolve_secret(setting, self.variables, place, read_file, PROXY)
         except UsageError as error:
-            # A file is called a secret file, whatever it is for.
+            # The error about a file does not say whose proxy it is.
             said = str(error)
             raise UsageError(said if said.startswith(place) else f"{place}: {said}") from None
         text = found.reveal().decode("utf-8", "replace")
@@ -332,15 +349,27 @@ class Home:
             return Endpoint(routed, secret, known, scheme)
         return known
 
-    def endpoints(self, destinations: "Iterable[Destination]", contents: "Contents") -> "list[Endpoint]":
-        """Destinations with their secrets, ready for sending. Raises UsageError if one's secret or proxy is missing."""
-        found = []
+    def endpoints(
+        self, destinations: "Iterable[Destination]", contents: "Contents"
+    ) -> "tuple[list[Endpoint], dict[str, str]]":
+        """Destinations with their secrets, ready for sending; and by name, why others have no usable secret or proxy.
+
+        Raises UsageError if none is usable, though there are some.
+        """
+        usable: list[Endpoint] = []
+        unusable: dict[str, UsageError] = {}
         for destination in destinations:
-            known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
-            found.append(known)
+            try:
+                known = self.endpoint(destination, contents, self._endpoints.get(destination.id))
+            except UsageError as error:
+                unusable[destination.name] = error
+                continue
+            usable.append(known)
             if self._lasting:
                 self._endpoints[destination.id] = known
-        return found
+        if unusable and not usable:
+            raise next(iter(unusable.values()))
+        return usable, {name: str(error) for name, error in unusable.items()}
 
     def close(self) -> None:
         """Closes what this home has opened."""

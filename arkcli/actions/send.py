@@ -148,8 +148,8 @@ def send(
     home.joined(contents.destinations)
     receivers = contents.destinations if order.to is None else order.to
     active = [destination for destination in receivers if not destination.paused] if now else []
-    # Report an unavailable secret, or too little memory to load libcurl, before anything is accepted.
-    endpoints = home.endpoints(active, contents) if active else []
+    # Report that no secret is available, or too little memory to load libcurl, before anything is accepted.
+    endpoints, unusable = home.endpoints(active, contents)
     if active:
         import arkcli.wire.transfer  # noqa: F401
     process.accepted = f"{drafted.id} may have been accepted; `ark queue show {drafted.id}` shows whether"
@@ -176,7 +176,8 @@ def send(
         from arkcli.actions.alerts import tell_of
 
         tell_of(home, contents, sending.deliveries, process.stopping)
-    return Sending(sending.event, _in_order(receivers, sending.deliveries), sending.trouble)
+    left_out = [Sent(name, State.WAITING, error=why, is_broken=True) for name, why in unusable.items()]
+    return Sending(sending.event, _in_order(receivers, [*sending.deliveries, *left_out]), sending.trouble)
 
 
 def send_once(

@@ -14,7 +14,7 @@ from arkcli.errors import ArkError, NotAccepted, Unreachable, UsageError
 from arkcli.httpd.server import Entrance, is_open_to_all, listen_on, listening_at, socket_path, url_of
 from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Serving
-from arkcli.signing.secrets import SecretFiles
+from arkcli.signing.secrets import TOKEN, SecretFiles
 from arkcli.system import files
 from arkcli.system.child import Child
 from arkcli.system.systemd import notify, passed_sockets
@@ -60,7 +60,8 @@ def serve(
 ) -> None:
     """Runs until the process is told to stop. `drain` are the arguments of the `ark` that delivers.
 
-    `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError.
+    `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError, and Moved
+    when an event comes after the queue has been moved away.
     """
     home = running.open_home()
     intake = _Intake(home)
@@ -68,6 +69,8 @@ def serve(
     service = Serving(child, intake.accept, running.warn)
     running.process.stop_on_signals(service.stop)
     with ExitStack() as stack:
+        # Last: what is in flight ends.
+        stack.callback(child.wait)
         listeners = passed_sockets(home.variables)
         if ways.path is not None:
             listeners.append(stack.enter_context(listening_at(ways.path)))
@@ -90,9 +93,8 @@ def serve(
             ready([_address(one) for one in listeners])
             notify(home.variables, "READY=1")
 
+        stack.callback(notify, home.variables, "STOPPING=1")
         service.run(entrances, listening)
-        notify(home.variables, "STOPPING=1")
-    child.wait()
 
 
 class _Intake:
@@ -171,7 +173,7 @@ def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Cal
 
     def now() -> "Secret":
         kept.look()
-        return kept.read(file)
+        return kept.read(file, TOKEN)
 
     now()
     return now

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from arkcli.errors import Unreadable
 from arkcli.store.store import Contents, Store
+from arkcli.system import files
 
 if TYPE_CHECKING:
     from arkcli.database.address import Address
@@ -32,7 +33,7 @@ def given_in(variables: Mapping[str, str], directory: Path) -> Given | None:
     file = directory / "destinations.toml"
     try:
         # Most files have no [queue] settings, and need not be parsed to know that.
-        is_possible = b"queue" in file.read_bytes()
+        is_possible = b"queue" in files.read(file)
     except OSError:
         return None
     contents = None

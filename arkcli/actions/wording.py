@@ -19,6 +19,14 @@ def from_now(at: int, now: int) -> str:
     return f"in {said}" if at > now else f"{said} ago"
 
 
+def due(at: int, now: int) -> str:
+    """When the next attempt is due: `in 23 s`, `now`, or once that is overdue, `5 min ago`."""
+    # Imported here because most runs say of nothing when it is due.
+    from arkcli.actions.trouble import lateness
+
+    return from_now(at, now) if at > now or lateness(at, now) else "now"
+
+
 def short_time(at: int) -> str:
     """A time (UTC) without its year and milliseconds: `11-26 12:50:03`."""
     return times.to_text(at)[5:19].replace("T", " ")

@@ -8,7 +8,7 @@ import typer
 from arkcli import times
 from arkcli.actions import trouble
 from arkcli.actions.reading import Place, Reading
-from arkcli.actions.wording import from_now, said_cell, short_answer, short_time
+from arkcli.actions.wording import due, from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
 from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
 from arkcli.cli.printout import Printout
@@ -143,9 +143,9 @@ def _recently(
         rows += [("failing since", f"{moment(since[0])}{'' if since[1] else ' or earlier'}")] if since else []
     if standing.outage is not None:
         rows.append(("held back", standing.outage.in_words(moment)))
-    if standing.next_due_at is not None:
+    if (due_at := standing.next_due_at) is not None:
         paused = " (paused)" if found.paused else ""
-        rows.append(("next attempt", moment(standing.next_due_at) + paused))
+        rows.append(("next attempt", (due(due_at, now) if drawn and due_at <= now else moment(due_at)) + paused))
     return rows
 
 

@@ -1,6 +1,6 @@
 """`ark send --dry-run` and `--curl`: prints what would be sent, and sends and stores nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from arkcli.actions import preview
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from arkcli.wire.wire import Endpoint
 
 
-def show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]", paused: Sequence[str]) -> Printout:
-    """The requests that `ark send` would make at once. `paused` are names of destinations that would get none."""
+def show_requests(
+    session: Session, order: Order, endpoints: "Iterable[Endpoint]", unusable: Mapping[str, str], paused: Sequence[str]
+) -> Printout:
+    """The requests that `ark send` would make at once. The `unusable` destinations (with the reason) and the `paused`
+    ones would get none.
+    """
     event = unsaved(session.home, order)
     found = preview.requests(event, endpoints, session.home.clock.now() // 1000)
     document = [
@@ -32,7 +36,8 @@ def show_requests(session: Session, order: Order, endpoints: "Iterable[Endpoint]
         for request in found
     ]
     notes = [f"{name} is paused: the event would wait" for name in paused]
-    return Printout({"event": event_json(event), "requests": document}, [str(request) for request in found], notes)
+    shown = {"event": event_json(event), "requests": document}
+    return Printout(shown, [str(request) for request in found], notes, broken=unusable)
 
 
 def show_commands(session: Session, output: Output, order: Order, receivers: Iterable[Destination]) -> Printout:

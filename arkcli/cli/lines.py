@@ -47,7 +47,7 @@ def send_lines(
     """
     home = session.home
     if not queue:
-        # Report an unavailable secret before anything is accepted, as for a single event.
+        # Report that no secret is available before anything is accepted, as for a single event.
         home.endpoints([found for found in receivers if not found.paused], contents)
     session.stop_on_signals(ATTEMPTED_AGAIN)
     home.joined(receivers)

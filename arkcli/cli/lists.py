@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from arkcli import times
 from arkcli.actions import trouble
 from arkcli.actions.grouping import short_reason
-from arkcli.actions.wording import from_now
+from arkcli.actions.wording import due, from_now
 from arkcli.output.screen import Painted, Screen
 from arkcli.text import counted
 
@@ -64,11 +64,8 @@ def count_cell(count: int, style: str) -> Painted:
 
 
 def due_cell(now: int, at: int | None) -> Painted | None:
-    """When the next attempt is due: `in 23 s`, `now`, or in colour that it is overdue. None if it is not known."""
-    if at is None:
-        return None
-    late = trouble.lateness(at, now)
-    return Painted([(from_now(at, now) if late or at > now else "now", _style_of(late))])
+    """When the next attempt is due, in colour if it is overdue. None if it is not known."""
+    return None if at is None else Painted([(due(at, now), _style_of(trouble.lateness(at, now)))])
 
 
 def last_cell(now: int, last: "Attempt | None") -> Painted | None:

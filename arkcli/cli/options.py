@@ -53,7 +53,11 @@ Proxy = Annotated[
 ]
 Rate = Annotated[
     str | None,
-    typer.Option("--rate", metavar="N/s", help="Most requests in any second (N/s), minute (N/m) or hour (N/h)."),
+    typer.Option(
+        "--rate",
+        metavar="N/s",
+        help="Most attempts in any second (N/s), minute (N/m) or hour (N/h). Pings do not count.",
+    ),
 ]
 MaxInFlight = Annotated[
     int | None,
@@ -181,9 +185,9 @@ def find_secrets(
     try:
         given = [Secret(text) for text in texts or []]
         if file is not None:
-            from arkcli.signing.secrets import read_secret_file
+            from arkcli.signing.secrets import SIGNING, read_secret_file
 
-            given.append((read_file or read_secret_file)(file))
+            given.append((read_file or read_secret_file)(file, SIGNING))
         if not given and "ARK_SECRET" in session.variables:
             given.append(Secret(session.variables["ARK_SECRET"]))
     except ValueError:

@@ -37,14 +37,14 @@ def ping(
 
 
 def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
-    """Pings the named destinations (default: all) and reports each answer; exit status 1 if one failed."""
+    """Pings the named destinations (default: all) and reports each answer; exit status 1 if one failed or got none."""
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)
     output = session.output()
     session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
     with awaiting(session, output) as look:
-        endpoints = session.home.endpoints(chosen, contents)
+        endpoints, unusable = session.home.endpoints(chosen, contents)
         answers = destinations.ping_all(session.home, endpoints, session.process.stopping, look)
     failed = [(found, answer.error or "") for found, answer in answers if answer.outcome is Outcome.FAILED]
     if output.is_watched:
@@ -53,9 +53,8 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
         proxies = {advice.unused_proxy(session.variables, found.url, error) for found, error in failed}
         notes = [said for said in proxies if said]
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
-    return Printout(
-        {"deliveries": pings_json(answers)}, [pings_table(answers, drawn=output.on_a_terminal)], notes, status=status
-    )
+    table = pings_table(answers, drawn=output.on_a_terminal)
+    return Printout({"deliveries": pings_json(answers)}, [table], notes, broken=unusable, status=status)
 
 
 def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from arkcli import times
-from arkcli.actions.wording import from_now, said_cell, short_answer
+from arkcli.actions.wording import due, said_cell, short_answer
 
 #: How many lines of a receiver's answer are shown below an attempt.
 _SAID_LINES: Final = 4
@@ -86,7 +86,7 @@ def attempt_cells(
     made: "Answer | Attempt | None", otherwise: str | None, due_at: int | None, now: int, *, drawn: bool
 ) -> tuple[object, ...]:
     """The answer, how long it took, and when the next attempt comes; `otherwise` says why there was no attempt."""
-    following = from_now(due_at, now) if drawn and due_at is not None else when(due_at)
+    following = due(due_at, now) if drawn and due_at is not None else when(due_at)
     return answer_cell(made, drawn=drawn) if made else otherwise, took_cell(made), following
 
 

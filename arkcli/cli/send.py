@@ -205,9 +205,10 @@ def send(
         from arkcli.cli.dryrun import show_requests
 
         paused = [found.name for found in receivers if found.paused]
-        return show_requests(session, order, _endpoints(session, stored, receivers, secret_file, url), paused)
+        return show_requests(session, order, *_endpoints(session, stored, receivers, secret_file, url), paused)
     if contents is None:
-        return _send_once(session, output, order, *_endpoints(session, stored, receivers, secret_file, url))
+        (endpoint,), _ = _endpoints(session, stored, receivers, secret_file, url)
+        return _send_once(session, output, order, endpoint)
     return _send_event(session, output, order, contents, receivers, queue=queue)
 
 
@@ -268,8 +269,8 @@ def _like(session: Session, event: str, given: str) -> tuple[bytes, str]:
 
 def _endpoints(
     session: Session, contents: Contents, receivers: Sequence[Destination], secret_file: Path | None, url: str | None
-) -> "list[Endpoint]":
-    """The receivers that are not paused, ready for sending; with a URL, its receiver."""
+) -> "tuple[list[Endpoint], dict[str, str]]":
+    """The receivers that are not paused, ready for sending, and why others are not; with a URL, its receiver."""
     if url is None:
         return session.home.endpoints((found for found in receivers if not found.paused), contents)
     from arkcli.wire.wire import Endpoint
@@ -277,7 +278,7 @@ def _endpoints(
     if secret_file is None and "ARK_SECRET" not in session.variables:
         raise UsageError("--url signs with the secret in --secret-file FILE or in ARK_SECRET; give one of them")
     secret, *_ = find_secrets(session, None, secret_file)
-    return [Endpoint(session.home.routed(found, contents), secret) for found in receivers]
+    return [Endpoint(session.home.routed(found, contents), secret) for found in receivers], {}
 
 
 def _payload(session: Session, event: str, file: Path | None) -> bytes:

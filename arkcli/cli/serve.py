@@ -48,7 +48,7 @@ def serve(
     makes it safe to repeat. GET /healthz, /metrics and /openapi.json tell the rest. Without --socket and --port it only
     delivers.
 
-    Exit status: 0 stopped by SIGTERM, 130 by Ctrl-C.
+    Exit status: 0 stopped by SIGTERM, 130 by Ctrl-C; 78 an event came after `ark queue move`: start it again.
 
     Example: ark serve --socket /run/ark/ark.sock
 

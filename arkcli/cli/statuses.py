@@ -43,10 +43,11 @@ def of_stream(drained: "Drained | None", refused: int, *, interrupted: bool) -> 
         return ExitCode.USAGE
     if drained is None:
         return ExitCode.DONE
-    if drained.left_out or drained.total("dead"):
+    if drained.total("dead"):
         return ExitCode.FAILED
-    is_left = drained.total("retrying") or drained.held or drained.held_back or drained.broken or drained.is_away
-    return ExitCode.RETRYING if is_left else ExitCode.DONE
+    # As of a send: the events are accepted.
+    is_left = drained.left_out or drained.broken or drained.held or drained.held_back or drained.is_away
+    return ExitCode.RETRYING if is_left or drained.total("retrying") else ExitCode.DONE
 
 
 def of_drain(drained: "Drained", *, lost: bool, left: bool, interrupted: bool) -> ExitCode:

@@ -95,21 +95,17 @@ def _headers(session: Session, output: Output, story: Story) -> Printout:
 
     home, event = session.home, story.event
     contents, at = home.store.read(), home.clock.now() // 1000
+    endpoints, unusable = home.endpoints([one.destination for one in story.deliveries], contents)
+    attempts = {one.destination.id: one.attempts[-1].attempt for one in story.deliveries if one.attempts}
     found = [
         request
-        for one in story.deliveries
-        for request in preview.requests(
-            event,
-            home.endpoints([one.destination], contents),
-            at,
-            one.attempts[-1].attempt if one.attempts else 1,
-        )
+        for endpoint in endpoints
+        for request in preview.requests(event, [endpoint], at, attempts.get(endpoint.destination.id, 1))
     ]
     document = [{"destination": request.destination, "headers": request.headers} for request in found]
     blocks = ["\n".join(_headed(output, request.destination, request.head)) for request in found]
-    return Printout(
-        {"event": _json(event), "requests": document}, ["\n\n".join(blocks)], broken=story.broken, always=True
-    )
+    shown, broken = {"event": _json(event), "requests": document}, {**story.broken, **unusable}
+    return Printout(shown, ["\n\n".join(blocks)], broken=broken, always=True)
 
 
 def _headed(output: Output, name: str, lines: Sequence[str]) -> Sequence[str]:

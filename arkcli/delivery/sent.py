@@ -10,7 +10,8 @@ class Sent(msgspec.Struct, frozen=True):
     """The state of one event at one destination, and the attempt that was made, if any. Times are milliseconds, UTC.
 
     `held_by` is the process for which the event waits, since it delivers to this destination. `error` says why no
-    attempt was made. `is_broken` is True if the reason is that the destination's part of the queue is unusable.
+    attempt was made. `is_broken` is True if the reason is that the destination's part of the queue, its secret or its
+    proxy is unusable.
     """
 
     destination: str

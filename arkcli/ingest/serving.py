@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
+from arkcli.errors import Moved
 from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
 from arkcli.httpd.run import Run
 from arkcli.httpd.server import Entrance, serving
 from arkcli.ingest.commits import Accept, Commits
+from arkcli.model import Draft, Event
 from arkcli.system import descriptors
 from arkcli.system.child import Child
 
@@ -42,12 +45,13 @@ class Serving:
     def run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
         """Serves until `stop` is called; then answers what is under way and ends. `ready` is called when it listens.
 
-        Raises what an answer raised unexpectedly.
+        Raises what an answer raised unexpectedly. Raises Moved when an event came after the queue was moved away: a new
+        process will find it.
         """
         self._run.until_end(lambda: self._serve(entrances, ready))
 
     async def _serve(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
-        commits = Commits(self._accept)
+        commits = Commits(self._accept_here)
         doors = entrances(commits)
         limits = ServerLimits(connections=_connections(len(doors)))
         keeping = asyncio.create_task(self._keep_draining())
@@ -68,6 +72,13 @@ class Serving:
             keeping.cancel()
             self._drain.ask_to_stop()
             await commits.close()
+
+    def _accept_here(self, drafts: Sequence[Draft], unique: bool) -> Sequence[Event]:
+        try:
+            return self._accept(drafts, unique)
+        except Moved as moved:
+            self._run.call(partial(self._run.fail, moved))
+            raise
 
     async def _keep_draining(self) -> None:
         pause = 0.0

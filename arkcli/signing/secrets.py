@@ -1,4 +1,4 @@
-"""Reads signing secrets: from a setting, the environment or a file."""
+"""Reads signing secrets, and other secrets that are kept alike: from a setting, the environment or a file."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -14,8 +14,13 @@ _LONGEST: Final = 4096
 #: How often to look at a secret file at most, in seconds.
 _LOOK_EVERY: Final = 0.25
 
-#: Reads the secret in a file. Raises UsageError.
-ReadFile = Callable[[Path], Secret]
+#: What a secret is, as errors call it.
+SIGNING: Final = "signing secret"
+TOKEN: Final = "bearer token"
+PROXY: Final = "proxy"
+
+#: Reads the secret in a file, given what it is. Raises UsageError.
+ReadFile = Callable[[Path, str], Secret]
 
 
 def reference(setting: Secret) -> str | None:
@@ -25,9 +30,12 @@ def reference(setting: Secret) -> str | None:
 
 
 def resolve_secret(
-    setting: Secret, variables: Mapping[str, str], place: str, read_file: ReadFile | None = None
+    setting: Secret, variables: Mapping[str, str], place: str, read_file: ReadFile | None = None, what: str = SIGNING
 ) -> Secret:
-    """The secret of a setting, which is the secret itself, `env:NAME` or `file:PATH`. Raises UsageError."""
+    """The secret of a setting, which is the secret itself, `env:NAME` or `file:PATH`. Raises UsageError.
+
+    `place` is the setting, and `what` the secret, as the error calls them.
+    """
     kind, _, rest = (reference(setting) or "").partition(":")
     if not kind:
         return setting
@@ -36,9 +44,9 @@ def resolve_secret(
             if rest not in variables:
                 raise UsageError(f"{place} is env:{rest}, but {rest} is not in the environment; export it")
             return Secret(variables[rest])
-        return (read_file or read_secret_file)(Path(rest).expanduser())
+        return (read_file or read_secret_file)(Path(rest).expanduser(), what)
     except RuntimeError:
-        raise UsageError(f"the secret file {rest} cannot be read: there is no such home directory") from None
+        raise UsageError(f"{_named(rest, what)} cannot be read: there is no such home directory") from None
     except ValueError:
         raise UsageError(f"{place} is empty; give it a value") from None
 
@@ -63,13 +71,18 @@ def workspace_secret(setting: Secret | None, variables: Mapping[str, str], read_
     return resolve_secret(setting, variables, "the workspace's secret", read_file)
 
 
-def read_secret_file(path: Path) -> Secret:
-    """The secret in a file: its only line. Raises UsageError."""
+def read_secret_file(path: Path, what: str = SIGNING) -> Secret:
+    """The secret in a file: its only line. `what` it is, for the error. Raises UsageError."""
+    place = _named(path, what)
     try:
         with path.open("rb") as file:
-            return read_secret(file, f"the secret file {path}")
+            return read_secret(file, place, what)
     except OSError as error:
-        raise UsageError(f"the secret file {path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{place} cannot be read: {error.strerror}") from None
+
+
+def _named(path: Path | str, what: str) -> str:
+    return f"the {what.rsplit(maxsplit=1)[-1]} file {path}"
 
 
 class SecretFiles:
@@ -83,13 +96,13 @@ class SecretFiles:
         self._wanted: set[Path] = set()
         self._changes = 0
 
-    def read(self, path: Path) -> Secret:
+    def read(self, path: Path, what: str = SIGNING) -> Secret:
         """The secret in a file, as of the last look. Raises UsageError if the file could never be read."""
         self._wanted.add(path)
         if path not in self._files:
             # A pipe, as from `<(command)`, can be read only once.
             once = cache if path.exists() and not path.is_file() else lambda read: read
-            read, stamp = once(partial(read_secret_file, path)), partial(stamp_of, path)
+            read, stamp = once(partial(read_secret_file, path, what)), partial(stamp_of, path)
             self._files[path] = Followed(stamp, read, self._monotonic, self._warn, every=_LOOK_EVERY)
         return self._files[path].value
 
@@ -104,14 +117,14 @@ class SecretFiles:
         self._wanted.clear()
 
 
-def read_secret(stream: BinaryIO, place: str) -> Secret:
+def read_secret(stream: BinaryIO, place: str, what: str = SIGNING) -> Secret:
     """The secret in a stream: its only line, without spaces, tabs and line ends around it. Raises UsageError."""
     # Only these bytes, not all of Python's white space: a key may begin or end with any other byte.
     line = stream.read(2 * _LONGEST).strip(b" \t\r\n")
     if not line:
-        raise UsageError(f"{place} is empty; write the signing secret into it")
+        raise UsageError(f"{place} is empty; write the {what} into it")
     if b"\n" in line:
-        raise UsageError(f"{place} has several lines; a signing secret is one line, not a PEM key or certificate")
+        raise UsageError(f"{place} has several lines; a {what} is one line, not a PEM key or certificate")
     if len(line) > _LONGEST:
-        raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a signing secret is one line")
+        raise UsageError(f"{place} has more than {_LONGEST:,} bytes; a {what} is one line")
     return Secret(line)

@@ -4,7 +4,7 @@ import contextlib
 import re
 import tomllib
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -112,10 +112,16 @@ class Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
 class Store:
     """The store on a shelf. Reading takes no lock, because the document is always replaced as a whole."""
 
-    def __init__(self, directory: Path, shelf: Shelf | None = None) -> None:
-        """Keeps destinations.toml in a directory, or on another shelf if given."""
+    def __init__(
+        self, directory: Path, shelf: Shelf | None = None, when_empty: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keeps destinations.toml in a directory, or on another shelf if given.
+
+        `when_empty` is called when it is read and has no destination. What that raises, the reader gets.
+        """
         self.path = directory / "destinations.toml"
         self._shelf = shelf or FileShelf(self.path)
+        self._when_empty = when_empty
         self._known: tuple[bytes, Contents] | None = None
         #: Whether there was no destination when the file was last read.
         self.was_empty = False
@@ -134,6 +140,7 @@ class Store:
         """The content; the same object as before if unchanged. Raises Unreadable, also if the file has disappeared."""
         data = self._shelf.read()
         if data is None and self._known is not None:
+            self._when_empty()
             raise Unreadable(f"{self._shelf.name} is gone; put it back")
         if data is None:
             return self._noted(Contents(version=VERSION))
@@ -143,6 +150,8 @@ class Store:
 
     def _noted(self, contents: Contents) -> Contents:
         self.was_empty = not contents.destinations
+        if self.was_empty:
+            self._when_empty()
         return contents
 
     @contextlib.contextmanager

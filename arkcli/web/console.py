@@ -211,7 +211,7 @@ def _request(home: "Home", event: "Event", one: Delivered) -> Request:
 
     known, contents = one.destination, home.store.read_again()
     try:
-        endpoints = home.endpoints([known], contents)
+        endpoints = [home.endpoint(known, contents)]
         attempt = one.attempts[-1].attempt if one.attempts else 1
         (request,) = preview.requests(event, endpoints, home.clock.now() // 1000, attempt)
         ((_, command),) = preview.commands(event, [contents.with_proxy(known)])

@@ -10,7 +10,7 @@ from arkcli.actions import advice, destinations, operate, send
 from arkcli.actions.destinations import Wanted
 from arkcli.actions.drain import Job, drain, only
 from arkcli.actions.reading import Reading
-from arkcli.actions.wording import from_now, short_answer
+from arkcli.actions.wording import due, short_answer
 from arkcli.contract import samples
 from arkcli.contract.events import PING, PURPOSES, QUEUED, check_queued
 from arkcli.delivery.drain import Plan
@@ -140,10 +140,9 @@ class Orders:
         return Gone(task.where, f"{found.name}: {said}")
 
     def _ping(self, task: Task) -> Answer:
-        home, known = task.home, task.reading.destinations
-        for found, answer in destinations.ping_all(
-            home, home.endpoints(known, home.store.read_again()), task.process.stopping
-        ):
+        home, (known,) = task.home, task.reading.destinations
+        endpoint = home.endpoint(known, home.store.read_again())
+        for found, answer in destinations.ping_all(home, [endpoint], task.process.stopping):
             if answer.outcome is Outcome.DELIVERED:
                 return Gone(task.where, f"The ping was answered {_answered(answer)}.")
             helps = advice.hint(home.variables, found.url, answer.error or "")
@@ -201,8 +200,8 @@ class Orders:
         if len(states) == 1:
             (tried,) = done.deliveries
             answered = f", answered {_answered(tried.attempt)}" if tried.attempt else ""
-            due = tried.next_attempt_at
-            following = "" if due is None else f"; next attempt {from_now(due, task.home.clock.now())}"
+            due_at = tried.next_attempt_at
+            following = "" if due_at is None else f"; next attempt {due(due_at, task.home.clock.now())}"
             said = f"{tried.destination.name}: {tried.state}{answered}{following}"
         return Gone(task.where, f"{said}.", any(state in _NOT_WELL for state in states))
 

@@ -34,6 +34,7 @@ class Renderer:
         self._environment.globals.update(common, counted=counted)
         self._environment.filters.update(
             ago=wording.from_now,
+            due=wording.due,
             answer=wording.short_answer,
             duration=lambda milliseconds: times.describe_duration(milliseconds / 1000),
             exact=lambda text: Markup(escape(text)),

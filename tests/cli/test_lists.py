@@ -167,6 +167,10 @@ def test_trouble_comes_first_with_relative_times(world: World, receive: Receive)
     assert found["fails"] == ["retrying", "1", "in 30 s", "503"]
     assert found["waits"] == ["waiting", "0", "now", "-"]
     assert found["overdue"] == ["waiting", "0", "16 min ago", "-"]
+    said = {"fails": "11-18 11:23:10 UTC, in 30 s", "waits": "now", "overdue": "16 min ago"}
+    for name, words in {**said, "paused": "16 min ago (paused)"}.items():
+        shown = world.on_a_terminal("dest", "show", name, columns=80, NO_COLOR="1")
+        assert re.findall(r"^next attempt +(.*?) *$", shown, re.MULTILINE) == [words]
 
 
 def test_ids_are_whole_where_they_fit_and_otherwise_their_beginnings_still_name_one_event(

@@ -115,7 +115,10 @@ class TestOneDestination:
         drained = world.ark("drain")
         assert "crm is left out: the proxy of crm is env:OUR_PROXY" in drained.err
         absent = world.ark("dest", "set", "crm", "--proxy", f"file:{tmp_path}/none")
-        assert f"the proxy of crm: the secret file {tmp_path}/none cannot be read" in absent.err
+        assert f"the proxy of crm: the proxy file {tmp_path}/none cannot be read" in absent.err
+        (tmp_path / "none").touch()
+        empty = world.ark("dest", "set", "crm", "--proxy", f"file:{tmp_path}/none")
+        assert f"the proxy of crm: the proxy file {tmp_path}/none is empty; write the proxy into it" in empty.err
 
     def test_it_is_taken_away_again_and_the_destination_is_pinged(
         self, world: World, crm: TestReceiver, proxy: Hostile, asked: list[Where]

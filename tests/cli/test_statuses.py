@@ -99,7 +99,7 @@ def test_an_interrupted_send_says_so_whatever_came_of_it(deliveries: list[Sent])
         (HELD, 0, ExitCode.RETRYING),
         (HELD_BACK, 0, ExitCode.RETRYING),
         (BROKEN_PLACE, 0, ExitCode.RETRYING),
-        (LEFT_OUT, 0, ExitCode.FAILED),
+        (LEFT_OUT, 0, ExitCode.RETRYING),
         (DIED, 0, ExitCode.FAILED),
         (DIED, 1, ExitCode.USAGE),
     ],

@@ -322,6 +322,13 @@ def test_a_changed_token_counts_at_once_and_survives_a_new_start(world: World, c
     assert file.read_text() == "second\n"
 
 
+def test_an_empty_token_file_is_named_as_that(world: World, tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    refused = world.ark("serve", "--port", "0", "--token-file", str(tmp_path / "token"))
+    said = f"error: the token file {tmp_path}/token is empty; write the bearer token into it\n"
+    assert (refused.status, refused.err) == (2, said)
+
+
 def test_a_token_is_compared_byte_for_byte(world: World, crm: TestReceiver) -> None:
     file = world.home / "token"
     file.write_text("voilà\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 
 from arkcli.errors import UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import SecretFiles, read_secret_file, reference, resolve_secret
+from arkcli.signing.secrets import PROXY, SIGNING, TOKEN, SecretFiles, read_secret_file, reference, resolve_secret
 from tests.world import World
 
 
@@ -60,6 +60,29 @@ def test_a_secret_is_one_line_in_a_file_and_on_standard_input(
         read_secret_file(tmp_path / "secret")
     result = world.ark("secret", "set", stdin=content)
     assert (result.status, said in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("what", [SIGNING, TOKEN, PROXY])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the {kind} file {file} cannot be read: No such file or directory"),
+        (b"", "the {kind} file {file} is empty; write the {what} into it"),
+        (b"one\ntwo\n", "the {kind} file {file} has several lines; a {what} is one line, not a PEM key or certificate"),
+        (b"x" * 4097, "the {kind} file {file} has more than 4,096 bytes; a {what} is one line"),
+    ],
+)
+def test_an_error_about_a_file_says_what_belongs_into_it(
+    tmp_path: Path, content: bytes | None, said: str, what: str
+) -> None:
+    file = tmp_path / "it"
+    if content is not None:
+        file.write_bytes(content)
+    said = said.format(kind=what.removeprefix("signing ").removeprefix("bearer "), file=file, what=what)
+    for read in (read_secret_file, Reading().files.read):
+        with pytest.raises(UsageError) as raised:
+            read(file, what)
+        assert str(raised.value) == said
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe\x80", b"caf\xe9", b"\x0b" * 20, b"\x0ckey\x0b", b"\x1c\x85"], ids=ascii)

@@ -12,6 +12,7 @@ import msgspec
 from arkcli.errors import Busy
 from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
+from arkcli.queue.local.ahead import written_size
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.notes import MARK, read_mark
 from arkcli.queue.local.opening import is_a_link
@@ -104,7 +105,9 @@ class Inspection:
                     problem = f"lines are missing before this one: its number is {following - 1}, not {expected}"
                     yield DamagedLine(path, number, offset, b"", problem)
                 expected = following
-            position = start + path.stat().st_size if path.exists() else None
+            position = None
+            with contextlib.suppress(FileNotFoundError), files.open_to_read(path) as file:
+                position = start + written_size(file.fileno())
         if ends is not None and position is not None and position < ends.end:
             yield from self._hole(last, position, ends.end, ends.seq - (ends.seq if expected is None else expected))
 
@@ -179,7 +182,7 @@ class Inspection:
 
     def _skip(self, file: BinaryIO) -> int:
         """Seeks to the start of the first line to read, and returns its offset."""
-        size = os.fstat(file.fileno()).st_size
+        size = written_size(file.fileno())
         if self._tail is None or size <= self._tail:
             return 0
         file.seek(size - self._tail - 1)

@@ -12,6 +12,7 @@ from arkcli.errors import NotAccepted
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
+from arkcli.queue.local.ahead import Ahead
 from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.notes import MARK, Mark, MarkFile, read_mark
@@ -46,7 +47,8 @@ class EventLog:
         `furthest` returns the position up to which destinations have seen events; called if the log's mark is missing.
         """
         self._directory = directory
-        self._segments = Segments(directory, segment_size, optional=fixed)
+        self._ahead = Ahead()
+        self._segments = Segments(directory, segment_size, optional=fixed, ahead=self._ahead)
         self._mark = MarkFile(directory.with_name(MARK))
         self._furthest = furthest
         self._lock = None if fixed else files.Lock(directory / "lock")
@@ -135,7 +137,6 @@ class EventLog:
             addressed += draft.to is not None
         if written:
             if end < before or self._segments.is_full(before) or before == self._segments.starts[-1]:
-                self._segments.sync()
                 self._segments.begin(before)
             self._segments.append(b"".join(written), before)
             try:
@@ -288,6 +289,10 @@ class EventLog:
 
     def close(self) -> None:
         """Closes what is open."""
+        if self._ahead.has_filled:
+            with contextlib.suppress(OSError), self._held():
+                self._segments.look()
+                self._segments.trim()
         self._segments.close()
         self._mark.close()
         if self._lock:

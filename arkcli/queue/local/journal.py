@@ -225,7 +225,6 @@ class Journal:
 
     def _begin_segment(self) -> None:
         """Begins a segment with a snapshot. May reuse one that a crash left empty."""
-        self._segments.sync()
         start = self.state.journal
         self._segments.begin(start)
         snapshot = lines.encode_snapshot(self.state.snapshot())

@@ -384,7 +384,6 @@ class _Writer:
     def finish(self, first: Progress, dead: int) -> None:
         """Ends the journal with the final state, and syncs it."""
         self._flush()
-        self._segments.sync()
         self._state.journal, self._state.first, self._state.dead = self._end, first, dead
         self._segments.begin(self._end)
         self._segments.append(lines.encode_snapshot(self._state.snapshot()), self._end)

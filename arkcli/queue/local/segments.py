@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from arkcli.queue.local import lines
+from arkcli.queue.local.ahead import Ahead, trim, written_size
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 
@@ -36,16 +37,26 @@ class Segments:
     """The segments of one directory. A position counts bytes from the first byte ever written."""
 
     def __init__(
-        self, directory: Path, size: int = SEGMENT_SIZE, *, optional: bool = False, to_read: bool = False
+        self,
+        directory: Path,
+        size: int = SEGMENT_SIZE,
+        *,
+        optional: bool = False,
+        to_read: bool = False,
+        ahead: Ahead | None = None,
     ) -> None:
         """Opens nothing yet. An `optional` directory may be missing; it then counts as empty.
 
+        With `ahead`, the last segment may have room that is filled in advance; call `trim` before `close`.
         With `to_read`, call nothing that writes, and close it soon: its descriptors are among the first 1,024.
         """
         self._directory = directory
         self._optional = optional
         self._to_read = to_read
+        self._ahead = ahead
         self._size = size
+        #: The position after the last byte, as last seen.
+        self._seen = 0
         self._starts: list[int] = []
         self._descriptors: dict[int, int] = {}
 
@@ -64,11 +75,15 @@ class Segments:
                 return self.size()
 
     def size(self) -> int:
-        """The position after the last byte of the segments known so far; cheap."""
+        """The position after the last byte of the segments known so far, without room filled in advance; cheap."""
         if not self._starts:
             return 0
         last = self._starts[-1]
-        return last + os.fstat(self._open(last)).st_size
+        descriptor = self._open(last)
+        if self._ahead is None:
+            return last + os.fstat(descriptor).st_size
+        self._seen = last + written_size(descriptor, self._seen - last)
+        return self._seen
 
     @property
     def start(self) -> int:
@@ -195,7 +210,7 @@ class Segments:
             return None
         start = self._segment(max(end - 1, 0))
         # Bytes after the segment's end may be missing.
-        end = min(end, start + os.fstat(self._open(start)).st_size)
+        end = min(end, self.size() if start == self._starts[-1] else start + os.fstat(self._open(start)).st_size)
         begin = self._last_newline(start, end - 1)
         return Line(begin, end, self.read(begin, end - begin)[:-1]) if end > start else None
 
@@ -213,8 +228,9 @@ class Segments:
         """Writes lines at the end. If that fails, raises OSError and leaves the file unchanged."""
         start = self._starts[-1]
         descriptor = self._open(start)
+        write = files.write_all if self._ahead is None else self._ahead.write
         try:
-            files.write_all(descriptor, data, position - start)
+            write(descriptor, data, position - start)
         except BaseException:
             files.truncate(descriptor, position - start)
             raise
@@ -222,6 +238,11 @@ class Segments:
     def take_back(self, position: int) -> None:
         """Cuts the last segment at a position."""
         files.truncate(self._open(self._starts[-1]), position - self._starts[-1])
+
+    def trim(self) -> None:
+        """Cuts off the room that was filled in advance."""
+        if self._starts:
+            trim(self._open(self._starts[-1]))
 
     def mend_tail(self, *, keep_damaged: bool, keep_before: int = 0) -> int:
         """Makes the last segment end in a newline, and returns the position after it.
@@ -258,7 +279,12 @@ class Segments:
         return not self._starts or end - self._starts[-1] >= self._size
 
     def begin(self, position: int) -> None:
-        """Begins a segment at a position, or reuses one that a crash left empty. Returns when its name is synced."""
+        """Begins a segment at a position, or reuses one that a crash left empty. Returns when its name is synced, and
+        all that was written to the one before.
+        """
+        if self._ahead is not None:
+            self.trim()
+        self.sync()
         files.create(self._path(position))
         if not self._starts or self._starts[-1] != position:
             self._starts.append(position)

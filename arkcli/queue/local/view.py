@@ -37,6 +37,7 @@ class View:
         self._journal = journal
         self._dead = DeadLetters(self.place / "dead.jsonl")
         self._schedule = schedule
+        self._end = 0
         self._followed = 0
         self._watched: StoredEvent | None = None
         self._outcome: Attempt | None = None
@@ -51,7 +52,7 @@ class View:
         retrying, dead = list(state.retrying), state.dead
         # Removed events count neither as waiting nor as finished ahead of waiting ones.
         state.first.skip_to(self._log.start)
-        stretches = state.first.unfinished(self._log.end)
+        stretches = state.first.unfinished(self._end)
         waiting = sum(self._log.addressed.count(self.destination_id, begin, end) for begin, end in stretches)
         in_vain, taken_over = self._replaced(self._lanes()[0])
         waiting = max(waiting - in_vain, 0)
@@ -76,7 +77,7 @@ class View:
     def _replaced(self, arrivals: Arrivals) -> tuple[int, _TakenOver]:
         """How many events wait in vain to replace a delivery, and the deliveries that the others will replace."""
         first, in_vain, taken_over = self._journal.state.first, 0, self._nothing()
-        places = self._log.addressed.replacing(self.destination_id, first.cursor, self._log.end)
+        places = self._log.addressed.replacing(self.destination_id, first.cursor, self._end)
         for position, instead, event_sum in places:
             if first.passed(position) is None:
                 in_vain += not (arrivals.may_replace(instead, event_sum) and taken_over[instead[0] - 2].add(instead[1]))
@@ -252,6 +253,8 @@ class View:
     def _load(self, *, look: bool = True) -> DestinationState:
         if look:
             self._log.look()
+        # What is accepted from here on does not count: the journal does not say whether it has been attempted.
+        self._end = self._log.end
         state = self._journal.load()
         check_fit(self._journal, self._log)
         return state

@@ -169,7 +169,8 @@ def test_counting_a_hundred_thousand_waiting_events_reads_two_lines(tmp_path: Pa
         log.accept([draft(number) for number in range(100_000)])
     with log_in(tmp_path) as log, listened() as calls:
         assert log.addressed.count("dst_1", 0, log.end) == 100_000
-    assert calls.count("pread") <= 4
+    # Two a line, and one for the end of the log.
+    assert calls.count("pread") <= 5
 
 
 def test_many_events_share_one_sync(tmp_path: Path) -> None:
