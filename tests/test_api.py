@@ -440,6 +440,6 @@ def test_the_programs_on_the_page_run_as_shown(world: World, name: str, tmp_path
     with opened(world) as ark:
         event = ark.story("last").event
     first = run.stdout.splitlines()[0]
-    assert first == {"send": "sig_1-promoted", "service": f"{event.id} is accepted"}[name]
+    assert first == {"send": "sig_7-promoted", "service": f"{event.id} is accepted"}[name]
     if name == "send":
         assert run.stdout.splitlines()[1] == "crm delivered 200 None"

@@ -221,7 +221,7 @@ def test_it_says_what_it_does_and_whose_secret_it_uses(world: World, tmp_path: P
     world.variables["ARK_SECRET"] = SECRET
     chosen = said("--event", "ping", "--event", "signal.promoted")
     assert "checking signatures with the secret from ARK_SECRET\n" in chosen
-    assert "showing only ping, signal.promoted; other events are answered, and nothing else\n" in chosen
+    assert "showing only ping, signal.promoted; others are answered, but not shown or forwarded\n" in chosen
 
 
 def test_what_the_application_says_against_a_request_is_shown(listen: Listen) -> None:
@@ -510,6 +510,16 @@ def test_a_secret_that_comes_through_a_pipe_is_read_once(world: World) -> None:
 def test_an_application_may_be_named_by_its_port_or_without_a_scheme(listen: Listen, spelling: str) -> None:
     with receiver(201) as application:
         assert listen("--forward-to", spelling.format(port=application.port)).post().status_code == 201
+
+
+@pytest.mark.parametrize("given", [("{port}",), ("localhost:{port}/x",), ("{port}", "--host", "0.0.0.0")])
+def test_an_application_that_is_the_receiver_itself_is_refused(world: World, given: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    url, *host = (word.format(port=port) for word in given)
+    result = world.ark("listen", "--port", str(port), "--timeout", "1s", "--forward-to", url, *host)
+    assert (result.status, result.out) == (2, "")
+    assert "--forward-to is this receiver itself" in result.err
 
 
 @pytest.mark.parametrize("way", ["SSL_CERT_FILE", "--forward-ca-file"])

@@ -61,12 +61,6 @@ def test_both_timers_are_of_a_service_with_the_same_command() -> None:
         assert command.endswith("ark drain --for 55s --quiet")
 
 
-def test_the_page_shows_the_service_as_it_is() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
-    (shown,) = re.findall(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert shown == SERVICE.read_text("utf-8")
-
-
 @needs_root
 @needs_systemd
 def test_ark_works_with_only_the_system_calls_that_the_units_permit(receive: Callable[..., TestReceiver]) -> None:

@@ -158,6 +158,7 @@ class World:
             session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
             session.stdout = session.stderr = stream
             run(args, session)
+            session.home.close()
             return written().replace("\r\n", "\n")
 
     def answered(self, text: bytes, *args: str) -> Result:
@@ -169,6 +170,7 @@ class World:
                 session = self.session()
                 session.stdin = typed
                 status = run(args, session)
+                session.home.close()
                 return Result(status, session.stdout.getvalue(), session.stderr.getvalue())  # type: ignore[attr-defined]
         finally:
             os.close(ours)

@@ -23,7 +23,7 @@ _HINTS: Final = (
         "Check the proxy's scheme and port: http, https, socks5h or socks5",
     ),
     (r"the proxy's address", "Use another address of the proxy; no option permits this one"),
-    (r"private network", "Destinations must have a public address; --allow-local permits a private one of yours"),
+    (r"private network", "Without it, a destination must have a public address"),
     (r" the proxy ", "See the proxy's log, and whether it may reach the receiver"),
     (r"client certificate has expired", "Renew the client certificate: `ark dest set NAME --client-cert FILE`"),
     (r"client (certificate|key) .*(/|mode|PEM)", "Fix the file: its deliveries fail until then"),
@@ -61,7 +61,7 @@ _HINTS: Final = (
     (r"handshake was not done", "Check the port, and that the receiver is not overloaded: it takes connections only"),
     # Addresses.
     (r"never connects", "Use another address of the receiver; no option permits this one"),
-    (r"allow-local", "Destinations must have a public address; --allow-local permits a private one of yours"),
+    (r"allow-local", "Without it, a destination must have a public address"),
     # Connections.
     (r"no answer within", "Let the receiver answer within 10 s: first answer, then do the work"),
     (r"no connection within", "A firewall may drop the packets; check the host, the port and the network between"),
@@ -71,7 +71,10 @@ _HINTS: Final = (
         r"https .*connection (broke|was closed)",
         f"The receiver may require {answers.CLIENT_CERTIFICATE}, or refuse the one it got; otherwise see its log",
     ),
-    (r"http .*(broke|was closed|not HTTP)", "If the receiver expects https, write https://; otherwise see its log"),
+    (
+        r"http .*(broke|was closed|not HTTP|answered 400)",
+        "If the receiver expects https, write https://; otherwise see its log",
+    ),
     (r"not HTTP/1", "Check the port; the server may speak HTTP/2 only, which `ark` does not"),
     (r"before the request", "Let the receiver read the whole request before it answers"),
     # Answers.
@@ -86,7 +89,7 @@ _HINTS: Final = (
     (r"answered 410", "The endpoint is gone for good: use its new URL, or `ark dest remove NAME`"),
     (r"answered 413", "Raise the limit for bodies at the receiver, and at the proxy in front of it"),
     (r"answered 415", "Let the receiver take Content-Type: application/json"),
-    (r"answered 429", "The receiver limits requests; `ark drain --per-destination 1` sends one at a time"),
+    (r"answered 429", "The receiver limits requests; keep to its limit with `ark dest set NAME --rate 10/s`"),
     (r"answered 50[234]", "If a gateway answered, see whether the application behind it is running"),
     (r"answered 5", "The receiver's application failed; see its log"),
     (

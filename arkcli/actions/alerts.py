@@ -236,7 +236,9 @@ class Alerts:
     def _end(self, fact: Fact, name: str, failure: str | None) -> None:
         self._ended.append((fact, failure))
         if failure is not None:
-            self._warn(f"the alert command for {name} {failure}")
+            self._warn(
+                f"the alert command for {name} {failure}; docs/operating.md, section Alerts, shows how to try it"
+            )
 
 
 class _Watched:

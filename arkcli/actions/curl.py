@@ -11,8 +11,11 @@ from arkcli.text import clean
 from arkcli.url import NO_PROXY, shown_proxy
 
 #: Options that make curl behave like `ark`: ignore ~/.curlrc (-q, which must come first), one deadline for everything,
-#: no rewriting of the URL, and a failing exit status for HTTP errors.
-_LIKE_ARK: Final = "-q --silent --show-error --fail --http1.1 --max-time 10 --globoff --path-as-is"
+#: no rewriting of the URL, and a failing exit status for HTTP errors. The status is printed, because curl takes a
+#: redirect for a success.
+_LIKE_ARK: Final = (
+    "-q --silent --show-error --fail --write-out '\\n%{http_code}\\n' --http1.1 --max-time 10 --globoff --path-as-is"
+)
 
 
 def command(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from arkcli import times
-from arkcli.actions import advice
+from arkcli.actions import advice, wording
 from arkcli.actions.home import Home
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
@@ -212,7 +212,10 @@ def _ping(home: Home, destination: Destination, contents: Contents, what: str, *
             made = "make it with `ark secret rotate --reveal`" if fresh else "`ark secret show --reveal` prints it"
             needed = "this secret" if destination.secret is not None else f"the signing secret first: {made}"
             helps = f"A receiver that checks signatures needs {needed}"
-        raise DeliveryFailed(f"the ping to {destination.url} failed: {why}. {helps}; {what}")
+        said = wording.said_cell(answer)
+        # A page of HTML says what the status says, in more words.
+        more = f" (it said: {said})" if said and not said.startswith("<") else ""
+        raise DeliveryFailed(f"the ping to {destination.url} failed: {why}{more}. {helps}; {what}")
     return answer
 
 

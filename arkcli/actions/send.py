@@ -208,5 +208,5 @@ def check_same(order: Order, payload: bytes, accepted: Event) -> None:
     name = _name(order, payload)
     body = payload if order.raw else refill(name, payload, accepted.body)
     if (accepted.name, accepted.body) != (name, body):
-        choose = "" if order.event_id is None else "; choose another --id"
+        choose = "" if order.event_id is None else "; choose another id"
         raise UsageError(f"the id {accepted.id!r} belongs to another event, accepted at {accepted.at}{choose}")

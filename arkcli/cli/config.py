@@ -32,8 +32,10 @@ def show(context: typer.Context) -> Printout:
     rows: list[tuple[object, ...]] = [*found]
     if output_of(context).on_a_terminal:
         # Its directory is in the first row, and a line has no room for it twice.
-        store = session.home.store.path
-        rows = [(*row[:-1], store.name if row[-1] == str(store) else row[-1]) for row in rows]
+        store = session.home.store
+        # Nor has it for the URL of the database.
+        short: dict[object, str] = {store.name: "the database", str(store.path): store.path.name}
+        rows = [(*row[:-1], short.get(row[-1], row[-1])) for row in rows]
     return Printout(
         {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
         [Table(("setting", "value", "from"), rows)],

@@ -153,13 +153,14 @@ def listen(
         session.process.stop_on_signals(receiver.stop, at_hangup=save is None)
         # 0.0.0.0 and :: can be listened on but not connected to.
         url = url_of(listeners[0]).replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        _refuse_itself(orders.forwarder, [url, *map(url_of, listeners)])
         copier = _copier(orders, url, forward_ca_file)
         page = None if inspector is None else _page(session, inspector, stack, said.warn)
         _tell_where(output, [url_of(one) for one in listeners], page)
         output.note(f"checking signatures with the secret from {secrets.source}")
         output.note(f"{doing}, after {delay}" if delay else doing)
         if event:
-            output.note(f"showing only {', '.join(event)}; other events are answered, and nothing else")
+            output.note(f"showing only {', '.join(event)}; others are answered, but not shown or forwarded")
         if listing.drawn:
             output.note(f"send events here with `ark dest add {url} --allow-local`")
             output.note("press ? for the keys; stop with Ctrl-C" if desk is not None else "stop with Ctrl-C")
@@ -285,6 +286,13 @@ def _refuse_contradictions(
         raise UsageError(f"--forward-{'unverified' if forward_unverified else 'ca-file'} goes with --forward-to")
     if ca_file is not None and forward_to is not None and forward_to.lower().startswith("http:"):
         raise UsageError("--forward-ca-file is for https, and --forward-to is an http URL; leave it out")
+
+
+def _refuse_itself(forwarder: "Forwarder | None", urls: Sequence[str]) -> None:
+    """Raises UsageError if the receiver at these URLs would forward each request to itself, without end."""
+    to = "" if forwarder is None else f"{forwarder.url.replace('//localhost:', '//127.0.0.1:')}/"
+    if any(to.startswith(f"{url}/") for url in urls):
+        raise UsageError("--forward-to is this receiver itself; give your application's URL, or choose another --port")
 
 
 def _plan(option: str, text: str) -> "Iterator[Answer]":

@@ -122,6 +122,8 @@ def log(
     _print_all(session, printed, chosen)
     if follow:
         return _go_on(session, following, printed, wanted)
+    if not printed.has_any:
+        output.note("no attempt matches")
     return show(output, Printout({}, broken=broken)) if broken else ExitCode.DONE
 
 
@@ -247,8 +249,10 @@ class _Printed:
         self._rows = rows
         self._screen = screen
         self._verbose = verbose
+        self.has_any = False
 
     def add(self, destination: Destination, attempt: Attempt) -> None:
+        self.has_any = True
         document: dict[str, Any] = {
             "event_id": attempt.event_id,
             "event": attempt.event,

@@ -42,8 +42,9 @@ def address_of(text: str, variables: Mapping[str, str], place: str = "ARK_QUEUE"
     scheme, colon, _ = url.partition("://")
     if not colon or scheme not in _SCHEMES:
         # Only a word that cannot be part of a password.
-        named = f" at {scheme}://" if colon and re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme) else ""
-        raise UsageError(f"{place}: ark keeps no queue{named}; give postgresql://USER@HOST/DATABASE, or leave it out")
+        named = f" at {scheme}://" if colon and re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme) else " there"
+        instead = "`local`" if place == "URL" else "leave it out"
+        raise UsageError(f"{place}: ark keeps no queue{named}; give postgresql://USER@HOST/DATABASE, or {instead}")
     check_installed()
     if not url.isprintable() or " " in url:
         raise UsageError(f"{place} cannot be read: it contains white space or a control character; {_ENCODE}")

@@ -4,7 +4,6 @@ Steps only go forward. One that old versions of ark can work with raises `versio
 `reads_from` as well: an older ark then touches nothing.
 """
 
-import re
 from typing import Final, NamedTuple
 
 from arkcli.database.connection import FORBIDDEN, MISSING, Database
@@ -128,9 +127,8 @@ def prepare(database: Database, steps: tuple[Step, ...] = STEPS, *, is_moving: b
             raise
         what = "makes ark's tables" if not found else "brings ark's tables up to date"
         raise Unreadable(
-            f"{error}. This role may not change the schema of {database.address.masked}. Have its owner run the SQL "
-            # An error is shown on one line, which a comment would end.
-            f"that {what} (`ark queue upgrade --print`), then try again:\n{re.sub(' *--.*', '', script(found, steps))}"
+            f"{error}. This role may not change the schema. Have the owner of the database run the SQL that {what}, "
+            "which `ark queue upgrade --print` prints; then try again"
         ) from error
     return found
 

@@ -97,8 +97,8 @@ def listening_at(path: Path) -> Iterator[socket.socket]:
                 made.listen(_BACKLOG)
         except OSError as error:
             raise UsageError(
-                f"cannot listen on {path}: {error.strerror or error}; --socket takes a short path in a directory of "
-                "yours where nothing is"
+                f"cannot listen on {path}: {error.strerror or error}; --socket takes a short path that is free, in a "
+                "directory that exists and is yours"
             ) from None
         if not is_free:
             raise UsageError(f"cannot listen on {path}: another process is listening there; choose another --socket")

@@ -4,7 +4,7 @@ Every answer except the metrics is JSON. An error is `{"error": {"code", "messag
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -30,7 +30,6 @@ _BEARER: Final = b"Bearer"
 #: After this number of lines of one request, others get their turn.
 _LINES_AT_ONCE: Final = 100
 _READS: Final = ("GET", "HEAD")
-_encode: Final = msgspec.json.encode
 
 #: The methods that a page takes, and what answers them.
 _Page = tuple[Sequence[str], Callable[[Request], Awaitable[Reply]] | None]
@@ -172,7 +171,12 @@ class Door:
             raise PayloadError("$: the body has no line; send one payload on each")
         if drafts:
             await self._commits.accepted(drafts, unique=False)
-        return Reply(202 if drafts else 400, (_LINES,), b"\n".join((*receipts, b"")))
+        return Reply(202 if drafts else 400, (_LINES,), b"".join(receipts))
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    """A line, so that a shell's prompt is below what curl prints."""
+    return msgspec.json.encode(document) + b"\n"
 
 
 def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:

@@ -72,12 +72,12 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (
             HTTPS,
             "intranet is a name in a private network; --allow-local permits …",
-            "Destinations must have a public",
+            "Without it, a destination must",
         ),
         (
             HTTPS,
             "127.0.0.1 is a loopback address; --allow-local permits it …",
-            "Destinations must have a public address",
+            "Without it, a destination must have a public address",
         ),
         (HTTPS, "169.254.0.1 is link-local, …; ark never connects to it", "Use another address of the receiver"),
         (
@@ -94,6 +94,8 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "the connection broke before the answer was complete", "The receiver may require a client certificate"),
         (HTTP, "the connection broke while the request was sent", "If the receiver expects https, write https://"),
         (HTTP, "the connection was closed without an answer", "If the receiver expects https, write https://"),
+        (HTTP, "answered 400, not a 2xx", "If the receiver expects https, write https://"),
+        (HTTPS, "answered 400, not a 2xx", "The receiver is reachable but must answer a POST with a 2xx"),
         (HTTP, "what came back is not HTTP/1.1", "If the receiver expects https, write https://"),
         (HTTPS, "answered 308, not a 2xx; ark does not follow redirects", "Use the URL that it redirects to"),
         (HTTPS, "answered 401, not a 2xx", "The receiver needs the signing secret, which `ark dest show NAME --rev"),
@@ -105,7 +107,11 @@ NO_URL, UNREADABLE = "https://host.example../a", "https://[::1/a"
         (HTTPS, "answered 413, not a 2xx", "Raise the limit for bodies"),
         (HTTPS, "answered 415, not a 2xx", "Let the receiver take Content-Type: application/json"),
         (HTTPS, "answered 422, not a 2xx", "The receiver is reachable but must answer a POST with a 2xx"),
-        (HTTPS, "answered 429, not a 2xx", "The receiver limits requests"),
+        (
+            HTTPS,
+            "answered 429, not a 2xx",
+            "The receiver limits requests; keep to its limit with `ark dest set NAME --rate 10/s`",
+        ),
         (HTTPS, "answered 500, not a 2xx", "The receiver's application failed; see its log"),
         (HTTPS, "answered 502, not a 2xx", "If a gateway answered"),
         (HTTPS, "answered 600, not a 2xx", "The receiver is reachable but must answer a POST with a 2xx"),

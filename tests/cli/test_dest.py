@@ -53,6 +53,15 @@ def refusing() -> Iterator[str]:
     yield f"http://127.0.0.1:{port}/"
 
 
+def test_what_the_endpoint_says_against_the_ping_is_shown_unless_it_is_a_page(world: World, receive: Receive) -> None:
+    told = [
+        add(world, receive(lambda _, said=body: answer(500, said)).url)[1]
+        for body in (b'{"no":\n "account"}', b"<html>Oops</html>")
+    ]
+    assert 'not a 2xx (it said: {"no": "account"}). The receiver' in told[0]
+    assert "not a 2xx. The receiver" in told[1]
+
+
 @pytest.mark.parametrize(
     ("behave", "why", "helps"),
     [

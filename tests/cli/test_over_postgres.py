@@ -44,6 +44,12 @@ def test_a_failure_has_the_same_status_and_document(stage: Stage, row: Row) -> N
         assert document["error"]["code"] == row.code
 
 
+def test_the_sources_of_settings_fit_a_terminal(stage: Stage) -> None:
+    shown = stage.world.on_a_terminal("config", "show", columns=160, NO_COLOR="1")
+    (secret,) = (line.split(None, 2) for line in map(str.strip, shown.splitlines()) if line.startswith("secret"))
+    assert secret == ["secret", "***", "the database"]
+
+
 def test_every_command_says_that_the_database_cannot_be_reached_and_ends_with_1(stage: Stage) -> None:
     stage.world.variables["ARK_QUEUE"] = "postgresql://ark:hunter2@127.0.0.1:1/ark"
     # It has a home of its own.

@@ -191,7 +191,11 @@ def test_an_event_that_does_not_exist_is_refused_wherever_it_is_named(world: Wor
 
 def test_with_nothing_to_list_it_says_so_beside_the_data(world: World, receive: Receive) -> None:
     world.add(receive(200), "d")
-    for command, remark in ((("queue", "list"), "no delivery matches"), (("drain", "--dry-run"), "nothing would be")):
+    for command, remark in (
+        (("queue", "list"), "no delivery matches"),
+        (("drain", "--dry-run"), "nothing would be"),
+        (("log", "--outcome", "failed"), "no attempt matches"),
+    ):
         result = world.ark(*command)
         assert (result.status, result.out) == (0, "")
         assert remark in result.err

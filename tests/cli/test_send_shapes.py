@@ -397,8 +397,16 @@ class TestCurl:
     ) -> None:
         world.add(receive(500), "crm")
         done = shell(world.ark(*PROMOTED, "--curl", stdin=PAYLOAD).out, ARK_SECRET=SECRET)
-        assert done.returncode == 22
+        assert (done.returncode, done.stdout.split()) == (22, ["500"])
         assert "500" in done.stderr
+
+    def test_it_prints_the_status_for_curl_takes_a_redirect_for_a_success(
+        self, world: World, receive: Receive, shell: Callable[..., "subprocess.CompletedProcess[str]"]
+    ) -> None:
+        for status in (204, 302):
+            world.add(receive(status), f"d{status}")
+        done = shell(world.ark(*PROMOTED, "--curl", stdin=PAYLOAD).out, ARK_SECRET=SECRET)
+        assert (done.returncode, done.stdout.split()) == (0, ["204", "302"])
 
     def test_every_destination_has_a_command_and_one_address_needs_no_store(
         self, world: World, receive: Receive, shell: Callable[..., "subprocess.CompletedProcess[str]"]

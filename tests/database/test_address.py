@@ -88,8 +88,8 @@ def test_the_url_may_be_in_the_environment_or_in_a_file(tmp_path: Path) -> None:
     [
         ("redis://db/0", "ark keeps no queue at redis://; give postgresql://USER@HOST/DATABASE"),
         ("postgresql+psycopg://ark:hunter2@db/ark", "ark keeps no queue at postgresql+psycopg://"),
-        ("hunter2", "ark keeps no queue; give postgresql://"),
-        ("ark:hunter2://db", "ark keeps no queue; give postgresql://"),
+        ("hunter2", "ark keeps no queue there; give postgresql://"),
+        ("ark:hunter2://db", "ark keeps no queue there; give postgresql://"),
         ("postgresql://ark:hunter2%zz@db/ark", "cannot be read: write @ :"),
         ("postgresql://ark:hunter2@2@db/ark", "its host, port or database is not one; write @ :"),
         ("postgresql://ark:hunter/2@db/ark", "its host, port or database is not one"),

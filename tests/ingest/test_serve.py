@@ -347,7 +347,8 @@ def test_a_unix_socket_is_for_its_owner_alone_and_needs_no_token(world: World, c
     with serving(world, "--socket", str(path)) as served:
         assert served.addresses == [str(path)]
         assert path.stat().st_mode & 0o777 == 0o600
-        assert served.send().status == 202
+        accepted = served.send()
+        assert (accepted.status, accepted.body[-2:]) == (202, b"}\n")
         assert not (world.home / "config" / "serve.token").exists()
         served.stop()
     assert not path.exists()
