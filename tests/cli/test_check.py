@@ -192,4 +192,4 @@ def test_a_receiver_that_cannot_be_reached_is_one_error(world: World, right: Tes
     assert result.json["error"]["code"] == "delivery_failed"
     private = world.ark("check", url.replace("http:", "https:"))
     assert private.status == 1
-    assert "--allow-local permits a private one" in private.err
+    assert "--allow-local permits it" in private.err
