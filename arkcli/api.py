@@ -6,21 +6,17 @@ process, and prints nothing: warnings go to the logger `arkcli`.
 
 import logging
 import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
-from weakref import WeakSet
 
 from arkcli.actions import documents
 from arkcli.actions.documents import Drained, Queue, Sent, Story
 from arkcli.actions.home import Home
+from arkcli.actions.homes import Homes
 from arkcli.errors import NotAccepted, Unreachable, UsageError
 from arkcli.model import Destination
 from arkcli.store.store import Contents
 from arkcli.system.clock import SystemClock
-from arkcli.system.process import Process
 
 _log = logging.getLogger("arkcli")
 
@@ -36,12 +32,10 @@ class Ark:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         """`variables` are environment variables: ARK_CONFIG_DIR, ARK_STATE_DIR and the others of the command."""
-        self._variables = variables
-        self._lock = threading.Lock()
-        self._homes: list[Home] = []
-        self._busy: dict[Process, Home] = {}
-        self._is_closed = False
-        _opened.add(self)
+        self._homes = Homes(
+            lambda: Home(variables, SystemClock(), os.urandom, _log.warning, lasting=True),
+            lambda: UsageError("this ark has been closed; open another one with arkcli.open()"),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +84,7 @@ class Ark:
         from arkcli.actions import drain
         from arkcli.delivery.drain import Plan
 
-        with self._home() as (home, process):
+        with self._homes.lent() as (home, process):
             chosen = drain.all_of if to is None else drain.only(_chosen(home.store.read_again(), to))
             plan = Plan(watch=watch or seconds is not None, seconds=seconds)
             return documents.drained_of(drain.drain(home, drain.Job(chosen, plan), _log.warning, process.stopping))
@@ -99,7 +93,7 @@ class Ark:
         """What waits for every destination, as `ark queue`."""
         from arkcli.actions.reading import Reading
 
-        with self._home() as (home, _):
+        with self._homes.lent() as (home, _):
             reading = Reading(home, home.store.read_again().destinations)
             return documents.queue_of(reading.overview(), reading.totals)
 
@@ -110,7 +104,7 @@ class Ark:
         """
         from arkcli.actions.reading import Reading
 
-        with self._home() as (home, _):
+        with self._homes.lent() as (home, _):
             return documents.story_of(Reading(home, home.store.read_again().destinations).story(event_id))
 
     def close(self) -> None:
@@ -118,13 +112,7 @@ class Ark:
 
         Calls after this raise UsageError.
         """
-        with self._lock:
-            self._is_closed = True
-            homes, self._homes = self._homes, []
-            for process in self._busy:
-                process.ask_to_stop(signal.SIGTERM)
-        for home in homes:
-            home.close()
+        self._homes.stop()
 
     def _accept(
         self,
@@ -140,7 +128,7 @@ class Ark:
         from arkcli.contract.events import check_queued
 
         check_queued(event)
-        with self._home() as (home, process):
+        with self._homes.lent() as (home, process):
             try:
                 contents = home.store.read_again()
                 receivers = None if to is None else _chosen(contents, to)
@@ -154,57 +142,6 @@ class Ark:
                 raise NotAccepted(str(error), "nothing was accepted") from error
             except Repeated as repeated:
                 return Sent(event=documents.event_of(repeated.event), deliveries=(), repeated=True)
-
-    @contextmanager
-    def _home(self) -> Iterator[tuple[Home, Process]]:
-        """Lends a home to one call. A home is for one thread at a time.
-
-        One that met an error is not used again, unless the caller made it.
-        """
-        process = Process()
-        with self._lock:
-            if self._is_closed:
-                raise UsageError("this ark has been closed; open another one with arkcli.open()")
-            home = self._busy[process] = self._homes.pop() if self._homes else self._new_home()
-        is_whole = False
-        try:
-            yield home, process
-            is_whole = True
-        except UsageError:
-            is_whole = True
-            raise
-        finally:
-            with self._lock:
-                # In a child that was forked meanwhile it is the parent's.
-                is_ours = self._busy.pop(process, None) is not None
-                is_kept = is_whole and is_ours and not self._is_closed
-                if is_kept:
-                    self._homes.append(home)
-            if is_ours and not is_kept:
-                home.close()
-
-    def _new_home(self) -> Home:
-        return Home(self._variables, SystemClock(), os.urandom, _log.warning, lasting=True)
-
-    def _begin_again(self) -> None:
-        """Leaves what a parent opened to the parent: closing a connection here would end it there."""
-        # Another thread may have held it, and that thread is not here.
-        self._lock = threading.Lock()
-        _inherited.extend((*self._homes, *self._busy.values()))
-        self._homes, self._busy = [], {}
-
-
-_opened: WeakSet[Ark] = WeakSet()
-#: Homes of a parent process. They are kept, so that nothing of them is closed.
-_inherited: list[Home] = []
-
-
-def _in_a_forked_child() -> None:
-    for ark in list(_opened):
-        ark._begin_again()
-
-
-os.register_at_fork(after_in_child=_in_a_forked_child)
 
 
 def open(config_dir: str | os.PathLike[str] | None = None, state_dir: str | os.PathLike[str] | None = None) -> Ark:

@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from arkcli.system import descriptors
 from tests import postgres
 from tests.faults.table import CELLS
-from tests.world import Behaviour, TestReceiver, World
+from tests.world import Behaviour, Certificates, TestReceiver, World
 from tests.world import receiver as open_receiver
 
 # The gate must judge the change, not chance, so its examples are the same each time. Elsewhere they are random.
@@ -65,6 +65,19 @@ def receive() -> Iterator[Callable[..., TestReceiver]]:
             return stack.enter_context(open_receiver(behave))
 
         yield opened
+
+
+@pytest.fixture
+def crm(world: World) -> Iterator[TestReceiver]:
+    """A receiver that is the destination `crm`."""
+    with open_receiver() as found:
+        world.add(found, "crm")
+        yield found
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
 
 
 @pytest.fixture

@@ -18,22 +18,24 @@ from typing import Any
 
 #: Makes standard input the controlling terminal of a new session, and becomes the command.
 _BECOME = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
-_PATIENCE = 20.0
+_PATIENCE = 30.0
+ROOT = Path(__file__).parent.parent
 
 
 class OnATerminal:
     """A running command, and what it has written."""
 
-    def __init__(self, command: list[str], variables: Mapping[str, str], columns: int = 80) -> None:
+    def __init__(self, command: list[str], variables: Mapping[str, str], columns: int = 80, lines: int = 24) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         #: The modes of the terminal, before the command.
         self.before = self.modes()
-        given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "EDITOR", "VISUAL")}
+        others = ("COLUMNS", "LINES", "EDITOR", "VISUAL")
+        given = {name: value for name, value in os.environ.items() if name not in others}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _BECOME, *command],
             env={**given, "TERM": "xterm-256color", "NO_COLOR": "1", **variables},
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
         self._said = ""

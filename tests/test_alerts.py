@@ -12,6 +12,7 @@ import pytest
 
 from tests import postgres
 from tests.actions.test_alerts import Told, memo, set_up
+from tests.started import until
 from tests.test_processes import accept, finish, start
 from tests.world import TestReceiver, World, answer
 
@@ -23,13 +24,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         made = World(tmp_path / "home", database=url)
         made.clock.milliseconds = time.time_ns() // 1_000_000
         yield made
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kinds(told: Told) -> Counter[tuple[str, str]]:
@@ -46,18 +40,18 @@ def test_three_drains_tell_each_trouble_once_even_if_one_of_them_is_killed(
     set_up(world, told.setting, "after=100ms")
     (event,) = accept(world, 1)
     drains = [start(world, "drain", "--watch") for _ in range(3)]
-    wait_until(lambda: len(told.facts) >= 3)
+    until(lambda: len(told.facts) >= 3)
     expected = Counter((name, "failing") for name in names)
     by = int((tmp_path / "told" / "by").read_text().split()[0])
     # It has noted what it told by its next look, and the others look, too.
-    wait_until(lambda: b'"facts"' not in (memo(world) or b""))
+    until(lambda: b'"facts"' not in (memo(world) or b""))
     assert kinds(told) == expected
     os.kill(by, signal.SIGKILL)
     assert finish(start(world, "drain"))[0] == 0
     assert kinds(told) == expected
     server.behave = lambda _: answer(200)
     world.ark("queue", "retry", event)
-    wait_until(lambda: len(told.facts) >= 6)
+    until(lambda: len(told.facts) >= 6)
     for drain in drains:
         drain.send_signal(signal.SIGTERM)
     ended = [finish(drain) for drain in drains]
@@ -74,11 +68,11 @@ def test_a_command_that_hangs_keeps_no_delivery_waiting(
     set_up(world, told.setting, "after=1ms")
     accept(world, 1)
     drain = start(world, "drain", "--watch")
-    wait_until(lambda: told.facts)
+    until(lambda: told.facts)
     world.add(other, "lake")
     accept(world, 1)
     began = time.monotonic()
-    wait_until(lambda: other.requests)
+    until(lambda: other.requests)
     assert time.monotonic() - began < 2
     drain.send_signal(signal.SIGTERM)
     assert "the alert command for crm still runs" in finish(drain)[2]

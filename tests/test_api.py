@@ -375,7 +375,7 @@ def test_a_child_that_is_forked_during_a_send_holds_no_destination(world: World,
 
 def test_a_child_that_is_forked_while_another_thread_calls_does_not_wait_for_it(world: World, ark: arkcli.Ark) -> None:
     world.ark("dest", "list")
-    with ark._lock:
+    with ark._homes._lock:
         child = os.fork()
         if child == 0:
             signal.alarm(20)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,15 +12,14 @@ from typing import IO
 
 import pytest
 
+from tests.programs import Language, programs_of
 from tests.world import TestReceiver, World
 
-PAGE = Path(__file__).parent.parent / "docs" / "applications.md"
-PROGRAMS = dict(re.findall(r"<!-- program: (\S+) -->\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
-#: For each program: the required tool, the command that builds it, and the command that runs it.
-LANGUAGES: dict[str, tuple[str, list[str], list[str]]] = {
-    "producer.py": (sys.executable, [], [sys.executable, "producer.py"]),
-    "producer.js": ("node", [], ["node", "producer.js"]),
-    "producer.go": ("go", ["go", "build", "-o", "producer", "producer.go"], ["./producer"]),
+PROGRAMS = programs_of("applications.md")
+LANGUAGES = {
+    "producer.py": Language(sys.executable, [], [sys.executable, "producer.py"]),
+    "producer.js": Language("node", [], ["node", "producer.js"]),
+    "producer.go": Language("go", ["go", "build", "-o", "producer", "producer.go"], ["./producer"]),
 }
 
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -42,12 +39,7 @@ LEAD = (
 def start(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Iterator[Start]:
     """Starts the page's program in a language."""
     program = request.param
-    tool, build, run = LANGUAGES[program]
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-    (tmp_path / program).write_text(PROGRAMS[program])
-    if build:
-        subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    run = LANGUAGES[program].built(program, PROGRAMS[program], tmp_path)
     variables = {**os.environ, **world.variables, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     started: list[subprocess.Popen[str]] = []
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import free_port, serving_on
 from tests.world import PAYLOAD, World
 
 
@@ -50,23 +50,10 @@ def running(webhook: str, directory: Path, secret: str) -> Iterator[str]:
     }
     hooks = directory / "hooks.json"
     hooks.write_text(json.dumps([hook]))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [webhook, "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port), "-verbose"]
-    with (directory / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            _wait_until_it_listens(port, process)
-            yield f"http://127.0.0.1:{port}/hooks/signalark"
-        finally:
-            process.terminate()
-
-
-def _wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
-    while process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    pytest.fail("webhook ended before it listened")
+    with serving_on(port, command, directory) as url:
+        yield f"{url}/hooks/signalark"
 
 
 def test_our_signature_passes_the_check_of_debians_webhook(webhook: str, world: World, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import httpx
 import pytest
 
 from arkcli.signing import sign
+from tests.programs import node_modules
 from tests.receiver.running import request
 from tests.test_output import COLOUR, plain
 from tests.test_processes import ark
@@ -599,21 +599,7 @@ def test_a_flask_application_behind_it_verifies_what_it_gets(world: World, liste
 @pytest.fixture(scope="module")
 def express(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of node's modules that contains Express, installed if possible."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    there = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-    if (Path(there) / "express").is_dir():
-        return there
-    directory = tmp_path_factory.mktemp("express")
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(directory), "express"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install Express within 60 s")
-    if done.returncode:
-        pytest.skip(f"npm cannot install Express: {done.stderr.strip()[-200:]}")
-    return str(directory / "node_modules")
+    return node_modules("express", tmp_path_factory.mktemp("express"))
 
 
 def test_an_express_application_behind_it_verifies_what_it_gets(world: World, listen: Listen, express: str) -> None:

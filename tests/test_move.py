@@ -23,8 +23,9 @@ from arkcli.queue.postgres.queue import PostgresQueue
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Store
 from arkcli.system import files
-from tests.ingest.test_serve import serving, until
+from tests.ingest.test_serve import serving
 from tests.postgres import query
+from tests.started import until
 from tests.world import PAYLOAD, TestReceiver, World, receiver
 
 Receive = Callable[..., TestReceiver]

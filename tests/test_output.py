@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import pty
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +17,7 @@ from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadEr
 from arkcli.model import Outcome
 from arkcli.output import Output, to_json
 from arkcli.output.tables import Column, Table, fitting, needed
-from tests.world import World
+from tests.world import World, terminal
 
 TABLE = Table(
     ("destination", "outcome", "answer"),
@@ -52,20 +50,10 @@ def drawn(table: Table, variables: Mapping[str, str]) -> str:
 
 def on_terminal(variables: Mapping[str, str], say: Callable[[Output], None]) -> str:
     """What an Output writes to a terminal of 60 columns."""
-    ours, theirs = pty.openpty()
-    try:
-        with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
-            variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
-            say(Output(terminal, terminal, variables, as_json=False, quiet=False))
-            # Reading from a terminal blocks until there is something to read: this end marker.
-            terminal.write("\x04")
-            terminal.flush()
-            text = b""
-            while not text.endswith(b"\x04"):
-                text += os.read(ours, 65_536)
-            return text[:-1].decode()
-    finally:
-        os.close(ours)
+    with terminal() as (stream, written):
+        variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
+        say(Output(stream, stream, variables, as_json=False, quiet=False))
+        return written()
 
 
 def plain(text: str) -> str:
@@ -291,29 +279,18 @@ def drawn_on_a_terminal(
     *, out_too: bool = False, as_json: bool = False, quiet: bool = False, **variables: str
 ) -> tuple[str, str]:
     """What a command that draws its live line writes to standard error on a terminal, and to standard output."""
-    ours, theirs = pty.openpty()
-    try:
-        with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
-            piped = io.StringIO()
-            variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
-            stdout = terminal if out_too else piped
-            output = Output(stdout, terminal, variables, as_json=as_json, quiet=quiet)
-            with output.drawing() as draw:
-                for now, words in enumerate(
-                    ["too early to be shown", "half is done", "half is done", "all is done" * 9]
-                ):
-                    if draw is not None:
-                        draw(now, partial(lambda words, _width: words, words))
-                    if now == 2:
-                        output.lines(["1\tevt_1", "2\tevt_2"])
-            terminal.write("\x04")
-            terminal.flush()
-            text = b""
-            while not text.endswith(b"\x04"):
-                text += os.read(ours, 65_536)
-            return text[:-1].decode(), piped.getvalue()
-    finally:
-        os.close(ours)
+    with terminal() as (stream, written):
+        piped = io.StringIO()
+        variables = {"TERM": "xterm-256color", "COLUMNS": "60", **variables}
+        stdout = stream if out_too else piped
+        output = Output(stdout, stream, variables, as_json=as_json, quiet=quiet)
+        with output.drawing() as draw:
+            for now, words in enumerate(["too early to be shown", "half is done", "half is done", "all is done" * 9]):
+                if draw is not None:
+                    draw(now, partial(lambda words, _width: words, words))
+                if now == 2:
+                    output.lines(["1\tevt_1", "2\tevt_2"])
+        return written(), piped.getvalue()
 
 
 def test_the_live_line_is_drawn_when_it_changes_cut_to_the_width_and_gone_at_the_end() -> None:

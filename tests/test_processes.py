@@ -19,6 +19,7 @@ import pytest
 from arkcli.actions import send
 from arkcli.actions.send import Order
 from tests.ark_at import MovedClock
+from tests.queue.local.machine import filled, small_disk
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, hang
 
 Receive = Callable[..., TestReceiver]
@@ -467,11 +468,9 @@ def test_what_is_in_flight_when_the_terminal_goes_away_is_recorded(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP)])
-def test_a_hangup_is_no_second_signal(
-    world: World, receive: Receive, numbers: tuple[signal.Signals, signal.Signals]
-) -> None:
-    heard, told = threading.Event(), threading.Event()
+def drain_that_waits(world: World, receive: Receive, told: threading.Event) -> "subprocess.Popen[str]":
+    """A watching drain whose attempt has begun and ends when `told` is set."""
+    heard = threading.Event()
 
     def behave(_: Request) -> bytes:
         heard.set()
@@ -482,6 +481,15 @@ def test_a_hangup_is_no_second_signal(
     accept(world, 1)
     drain = start(world, "drain", "--watch", "--json")
     assert heard.wait(20)
+    return drain
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP)])
+def test_a_hangup_is_no_second_signal(
+    world: World, receive: Receive, numbers: tuple[signal.Signals, signal.Signals]
+) -> None:
+    told = threading.Event()
+    drain = drain_that_waits(world, receive, told)
     for number in numbers:
         drain.send_signal(number)
         time.sleep(0.1)
@@ -491,17 +499,8 @@ def test_a_hangup_is_no_second_signal(
 
 
 def test_a_sigterm_that_comes_twice_at_once_as_from_timeout_is_one_signal(world: World, receive: Receive) -> None:
-    heard, told = threading.Event(), threading.Event()
-
-    def behave(_: Request) -> bytes:
-        heard.set()
-        told.wait(20)
-        return answer(200)
-
-    world.add(receive(behave), "d")
-    accept(world, 1)
-    drain = start(world, "drain", "--watch", "--json")
-    assert heard.wait(20)
+    told = threading.Event()
+    drain = drain_that_waits(world, receive, told)
     drain.send_signal(signal.SIGTERM)
     time.sleep(0.02)
     drain.send_signal(signal.SIGTERM)
@@ -606,29 +605,6 @@ def test_no_more_attempts_are_in_flight_than_allowed(world: World, receive: Rece
     assert max(server.most_at_once, other.most_at_once) >= 3
 
 
-def test_a_thousand_destinations_cost_one_event_line(world: World, receive: Receive) -> None:
-    server = receive(200)
-    session = world.session()
-    world.add(server, "d0")
-    with session.home.store.change() as contents:
-        first = contents.destinations[0]
-        contents.destinations += [
-            type(first)(
-                id=f"dst_{number}",
-                name=f"d{number}",
-                url=f"{server.url}{number}",
-                added_at=first.added_at,
-                allow_local=True,
-            )
-            for number in range(1, 1000)
-        ]
-    accept(world, 10_000)
-    assert len(world.event_lines) == 10_000
-    waiting = ark(world, "queue")["destinations"]
-    assert len(waiting) == 1000
-    assert {found["waiting"] for found in waiting} == {10_000}
-
-
 def test_retries_and_replays_asked_for_while_a_drain_runs_fork_nothing(world: World, receive: Receive) -> None:
     server = receive(500)
     world.add(server, "d")
@@ -655,64 +631,39 @@ def test_retries_and_replays_asked_for_while_a_drain_runs_fork_nothing(world: Wo
 
 def test_a_full_disk_accepts_nothing_and_says_so(world: World, receive: Receive, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
+    with small_disk(disk, "size=1m"):
         world.variables["ARK_STATE_DIR"] = str(disk / "state")
         server = receive(200)
         world.add(server, "d")
         accept(world, 3)
         (log,) = (disk / "state" / "queue" / "events").glob("*.jsonl")
         before = log.read_bytes()
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
         large = json.dumps({**json.loads(PAYLOAD), "notes": "x" * 15_000}).encode()
-        full = world.ark("send", "signal.promoted", stdin=large)
+        with filled(disk):
+            full = world.ark("send", "signal.promoted", stdin=large)
         assert full.status == 1
         assert "the disk is full: nothing was accepted" in full.err
         assert log.read_bytes() == before
-        filler.unlink()
         assert world.ark("send", "signal.promoted", stdin=large).status == 0
         assert world.ark("queue", "check").status == 0
         assert world.ark("drain", "--json").json["delivered"] == 3
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_a_disk_that_fills_stops_a_drain_which_says_why_and_loses_nothing(
     world: World, receive: Receive, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
+    with small_disk(disk, "size=1m"):
         world.variables["ARK_STATE_DIR"] = str(disk / "state")
         server = receive(200)
         world.add(server, "d")
         ids = accept(world, 60)
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
-        status, _, err = finish(start(world, "drain"))
+        with filled(disk):
+            status, _, err = finish(start(world, "drain"))
         assert status == 1
         assert "the disk is full" in err
-        sent = len(server.requests)
-        assert sent < 60
-        filler.unlink()
+        assert len(server.requests) < 60
         ark(world, "drain")
         counts = arrived(server)
         assert set(counts) == set(ids)
         assert sum(counts.values()) - 60 <= 8
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,22 +17,22 @@ from arkcli.contract import samples
 from arkcli.contract.events import MAX_BODY
 from arkcli.signing import sign
 from arkcli.system.clock import SystemClock
+from tests.programs import PAGES, Language, free_port, needs_express, programs_of, serving_on
 from tests.world import START, Behaviour, Request, TestReceiver, World, answer
 
-PAGE = Path(__file__).parent.parent / "docs" / "receivers.md"
-PROGRAMS = dict(re.findall(r"<!-- program: (\S+) -->\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+PAGE = PAGES / "receivers.md"
+PROGRAMS = programs_of("receivers.md")
 
 BODY = '{"text":"Zoë"}\r\n'.encode() + b"\x00\xff"
 SECRET, BEFORE = "s3cret", "the one before"
 RIGHT = sign(SECRET, BODY)
 
-#: For each language: the required tool, the command that builds the program, and the command that runs it.
-LANGUAGES: dict[str, tuple[str, list[str], list[str]]] = {
-    "verify.py": (sys.executable, [], [sys.executable, "verify.py"]),
-    "verify.js": ("node", [], ["node", "verify.js"]),
-    "verify.go": ("go", ["go", "build", "-o", "verify", "verify.go"], ["./verify"]),
-    "verify.php": ("php", [], ["php", "verify.php"]),
-    "Verify.java": ("javac", ["javac", "Verify.java"], ["java", "-XX:TieredStopAtLevel=1", "Verify"]),
+LANGUAGES = {
+    "verify.py": Language(sys.executable, [], [sys.executable, "verify.py"]),
+    "verify.js": Language("node", [], ["node", "verify.js"]),
+    "verify.go": Language("go", ["go", "build", "-o", "verify", "verify.go"], ["./verify"]),
+    "verify.php": Language("php", [], ["php", "verify.php"]),
+    "Verify.java": Language("javac", ["javac", "Verify.java"], ["java", "-XX:TieredStopAtLevel=1", "Verify"]),
 }
 
 #: Body, signature, variables, and whether the signature is valid.
@@ -64,15 +62,8 @@ def test_the_page_has_a_program_in_five_languages_and_two_receivers_of_each_kind
     assert PROGRAMS.keys() == {*LANGUAGES, "receiver.py", "receiver.js", "standard.py", "standard.js"}
 
 
-def made(program: str, directory: Path) -> list[str]:
-    """Builds the program of a language in a directory; returns the command that runs it there."""
-    tool, build, run = LANGUAGES[program]
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-    (directory / program).write_text(PROGRAMS[program])
-    if build:
-        subprocess.run(build, cwd=directory, check=True, capture_output=True)
-    return run
+def made(program: str, directory: Path) -> Sequence[str]:
+    return LANGUAGES[program].built(program, PROGRAMS[program], directory)
 
 
 @pytest.mark.parametrize("program", LANGUAGES)
@@ -87,27 +78,13 @@ def test_the_program_of_a_language_verifies(program: str, tmp_path: Path) -> Non
 
 
 @contextmanager
-def running(command: list[str], program: str, directory: Path) -> Iterator[str]:
+def running(command: str, program: str, directory: Path) -> Iterator[str]:
     """Runs a receiver of the page as a process; yields its URL."""
     for name in (program, f"verify{Path(program).suffix}"):
         (directory / name).write_text(PROGRAMS[name])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**os.environ, "ARK_SECRET": "the next one", "ARK_SECRET_BEFORE": SECRET}
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, program, str(port)], cwd=directory, env=environment, stdout=log, stderr=log
-        )
-    try:
-        while process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        assert process.poll() is None, (directory / "log").read_text()
-        yield f"http://127.0.0.1:{port}/hook"
-    finally:
-        process.terminate()
-        process.wait()
+    port, secrets = free_port(), {"ARK_SECRET": "the next one", "ARK_SECRET_BEFORE": SECRET}
+    with serving_on(port, [command, program, str(port)], directory, **secrets) as url:
+        yield f"{url}/hook"
 
 
 def post(url: str, body: bytes, signature: str, delivery: str) -> int:
@@ -146,7 +123,7 @@ def test_the_receiver_in_python_takes_each_event_once(world: World, tmp_path: Pa
         with closing(sqlite3.connect(tmp_path / "inbox.db")) as opened:
             return [json.loads(body)["event"] for (body,) in opened.execute("SELECT body FROM inbox ORDER BY rowid")]
 
-    with running([sys.executable], "receiver.py", tmp_path) as url:
+    with running(sys.executable, "receiver.py", tmp_path) as url:
         check_receiver(url, world, inbox)
         assert world.ark("check", url, "--allow-local").out.endswith("\n12 of 12 passed\n")
         old = samples.complete("signal.promoted", START - 400 * 86_400_000, "batch_1")
@@ -154,12 +131,9 @@ def test_the_receiver_in_python_takes_each_event_once(world: World, tmp_path: Pa
 
 
 def test_the_receiver_with_express_takes_each_event_once(world: World, tmp_path: Path) -> None:
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    if subprocess.run(["node", "-e", "require('express')"], cwd=tmp_path, capture_output=True, check=False).returncode:
-        pytest.skip("express is not installed where node finds it (NODE_PATH)")
-    with running(["node"], "receiver.js", tmp_path) as url:
-        check_receiver(url, world, lambda: (tmp_path / "log").read_text().split())
+    needs_express(tmp_path)
+    with running("node", "receiver.js", tmp_path) as url:
+        check_receiver(url, world, lambda: (tmp_path / "out").read_text().split())
         assert world.ark("check", url, "--allow-local").out.endswith("\n12 of 12 passed\n")
 
 
@@ -185,8 +159,7 @@ def test_the_script_for_a_build_checks_the_receiver_and_fails_with_it(tmp_path: 
     for name in ("verify.py", "receiver.py"):
         (tmp_path / name).write_text(PROGRAMS[name])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        script = script.replace("8787", str(free.getsockname()[1]))
+    script = script.replace("8787", str(free_port()))
 
     def built() -> subprocess.CompletedProcess[str]:
         environment = {"PATH": path, "HOME": str(tmp_path)}

@@ -2,12 +2,9 @@
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,12 +13,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from arkcli.signing import verify
 from arkcli.system.clock import SystemClock
-from tests.test_receivers import PROGRAMS
+from tests.programs import free_port, node_modules, programs_of, serving_on
 from tests.world import Behaviour, Request, TestReceiver, World, in_turn
 
 Receive = Callable[[Behaviour | int], TestReceiver]
 #: Whether a library takes a request with a secret: empty if it does, otherwise what it says.
 Check = Callable[[str, Request], str]
+PROGRAMS = programs_of("receivers.md")
 
 _SCRIPT = """
 const { Webhook } = require("standardwebhooks");
@@ -40,21 +38,7 @@ for (const line of require("node:fs").readFileSync(0, "utf-8").trim().split("\\n
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of node's modules that contains the library, installed if possible."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
-    there = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-    if (Path(there) / "standardwebhooks").is_dir():
-        return there
-    directory = tmp_path_factory.mktemp("standardwebhooks")
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(directory), "standardwebhooks"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install standardwebhooks within 60 s")
-    if done.returncode:
-        pytest.skip(f"npm cannot install standardwebhooks: {done.stderr.strip()[-200:]}")
-    return str(directory / "node_modules")
+    return node_modules("standardwebhooks", tmp_path_factory.mktemp("standardwebhooks"))
 
 
 def in_python(secret: str, request: Request) -> str:
@@ -157,40 +141,19 @@ def test_secrets_of_all_sizes_and_in_the_form_of_libraries_fit(world: World, rec
 # The receivers of docs/receivers.md.
 
 
-@contextmanager
-def running(command: list[str], program: str, directory: Path, **variables: str) -> Iterator[tuple[str, Path]]:
-    """Runs a receiver of the page as a process; yields its URL, and the file with what it prints."""
-    (directory / program).write_text(PROGRAMS[program])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    printed = directory / "printed"
-    with printed.open("w") as out, (directory / "errors").open("w") as errors:
-        environment = {**os.environ, **variables}
-        process = subprocess.Popen(
-            [*command, program, str(port)], cwd=directory, env=environment, stdout=out, stderr=errors
-        )
-    try:
-        while process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        assert process.poll() is None, (directory / "errors").read_text()
-        yield f"http://127.0.0.1:{port}/hook", printed
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @pytest.mark.parametrize("program", ["standard.py", "standard.js"])
 def test_the_receivers_of_the_page_take_each_event_once_and_no_replay(
     program: str, world: World, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    command, variables = [sys.executable], {}
+    command, variables = sys.executable, {}
     if program.endswith(".js"):
-        command, variables = ["node"], {"NODE_PATH": request.getfixturevalue("modules")}
+        command, variables = "node", {"NODE_PATH": request.getfixturevalue("modules")}
     world.ark("secret", "rotate")
     variables["WEBHOOK_SECRET"] = secret_of(world)
-    with running(command, program, tmp_path, **variables) as (url, printed):
+    (tmp_path / program).write_text(PROGRAMS[program])
+    port = free_port()
+    with serving_on(port, [command, program, str(port)], tmp_path, **variables) as server:
+        url = f"{server}/hook"
         assert world.ark("dest", "add", url, "--allow-local", "--standard-webhooks", "--name", "d").status == 0
         assert world.ark("send", "signal.promoted", "--sample").status == 0
         assert world.ark("replay", "last", "--now").status == 0
@@ -203,7 +166,7 @@ def test_the_receivers_of_the_page_take_each_event_once_and_no_replay(
         checked = world.ark("check", url, "--allow-local", "--standard-webhooks")
         assert checked.out.endswith("\n14 of 14 passed\n"), checked.out
         # Those of the check last: it sends one event twice, and four others.
-        assert printed.read_text().split() == ["ping", "signal.promoted", *(["signal.promoted"] * 5)]
+        assert (tmp_path / "out").read_text().split() == ["ping", "signal.promoted", *(["signal.promoted"] * 5)]
 
 
 def test_a_receiver_that_looks_at_neither_the_time_nor_this_header_fails_the_check(

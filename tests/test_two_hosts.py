@@ -11,6 +11,7 @@ import pytest
 from arkcli.actions.following import Following
 from arkcli.actions.roster import Roster
 from tests.postgres import network, query
+from tests.started import until
 from tests.test_processes import finish, start
 from tests.world import PAYLOAD, FakeClock, TestReceiver, World
 
@@ -83,12 +84,12 @@ def test_a_drain_that_runs_takes_in_what_another_host_changes_within_a_second(
     drain = start(second, "drain", "--watch")
     try:
         first.ark("send", "signal.promoted", "--sample", "--queue")
-        _until(lambda: len(crm.requests) == 1)
+        until(lambda: len(crm.requests) == 1)
         first.add(lake, "lake")
         first.ark("dest", "pause", "crm")
         time.sleep(0.6)
         first.ark("send", "signal.promoted", "--sample", "--queue")
-        _until(lambda: len(lake.requests) == 1)
+        until(lambda: len(lake.requests) == 1)
         assert len(crm.requests) == 1
     finally:
         drain.send_signal(signal.SIGTERM)
@@ -261,10 +262,3 @@ def test_a_log_that_is_followed_goes_on_after_the_database_was_away(
         first.clock.advance(5)
         assert [attempt.event_id for _, attempt in following.new()] == ["one"]
         home.close()
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import trustme
 import typer
@@ -87,6 +87,27 @@ class HereSession(Session):
         return made
 
 
+@contextmanager
+def terminal() -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A terminal to write to, and a function that returns what was written."""
+    ours, theirs = pty.openpty()
+    try:
+        with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - it is a descriptor
+
+            def written() -> str:
+                # Reading from a terminal blocks until there is something to read: this end marker.
+                stream.write("\x04")
+                stream.flush()
+                text = b""
+                while not text.endswith(b"\x04"):
+                    text += os.read(ours, 65_536)
+                return text[:-1].decode()
+
+            yield stream, written
+    finally:
+        os.close(ours)
+
+
 class World:
     """A home for `ark`. Each call of `ark` is one run; all runs share the clock.
 
@@ -132,21 +153,25 @@ class World:
 
     def on_a_terminal(self, *args: str, columns: int, **variables: str) -> str:
         """Both streams of one run of `ark` on a terminal."""
+        with terminal() as (stream, written):
+            session = self.session()
+            session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
+            session.stdout = session.stderr = stream
+            run(args, session)
+            session.home.close()
+            return written().replace("\r\n", "\n")
+
+    def answered(self, text: bytes, *args: str) -> Result:
+        """One run whose standard input is a terminal where this is typed."""
         ours, theirs = pty.openpty()
         try:
-            with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - it is a descriptor
+            os.write(ours, text)
+            with open(theirs, "rb") as typed:  # noqa: PTH123 - it is a descriptor
                 session = self.session()
-                session.variables = {**self.variables, "COLUMNS": str(columns), **variables}
-                session.stdout = session.stderr = terminal
-                run(args, session)
+                session.stdin = typed
+                status = run(args, session)
                 session.home.close()
-                # Reading from a terminal blocks until there is something to read: this end marker.
-                terminal.write("\x04")
-                terminal.flush()
-                text = b""
-                while not text.endswith(b"\x04"):
-                    text += os.read(ours, 65_536)
-                return text[:-1].decode().replace("\r\n", "\n")
+                return Result(status, session.stdout.getvalue(), session.stderr.getvalue())  # type: ignore[attr-defined]
         finally:
             os.close(ours)
 
@@ -224,7 +249,40 @@ def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
 Behaviour = Callable[[Request], bytes | Iterator[bytes] | None]
 
 
-class TestReceiver:
+class Accepting:
+    """A server on a real socket, with a thread for each connection."""
+
+    def __init__(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+        self.connections = 0
+        self.closing = threading.Event()
+        self.port = int(listener.getsockname()[1])
+        self.serving: list[threading.Thread] = []
+        self._listener = listener
+        self._serve = serve
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.closing.set()
+        # Otherwise the thread could keep accepting on another socket that gets the same descriptor number.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread.start()
+            self.serving.append(thread)
+
+
+class TestReceiver(Accepting):
     """A server on a real socket. `behave` returns the bytes to answer with, in one piece or in several.
 
     Several pieces are sent one by one, and then the connection is closed. None: close without an answer.
@@ -237,22 +295,13 @@ class TestReceiver:
         self, behave: Behaviour | int = 200, wrap: Callable[[socket.socket], socket.socket] | None = None
     ) -> None:
         self.requests: list[Request] = []
-        self.connections = 0
         self.most_at_once = 0
         self.behave: Behaviour = (lambda _: answer(behave)) if isinstance(behave, int) else behave
-        self.closing = threading.Event()
         self._wrap = wrap
         self._now = 0
-        self._serving: list[threading.Thread] = []
         self._mutex = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._scheme = "https" if wrap else "http"
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
+        super().__init__(socket.create_server(("127.0.0.1", 0), backlog=512), self._answer)
 
     @property
     def url(self) -> str:
@@ -265,30 +314,11 @@ class TestReceiver:
         socket.create_connection(("127.0.0.1", self.port)).close()
         while self.connections == before:
             time.sleep(0.001)
-        for thread in list(self._serving):
+        for thread in list(self.serving):
             thread.join(5)
-        self._serving.clear()
+        self.serving.clear()
 
-    def close(self) -> None:
-        self.closing.set()
-        # Otherwise the thread could keep accepting on another socket that gets the same descriptor number.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            thread.start()
-            self._serving.append(thread)
-
-    def _serve(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         try:
             with self._wrap(connection) if self._wrap else connection as stream, stream.makefile("rb") as reader:
                 while (request := read_request(reader)) is not None:

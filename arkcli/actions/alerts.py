@@ -23,10 +23,9 @@ from arkcli.text import process_ending
 
 if TYPE_CHECKING:
     from arkcli.actions.home import Home
-    from arkcli.delivery.patient import Work
     from arkcli.delivery.sent import Sent
     from arkcli.model import Destination, RetrySchedule, State
-    from arkcli.queue.engine import Claim, Recorded, Result, Standing
+    from arkcli.queue.engine import Claim, Recorded, Result, Standing, Work
     from arkcli.store.store import AlertSettings, Contents
 
 #: The ledger's name in the queue.

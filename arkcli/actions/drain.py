@@ -9,12 +9,11 @@ from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.roster import Roster
 from arkcli.delivery.drain import Drain, Drained, Plan
-from arkcli.delivery.patient import Work
 from arkcli.delivery.places import Limits
 from arkcli.delivery.watching import Onlooker
 from arkcli.errors import InDoubt, Unreachable, Unreadable
 from arkcli.model import Destination
-from arkcli.queue.engine import Standing
+from arkcli.queue.engine import Standing, Work
 from arkcli.store.store import Contents
 from arkcli.system import descriptors
 

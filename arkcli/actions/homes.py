@@ -1,17 +1,19 @@
 """Homes for the threads of a process that stays: each for one call at a time, and stopped together."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from arkcli.actions.home import Home
-from arkcli.actions.reading import Overview, Reading
-from arkcli.errors import Interrupted, UsageError
+from arkcli.errors import ArkError, UsageError
 from arkcli.system.process import Process
 
 if TYPE_CHECKING:
+    from arkcli.actions.reading import Overview
     from arkcli.model import Destination
 
 #: How old an overview may be: in seconds, and in times of how long it took.
@@ -20,14 +22,20 @@ _TIMES: Final = 5.0
 
 
 class Homes:
-    """Lends a home to one call, with a process that is told to stop when all are."""
+    """Lends a home to one call, with a process that is told to stop when all are. A home is for one thread at a time.
 
-    def __init__(self, open_home: Callable[[], Home]) -> None:
+    After a fork the child opens its own: closing a connection that its parent opened would end it there.
+    """
+
+    def __init__(self, open_home: Callable[[], Home], stopped: Callable[[], ArkError]) -> None:
+        """`stopped` makes the error of a call that comes after `stop`."""
         self._open = open_home
+        self._stopped = stopped
         self._lock = threading.Lock()
         self._idle: list[Home] = []
-        self._busy: set[Process] = set()
+        self._busy: dict[Process, Home] = {}
         self._is_stopped = False
+        _all.add(self)
 
     @contextmanager
     def lent(self) -> Iterator[tuple[Home, Process]]:
@@ -35,14 +43,10 @@ class Homes:
         process = Process()
         with self._lock:
             if self._is_stopped:
-                raise Interrupted("ark is stopping")
-            self._busy.add(process)
-            home = self._idle.pop() if self._idle else self._open()
+                raise self._stopped()
+            home = self._busy[process] = self._idle.pop() if self._idle else self._open()
         is_whole = False
         try:
-            if home.has_queue:
-                # What others have accepted since it was lent last.
-                home.queue.look((), home.clock.now())
             yield home, process
             is_whole = True
         except UsageError:
@@ -50,11 +54,12 @@ class Homes:
             raise
         finally:
             with self._lock:
-                self._busy.discard(process)
-                is_kept = is_whole and not self._is_stopped
+                # In a child that was forked meanwhile it is the parent's.
+                is_ours = self._busy.pop(process, None) is not None
+                is_kept = is_whole and is_ours and not self._is_stopped
                 if is_kept:
                     self._idle.append(home)
-            if not is_kept:
+            if is_ours and not is_kept:
                 home.close()
 
     def stop(self) -> None:
@@ -67,6 +72,26 @@ class Homes:
         for home in homes:
             home.close()
 
+    def _begin_again(self) -> None:
+        """Leaves what a parent opened to the parent."""
+        # Another thread may have held it, and that thread is not here.
+        self._lock = threading.Lock()
+        _inherited.extend((*self._idle, *self._busy.values()))
+        self._idle, self._busy = [], {}
+
+
+_all: WeakSet[Homes] = WeakSet()
+#: Those of a parent process. They are kept, so that nothing of them is closed.
+_inherited: list[Home] = []
+
+
+def _in_a_forked_child() -> None:
+    for homes in list(_all):
+        homes._begin_again()
+
+
+os.register_at_fork(after_in_child=_in_a_forked_child)
+
 
 class Glance:
     """The overview of all destinations for those who look often: with a thousand, to take it lasts half a second."""
@@ -76,8 +101,10 @@ class Glance:
         self._known: tuple[Sequence[Destination], Overview] | None = None
         self._until = 0.0
 
-    def overview(self, home: Home, destinations: "Sequence[Destination]") -> Overview:
+    def overview(self, home: Home, destinations: "Sequence[Destination]") -> "Overview":
         """What waits for these destinations, as of now or a few seconds ago."""
+        from arkcli.actions.reading import Reading
+
         with self._lock:
             began = home.clock.monotonic()
             if self._known is None or began >= self._until or self._known[0] != destinations:

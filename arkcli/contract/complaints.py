@@ -1,7 +1,7 @@
 """Messages about invalid bodies, which name the place: `$.signal.icp_score: expected …, got …`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -56,15 +56,19 @@ def _description(kind: type[msgspec.Struct], path: str) -> str | None:
 
 
 def _members(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type]:
+    return [found for name, found in _parts(kind) if name in (None, step)]
+
+
+def _parts(kind: msgspec.inspect.Type) -> Iterator[tuple[str | None, msgspec.inspect.Type]]:
+    """What a value of a type has: the fields of an object by name, or the items of a list without one."""
     if isinstance(kind, msgspec.inspect.Metadata):
-        return _members(kind.type, step)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return [found for option in kind.types for found in _members(option, step)]
-    if isinstance(kind, msgspec.inspect.ListType):
-        return [kind.item_type]
-    if isinstance(kind, msgspec.inspect.StructType):
-        return [field.type for field in kind.fields if field.encode_name == step]
-    return []
+        yield from _parts(kind.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        yield from (found for option in kind.types for found in _parts(option))
+    elif isinstance(kind, msgspec.inspect.ListType):
+        yield None, kind.item_type
+    elif isinstance(kind, msgspec.inspect.StructType):
+        yield from ((field.encode_name, field.type) for field in kind.fields)
 
 
 def fields(kind: type[msgspec.Struct], path: Sequence[str | int]) -> set[str]:
@@ -72,15 +76,7 @@ def fields(kind: type[msgspec.Struct], path: Sequence[str | int]) -> set[str]:
     found = [msgspec.inspect.type_info(kind)]
     for step in path:
         found = [member for part in found for member in _members(part, str(step))]
-    return {name for part in found for name in _names(part)}
-
-
-def _names(kind: msgspec.inspect.Type) -> list[str]:
-    if isinstance(kind, msgspec.inspect.Metadata):
-        return _names(kind.type)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return [name for option in kind.types for name in _names(option)]
-    return [field.encode_name for field in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
+    return {name for part in found for name, _ in _parts(part) if name is not None}
 
 
 def expected(path: str, description: str, found: str) -> str:

@@ -6,9 +6,8 @@ from typing import cast
 
 from arkcli.errors import Broken, Gone
 from arkcli.model import Attempt, Delivery, Event, State, attempt_of
-from arkcli.queue.engine import Claim, Holder, Queue, Recorded, Result, Selection, View
+from arkcli.queue.engine import Claim, Queue, Recorded, Result, Selection, View
 from arkcli.queue.outage import Outage
-from arkcli.queue.pace import Terms, Turn
 
 
 class Chosen:
@@ -17,6 +16,8 @@ class Chosen:
     def __init__(self, queue: Queue, chosen: Mapping[str, Iterable[str]]) -> None:
         """`chosen` has the ids of the events whose deliveries to attempt, by destination, in the order to do so."""
         self._queue = queue
+        # Documented in `engine.Queue`. How what came late ended is read from the history, like what others attempted.
+        self.drains, self.holder, self.late = queue.drains, queue.holder, queue.late
         self._left = {found: dict.fromkeys(ids) for found, ids in chosen.items()}
         self._broken: dict[str, str] = {}
         #: By destination and event: the state of a delivery that was attempted, here or by another process, and how.
@@ -32,20 +33,12 @@ class Chosen:
         self._queue.look((), now)
         return [found for found in self._left if self._next(found, now) is not None]
 
-    def drains(self) -> int:
-        """See `engine.Queue.drains`."""
-        return self._queue.drains()
-
-    def holder(self, destination_id: str) -> Holder | None:
-        """See `engine.Queue.holder`."""
-        return self._queue.holder(destination_id)
-
     @property
     def broken(self) -> Mapping[str, str]:
         """See `engine.Queue.broken`."""
         return {**self._queue.broken, **self._broken}
 
-    def claim_due(self, ids: Sequence[str], most: int, purpose: str, now: int) -> list[Claim]:  # noqa: ARG002 - a first attempt has its own purpose
+    def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> list[Claim]:  # noqa: ARG002 - a first attempt has its own purpose
         """Claims up to `most` destinations that have chosen deliveries left, in this order."""
         claims: list[Claim] = []
         for found in ids:
@@ -86,10 +79,6 @@ class Chosen:
                     self._left[claim.destination_id].pop(delivery.event.id, None)
         return recorded
 
-    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
-        """See `engine.Queue.late`. How these ended is read from the history, as of what other processes attempted."""
-        return self._queue.late()
-
 
 def _waiting(view: View, event_id: str, now: int) -> Event | None:
     pending = view.deliveries(Selection(destination_ids=(), event_ids=frozenset((event_id,))), now)
@@ -102,6 +91,9 @@ class _Claim:
     def __init__(self, claim: Claim, own: Delivery, left: Mapping[str, None]) -> None:
         self.claim = claim
         self.destination_id = claim.destination_id
+        # Documented in `engine.Claim`.
+        self.note, self.admit, self.give_back = claim.note, claim.admit, claim.give_back
+        self.next_due_at, self.release = claim.next_due_at, claim.release
         self._own: Delivery | None = own
         self._left = left
         #: The ids of the chosen events whose attempts have begun.
@@ -115,9 +107,6 @@ class _Claim:
     @property
     def has_lapsed(self) -> bool:
         return self.claim.has_lapsed
-
-    def note(self, outage: Outage | None) -> None:
-        self.claim.note(outage)
 
     def take(self, now: int, most: int) -> Sequence[Delivery]:  # noqa: ARG002 - what waits is due
         if self._own is not None:
@@ -135,15 +124,3 @@ class _Claim:
 
     def is_due(self, now: int) -> bool:  # noqa: ARG002 - what waits is due
         return self._own is not None or not (self._met_others or self._left.keys() <= self._begun)
-
-    def admit(self, terms: Terms, most: int, now: int) -> Turn:
-        return self.claim.admit(terms, most, now)
-
-    def give_back(self, count: int) -> None:
-        self.claim.give_back(count)
-
-    def next_due_at(self) -> int | None:
-        return self.claim.next_due_at()
-
-    def release(self) -> None:
-        self.claim.release()

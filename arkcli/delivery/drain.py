@@ -10,13 +10,13 @@ import msgspec
 from arkcli.delivery import backoff
 from arkcli.delivery.due import Due, Tally
 from arkcli.delivery.loop import Course, Loop, Token
-from arkcli.delivery.patient import Patient, Work
+from arkcli.delivery.patient import Patient
 from arkcli.delivery.places import Limits, Share
 from arkcli.delivery.shares import Shares
 from arkcli.delivery.watching import Onlooker, Underway
 from arkcli.errors import Broken, NotRecorded
 from arkcli.model import Destination
-from arkcli.queue.engine import Claim, Holder, Recorded, Result
+from arkcli.queue.engine import Claim, Holder, Recorded, Result, Work
 from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import terms_of
 from arkcli.queue.patience import SEND_HOLDS_FOR

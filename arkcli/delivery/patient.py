@@ -4,39 +4,13 @@ Only an engine with a server can be away. docs/internals.md, section 9.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from arkcli.errors import InDoubt, Unreachable
-from arkcli.queue.engine import Claim, Holder, Recorded, Result
+from arkcli.queue.engine import Claim, Holder, Recorded, Result, Work
 from arkcli.system.clock import Clock
 
 Answered = TypeVar("Answered")
-
-
-class Work(Protocol):
-    """What a drain needs of a queue; see `engine.Queue`."""
-
-    def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
-        """The destinations that may have something due."""
-
-    def drains(self) -> int:
-        """The number of drains that share the destinations."""
-
-    def claim_due(self, ids: Sequence[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
-        """Claims up to `most` destinations that have something due."""
-
-    def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
-        """Records the outcomes of attempts."""
-
-    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
-        """The outcomes that `record` kept, and that have been recorded since the last call."""
-
-    def holder(self, destination_id: str) -> Holder | None:
-        """Who has claimed a destination."""
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        """The destinations whose part of the queue could not be used, and why."""
 
 
 class Patient:

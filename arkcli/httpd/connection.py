@@ -1,6 +1,7 @@
 """Client connections, their limits, and the requests and answers on them, one after the other."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -70,6 +71,15 @@ class Connections:
         """Closes every connection at once."""
         for connection in list(self.open):
             connection.abort()
+
+    async def end(self, seconds: float) -> None:
+        """Takes no more requests, lets answers under way end within `seconds`, and closes every connection."""
+        self.dismiss(patient=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.gone()
+        self.abort()
+        await self.gone()
 
     async def quiet(self) -> None:
         """Waits until no answer is under way."""

@@ -58,12 +58,12 @@ _KEY: Final = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"},
 }
 _AGAIN: Final = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
-_ALLOW: Final = {"Allow": {"description": "the methods that are possible", "schema": {"type": "string"}}}
+_CHALLENGE: Final = {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
 
 
 def document() -> dict[str, Any]:
     """The document: OpenAPI 3.1."""
-    security = {"401": _answer("The token is missing or wrong.", _ERROR, _challenge())}
+    security = {"401": _answer("The token is missing or wrong.", _ERROR, _CHALLENGE)}
     paths = {f"/events/{name}": {"post": _sending(name, security)} for name in QUEUED}
     return {
         "openapi": "3.1.0",
@@ -140,10 +140,6 @@ def _read(name: str, summary: str, kind: str, security: dict[str, Any]) -> dict[
 def _answer(description: str, content: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": content}}}
     return found | ({"headers": headers} if headers else {})
-
-
-def _challenge() -> dict[str, Any]:
-    return {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
 
 
 def _payload(name: str) -> dict[str, Any]:

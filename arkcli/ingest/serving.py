@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from arkcli.errors import Moved
 from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
+from arkcli.httpd.run import Run
 from arkcli.httpd.server import Entrance, serving
 from arkcli.ingest.commits import Accept, Commits
 from arkcli.model import Draft, Event
@@ -37,15 +39,8 @@ class Serving:
         self._drain = drain
         self._accept = accept
         self._warn = warn
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_told = False
-        self._error: BaseException | None = None
-
-    def stop(self) -> None:
-        """Makes `run` end soon. May be called from a signal handler."""
-        self._is_told = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._run = Run()
+        self.stop = self._run.stop
 
     def run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
         """Serves until `stop` is called; then answers what is under way and ends. `ready` is called when it listens.
@@ -53,16 +48,9 @@ class Serving:
         Raises what an answer raised unexpectedly. Raises Moved when an event came after the queue was moved away: a new
         process will find it.
         """
-        asyncio.run(self._run(entrances, ready))
-        if self._error is not None:
-            raise self._error
+        self._run.until_end(lambda: self._serve(entrances, ready))
 
-    async def _run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
-        self._stopping = asyncio.Event()
-        # A signal handler may use it from here on.
-        self._loop = asyncio.get_running_loop()
-        if self._is_told:
-            self._stopping.set()
+    async def _serve(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
         commits = Commits(self._accept_here)
         doors = entrances(commits)
         limits = ServerLimits(connections=_connections(len(doors)))
@@ -71,44 +59,33 @@ class Serving:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 for entrance in doors:
-                    callbacks = Callbacks(entrance.take, self._warn, self._fail)
+                    callbacks = Callbacks(entrance.take, self._warn, self._run.fail)
                     found = serving(entrance.listeners, callbacks, entrance.limits or limits)
                     served.append(await stack.enter_async_context(found))
                 ready()
-                await self._stopping.wait()
+                await self._run.stopped()
             self._drain.ask_to_stop()
-            for connections in served:
-                connections.dismiss(patient=False)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    for connections in served:
-                        await connections.gone()
+            await asyncio.gather(*(connections.end(_GRACE) for connections in served))
         finally:
             for connections in served:
                 connections.abort()
             keeping.cancel()
             self._drain.ask_to_stop()
             await commits.close()
-            self._loop = None
 
     def _accept_here(self, drafts: Sequence[Draft], unique: bool) -> Sequence[Event]:
         try:
             return self._accept(drafts, unique)
         except Moved as moved:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._fail, moved)
+            self._run.call(partial(self._run.fail, moved))
             raise
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = self._error or error
-        self._stopping.set()
 
     async def _keep_draining(self) -> None:
         pause = 0.0
-        while not self._stopping.is_set():
+        while not self._run.is_stopping:
             began = asyncio.get_running_loop().time()
             ending = await self._one_run()
-            if not self._stopping.is_set():
+            if not self._run.is_stopping:
                 pause = pause_after(asyncio.get_running_loop().time() - began, pause)
                 self._warn(f"the process that delivers {ending}; it is started again in {pause:g} s")
                 await asyncio.sleep(pause)

@@ -76,10 +76,6 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     event_ids: frozenset[str] = frozenset()
     dead: bool = False
 
-    def holds(self, pending: Pending) -> bool:
-        """Whether a delivery is selected. Ignores the destination."""
-        return pending.event.id in self.event_ids or (self.dead and pending.state is State.DEAD)
-
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """Selects old events to send again to these destinations: by id, or by when they were accepted.
@@ -248,7 +244,42 @@ class Recorded(NamedTuple):
     is_kept: bool = False
 
 
-class Queue(Memos, Protocol):
+class Work(Protocol):
+    """What a drain needs of a queue. See `Queue`, too, about errors."""
+
+    def drains(self) -> int:
+        """The number of drains that share this queue now. The first call adds this process, until `close`."""
+
+    def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
+        """Reads what others have accepted; returns the destinations that may have something due, claimed or not.
+
+        It may return too many, but never too few for long.
+        """
+
+    def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
+        """Claims up to `most` destinations, in this order, that are not claimed and have something due.
+
+        Others are shown the `purpose`. Raises NotRecorded if no destination's outcomes could be recorded.
+        """
+
+    def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
+        """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
+
+    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
+        """The outcomes that `record` kept, and that have been recorded since the last call."""
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """The destinations whose part of the queue could not be used at the last try, and why, as text for the user.
+
+        They are left out of every result. One that can be used again disappears from here.
+        """
+
+    def holder(self, destination_id: str) -> Holder | None:
+        """Who has claimed a destination; None if nobody has."""
+
+
+class Queue(Work, Memos, Protocol):
     """A queue shared by any number of processes. Methods that write raise Unreadable if this process can only read.
 
     All of them raise Unreachable and InDoubt if the queue is in a database that cannot be reached, except `record` and
@@ -275,21 +306,6 @@ class Queue(Memos, Protocol):
         With `unique`, a draft whose id has been accepted before is not written; the existing event is returned.
         """
 
-    def drains(self) -> int:
-        """The number of drains that share this queue now. The first call adds this process, until `close`."""
-
-    def look(self, ids: Sequence[str], now: int) -> Sequence[str]:
-        """Reads what others have accepted; returns the destinations that may have something due, claimed or not.
-
-        It may return too many, but never too few for long.
-        """
-
-    def claim_due(self, ids: Iterable[str], most: int, purpose: str, now: int) -> Sequence[Claim]:
-        """Claims up to `most` destinations, in this order, that are not claimed and have something due.
-
-        Others are shown the `purpose`. Raises NotRecorded if no destination's outcomes could be recorded.
-        """
-
     def claim_first(self, event: Event, ids: Iterable[str], most: int) -> Sequence[tuple[Claim, Delivery]]:
         """Claims up to `most` destinations for the first attempt at an event that was just accepted.
 
@@ -297,24 +313,8 @@ class Queue(Memos, Protocol):
         Skips those that another process has claimed or attempted. Raises NotRecorded.
         """
 
-    def record(self, results: Sequence[tuple[Claim, Sequence[Result]]], now: int) -> Sequence[Recorded]:
-        """Records the outcomes of attempts; returns, for each claim, the new states of its deliveries."""
-
-    def late(self) -> Sequence[tuple[Claim, Sequence[Result], Recorded]]:
-        """The outcomes that `record` kept, and that have been recorded since the last call."""
-
     def outcomes(self, event: Event, ids: Iterable[str]) -> Mapping[str, Attempt]:
         """The newest attempt that others have made at an event, by destination."""
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        """The destinations whose part of the queue could not be used at the last try, and why, as text for the user.
-
-        They are left out of every result. One that can be used again disappears from here.
-        """
-
-    def holder(self, destination_id: str) -> Holder | None:
-        """Who has claimed a destination; None if nobody has."""
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries."""

@@ -13,6 +13,7 @@ from arkcli import signing
 from arkcli.contract.headers import ATTEMPT_HEADER, DELIVERY_HEADER
 from arkcli.httpd.connection import Callbacks, ServerLimits
 from arkcli.httpd.messages import Reply, Request, Silence
+from arkcli.httpd.run import Run
 from arkcli.httpd.server import Entrance, serving
 from arkcli.receiver.plan import Answer
 from arkcli.receiver.record import Deliveries, Received, event_of
@@ -101,9 +102,8 @@ class Receiver:
         self._limits = limits
         self._deliveries = Deliveries()
         self._explainer = Explainer(orders.secrets, clock)
-        self._error: BaseException | None = None
-        self._told = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._run = Run()
+        self.stop = self._run.stop
         self._resending: set[asyncio.Task[None]] = set()
 
     @property
@@ -118,15 +118,7 @@ class Receiver:
 
         Raises what `report` or `keys` raised.
         """
-        asyncio.run(self._run(listeners, keys, beside))
-        if self._error is not None:
-            raise self._error
-
-    def stop(self) -> None:
-        """Makes `run` end soon. May be called from a signal handler and from any thread."""
-        self._told = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._run.until_end(lambda: self._serve(listeners, keys, beside))
 
     @contextlib.contextmanager
     def in_background(self, listeners: Iterable[socket.socket], beside: Sequence[Entrance] = ()) -> Iterator[None]:
@@ -146,8 +138,7 @@ class Receiver:
         """
         given = {"at": self._clock.now(), "request": request, "event": event_of(request), "again": again}
         fresh = {"explanation": None, "error": None, "reply": None, "took": None}
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin, msgspec.structs.replace(received, **given, **fresh))
+        self._run.call(lambda: self._begin(msgspec.structs.replace(received, **given, **fresh)))
 
     def _begin(self, received: Received) -> None:
         task = asyncio.ensure_future(self._resend(received))
@@ -159,34 +150,27 @@ class Receiver:
         try:
             await self._forward(received, self._orders.forwarder)
         except Exception as error:
-            self._fail(error)
+            self._run.fail(error)
 
-    async def _run(self, listeners: Iterable[socket.socket], keys: Keys | None, beside: Sequence[Entrance]) -> None:
-        self._enough, self._stopping = asyncio.Event(), asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        if self._told:
-            self._stopping.set()
+    async def _serve(self, listeners: Iterable[socket.socket], keys: Keys | None, beside: Sequence[Entrance]) -> None:
+        self._enough = asyncio.Event()
         most = min(self._limits.connections, (descriptors.limit() - _OTHER_DESCRIPTORS) // 2)
         limits = self._limits._replace(connections=max(most, 1))
-        callbacks = Callbacks(self._take, self._complain, self._fail)
+        callbacks = Callbacks(self._take, self._complain, self._run.fail)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 for one in beside:
-                    others = Callbacks(one.take, lambda _: None, self._fail)
+                    others = Callbacks(one.take, lambda _: None, self._run.fail)
                     found = await stack.enter_async_context(serving(one.listeners, others, one.limits or limits))
                     stack.callback(found.abort)
                 connections = await stack.enter_async_context(serving(listeners, callbacks, limits))
-                ends = (self._enough.wait(), self._stopping.wait(), *([] if keys is None else [self._attend(keys)]))
+                ends = (self._enough.wait(), self._run.stopped(), *([] if keys is None else [self._attend(keys)]))
                 await _first(*ends, seconds=self._orders.timeout)
             if self.has_enough:
                 connections.dismiss(patient=True)
-                await _first(connections.quiet(), self._stopping.wait())
-            connections.dismiss(patient=False)
-            await _first(connections.gone(), seconds=_GRACE)
-            connections.abort()
-            await _first(connections.gone(), seconds=_GRACE)
+                await _first(connections.quiet(), self._run.stopped())
+            await connections.end(_GRACE)
         finally:
-            self._loop = None
             for task in self._resending:
                 task.cancel()
             if self._orders.forwarder is not None:
@@ -216,13 +200,9 @@ class Receiver:
                 look()
                 await asyncio.sleep(_LOOK_EVERY)
         except Exception as error:
-            self._fail(error)
+            self._run.fail(error)
         finally:
             loop.remove_reader(descriptor)
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = self._error or error
-        self._stopping.set()
 
     async def _take(self, request: Request) -> Reply | Silence:
         if request.method != "POST":

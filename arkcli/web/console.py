@@ -1,7 +1,7 @@
 """The pages of `ark ui`: destinations, what fails, dead letters, events, and one event's story."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from arkcli.web.site import Route
 if TYPE_CHECKING:
     from arkcli.actions.home import Home
     from arkcli.model import Event
+    from arkcli.system.process import Process
 
 #: Bytes read from the end of a journal for a picture: about a thousand attempts; and of the event log for a list.
 _TAIL: Final = 256 * 1024
@@ -60,8 +61,16 @@ class Console:
     """Answers what only looks. `orders` answers what changes something."""
 
     def __init__(self, homes: Homes) -> None:
-        self.homes = homes
+        self._homes = homes
         self.glance = Glance()
+
+    @contextmanager
+    def lent(self) -> "Iterator[tuple[Home, Process]]":
+        """Lends a home that knows what others have accepted, and a process that is told to stop, during a block."""
+        with self._homes.lent() as (home, process):
+            if home.has_queue:
+                home.queue.look((), home.clock.now())
+            yield home, process
 
     def routes(self) -> list[Route]:
         """What answers which path."""
@@ -77,12 +86,12 @@ class Console:
 
     def warm(self) -> None:
         """Takes the first overview before somebody looks. What is wrong, those who look are told."""
-        with suppress(ArkError, OSError), self.homes.lent() as (home, _):
+        with suppress(ArkError, OSError), self.lent() as (home, _):
             self.glance.overview(home, home.store.read_again().destinations)
 
     def overview(self, asked: Asked) -> Answer:
         """The destinations, those in trouble first."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             now = home.clock.now()
             overview = self.glance.overview(home, home.store.read_again().destinations)
             words = asked.query.get("q", "").strip().lower()
@@ -99,7 +108,7 @@ class Console:
 
     def destination(self, asked: Asked, known_id: str, revealed: Secret | None = None) -> Answer:
         """One destination: its settings, what fails, and what waits. `revealed` is its signing secret."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             found = destination_of(home, known_id)
             proxy = home.store.read_again().with_proxy(found).proxy
             now, reading = home.clock.now(), Reading(home, [found])
@@ -120,7 +129,7 @@ class Console:
 
     def failing(self, asked: Asked) -> Answer:
         """What fails, by destination and answer."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             now = home.clock.now()
             overview = self.glance.overview(home, home.store.read_again().destinations)
             worst = [one for one in trouble.worst_first(overview.places, now) if trouble.is_in_trouble(one, now)]
@@ -135,7 +144,7 @@ class Console:
 
     def dead(self, asked: Asked) -> Answer:
         """Dead deliveries."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             reading = self._with_letters(home)
             part = part_of_many(reading.deliveries(_ALL_DEAD), asked)
             broken = reading.broken
@@ -148,7 +157,7 @@ class Console:
 
     def events(self, asked: Asked) -> Answer:
         """The newest events."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             newest = {one.id: one for one in home.queue.recent_events(_TAIL)} if home.has_queue else {}
             kind = asked.query.get("event", "")
             part = part_of([one for one in reversed(newest.values()) if kind in ("", one.name)], asked)
@@ -156,13 +165,13 @@ class Console:
 
     def find(self, asked: Asked) -> Answer:
         """Leads to the event that an id names."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             reading = self._with_letters(home)
             return Gone(f"event/{quote(reading.event(asked.query.get('id', '').strip()).id)}")
 
     def event(self, asked: Asked, event_id: str) -> Answer:
         """One event: its body, and every attempt at every destination."""
-        with self.homes.lent() as (home, _):
+        with self.lent() as (home, _):
             contents = home.store.read_again()
             reading = Reading(home, contents.destinations)
             to = contents.find(asked.query.get("to", ""))

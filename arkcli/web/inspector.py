@@ -129,9 +129,6 @@ class Inspector:
 
     def form(self, _: Asked, number: str) -> Answer:
         """The form to edit a body."""
-        return self._edit_form(number)
-
-    def _edit_form(self, number: str) -> Answer:
         try:
             text = text_of(self._to_send(number, signed=True).request.body or b"").decode()
         except UnicodeDecodeError:

@@ -78,7 +78,7 @@ class Orders:
     @contextmanager
     def _task(self, asked: Asked, where: str, known_id: str | None = None) -> Iterator[Task]:
         """What a form needs, about one destination or about all."""
-        with self._console.homes.lent() as (home, process):
+        with self._console.lent() as (home, process):
             found = [destination_of(home, known_id)] if known_id else home.store.read_again().destinations
             try:
                 yield Task(asked, home, process, Reading(home, found), where)

@@ -1,14 +1,14 @@
 """Runs a page: opens its sockets, serves it, and stops."""
 
-import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from arkcli.actions.homes import Homes
+from arkcli.errors import Interrupted
 from arkcli.httpd.connection import Callbacks, ServerLimits
+from arkcli.httpd.run import Run
 from arkcli.httpd.server import Entrance, reaches_others, serving, url_of
 from arkcli.web.console import Console
 from arkcli.web.door import Door, Keys, new_keys
@@ -73,7 +73,7 @@ def console_page(
     open_home: "Callable[[], Home]", listeners: Sequence[socket.socket], warn: Callable[[str], None], host: str
 ) -> Page:
     """The page of `ark ui`. `open_home` opens a home for a thread."""
-    homes = Homes(open_home)
+    homes = Homes(open_home, lambda: Interrupted("ark is stopping"))
     console = Console(homes)
     with homes.lent() as (home, _):
         clock, randomness = home.clock, home.randomness
@@ -99,32 +99,16 @@ class Running:
     def __init__(self, page: Page, warn: Callable[[str], None]) -> None:
         self._page = page
         self._warn = warn
-        self._is_told = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def stop(self) -> None:
-        """Makes `run` end soon. May be called from a signal handler, and from any thread."""
-        self._is_told = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._run = Run()
+        self.stop = self._run.stop
 
     def run(self) -> None:
         """Serves; then answers what is under way."""
-        asyncio.run(self._run())
+        self._run.until_end(self._serve)
 
-    async def _run(self) -> None:
-        self._stopping = asyncio.Event()
-        # A signal handler may use it from here on.
-        self._loop = asyncio.get_running_loop()
-        if self._is_told:
-            self._stopping.set()
+    async def _serve(self) -> None:
         callbacks = Callbacks(self._page.entrance.take, lambda _: None, lambda error: self._warn(repr(error)))
         async with serving(self._page.entrance.listeners, callbacks, _LIMITS) as connections:
-            await self._stopping.wait()
+            await self._run.stopped()
         self._page.close()
-        connections.dismiss(patient=False)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
-                await connections.gone()
-        connections.abort()
-        self._loop = None
+        await connections.end(_GRACE)

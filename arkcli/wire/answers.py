@@ -8,7 +8,6 @@ from arkcli.text import pattern
 #: The deadline for an attempt, in seconds: name look-up, connection, TLS, the request and the answer's headers together
 #: (contract, "Delivery and retries").
 DEADLINE: Final = 10.0
-NO_NAME: Final = "the name cannot be resolved"
 _STATUS_LINE: Final = pattern(rb"HTTP/1\.[01][ \t]+([1-9][0-9][0-9])(?![0-9])")
 _BLANK_LINES: Final = (b"\n\r\n", b"\n\n")
 _END_OF_HEADERS: Final = pattern(rb"\n\r?\n")

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Refused even with `--allow-local`: where clouds serve their machines' credentials, and what is not unicast.
 _NEVER: Final = (
@@ -48,16 +47,13 @@ _METADATA_NAMES: Final = ("metadata", "metadata.google.internal", "metadata.goog
 #: Domains that every network defines for itself (RFC 6762, RFC 8375, ICANN's resolution on .internal, and customs).
 _LOCAL_DOMAINS: Final = (".local", ".internal", ".home.arpa", ".localdomain", ".lan", ".intranet")
 
-Ranges = tuple[tuple[str, Network], ...]
-
-
-def _table(rows: tuple[tuple[str, tuple[str, ...]], ...]) -> Ranges:
-    return tuple((what, ipaddress.ip_network(text)) for what, texts in rows for text in texts)
-
-
-_never: Final = _table(_NEVER)
-_local: Final = _table(_LOCAL)
-_special: Final = _table(_SPECIAL)
+#: The first range that has an address decides: what it is, and whether it is local.
+_ranges: Final = tuple(
+    (what, ipaddress.ip_network(text), rows is _LOCAL)
+    for rows in (_NEVER, _LOCAL, _SPECIAL)
+    for what, texts in rows
+    for text in texts
+)
 _global_unicast: Final = ipaddress.ip_network("2000::/3")
 _nat64: Final = ipaddress.ip_network("64:ff9b::/96")
 _compatible: Final = ipaddress.ip_network("::/96")
@@ -118,14 +114,10 @@ def _concerned(address: Address) -> Iterator[Address]:
 
 def _verdict(judged: Address, *, allow_local: bool) -> tuple[str | None, str]:
     never = "ark never connects to it"
-    for what, network in _never:
+    for what, network, is_local in _ranges:
         if judged in network:
-            return what, never
-    for what, network in _local:
-        if judged in network:
-            return (None if allow_local else what), "--allow-local permits it for this destination"
-    for what, network in _special:
-        if judged in network:
+            if is_local:
+                return (None if allow_local else what), "--allow-local permits it for this destination"
             return what, never
     if isinstance(judged, ipaddress.IPv6Address) and judged not in _global_unicast:
         return "not global unicast", never

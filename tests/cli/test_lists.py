@@ -43,7 +43,7 @@ def test_of_a_thousand_destinations_one_screen_names_the_three_in_trouble(
     names = [many.name(number) for number in MANY]
     shown = Terminal(thousand, *words.split(), columns=width, NO_COLOR="1")
     assert shown.finish() == 0
-    lines = shown.text.split("\r\n")
+    lines = shown.text.split("\n")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= width
     assert [name for name in names if name in shown.text] == names
@@ -100,7 +100,7 @@ def test_what_is_drawn_again_fits_the_terminal_shows_the_worst_and_counts_the_re
     assert terminal.finish() == 130
     assert terminal.text.startswith("\x1b[?1049h")
     assert terminal.text.endswith("\x1b[?1049l")
-    picture = COLOUR.sub("", terminal.text.split("\x1b[H")[2]).replace("\x1b[K", "").split("\x1b[J")[0].split("\r\n")
+    picture = COLOUR.sub("", terminal.text.split("\x1b[H")[2]).replace("\x1b[K", "").split("\x1b[J")[0].split("\n")
     assert [line.split()[0] for line in picture] == ["12", "destination", NAMES[0], "and", "9", "60"]
     assert picture[3] == "and 2 more"
 

@@ -28,11 +28,6 @@ def client(tmp_path: Path) -> Client:
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
-
-
-@pytest.fixture
 def asked() -> list[Where]:
     return []
 

@@ -1,14 +1,11 @@
 """`ark secret`: masked unless revealed."""
 
-import os
-import pty
 from pathlib import Path
 
 import pytest
 
-from arkcli.cli.app import run
 from arkcli.signing import sign
-from tests.world import Result, World
+from tests.world import World
 
 
 def test_there_is_none_before_the_first(world: World) -> None:
@@ -58,20 +55,6 @@ def test_what_cannot_be_a_secret_changes_nothing(world: World, given: bytes) -> 
     assert world.ark("secret", "show", "--reveal").out == "before\n"
 
 
-def answered(world: World, text: bytes, *words: str) -> Result:
-    """What a command ends with whose standard input is a terminal where this is typed."""
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, text)
-        with open(theirs, "rb") as terminal:  # noqa: PTH123 - it is a descriptor
-            session = world.session()
-            session.stdin = terminal
-            status = run(words, session)
-            return Result(status, session.stdout.getvalue(), session.stderr.getvalue())  # type: ignore[attr-defined]
-    finally:
-        os.close(ours)
-
-
 @pytest.mark.parametrize("words", [("rotate",), ("set", "--secret-file", "given")])
 def test_on_a_terminal_a_secret_in_use_is_replaced_only_after_a_yes_and_is_kept(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
@@ -81,12 +64,12 @@ def test_on_a_terminal_a_secret_in_use_is_replaced_only_after_a_yes_and_is_kept(
     world.ark("secret", "set", stdin=b"in use")
     world.ark("dest", "add", "https://a.example/", "--no-ping")
 
-    refused = answered(world, b"n\n", "secret", *words)
+    refused = world.answered(b"n\n", "secret", *words)
     assert "1 destination is signed with the current secret, and receivers refuse another. Replace it?" in refused.err
     assert (refused.status, world.ark("secret", "show", "--reveal").out) == (130, "in use\n")
     assert "previous" not in world.store_file.read_text()
 
-    done = answered(world, b"y\n", "secret", *words)
+    done = world.answered(b"y\n", "secret", *words)
     assert (done.status, "your receivers need the new secret" in done.err) == (0, True)
     assert world.ark("secret", "show", "--reveal").out != "in use\n"
     assert 'previous = "in use"' in world.store_file.read_text()
@@ -94,9 +77,9 @@ def test_on_a_terminal_a_secret_in_use_is_replaced_only_after_a_yes_and_is_kept(
 
 def test_it_asks_nothing_with_yes_without_a_terminal_or_where_no_destination_uses_the_secret(world: World) -> None:
     world.ark("secret", "set", stdin=b"one")
-    assert answered(world, b"", "secret", "rotate").status == 0
+    assert world.answered(b"", "secret", "rotate").status == 0
     world.ark("dest", "add", "https://a.example/", "--no-ping")
-    assert answered(world, b"", "secret", "rotate", "--yes").status == 0
+    assert world.answered(b"", "secret", "rotate", "--yes").status == 0
     assert world.ark("secret", "rotate").status == 0
     # The same once more replaces nothing.
     same = world.ark("secret", "show", "--reveal").out.encode()

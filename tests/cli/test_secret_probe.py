@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_secret import answered
 from tests.world import TestReceiver, World, answer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -152,7 +151,7 @@ def test_on_a_terminal_it_asks_before_it_pings(world: World, receive: Receive, n
     made = receive(200)
     world.add(made, "crm")
     pinged = len(made.requests)
-    refused = answered(world, b"n\n", "secret", "rotate", *new)
+    refused = world.answered(b"n\n", "secret", "rotate", *new)
     assert (refused.status, len(made.requests), secret(world)) == (130, pinged, "old")
-    assert answered(world, b"y\n", "secret", "rotate", *new).status == 0
+    assert world.answered(b"y\n", "secret", "rotate", *new).status == 0
     assert (len(made.requests), secret(world)) == (pinged + 1, "new")

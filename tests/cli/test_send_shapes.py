@@ -22,13 +22,6 @@ RAW = b' {\r\n\t"event" : "signal.promoted",\n "timestamp":"2026-11-23T11:28:48Z
 RAW += b'{"id":"s", "signal_name":"\xc3\xa9 \\u00e9", "source":"news", "x":1.10}, "big":1e400}\n\n'
 
 
-@pytest.fixture
-def crm(world: World, receive: Receive) -> TestReceiver:
-    made = receive(200)
-    world.add(made, "crm")
-    return made
-
-
 def bodies(server: TestReceiver) -> list[bytes]:
     return [request.body for request in server.requests]
 

@@ -3,12 +3,11 @@
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.world import Request, read_request
+from tests.world import Accepting, Request, read_request
 
 
 class Talk:
@@ -65,45 +64,25 @@ class Talk:
 Handler = Callable[[Talk], None]
 
 
-class Hostile:
+class Hostile(Accepting):
     """A server that calls its handler once per connection."""
 
     def __init__(self, handle: Handler, address: str = "127.0.0.1", port: int = 0, *, narrow: bool = False) -> None:
         """`narrow` makes the buffer so small that a client cannot send a large request before the server reads it."""
         self.requests: list[tuple[float, Request]] = []
-        self.connections = 0
-        self.closing = threading.Event()
         self._handle = handle
-        self._listener = socket.create_server(
+        listener = socket.create_server(
             (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=512
         )
         if narrow:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.port = int(self._listener.getsockname()[1])
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
-
-    def close(self) -> None:
-        self.closing.set()
-        # Without this its thread could go on accepting on a reused descriptor number.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            # Each piece leaves at once, not only when the one before it has been acknowledged.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        super().__init__(listener, self._talk)
 
     def _talk(self, connection: socket.socket) -> None:
         talk = Talk(connection, self)
         try:
+            # Each piece leaves at once, not only when the one before it has been acknowledged.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._handle(talk)
         except (OSError, ValueError):
             # The other side closed the connection, or used TLS with a server that does not.

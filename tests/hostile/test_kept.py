@@ -13,7 +13,9 @@ from arkcli.model import Answer, Delivery, Event, Outcome
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk
-from tests.hostile.test_stray import Side, one, side, wired
+from tests.hostile.test_stray import Side, side
+from tests.wire.attempts import attempt as one
+from tests.wire.attempts import wired
 from tests.wire.test_wire import EVENT, Steps
 
 __all__ = ["side"]

@@ -18,11 +18,12 @@ from typing import NamedTuple
 import pytest
 import trustme
 
-from arkcli.model import Answer, Delivery, Event
-from arkcli.system.clock import SystemClock
-from arkcli.wire.wire import Endpoint, Wire
+from arkcli.model import Delivery, Event
+from arkcli.wire.wire import Endpoint
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, hostile
+from tests.wire.attempts import attempt as one
+from tests.wire.attempts import wired
 from tests.wire.test_wire import EVENT, endpoint
 
 REFUSAL = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
@@ -69,23 +70,6 @@ def side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ca_file = str(tmp_path_factory.mktemp("ca") / "ca.pem")
     AUTHORITY.cert_pem.write_to_path(ca_file)
     return Side("https", lambda talk: talk.secure(context), ca_file)
-
-
-def one(wire: "Wire[int]", target: Endpoint, event: Event = EVENT, attempt: int = 1) -> Answer:
-    """Makes one attempt and waits for it."""
-    wire.start(target, [(Delivery(event, attempt), 0)])
-    while True:
-        for _, answer in wire.wait(0.5):
-            return answer
-
-
-@contextmanager
-def wired() -> "Iterator[Wire[int]]":
-    wire: Wire[int] = Wire("", SystemClock())
-    try:
-        yield wire
-    finally:
-        wire.close()
 
 
 def refuse(talk: Talk) -> None:
@@ -155,7 +139,7 @@ def test_a_second_answer_is_none_to_the_next_request(side: Side, after_ms: float
         for _ in range(10):
             assert one(wire, target).status == 200
             time.sleep(0.02)
-            assert one(wire, target, attempt=2).status == 500
+            assert one(wire, target, number=2).status == 500
 
 
 @pytest.mark.parametrize("after_ms", [0, 0.1, 0.5, 1, 2, 5, 10])

@@ -13,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.started import Started, started, until
+from tests.test_processes import arrived
 from tests.world import PAYLOAD, Request, TestReceiver, World, answer, receiver
 
 EVENTS = "/events/signal.promoted"
@@ -55,8 +56,8 @@ class UnixConnection(http.client.HTTPConnection):
 class Served:
     """A running `ark serve`."""
 
-    def __init__(self, process: "subprocess.Popen[str]", addresses: list[str], world: World) -> None:
-        self.process = process
+    def __init__(self, made: Started, addresses: list[str], world: World) -> None:
+        self.process, self.stop = made.process, made.stop
         self.addresses = addresses
         self.world = world
 
@@ -96,11 +97,6 @@ class Served:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(one) for one in children if "drain" in Path(f"/proc/{one}/cmdline").read_text().split("\0")]
 
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
 
 def ask(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
@@ -118,42 +114,8 @@ def serving(
     world: World, *args: str, before: tuple[str, ...] = (), as_json: bool = True, **variables: str
 ) -> Iterator[Served]:
     form = ["--json"] if as_json else []
-    with subprocess.Popen(
-        [*before, sys.executable, "-m", "arkcli", "serve", *form, *(args or ("--port", "0"))],
-        env={**os.environ, **world.variables, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line, process.communicate(timeout=10)[1]
-            addresses = json.loads(line)["listening"] if as_json else [line.split()[-1]]
-            yield Served(process, addresses, world)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(30)
-
-
-@pytest.fixture
-def crm(world: World) -> Iterator[TestReceiver]:
-    with receiver() as found:
-        world.add(found, "crm")
-        yield found
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
-def arrived(found: TestReceiver) -> Counter[str]:
-    return Counter(request.delivery.partition(".")[0] for request in found.requests)
+    with started(world, "serve", *form, *(args or ("--port", "0")), before=before, **variables) as made:
+        yield Served(made, made.printed["listening"] if as_json else [made.line.split()[-1]], world)
 
 
 def test_an_event_is_accepted_and_delivered(world: World, crm: TestReceiver) -> None:
@@ -514,7 +476,8 @@ def test_a_socket_that_systemd_opened_is_taken(world: World, crm: TestReceiver) 
         listener.listen()
         with passing(world, listener) as process:
             assert process.stdout is not None
-            served = Served(process, json.loads(process.stdout.readline())["listening"], world)
+            made = Started(process, process.stdout.readline())
+            served = Served(made, made.printed["listening"], world)
             assert served.addresses == [str(path)]
             assert served.send().status == 202
             assert served.stop()[0] == 0
@@ -531,7 +494,8 @@ def test_a_passed_socket_that_everybody_can_connect_to_needs_the_token(world: Wo
         abstract.listen()
         with passing(world, listener, abstract) as process:
             assert process.stdout is not None
-            served = Served(process, json.loads(process.stdout.readline())["listening"], world)
+            made = Started(process, process.stdout.readline())
+            served = Served(made, made.printed["listening"], world)
             assert served.addresses == [str(path), f"@{name}"]
             token = {"Authorization": f"Bearer {served.token}"}
             for address in (str(path), f"\0{name}"):

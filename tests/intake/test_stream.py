@@ -69,13 +69,6 @@ class Stream:
 
 
 @pytest.fixture
-def crm(world: World, receive: Receive) -> TestReceiver:
-    made = receive(200)
-    world.add(made, "crm")
-    return made
-
-
-@pytest.fixture
 def opened(world: World, crm: TestReceiver) -> Iterator[Callable[..., Stream]]:
     streams: list[Stream] = []
 

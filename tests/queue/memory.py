@@ -36,6 +36,11 @@ from arkcli.queue.pace import Pace, Terms, Turn, Turns
 Item = TypeVar("Item")
 
 
+def holds(selection: Selection, pending: Pending) -> bool:
+    """Whether a delivery is selected. Ignores the destination."""
+    return pending.event.id in selection.event_ids or (selection.dead and pending.state is State.DEAD)
+
+
 class _Event(Event, frozen=True):
     """An event in the log, and its number there: an id may be given twice."""
 
@@ -275,7 +280,7 @@ class MemoryView:
     def deliveries(self, chosen: Selection | None = None, now: int | None = None) -> Iterator[Pending]:
         retrying = sorted(self._place.in_state(State.RETRYING), key=lambda entry: -entry.attempt)
         for entry in (*retrying, *self._place.in_state(State.WAITING), *self._place.in_state(State.DEAD)):
-            if chosen is None or chosen.holds(entry.pending(now)):
+            if chosen is None or holds(chosen, entry.pending(now)):
                 yield entry.pending(now)
 
     def is_waiting(self, event: Event) -> bool:
@@ -424,7 +429,7 @@ class MemoryQueue:
 
     def _selected(self, selection: Selection) -> list[tuple[_Place, _Entry]]:
         places = [self.content.places[found] for found in selection.destination_ids if found in self.content.places]
-        return [(place, entry) for place in places for entry in place.entries if selection.holds(entry.pending())]
+        return [(place, entry) for place in places for entry in place.entries if holds(selection, entry.pending())]
 
     def drop(self, selection: Selection, now: int, *, dry: bool = False) -> int:
         dropped = 0

@@ -1008,7 +1008,9 @@ def test_a_first_attempt_that_was_not_recorded_is_made_again(queue: Queue, other
 
 
 @pytest.mark.parametrize("answer", [OK, BAD], ids=["delivered", "failed"])
-def test_an_attempt_that_another_has_made_is_told_of(queue: Queue, other: Queue, answer: Answer) -> None:
+def test_an_attempt_that_another_has_made_is_told_of(
+    shared: Shared, queue: Queue, other: Queue, answer: Answer
+) -> None:
     queue.join([A, B, C])
     accept(queue, 1)
     (event,) = accept(queue, 2)
@@ -1021,8 +1023,9 @@ def test_an_attempt_that_another_has_made_is_told_of(queue: Queue, other: Queue,
     assert queue.outcomes(event, [A, B, C]) == {A: expected}
     found.release()
     attempt_all(other, B, answer, START + 3)
-    assert queue.outcomes(event, [A, B, C]) == {A: expected, B: expected}
-    assert queue.outcomes(event, [C]) == {}
+    for one in (queue, shared.open()):
+        assert one.outcomes(event, [A, B, C]) == {A: expected, B: expected}
+        assert one.outcomes(event, [C]) == {}
 
 
 # --- reading
@@ -1680,7 +1683,7 @@ def test_a_queue_that_is_not_empty_takes_nothing(shared: Shared, filled: str, tm
         accept(queue, 7)
     else:
         queue.join(["dst_7"])
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"already has|is not empty"):
         queue.restore(source.dump())
     assert [event.id for event in queue.events()] == (["evt_7"] if filled == "an-event" else [])
     assert queue.standings([A, B, C]) == {}

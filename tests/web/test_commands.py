@@ -1,71 +1,25 @@
 """`ark ui`, `ark listen --ui` and `ark serve --ui` as processes: what they print, open and leave behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from arkcli.signing import sign
+from tests.started import started, until
 from tests.web.browsing import Browser
-from tests.world import PAYLOAD, TestReceiver, World, receiver
-
-
-class Started:
-    """A process with a page."""
-
-    def __init__(self, process: "subprocess.Popen[str]", printed: dict[str, Any]) -> None:
-        self.process = process
-        self.printed = printed
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@contextmanager
-def started(world: World, *args: str, **variables: str) -> Iterator[Started]:
-    inherited = {name: value for name, value in os.environ.items() if "DISPLAY" not in name and name != "BROWSER"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "arkcli", *args, "--json"],
-        env={**inherited, **world.variables, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line, process.communicate(timeout=10)
-            yield Started(process, json.loads(line))
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(30)
-
-
-@pytest.fixture
-def crm(world: World) -> Iterator[TestReceiver]:
-    with receiver() as found:
-        world.add(found, "crm")
-        yield found
+from tests.world import PAYLOAD, TestReceiver, World
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_first_line_is_the_address_and_a_signal_ends_it(
     world: World, crm: TestReceiver, number: int, status: int
 ) -> None:
-    with started(world, "ui", "--no-open") as page:
+    with started(world, "ui", "--no-open", "--json") as page:
         assert page.printed.keys() == {"ui"}
         with Browser(page.printed["ui"]) as browser:
             assert "crm" in browser.get().links
@@ -76,11 +30,8 @@ def test_it_opens_a_browser_with_an_address_that_works_once(world: World, tmp_pa
     script, told = tmp_path / "browser", tmp_path / "told"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
     script.chmod(0o700)
-    with started(world, "ui", BROWSER=f"{script} %s") as page:
-        end = time.monotonic() + 20
-        while not told.exists():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+    with started(world, "ui", "--json", BROWSER=f"{script} %s") as page:
+        until(told.exists)
         opened = told.read_text()
         assert opened != page.printed["ui"]
         assert [httpx.get(opened).status_code for _ in range(2)] == [303, 403]
@@ -98,7 +49,7 @@ def test_without_a_screen_it_asks_to_open_the_address(world: World) -> None:
 
 
 def test_what_is_received_is_on_the_page_of_listen(world: World) -> None:
-    with started(world, "listen", "--port", "0", "--ui", "--no-open", "--secret", "s3cret") as page:
+    with started(world, "listen", "--port", "0", "--ui", "--no-open", "--secret", "s3cret", "--json") as page:
         assert page.printed.keys() == {"listening", "ui"}
         body = b'{"event":"ping"}'
         signed = {"X-SignalArk-Signature": sign("s3cret", body)}
@@ -112,7 +63,7 @@ def test_what_is_received_is_on_the_page_of_listen(world: World) -> None:
 
 
 def test_a_service_has_the_page_beside_it(world: World, crm: TestReceiver) -> None:
-    with started(world, "serve", "--port", "0", "--ui") as page:
+    with started(world, "serve", "--port", "0", "--ui", "--json") as page:
         assert page.printed.keys() == {"listening", "ui"}
         with Browser(page.printed["ui"]) as browser:
             sent = browser.press(browser.get("send"), "Send it", payload=PAYLOAD.decode())

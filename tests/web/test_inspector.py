@@ -1,7 +1,7 @@
 """The page of `ark listen --ui`: requests as they come, in detail, and what is done with them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -17,6 +17,7 @@ from arkcli.signing import Secret, sign
 from arkcli.web.inspector import Inspector
 from arkcli.web.running import Page, inspector_page
 from tests.receiver.running import BODY, SECRET
+from tests.started import until
 from tests.web.browsing import Browser
 from tests.world import TestReceiver, World, answer, receiver
 
@@ -55,13 +56,6 @@ def listening(world: World, answers: str = "200", app: TestReceiver | None = Non
 def open_page(world: World) -> Iterator[Listening]:
     with listening(world) as found:
         yield found
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_requests_are_listed_with_verdict_and_reason_the_newest_first(open_page: Listening) -> None:

@@ -16,6 +16,7 @@ from arkcli.signing import Concealed, Secret, sign
 from arkcli.system.clock import SystemClock
 from arkcli.wire.transfer import Transfer
 from arkcli.wire.wire import Endpoint, Wire
+from tests.wire.attempts import attempt as post
 from tests.wire.test_wire import BODY, EVENT, Receive, endpoint
 from tests.world import Certificates, answer, receiver
 
@@ -24,14 +25,6 @@ def changed(before: Endpoint, **settings: Any) -> Endpoint:
     """The endpoint that replaces this one after a change of its destination or its secret."""
     secret = settings.pop("secret", before.secret)
     return Endpoint(msgspec.structs.replace(before.destination, **settings), secret, before)
-
-
-def post(wire: "Wire[int]", target: Endpoint) -> Answer:
-    wire.start(target, [(Delivery(EVENT, 1), 1)])
-    done: list[tuple[int, Answer]] = []
-    while not done:
-        done = wire.wait(0.5)
-    return done[0][1]
 
 
 @contextmanager

@@ -16,11 +16,12 @@ from arkcli.errors import UsageError
 from arkcli.model import Answer, Outcome
 from arkcli.wire import answers
 from arkcli.wire.identity import expires_at, read_identity
-from arkcli.wire.wire import Endpoint, Wire
+from arkcli.wire.wire import Endpoint
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Hostile, Talk, hostile
 from tests.proxies import tunnels
-from tests.wire.test_proxied import attempt, through
+from tests.wire.attempts import attempt, wired
+from tests.wire.test_proxied import through
 from tests.wire.test_wire import endpoint
 from tests.world import Certificates, FakeClock
 
@@ -47,11 +48,6 @@ class Client:
 @pytest.fixture
 def client(tmp_path: Path) -> Client:
     return Client(tmp_path)
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
 
 
 @contextmanager
@@ -88,17 +84,8 @@ def certified(server: Hostile, certificates: Certificates, client: Client | None
     return Endpoint(msgspec.structs.replace(plain.destination, **files), plain.secret)
 
 
-@contextmanager
-def wired(clock: FakeClock) -> "Iterator[Wire[int]]":
-    wire: Wire[int] = Wire("", clock)
-    try:
-        yield wire
-    finally:
-        wire.close()
-
-
 def test_a_receiver_that_requires_a_certificate_gets_it(certificates: Certificates, client: Client) -> None:
-    with asking(certificates, client) as (server, seen, _), wired(FakeClock()) as wire:
+    with asking(certificates, client) as (server, seen, _), wired(clock=FakeClock()) as wire:
         target = certified(server, certificates, client)
         assert [attempt(wire, target).status for _ in range(3)] == [200] * 3
     assert seen == ["ann@example.com"] * 3
@@ -113,7 +100,7 @@ def test_an_identity_is_for_its_destination_alone(
     (tmp_path / "other").mkdir()
     other = Client(tmp_path / "other")
     other.issue("bob@example.com", client.authority)
-    with asking(certificates, client, newest) as (server, seen, resumed), wired(FakeClock()) as wire:
+    with asking(certificates, client, newest) as (server, seen, resumed), wired(clock=FakeClock()) as wire:
         ann, bob = (certified(server, certificates, who) for who in (client, other))
         nobody = certified(server, certificates, None)
         found = [attempt(wire, target) for target in (ann, nobody, bob, ann, nobody, bob)]
@@ -123,7 +110,11 @@ def test_an_identity_is_for_its_destination_alone(
 
 
 def test_a_client_certificate_goes_through_a_proxy(certificates: Certificates, client: Client) -> None:
-    with asking(certificates, client) as (server, seen, _), hostile(tunnels()) as proxy, wired(FakeClock()) as wire:
+    with (
+        asking(certificates, client) as (server, seen, _),
+        hostile(tunnels()) as proxy,
+        wired(clock=FakeClock()) as wire,
+    ):
         target = through(f"http://127.0.0.1:{proxy.port}", certified(server, certificates, client))
         assert attempt(wire, target).status == 200
     assert seen == ["ann@example.com"]
@@ -132,7 +123,7 @@ def test_a_client_certificate_goes_through_a_proxy(certificates: Certificates, c
 def test_a_new_certificate_is_in_force_a_second_later(certificates: Certificates, client: Client) -> None:
     """Connections made with the old one are not used again, although they are still open."""
     clock = FakeClock()
-    with asking(certificates, client) as (server, seen, resumed), wired(clock) as wire:
+    with asking(certificates, client) as (server, seen, resumed), wired(clock=clock) as wire:
         target = certified(server, certificates, client)
         for name in ("ann@example.com", "cat@example.com", "dan@example.com"):
             client.issue(name)
@@ -146,7 +137,7 @@ def test_a_pair_that_is_being_replaced_is_covered_by_the_old_one_for_ten_seconds
     certificates: Certificates, client: Client
 ) -> None:
     clock = FakeClock()
-    with asking(certificates, client) as (server, seen, _), wired(clock) as wire:
+    with asking(certificates, client) as (server, seen, _), wired(clock=clock) as wire:
         target = certified(server, certificates, client)
         assert attempt(wire, target).status == 200
         key = client.key.read_bytes()
@@ -167,7 +158,7 @@ def test_a_pair_that_is_being_replaced_is_covered_by_the_old_one_for_ten_seconds
 
 def test_a_file_that_is_gone_fails_its_destination_alone(certificates: Certificates, client: Client) -> None:
     clock = FakeClock()
-    with asking(certificates, client) as (server, _, __), wired(clock) as wire:
+    with asking(certificates, client) as (server, _, __), wired(clock=clock) as wire:
         target = certified(server, certificates, client)
         assert attempt(wire, target).status == 200
         client.certificate.unlink()
@@ -182,7 +173,7 @@ def test_a_file_that_is_gone_fails_its_destination_alone(certificates: Certifica
 
 
 def _refused(certificates: Certificates, client: Client, newest: ssl.TLSVersion) -> Answer:
-    with asking(certificates, client, newest) as (server, _, __), wired(FakeClock()) as wire:
+    with asking(certificates, client, newest) as (server, _, __), wired(clock=FakeClock()) as wire:
         return attempt(wire, certified(server, certificates, client))
 
 

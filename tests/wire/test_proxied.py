@@ -5,7 +5,6 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +13,14 @@ import pycurl
 import pytest
 
 from arkcli.actions.advice import hint
-from arkcli.model import Answer, Delivery, Event, Outcome
+from arkcli.model import Event, Outcome
 from arkcli.signing import Concealed, Secret
-from arkcli.system.clock import SystemClock
 from arkcli.wire.proxied import Proxied
 from arkcli.wire.wire import Endpoint, Wire
 from tests.hostile.rows import GOOD
 from tests.hostile.servers import Handler, Hostile, Talk, answers, hostile
 from tests.proxies import Where, socks, tunnels
+from tests.wire.attempts import attempt, wired
 from tests.wire.test_wire import EVENT, endpoint
 from tests.world import Certificates, FakeClock
 
@@ -31,22 +30,6 @@ SCHEMES = ("http", "https", "socks5h", "socks5")
 
 def through(proxy: str, target: Endpoint) -> Endpoint:
     return Endpoint(msgspec.structs.replace(target.destination, proxy=Secret(proxy)), target.secret)
-
-
-def attempt(wire: "Wire[int]", target: Endpoint, event: Event = EVENT, number: int = 1) -> Answer:
-    wire.start(target, [(Delivery(event, number), 0)])
-    while True:
-        for _, answer in wire.wait(0.5):
-            return answer
-
-
-@contextmanager
-def wired(ca_file: str = "") -> "Iterator[Wire[int]]":
-    wire: Wire[int] = Wire(ca_file, SystemClock())
-    try:
-        yield wire
-    finally:
-        wire.close()
 
 
 class Side(NamedTuple):
@@ -59,11 +42,6 @@ class Side(NamedTuple):
 
     def url(self, login: str = "") -> str:
         return f"{self.scheme}://{login}127.0.0.1:{self.server.port}"
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
 
 
 def secured(certificates: Certificates, handle: Handler, *names: str) -> Handler:
@@ -112,7 +90,11 @@ def test_a_name_is_looked_up_by_the_proxy(certificates: Certificates) -> None:
     for handle, scheme in ((tunnels, "http"), (socks, "socks5h")):
         asked: list[Where] = []
         receive = secured(certificates, answers(GOOD), "hooks.example.com")
-        with hostile(handle(asked)) as proxy, hostile(receive) as receiver, wired() as wire:
+        with (
+            hostile(handle(asked)) as proxy,
+            hostile(receive) as receiver,
+            wired() as wire,
+        ):
             url = f"https://hooks.example.com:{receiver.port}/"
             target = through(
                 f"{scheme}://127.0.0.1:{proxy.port}", endpoint(url, allow_local=False, ca_file=certificates.ca_file)
@@ -123,7 +105,11 @@ def test_a_name_is_looked_up_by_the_proxy(certificates: Certificates) -> None:
 
 def test_with_socks5_ark_looks_the_name_up_and_judges_it() -> None:
     asked: list[Where] = []
-    with hostile(socks(asked)) as proxy, hostile(answers(GOOD)) as receiver, wired() as wire:
+    with (
+        hostile(socks(asked)) as proxy,
+        hostile(answers(GOOD)) as receiver,
+        wired() as wire,
+    ):
         url = f"socks5://127.0.0.1:{proxy.port}"
         refused = attempt(wire, through(url, endpoint(f"https://localhost:{receiver.port}/", allow_local=False)))
         assert (refused.status, proxy.connections) == (None, 0)
@@ -170,7 +156,11 @@ def test_credentials_are_for_the_proxy_alone() -> None:
 
 
 def test_a_socks_proxy_gets_its_user_name_and_password() -> None:
-    with hostile(socks(login=b"me:p@ss")) as proxy, hostile(answers(GOOD)) as receiver, wired() as wire:
+    with (
+        hostile(socks(login=b"me:p@ss")) as proxy,
+        hostile(answers(GOOD)) as receiver,
+        wired() as wire,
+    ):
         target = endpoint(f"http://127.0.0.1:{receiver.port}/")
         answered = [
             attempt(wire, through(f"socks5h://{login}127.0.0.1:{proxy.port}", target))

@@ -220,11 +220,6 @@ def test_plain_http_is_refused_without_allow_local(receive: Receive) -> None:
     assert server.connections == 0
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
-
-
 def test_a_certificate_of_the_ca_file_verifies(certificates: Certificates) -> None:
     with receiver(200, certificates.wrapping("127.0.0.1")) as server:
         (found,) = post(endpoint(server.url, ca_file=certificates.ca_file))

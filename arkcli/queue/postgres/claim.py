@@ -99,8 +99,9 @@ class Claim:
         self.counted_at = 0.0
         #: The numbers of events in flight, and whether they have rows in ark.pending.
         self.in_flight: dict[int, bool] = {}
-        #: What counts against the destination's rate; None before it was asked for.
-        self.pacing: Pacing | None = None
+        #: What counts against the destination's rate.
+        self.pacing = Pacing(leases.access, destination, self.fence)
+        self.give_back = self.pacing.give_back
         self._leases = leases
         self._position = position
         self._waiting: deque[int] = deque()
@@ -202,15 +203,8 @@ class Claim:
 
     def admit(self, terms: Terms, most: int, now: int) -> Turn:
         """See `engine.Claim.admit`."""
-        if self.pacing is None:
-            self.pacing = Pacing(self._leases.access, self.destination, self.fence)
         turn, _ = self.pacing.admit(terms, most, now)
         return turn
-
-    def give_back(self, count: int) -> None:
-        """Says that attempts that `admit` let begin were not made."""
-        if self.pacing is not None:
-            self.pacing.give_back(count)
 
     def looked(self, next_due_at: int | None, outage: str | None, now: int) -> None:
         """Notes when the next pending delivery is due, in flight or not (milliseconds, UTC), and the receiver's outage:
@@ -237,6 +231,5 @@ class Claim:
 
     def release(self) -> None:
         """Ends the claim."""
-        if self.pacing is not None:
-            self.pacing.close()
+        self.pacing.close()
         self._leases.release(self)

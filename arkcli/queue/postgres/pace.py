@@ -62,7 +62,8 @@ class Pacing:
 
     def ended(self, count: int) -> None:
         """Notes that attempts have ended."""
-        self._turns.ended(count, self._monotonic())
+        if self._terms is not None:
+            self._turns.ended(count, self._monotonic())
 
     def give_back(self, count: int) -> None:
         """Says that attempts that `admit` let begin were not made."""

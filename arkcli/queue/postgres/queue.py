@@ -11,7 +11,7 @@ from arkcli.database.connection import Database
 from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable
 from arkcli.model import Attempt, Delivery, Event, RetrySchedule
 from arkcli.queue import engine
-from arkcli.queue.engine import Checked, Holder, Record, Recorded, Replay, Result, Selection, Standing, Totals
+from arkcli.queue.engine import Checked, Record, Recorded, Replay, Result, Selection, Standing, Totals
 from arkcli.queue.memo import Memo
 from arkcli.queue.postgres import dump, memo, requeue, restore, tidy, view
 from arkcli.queue.postgres.access import Access
@@ -62,7 +62,8 @@ class PostgresQueue:
         # Documented in `engine.Queue`.
         self.accept, self.find, self.find_prefix = log.accept, log.find, log.find_prefix
         self.events, self.recent_events = log.events, log.recent
-        self.drains = self._leases.drains
+        self.drains, self.holder = self._leases.drains, self._leases.holder
+        self.late = self._recorder.late
 
     @property
     def store_seen(self) -> tuple[float, int]:
@@ -117,17 +118,9 @@ class PostgresQueue:
         """Records the outcomes of attempts. Keeps them while the database cannot be reached; see `Recorder`."""
         return self._recorder.record(cast("Sequence[Part]", results))
 
-    def late(self) -> Sequence[tuple[engine.Claim, Sequence[Result], Recorded]]:
-        """The outcomes that `record` had to keep, and that have been recorded since the last call."""
-        return self._recorder.late()
-
     def outcomes(self, event: Event, ids: Iterable[str]) -> dict[str, Attempt]:
         """The newest attempt that others have made at an event, by destination."""
         return view.outcomes(self._access, cast("StoredEvent", event), ids)
-
-    def holder(self, destination_id: str) -> Holder | None:
-        """Who delivers to a destination; None if nobody does."""
-        return self._leases.holder(destination_id)
 
     def view(self, destination_id: str) -> View:
         """A destination's deliveries."""

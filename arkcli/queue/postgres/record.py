@@ -92,8 +92,7 @@ class Recorder:
     def record(self, parts: Sequence[Part]) -> list[Recorded]:
         """See `Queue.record`. While the database cannot be reached, all states are None, and `late` has them later."""
         for claim, results in parts:
-            if claim.pacing is not None:
-                claim.pacing.ended(len(results))
+            claim.pacing.ended(len(results))
         self._leases.tend()
         self._kept += parts
         if len(self._kept) > len(parts) and not self._leases.is_time():

@@ -110,8 +110,9 @@ class Reservation:
         self.in_flight: set[int] = {behind}
         #: When it was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
-        #: What counts against the destination's rate; None before it was asked for.
-        self.pacing: Pacing | None = None
+        #: What counts against the destination's rate.
+        self.pacing = Pacing(reservations.leases.access, destination, f"{self.fence} {behind}")
+        self.give_back = self.pacing.give_back
         self._reservations = reservations
         self._behind = behind
 
@@ -150,16 +151,8 @@ class Reservation:
 
     def admit(self, terms: Terms, most: int, now: int) -> Turn:
         """See `engine.Claim.admit`."""
-        if self.pacing is None:
-            claim = f"{self.fence} {self._behind}"
-            self.pacing = Pacing(self._reservations.leases.access, self.destination, claim)
         turn, self.outage = self.pacing.admit(terms, most, now)
         return turn
-
-    def give_back(self, count: int) -> None:
-        """Says that attempts that `admit` let begin were not made."""
-        if self.pacing is not None:
-            self.pacing.give_back(count)
 
     def ended(self, event: StoredEvent, due_at: int | None) -> None:  # noqa: ARG002 - it is not for this process
         """Notes that the outcome of an attempt was recorded."""
@@ -171,8 +164,7 @@ class Reservation:
 
     def release(self) -> None:
         """Ends the claim. What was reserved and not attempted is due at once."""
-        if self.pacing is not None:
-            self.pacing.close()
+        self.pacing.close()
         self._reservations.release(self)
 
 

@@ -18,7 +18,7 @@ class Rule(NamedTuple):
 
     cause: str
     says: str
-    undo: Variants
+    undo: Variants = lambda _: ()
     cost: int = 0
 
 

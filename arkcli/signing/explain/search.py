@@ -96,10 +96,10 @@ def _search(body: bytes, claims: Sequence[ClaimedDigest], given: Sequence[Try], 
 def _given(secrets: Sequence[Secret], others: Mapping[str, Secret]) -> Iterator[Try]:
     for place, secret in enumerate(secrets):
         said = f"it was signed with secret number {place + 1} of those given"
-        yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),) if place else ())
+        yield Try(secret.reveal(), (Rule("another-secret", said),) if place else ())
     for where, secret in others.items():
         said = f"it was signed with a different secret from the one given: {where}"
-        yield Try(secret.reveal(), (Rule("another-secret", said, lambda _: ()),))
+        yield Try(secret.reveal(), (Rule("another-secret", said),))
 
 
 def _candidates(

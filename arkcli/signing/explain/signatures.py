@@ -78,17 +78,14 @@ def _joined(text: bytes) -> Iterator[bytes]:
 _BASE64: Final = Rule(
     "signature-base64",
     f"the signature is written in base64: {SIGNATURE_HEADER} is lowercase hex, 64 digits",
-    lambda _: (),
 )
 _BASE64_OF_HEX: Final = Rule(
     "signature-base64",
     f"the signature is the base64 of its own hex digits, encoded twice: {SIGNATURE_HEADER} is the hex alone",
-    lambda _: (),
 )
 _DOUBLE_HEX: Final = Rule(
     "signature-hex-twice",
     f"the signature is the hex of its own hex digits, encoded twice: {SIGNATURE_HEADER} is the hex alone",
-    lambda _: (),
 )
 
 

@@ -389,20 +389,6 @@ def test_what_is_accepted_meanwhile_is_left_out(opened: Opened) -> None:
     assert [first, *records] == expected
 
 
-@pytest.mark.parametrize("filled", ["events", "destinations"])
-def test_only_an_empty_queue_is_filled(opened: Opened, filled: str) -> None:
-    queue, target = opened(), opened("target")
-    story(queue, SHORT)
-    if filled == "events":
-        target.accept([draft("wait")])
-    else:
-        target.join([C])
-    with pytest.raises(UsageError, match=f"already has {filled}"):
-        target.restore(queue.dump())
-    assert target.standings([A, B]) == {}
-    assert queue.holder(A) is None
-
-
 def test_a_second_try_after_half_of_one_says_so(opened: Opened, path: Path) -> None:
     queue, target = opened(), opened("target")
     story(queue, SHORT)

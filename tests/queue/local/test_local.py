@@ -17,8 +17,7 @@ import pytest
 
 from arkcli import times
 from arkcli.errors import ArkError, Broken, NotAccepted, NotRecorded, Unreadable
-from arkcli.model import Answer, Draft, Outcome, RetrySchedule, State
-from arkcli.queue.engine import Holder
+from arkcli.model import Answer, Draft, RetrySchedule, State
 from arkcli.queue.local import lines
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -201,27 +200,6 @@ def test_where_a_queue_cannot_be_made_the_error_says_where(path: Path) -> None:
 # --- joining and leaving
 
 
-def test_a_destination_gets_what_is_accepted_after_it_joined_and_nothing_before(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        first = accept(queue, 1)
-        queue.join([A, B])
-        second = accept(queue, 2)
-        queue.join([B, A])
-        assert [found.event for found in fail_once(queue, A)] == first + second
-        assert [found.event for found in fail_once(queue, B)] == second
-
-
-def test_joining_again_forgets_nothing(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        accept(queue, 1, 2)
-        fail_once(queue, A)
-        before = everything(path)
-        queue.join([A])
-        assert everything(path) == before
-
-
 def test_who_leaves_leaves_nothing_and_joins_again_as_a_new_one(path: Path) -> None:
     with queue_in(path) as queue:
         queue.join([A, B])
@@ -292,36 +270,6 @@ def test_what_a_killed_join_left_is_removed_by_the_next(path: Path) -> None:
 
 
 # --- claims
-
-
-def test_only_one_has_the_right_to_deliver(path: Path) -> None:
-    with queue_in(path) as queue, queue_in(path) as other:
-        queue.join([A, B])
-        claim = queue.claim(A, "drain")
-        assert claim is not None
-        assert other.claim(A, "send") is None
-        assert queue.claim(A, "send") is None
-        with claimed(other, B):
-            assert queue.claim(B, "drain") is None
-        claim.release()
-        with claimed(other, A):
-            assert queue.claim(A, "drain") is None
-
-
-@pytest.mark.parametrize("purpose", ["send", "drain"])
-def test_the_lock_tells_who_holds_it_and_what_for(path: Path, purpose: str) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        assert queue.holder(A) is None
-        first = queue.claim(A, "a much longer purpose than the next")
-        assert first is not None
-        first.release()
-        assert queue.holder(A) is None, "what it wrote is still there, and counts for nothing"
-        claim = queue.claim(A, purpose)
-        assert claim is not None
-        assert queue.holder(A) == Holder(os.getpid(), purpose)
-        assert str(queue.holder(A)) == f"process {os.getpid()} ({purpose})"
-        claim.release()
 
 
 @pytest.mark.parametrize("part", ["events", "destinations", f"destinations/{A}", f"destinations/{A}/journal"])
@@ -407,84 +355,6 @@ def test_a_claim_lets_go_of_every_file_when_released(path: Path) -> None:
 # --- taking and recording
 
 
-def test_what_has_been_due_longest_comes_first(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        accept(queue, 0, 1)
-        fail_once(queue, A, START)
-        accept(queue, 2_000, 500)
-        with claimed(queue, A) as claim:
-            # The retries were due at 1,000; the others since they were accepted, in the order of the log.
-            taken = [(found.event.id, found.attempt) for found in take_all(claim, START + LATER)]
-        assert taken == [("evt_0", 2), ("evt_1", 2), ("evt_2000", 1), ("evt_500", 1)]
-
-
-@pytest.mark.parametrize("answer", [OK, BAD])
-@pytest.mark.parametrize("attempt", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("size", [1, 1 << 26], ids=["segment-each", "one-segment"])
-def test_recording_tells_where_it_leaves_a_delivery(path: Path, answer: Answer, attempt: int, size: int) -> None:
-    with queue_in(path, size) as queue:
-        queue.join([A])
-        accept(queue, 1)
-        now = START
-        for number in range(1, attempt):
-            (delivery,) = attempt_all(queue, A, BAD, now)
-            assert delivery.attempt == number
-            now += LATER
-        with claimed(queue, A) as claim:
-            (delivery,) = take_all(claim, now)
-            (state,) = claim.record([(delivery, answer)], now)
-        last = queue.standing(A).last
-        expected = State.DELIVERED if answer is OK else State.DEAD if attempt == 5 else State.RETRYING
-        assert state is expected
-        assert last is not None
-        assert (last.event_id, last.attempt, last.at, last.outcome) == ("evt_1", attempt, now, answer.outcome)
-        standing = queue.standing(A)
-        assert standing.waiting == 0
-        assert standing.dead == (expected is State.DEAD)
-        assert standing.retrying == tuple(int(expected is State.RETRYING and lane == attempt) for lane in (1, 2, 3, 4))
-        assert standing.last == last
-        assert (standing.next_due_at is None) == (expected is not State.RETRYING)
-
-
-def test_five_attempts_are_made_on_schedule_with_the_same_bytes_and_then_no_more(path: Path) -> None:
-    with queue_in(path, ROTATING) as queue:
-        queue.join([A])
-        (event,) = accept(queue, 1)
-        now, made = START, []
-        for attempt, delay in enumerate((*SHORT.delays, 0), start=1):
-            made += attempt_all(queue, A, BAD, now)
-            assert made[-1].attempt == attempt
-            assert attempt_all(queue, A, BAD, now) == []
-            assert attempt_all(queue, A, BAD, now + delay - 1) == []
-            now += delay
-        assert len(made) == 5
-        assert {found.event for found in made} == {event}
-        assert finish(queue, A, BAD, now + 10**9) == []
-        assert dead(path, A) == ["evt_1"]
-        (letter,) = letters_of(path, A)
-        assert (letter.pos, letter.len, letter.id, bytes(letter.body)) == (
-            event.position,
-            event.length,
-            event.id,
-            event.body,
-        )
-        assert (letter.died_at, letter.status, letter.error) == (times.to_text(now), 500, "HTTP 500")
-
-
-def test_a_first_attempt_out_of_turn_is_not_made_again_in_its_turn(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        old, new = accept(queue, 1, 2)
-        with claimed(queue, A) as claim:
-            delivery = claim.first_attempt(new)
-            assert delivery == StoredDelivery(new, 1)
-            claim.record([(delivery, OK)], START)
-            assert claim.first_attempt(new) is None
-        assert queue.standing(A).waiting == 1
-        assert [found.event for found in attempt_all(queue, A, OK, START)] == [old]
-
-
 def test_a_claim_takes_what_others_have_accepted_since_and_gives_nothing_up_that_it_has_not_looked_for(
     path: Path,
 ) -> None:
@@ -530,33 +400,6 @@ def test_processes_that_share_the_work_attempt_everything_once(path: Path, tmp_p
 # --- the standing
 
 
-def test_the_standing_counts_what_waits_retries_and_is_dead(path: Path) -> None:
-    with queue_in(path, ROTATING) as queue:
-        queue.join([A, B])
-        accept(queue, *range(10))
-        accept(queue, 10, 11, to=(B,))
-        with claimed(queue, A) as claim:
-            taken = take_all(claim, START)
-            claim.record([(taken[number], OK) for number in (7, 2, 3)] + [(taken[0], BAD)], START)
-        standing = queue.standing(A)
-        assert (standing.waiting, standing.retrying, standing.dead) == (6, (1, 0, 0, 0), 0)
-        assert standing.next_due_at == min(START + 1, START + 1_000)
-        assert standing.oldest_at == START
-        assert queue.standing(B).waiting == 12
-        assert queue.totals == (12, sum(file.stat().st_size for file in (path / "events").glob("*.jsonl")))
-
-
-@pytest.mark.parametrize("size", [1, 1 << 26], ids=["segment-each", "one-segment"])
-def test_the_standing_is_right_about_what_others_accepted_and_delivered_meanwhile(path: Path, size: int) -> None:
-    with queue_in(path, size) as queue, queue_in(path, size) as other:
-        queue.join([A])
-        accept(other, 1, 2, 3)
-        with claimed(other, A) as claim:
-            taken = take_all(claim, START)
-            claim.record([(taken[2], OK), (taken[1], OK)], START)
-        assert queue.standing(A).waiting == 1
-
-
 def test_the_standing_is_right_when_an_editor_took_the_last_newline(path: Path) -> None:
     with queue_in(path) as queue:
         queue.join([A])
@@ -582,32 +425,6 @@ def test_looking_at_the_standing_changes_nothing(path: Path) -> None:
         queue.standing(A)
         queue.look([], 0)
         assert everything(path) == before
-
-
-# --- watching another process deliver
-
-
-@pytest.mark.parametrize("size", [1, 1 << 26], ids=["segment-each", "one-segment"])
-@pytest.mark.parametrize("early", [False, True], ids=["asked-afterwards", "asked-before"])
-def test_what_others_made_of_an_event_is_told_whenever_it_is_asked(path: Path, size: int, early: bool) -> None:
-    with queue_in(path, size) as queue, queue_in(path, size) as other:
-        queue.join([A])
-        accept(queue, 1)
-        fail_once(queue, A)
-        (second,) = accept(queue, 2)
-        (third,) = accept(queue, 3)
-        if early:
-            assert queue.outcomes(third, [A]) == {}
-        with claimed(other, A) as claim:
-            other.look([], 0)
-            taken = take_all(claim, START)
-            claim.record([(taken[1], BAD)], START + 7)
-            found = queue.outcomes(third, [A])[A]
-            assert (found.event_id, found.attempt, found.outcome, found.at) == ("evt_3", 1, Outcome.FAILED, START + 7)
-            assert queue.outcomes(second, [A]) == {}
-            claim.record([(taken[0], OK)], START + 8)
-        found = queue.outcomes(second, [A])[A]
-        assert (found.event_id, found.outcome) == ("evt_2", Outcome.DELIVERED)
 
 
 # --- the dead
@@ -641,6 +458,7 @@ def test_the_copy_that_a_crash_left_out_is_made_by_the_next_holder(path: Path) -
             pass
         (letter,) = letters_of(path, A)
         assert letter.to_event() == event
+        assert (letter.died_at, letter.status, letter.error) == (times.to_text(START + 4 * LATER), 500, "HTTP 500")
 
 
 def test_a_dead_letter_that_could_not_be_kept_is_kept_by_the_next_holder(tmp_path: Path) -> None:
@@ -1015,23 +833,6 @@ def again(queue: LocalQueue, destination: str, *events: str) -> list[StoredEvent
     )
 
 
-@pytest.mark.parametrize("failures", [1, 4, 5])
-def test_what_is_sent_again_takes_the_place_of_what_waits_or_is_dead(path: Path, failures: int) -> None:
-    with queue_in(path, ROTATING) as queue:
-        queue.join([A])
-        (event,) = accept(queue, 1)
-        for day in range(failures):
-            fail_once(queue, A, START + day * LATER)
-        now = START + 9 * LATER
-        (fresh,) = again(queue, A, "evt_1")
-        assert queue.standing(A)[:3] == (1, (0, 0, 0, 0), 0)
-        (delivery,) = attempt_all(queue, A, OK, now)
-        assert (delivery.event.position, delivery.attempt, delivery.event.body) == (fresh.position, 1, event.body)
-        assert finish(queue, A, OK, now) == []
-        assert queue.standing(A)[:3] == (0, (0, 0, 0, 0), 0)
-        assert dead(path, A) == []
-
-
 def test_asking_twice_sends_once_and_lists_once(path: Path) -> None:
     with queue_in(path, ROTATING) as queue:
         queue.join([A])
@@ -1045,19 +846,6 @@ def test_asking_twice_sends_once_and_lists_once(path: Path) -> None:
         with closing(queue.view(A)) as view:
             assert len(list(view.deliveries())) == 1
         assert finish(queue, A, OK, START) == [("evt_1", 1)]
-
-
-def test_what_is_under_way_is_not_sent_again_beside_itself(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        accept(queue, 1)
-        fail_once(queue, A, START)
-        with claimed(queue, A) as claim:
-            (retry,) = take_all(claim, START + LATER)
-            assert len(again(queue, A, "evt_1")) == 1
-            assert take_all(claim, START + LATER) == []
-            claim.record([(retry, BAD)], START + LATER)
-        assert finish(queue, A, BAD, START + 2 * LATER) == [("evt_1", number) for number in (3, 4, 5)]
 
 
 # --- what is on disk before what
@@ -1284,17 +1072,3 @@ def test_a_hundred_thousand_waiting_events_are_taken_and_retried_in_memory_that_
         assert attempts == 200_000
         assert late - early < 8 * 1024
         assert queue.standing(A)[:3] == (0, (0, 0, 0, 0), 0)
-
-
-def test_following_tells_of_each_attempt_once(path: Path) -> None:
-    with queue_in(path) as queue:
-        queue.join([A])
-        accept(queue, 1)
-        attempt_all(queue, A, OK, START)
-        with closing(queue.view(A)) as view:
-            before = view.attempts()
-            accept(queue, 2)
-            attempt_all(queue, A, OK, START)
-            assert [attempt.event_id for attempt in before] == ["evt_1"]
-            assert [attempt.event_id for attempt in view.new_attempts()] == ["evt_2"]
-            assert list(view.new_attempts()) == []

@@ -186,15 +186,21 @@ def test_an_outcome_is_kept_while_the_database_is_away_and_recorded_when_it_is_b
     assert pending(queue, A) == [("evt_2", RETRYING, 1), ("evt_3", State.WAITING, 0)]
 
 
+def claim_with_kept_outcome(far: PostgresQueue, way: Network) -> Claim:
+    """Claims A and takes a delivery; then the database is away, and the outcome is kept."""
+    found = claim(far)
+    taken = found.take(0, 1)
+    way.close()
+    far.record([(found, [(taken[0], OK)])], 0)
+    return found
+
+
 def test_a_kept_outcome_is_refused_if_somebody_has_taken_over_meanwhile(
     far: PostgresQueue, queue: PostgresQueue, way: Network, watch: Stopwatch, url: str
 ) -> None:
     far.join([A])
     accept(far, 1)
-    found = claim(far)
-    taken = found.take(0, 1)
-    way.close()
-    far.record([(found, [(taken[0], OK)])], 0)
+    claim_with_kept_outcome(far, way)
     query(url, EXPIRE)
     heir = claim(queue)
     assert numbers(heir.take(0, 1)) == [(1, 1)]
@@ -210,10 +216,7 @@ def test_a_claim_that_ends_while_the_database_is_away_is_released_when_its_outco
 ) -> None:
     far.join([A])
     accept(far, 1, 2)
-    found = claim(far)
-    taken = found.take(0, 1)
-    way.close()
-    far.record([(found, [(taken[0], OK)])], 0)
+    found = claim_with_kept_outcome(far, way)
     found.release()
     with pytest.raises(Unreachable):
         far.look([A], 0)
@@ -230,10 +233,7 @@ def test_a_lease_outlives_its_claim_until_the_kept_outcomes_are_recorded(
 ) -> None:
     far.join([A])
     accept(far, 1)
-    found = claim(far)
-    taken = found.take(0, 1)
-    way.close()
-    far.record([(found, [(taken[0], OK)])], 0)
+    found = claim_with_kept_outcome(far, way)
     way.open()
     found.release()
     assert queue.holder(A) is not None
@@ -246,10 +246,7 @@ def test_a_lease_outlives_its_claim_until_the_kept_outcomes_are_recorded(
 def test_tries_become_rarer_while_the_database_is_away(far: PostgresQueue, way: Network, watch: Stopwatch) -> None:
     far.join([A])
     accept(far, 1)
-    found = claim(far)
-    taken = found.take(0, 1)
-    way.close()
-    far.record([(found, [(taken[0], OK)])], 0)
+    found = claim_with_kept_outcome(far, way)
     tried = []
     opened = far._database._connect
 
