@@ -49,36 +49,29 @@ class ArkError(Exception):
     #: True when the error has already been printed as part of the output.
     told = False
 
+    def __init_subclass__(cls, code: str, exit_code: ExitCode | None = None) -> None:
+        """`exit_code` is by default that of the class above."""
+        cls.code, cls.exit_code = code, exit_code or cls.exit_code
 
-class UsageError(ArkError):
+
+class UsageError(ArkError, code="usage", exit_code=ExitCode.USAGE):
     """The request cannot be carried out as given."""
 
-    code = "usage"
-    exit_code = ExitCode.USAGE
 
-
-class PayloadError(UsageError):
+class PayloadError(UsageError, code="payload"):
     """A payload that breaks the contract. The message begins with the path: `$.signal.icp_score: …`."""
 
-    code = "payload"
 
-
-class AddressRefused(UsageError):
+class AddressRefused(UsageError, code="address"):
     """A URL that cannot be a destination."""
 
-    code = "address"
 
-
-class DeliveryFailed(ArkError):
+class DeliveryFailed(ArkError, code="delivery_failed"):
     """An endpoint did not accept what it was sent."""
 
-    code = "delivery_failed"
 
-
-class NotAccepted(ArkError):
+class NotAccepted(ArkError, code="not_accepted"):
     """The event could not be made durable. The queue is unchanged."""
-
-    code = "not_accepted"
 
     def __init__(self, reason: str, what: str) -> None:
         """`reason` says why; `what` says what was accepted all the same, and what to do."""
@@ -86,29 +79,20 @@ class NotAccepted(ArkError):
         self.reason = reason
 
 
-class Unfinished(ArkError):
+class Unfinished(ArkError, code="unfinished", exit_code=ExitCode.RETRYING):
     """The accepted events are queued, but an error kept ark from delivering them. The message says both."""
 
-    code = "unfinished"
-    exit_code = ExitCode.RETRYING
 
-
-class NotRecorded(ArkError):
+class NotRecorded(ArkError, code="not_recorded"):
     """An outcome could not be recorded. Nothing is lost; deliveries in flight will be sent again."""
 
-    code = "not_recorded"
 
-
-class NotAttempted(ArkError):
+class NotAttempted(ArkError, code="not_attempted"):
     """No attempt can be made, because this machine is short of, say, file descriptors. Nothing is lost."""
 
-    code = "not_attempted"
 
-
-class Broken(ArkError):
+class Broken(ArkError, code="broken"):
     """One destination's part of the queue cannot be used. The others are not affected."""
-
-    code = "broken"
 
     def __init__(self, destination_id: str, reason: str) -> None:
         """`reason` says what is wrong, where, and what to do."""
@@ -116,34 +100,24 @@ class Broken(ArkError):
         self.destination_id = destination_id
 
 
-class Gone(Broken):
+class Gone(Broken, code="gone"):
     """A destination has no part in the queue (any more), perhaps because it was just removed."""
 
-    code = "gone"
 
-
-class Unreachable(ArkError):
+class Unreachable(ArkError, code="unreachable"):
     """The database cannot be reached, or could not do what was asked. Nothing was changed there; try again later."""
 
-    code = "unreachable"
 
-
-class InDoubt(ArkError):
+class InDoubt(ArkError, code="in_doubt"):
     """The connection was lost while the database committed: nobody knows yet whether it did."""
 
-    code = "in_doubt"
 
-
-class Busy(ArkError):
+class Busy(ArkError, code="busy"):
     """Another process holds what this one needs."""
 
-    code = "busy"
 
-
-class Held(Busy):
+class Held(Busy, code="held"):
     """Another process has claimed a destination."""
-
-    code = "held"
 
     def __init__(self, destination_id: str, holder: object) -> None:
         """`str(holder)` names the process that has claimed it."""
@@ -152,10 +126,8 @@ class Held(Busy):
         self.holder = holder
 
 
-class Filling(Busy):
+class Filling(Busy, code="filling"):
     """A move fills the queue, which cannot be used before it has ended."""
-
-    code = "filling"
 
     def __init__(self, name: str, place: str) -> None:
         """`name` says where the queue is, `place` what is moved to it, as text for the user."""
@@ -165,17 +137,12 @@ class Filling(Busy):
         )
 
 
-class Unreadable(ArkError):
+class Unreadable(ArkError, code="unreadable", exit_code=ExitCode.UNREADABLE):
     """The store or the queue cannot be read. The file is untouched."""
 
-    code = "unreadable"
-    exit_code = ExitCode.UNREADABLE
 
-
-class Moved(Unreadable):
+class Moved(Unreadable, code="moved"):
     """The queue has been moved, and cannot be used where it was."""
-
-    code = "moved"
 
     def __init__(self, name: str, place: str) -> None:
         """`name` says where it was, `place` where it is, as text for the user."""
@@ -185,10 +152,8 @@ class Moved(Unreadable):
         )
 
 
-class Refused(Unreadable):
+class Refused(Unreadable, code="refused"):
     """The database refused a statement for good: a table is missing, or a permission. Nothing was changed."""
-
-    code = "refused"
 
     def __init__(self, message: str, state: str) -> None:
         """`message` is for the user, `state` the SQLSTATE."""
@@ -196,8 +161,5 @@ class Refused(Unreadable):
         self.state = state
 
 
-class Interrupted(ArkError):
+class Interrupted(ArkError, code="interrupted", exit_code=ExitCode.INTERRUPTED):
     """SIGINT, SIGTERM or SIGHUP asked ark to stop."""
-
-    code = "interrupted"
-    exit_code = ExitCode.INTERRUPTED

@@ -1,6 +1,7 @@
 """Text for people, and text from outside made safe: a receiver's answer must not control a terminal."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, AnyStr, Final, cast
 
 
@@ -91,6 +92,13 @@ def folded(text: str, width: int, indent: str = "") -> str:
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Formats a count with its noun: `1 line`, `2,000 lines`. `several` is the plural if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`a, b and c`; of more names, the first few, and how many more there are."""
+    if len(names) <= most:
+        return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
 
 
 def process_ending(status: int | None) -> str:

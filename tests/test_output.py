@@ -17,7 +17,6 @@ from arkcli.errors import AddressRefused, ArkError, Busy, Interrupted, PayloadEr
 from arkcli.model import Outcome
 from arkcli.output import Output, to_json
 from arkcli.output.tables import Column, Table, fitting, needed
-from arkcli.output.throttle import Throttle
 from tests.world import World, terminal
 
 TABLE = Table(
@@ -351,36 +350,6 @@ def test_what_does_not_last_is_not_shown() -> None:
 def test_a_message_on_a_terminal_is_broken_between_words() -> None:
     told = on_terminal({"NO_COLOR": "1"}, lambda output: output.warn(f"{'word ' * 12}and evt_01a20954bead9e55f6fd6a"))
     assert told == f"warning: {'word ' * 9}word\r\n  word word and evt_01a20954bead9e55f6fd6a\r\n"
-
-
-@pytest.mark.parametrize(
-    ("lines", "printed", "held"),
-    [
-        ([0.0], [0.0], []),
-        ([0.0, 0.1, 0.2], [0.0, 0.1], [(1.0, 1)]),
-        ([0.0, 0.1, 0.2, 0.3, 0.9], [0.0, 0.1], [(1.0, 3)]),
-        # A second begins with its first line.
-        ([0.8, 1.1, 1.7, 1.9], [0.8, 1.1, 1.9], [(1.8, 1)]),
-        ([0.0, 0.1, 0.2, 1.0, 1.5], [0.0, 0.1, 1.0, 1.5], [(1.0, 1)]),
-        ([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], []),
-    ],
-)
-def test_of_many_lines_a_second_a_few_are_printed_and_the_others_counted(
-    lines: list[float], printed: list[float], held: list[tuple[float, int]]
-) -> None:
-    throttle, admitted, counted = Throttle(2), [], []
-    for tenth in range(40):
-        now = tenth / 10
-        if found := throttle.held(now):
-            counted.append((now, found))
-        admitted += [at for at in lines if round(at * 10) == tenth and throttle.admits(now)]
-    assert (admitted, counted, throttle.held()) == (printed, held, 0)
-
-
-def test_lines_that_were_not_printed_are_counted_at_the_end_though_the_second_is_not_over() -> None:
-    throttle = Throttle(1)
-    assert [throttle.admits(0.0), throttle.admits(0.0), throttle.admits(0.0)] == [True, False, False]
-    assert (throttle.held(0.5), throttle.held(), throttle.held()) == (0, 2, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.text import clean, clean_lines, columns_of, counted, folded, process_ending
+from arkcli.text import clean, clean_lines, columns_of, counted, folded, listed, process_ending
 
 #: The other planes contain only ideographs, tags and private-use characters.
 EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
@@ -129,3 +129,16 @@ def test_folding_loses_no_word_and_no_line_is_too_wide_unless_a_word_is(text: st
 @pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("你好", 4), ("e\N{COMBINING ACUTE ACCENT}", 1), ("→", 1)])
 def test_a_wide_character_takes_two_columns(text: str, columns: int) -> None:
     assert columns_of(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a, b and c"),
+        (["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
+    ],
+)
+def test_of_many_names_the_first_are_listed(names: list[str], said: str) -> None:
+    assert listed(names) == said

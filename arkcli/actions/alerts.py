@@ -84,14 +84,10 @@ class Alerts:
         """The queue, whose outcomes are seen from now on."""
         return _Watched(queue, self)
 
-    def see(self, destination_id: str, states: "Sequence[State | None]", now: int) -> None:
-        """Takes in the outcomes of attempts. Cheap."""
+    def see(self, destination_id: str, states: "Sequence[State | None]", at: int | None = None) -> None:
+        """Takes in the outcomes of attempts, recorded at a time (milliseconds, UTC; None: now). Cheap."""
         if self._is_on:
-            see(self._seen, destination_id, states, now)
-
-    def now(self) -> int:
-        """The time, for outcomes."""
-        return self._home.clock.now()
+            see(self._seen, destination_id, states, self._home.clock.now() if at is None else at)
 
     def look(self) -> None:
         """Tells what there is to tell, at most once a second. Waits for nothing."""
@@ -263,7 +259,7 @@ class _Watched:
     def late(self) -> "Sequence[tuple[Claim, Sequence[Result], Recorded]]":
         late = self._queue.late()
         for claim, _, told in late:
-            self._alerts.see(claim.destination_id, told.states, self._alerts.now())
+            self._alerts.see(claim.destination_id, told.states)
         return late
 
     @property
@@ -283,18 +279,13 @@ def tell_of(home: "Home", contents: "Contents", deliveries: "Iterable[Sent]", st
 
 def resume(home: "Home", destination_id: str) -> None:
     """Starts the time again for a destination that has been resumed. Its recovery is still told."""
-
-    def begin() -> None:
-        with home.queue.memo(NAME) as memo:
-            ledger = Ledger.of(memo.data)
-            ledger.resume(destination_id)
-            memo.data = ledger.document()
-
     # The destination is resumed, whether or not this succeeds.
     with suppress(ArkError, OSError):
         for _ in range(_TRIES if home.has_queue and home.queue.read_memo(NAME) is not None else 0):
-            with suppress(Busy):
-                begin()
+            with suppress(Busy), home.queue.memo(NAME) as memo:
+                ledger = Ledger.of(memo.data)
+                ledger.resume(destination_id)
+                memo.data = ledger.document()
                 break
             home.clock.sleep(0.05)
 

@@ -41,29 +41,28 @@ _ADVICE: Final = {
     ("unicode", ""): f"{_RAW}: they are UTF-8, and decoding them as Latin-1 or ASCII changes or breaks them",
     ("large", ""): _LIMIT,
     ("large", "-"): _LIMIT,
-    (
-        "header-case",
-        "",
-    ): "Look the header up whatever the case of its name: proxies may change it, and HTTP allows that",
-    (
-        "other-secret",
-        "2",
-    ): "Verify the signature before you answer, and answer 401 if it does not match: otherwise anybody"
-    " can send events here",
+    ("header-case", ""): (
+        "Look the header up whatever the case of its name: proxies may change it, and HTTP allows that"
+    ),
+    ("other-secret", "2"): (
+        "Verify the signature before you answer, and answer 401 if it does not match: otherwise anybody can send events"
+        " here"
+    ),
     ("changed-body", "2"): "Compute the HMAC over the whole raw body: a part of it is not covered",
-    ("cut-signature", "2"): "Compare the whole signature, its length included, with a constant-time function: this"
-    " receiver compares only the beginning",
-    (
-        "no-signature",
-        "2",
-    ): f"Answer 401 if {SIGNATURE_HEADER} is missing: this receiver skips the check then, or refuses with a 2xx",
-    ("other-webhook", "2"): "Verify webhook-signature: this receiver verifies another header only, which does not"
-    " withstand replays",
-    (
-        "old-webhook",
-        "2",
-    ): "Refuse a webhook-timestamp that is more than 5 minutes away from your clock, as the libraries"
-    " do: otherwise anybody who has seen a request can send it again",
+    ("cut-signature", "2"): (
+        "Compare the whole signature, its length included, with a constant-time function: this receiver compares only"
+        " the beginning"
+    ),
+    ("no-signature", "2"): (
+        f"Answer 401 if {SIGNATURE_HEADER} is missing: this receiver skips the check then, or refuses with a 2xx"
+    ),
+    ("other-webhook", "2"): (
+        "Verify webhook-signature: this receiver verifies another header only, which does not withstand replays"
+    ),
+    ("old-webhook", "2"): (
+        "Refuse a webhook-timestamp that is more than 5 minutes away from your clock, as the libraries do: otherwise"
+        " anybody who has seen a request can send it again"
+    ),
     ("spaces-added", "2"): _AGAIN,
     ("spaces-removed", "2"): _AGAIN,
     ("cut-signature", "5"): f"{_FAILED}; Node's timingSafeEqual, for one, throws when the lengths differ",

@@ -2,7 +2,7 @@
 connection is really made, up to the end of the TLS handshake; no request is sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from arkcli import times
@@ -36,30 +36,29 @@ def checks(home: Home, contents: Contents) -> list[Check]:
 
 def check_secrets(home: Home, contents: Contents) -> list[Check]:
     """Checks that each destination's signing secret is available."""
-    found = []
-    for destination in contents.destinations:
-        try:
-            home.secret_of(destination, contents)
-        except UsageError as error:
-            hint = "nothing is delivered to it without a secret; see `ark secret --help`"
-            found.append(Check("secret", Status.FAIL, f"{destination.name}: {error}", hint))
-    if not contents.destinations:
-        return []
-    return found or [passed("secret", "every destination has a secret")]
+    hint = "nothing is delivered to it without a secret; see `ark secret --help`"
+    found = _refusals("secret", home.secret_of, contents, hint)
+    return found or [passed("secret", "every destination has a secret")] * bool(contents.destinations)
 
 
 def check_proxies(home: Home, contents: Contents) -> list[Check]:
     """Checks that each proxy setting can be used, and says if a proxy that `ark` does not use is in the environment."""
-    found = []
-    for destination in contents.destinations:
-        try:
-            home.routed(destination, contents)
-        except UsageError as error:
-            hint = "nothing is delivered to it until this is fixed: `ark dest set NAME --proxy URL`, or [network] proxy"
-            found.append(Check("proxy", Status.FAIL, f"{destination.name}: {error}", hint))
+    hint = "nothing is delivered to it until this is fixed: `ark dest set NAME --proxy URL`, or [network] proxy"
+    found = _refusals("proxy", home.routed, contents, hint)
     ignored = advice.proxy_variable(home.variables)
     if ignored is not None and not found:
         found.append(passed("proxy", f"{ignored} is set, but `ark` does not use it; [network] proxy or --proxy does"))
+    return found
+
+
+def _refusals(name: str, need: Callable[[Destination, Contents], object], contents: Contents, hint: str) -> list[Check]:
+    """A failed check for each destination for which `need` raises UsageError."""
+    found = []
+    for destination in contents.destinations:
+        try:
+            need(destination, contents)
+        except UsageError as error:
+            found.append(Check(name, Status.FAIL, f"{destination.name}: {error}", hint))
     return found
 
 

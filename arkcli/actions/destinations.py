@@ -163,16 +163,14 @@ def ensure_secret(home: Home) -> bool:
     return made
 
 
+def made_secret_note(place: str, whose: str = "your receivers", shows: str = "secret show") -> str:
+    """A note that a signing secret was made, the shared one by default, and where it is."""
+    return f"made a signing secret for {whose}; it is in {place}, and `ark {shows} --reveal` prints it"
+
+
 def new_secret(home: Home) -> Secret:
     """A new signing secret: 32 random bytes in hex, with a prefix by which scanners for leaked secrets can find it."""
     return Secret(f"arksec_{home.randomness(32).hex()}")
-
-
-def ping_event(home: Home) -> Event:
-    """A new `ping` event. Pings are never queued."""
-    now = times.to_text(home.clock.now())
-    body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
-    return Event(home.new_id("evt"), PING, now, body)
 
 
 def ping_all(
@@ -181,9 +179,11 @@ def ping_all(
     stopping: Callable[[], bool] = lambda: False,
     look: LookAtSend | None = None,
 ) -> list[tuple[Destination, Answer]]:
-    """Sends one ping to each endpoint until told to stop. Returns the answers."""
+    """Sends one ping, which is never queued, to each endpoint until told to stop. Returns the answers."""
+    now = times.to_text(home.clock.now())
+    body = make_body(PING, b"{}", Filling(timestamp=now, batch_id=""))
     with home.sender(stopping) as sender:
-        return sender.ping(endpoints, ping_event(home), look)
+        return sender.ping(endpoints, Event(home.new_id("evt"), PING, now, body), look)
 
 
 def probe(

@@ -24,7 +24,7 @@ from arkcli.queue.outage import ASKED
 from arkcli.queue.pace import terms_of
 from arkcli.store.store import Contents
 from arkcli.system.owner import is_private
-from arkcli.system.paths import config_directory, elsewhere
+from arkcli.system.paths import elsewhere
 from arkcli.system.refused import holding, name_of, taking, visible
 from arkcli.text import counted
 from arkcli.times import describe_duration
@@ -61,7 +61,7 @@ def examine(home: Home) -> list[Check]:
     """Runs every check, in the order in which to fix problems."""
     from arkcli.actions import alerts, connections
 
-    now, directory = home.clock.now(), config_directory(home.variables)
+    now, directory = home.clock.now(), home.directory
     newest: list[int] = []
     try:
         shared = home.shared

@@ -3,14 +3,12 @@
 Times are ISO 8601 strings, UTC; None means unknown or absent.
 """
 
-from collections.abc import Iterable, Mapping
-
 import msgspec
 
-from arkcli import model, times
-from arkcli.actions import reading
+from arkcli import model
+from arkcli.actions import printed, reading
 from arkcli.delivery import drain, sent
-from arkcli.queue import engine, outage
+from arkcli.queue import engine
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,112 +153,33 @@ class Story(Value, frozen=True):
 
 def event_of(found: model.Event) -> Event:
     """An event without its body."""
-    return Event(id=found.id, type=found.name, at=found.at, bytes=len(found.body))
+    return msgspec.convert(printed.event_json(found), Event)
 
 
 def sent_of(sending: sent.Sending) -> Sent:
     """What a send did."""
-    deliveries = tuple(map(_delivery, sending.deliveries))
-    return Sent(event=event_of(sending.event), deliveries=deliveries, trouble=sending.trouble)
-
-
-def _delivery(found: sent.Sent) -> Delivery:
-    made = found.attempt
-    return Delivery(
-        destination=found.destination,
-        outcome=found.state,
-        attempt=made.attempt if made else 0,
-        status=made.status if made else None,
-        error=made.error if made else found.error,
-        duration_ms=made.duration_ms if made else None,
-        next_attempt_at=_when(found.next_attempt_at),
-        excerpt=made.excerpt if made else None,
-    )
+    deliveries = [
+        {**printed.sent_json(one), "excerpt": None if one.attempt is None else one.attempt.excerpt}
+        for one in sending.deliveries
+    ]
+    document = {"event": printed.event_json(sending.event), "deliveries": deliveries, "trouble": sending.trouble}
+    return msgspec.convert(document, Sent)
 
 
 def drained_of(found: drain.Drained) -> Drained:
     """What a drain did."""
-    return Drained(
-        attempted=found.total("attempted"),
-        delivered=found.total("delivered"),
-        retrying=found.total("retrying"),
-        dead=found.total("dead"),
-        skipped=len(found.held),
-        left_out=tuple(found.left_out),
-        held_back=tuple(_outage(name, held) for name, held in found.held_back.items()),
-        broken=_broken(found.broken),
-        duration_s=found.duration_s,
-        destinations=tuple(
-            Tally(name=one.name, attempted=one.attempted, delivered=one.delivered, retrying=one.retrying, dead=one.dead)
-            for one in found.destinations
-        ),
-    )
+    return msgspec.convert(printed.drained_json(found), Drained)
 
 
 def queue_of(found: reading.Overview, totals: engine.Totals) -> Queue:
     """What waits."""
-    return Queue(
-        destinations=tuple(_place(known.name, standing) for known, standing in found.readable),
-        events=totals.events,
-        bytes=totals.size,
-        broken=_broken(found.broken),
-    )
-
-
-def _place(name: str, standing: engine.Standing) -> Place:
-    return Place(
-        name=name,
-        waiting=standing.waiting,
-        retrying=sum(standing.retrying),
-        retry_lanes=standing.retrying,
-        dead=standing.dead,
-        next_due_at=_when(standing.next_due_at),
-        oldest_at=_when(standing.oldest_at),
-        held_back=_outage(name, standing.outage) if standing.outage else None,
-    )
+    document = printed.queue_json(found.readable, totals) | {"broken": printed.broken_json(found.broken)}
+    for place in document["destinations"]:
+        if place["held_back"]:
+            place["held_back"]["name"] = place["name"]
+    return msgspec.convert(document, Queue)
 
 
 def story_of(found: reading.Story) -> Story:
     """One event's story."""
-    event = found.event
-    return Story(
-        event=StoredEvent(**msgspec.structs.asdict(event_of(event)), body=event.body.decode()),
-        deliveries=tuple(
-            Told(
-                destination=one.destination.name,
-                state=one.state,
-                next_attempt_at=_when(one.next_attempt_at),
-                attempts=_attempts(one.attempts),
-            )
-            for one in found.deliveries
-        ),
-        broken=_broken(found.broken),
-    )
-
-
-def _attempts(made: Iterable[model.Attempt]) -> tuple[Attempt, ...]:
-    return tuple(
-        Attempt(
-            attempt=one.attempt,
-            at=times.to_text(one.at),
-            outcome=one.outcome,
-            status=one.status,
-            error=one.error,
-            duration_ms=one.duration_ms,
-            excerpt=one.excerpt,
-        )
-        for one in made
-    )
-
-
-def _outage(name: str, found: outage.Outage) -> Outage:
-    since, until = times.to_text(found.since), times.to_text(found.until)
-    return Outage(name=name, since=since, until=until, error=found.error, reason=found.reason)
-
-
-def _broken(reasons: Mapping[str, str]) -> tuple[Broken, ...]:
-    return tuple(Broken(name=name, reason=reason) for name, reason in reasons.items())
-
-
-def _when(at: int | None) -> str | None:
-    return None if at is None else times.to_text(at)
+    return msgspec.convert(printed.story_json(found) | {"broken": printed.broken_json(found.broken)}, Story)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arkcli.errors import ArkError, Filling, Moved, UsageError
 from arkcli.signing import Secret
-from arkcli.signing.secrets import PROXY, resolve_secret, secret_of, workspace_secret
+from arkcli.signing.secrets import PROXY, resolve_secret
 from arkcli.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Home:
         if self.shared is None:
             return os.path.isdir(self.queue_directory)  # noqa: PTH112 - Path's raises
         with suppress(ArkError):
-            return self.shared.exists()
+            return self.shared.version() > 0
         return False
 
     @property
@@ -268,9 +268,10 @@ class Home:
     def secret_of(
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
     ) -> Secret:
-        """The secret that signs for a destination. Raises UsageError if it is not available."""
-        shared = contents.workspace.secret
-        return secret_of(destination.name, destination.secret, shared, self.variables, read_file)
+        """The secret that signs for a destination: its own, or else the shared one. Raises UsageError."""
+        if destination.secret is None:
+            return self.workspace_secret(contents, read_file)
+        return resolve_secret(destination.secret, self.variables, f"the secret of {destination.name}", read_file)
 
     def routed(
         self, destination: "Destination", contents: "Contents", read_file: "ReadFile | None" = None
@@ -299,8 +300,10 @@ class Home:
         return msgspec.structs.replace(destination, proxy=Secret(text))
 
     def workspace_secret(self, contents: "Contents", read_file: "ReadFile | None" = None) -> Secret:
-        """The shared signing secret. Raises UsageError if there is none."""
-        return workspace_secret(contents.workspace.secret, self.variables, read_file)
+        """The shared signing secret. Raises UsageError, also if there is none."""
+        if contents.workspace.secret is None:
+            raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` creates one")
+        return resolve_secret(contents.workspace.secret, self.variables, "the workspace's secret", read_file)
 
     def known_secrets(self) -> dict[str, Secret]:
         """Every secret in the environment and the store, by its source. Secrets that cannot be read are left out."""
@@ -309,19 +312,16 @@ class Home:
             known["the secret in ARK_SECRET"] = Secret(given)
         with suppress(ArkError):
             contents = self.store.read()
+            settings: dict[str, Secret | None] = {}
             for found in contents.destinations:
-                if found.secret is not None:
-                    with suppress(ArkError):
-                        known[f"the secret of {found.name}"] = self.secret_of(found, contents)
-                if found.previous is not None:
-                    with suppress(ArkError):
-                        before = resolve_secret(found.previous, self.variables, "the secret before")
-                        known[f"the secret of {found.name} before the last change"] = before
-            if contents.workspace.previous is not None:
+                settings[f"the secret of {found.name}"] = found.secret
+                settings[f"the secret of {found.name} before the last change"] = found.previous
+            settings["the shared secret before the last change"] = contents.workspace.previous
+            settings["the shared secret"] = contents.workspace.secret
+            for source, setting in settings.items():
                 with suppress(ArkError):
-                    before = workspace_secret(contents.workspace.previous, self.variables)
-                    known["the shared secret before the last change"] = before
-            known["the shared secret"] = self.workspace_secret(contents)
+                    if setting is not None:
+                        known[source] = resolve_secret(setting, self.variables, source)
         return known
 
     def endpoint(

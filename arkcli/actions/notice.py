@@ -4,17 +4,15 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from arkcli import times
 from arkcli.delivery.ledger import Fact, Kind
+from arkcli.model import Destination
+from arkcli.queue.engine import Standing
 from arkcli.signing.secrets import reference
+from arkcli.store.store import Contents
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.model import Destination
-    from arkcli.queue.engine import Standing
-    from arkcli.store.store import Contents
 
 #: The longest error to pass on, in characters.
 _SAID: Final = 300
@@ -22,7 +20,7 @@ _SAID: Final = 300
 _SECRETS: Final = ("ARK_SECRET", "ARK_QUEUE", "ARK_QUEUE_KEY")
 
 
-def notice_of(fact: Fact, destination: "Destination", standing: "Standing | None") -> dict[str, Any]:
+def notice_of(fact: Fact, destination: Destination, standing: Standing | None) -> dict[str, Any]:
     """What the command gets on its standard input; docs/json.md has the keys."""
     last = None if standing is None else standing.last
     error = None if last is None or last.error is None else last.error[:_SAID]
@@ -41,7 +39,7 @@ def notice_of(fact: Fact, destination: "Destination", standing: "Standing | None
     }
 
 
-def _message(fact: Fact, name: str, standing: "Standing | None", error: str | None) -> str:
+def _message(fact: Fact, name: str, standing: Standing | None, error: str | None) -> str:
     since = "" if fact.since is None else times.to_text(fact.since)
     why = f": {error}" if error else ""
     if fact.kind is Kind.RECOVERED:
@@ -55,7 +53,7 @@ def _message(fact: Fact, name: str, standing: "Standing | None", error: str | No
     return f"{name} has failed since {since} ({lasted}){why}"
 
 
-def variables_for(variables: Mapping[str, str], contents: "Contents") -> dict[str, str]:
+def variables_for(variables: Mapping[str, str], contents: Contents) -> dict[str, str]:
     """The environment without what holds a secret of ark's."""
     settings = [contents.workspace.secret, contents.workspace.previous, contents.network.proxy]
     for found in contents.destinations:

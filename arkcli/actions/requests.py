@@ -1,7 +1,7 @@
 """What people see of the requests that `ark listen` received, and do with them: by keys, or on a page."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from arkcli.httpd.messages import Silence
@@ -9,7 +9,7 @@ from arkcli.receiver.resend import text_of
 from arkcli.text import clean, is_harmless
 
 if TYPE_CHECKING:
-    from arkcli.httpd.messages import Request
+    from arkcli.httpd.messages import Header, Request
     from arkcli.receiver.plan import Answer
     from arkcli.receiver.receiver import Orders
     from arkcli.receiver.record import Received
@@ -115,8 +115,12 @@ def why_not_sent(orders: "Orders", number: int, received: "Received", *, signed_
 
 def head_of(request: "Request") -> list[str]:
     """The request line and the headers, as lines of text."""
-    headers = (f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in request.headers)
-    return [f"{request.method} {request.target} HTTP/{request.version}", *headers]
+    return [f"{request.method} {request.target} HTTP/{request.version}", *lines_of(request.headers)]
+
+
+def lines_of(headers: "Iterable[Header]") -> list[str]:
+    """Headers as lines of text."""
+    return [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in headers]
 
 
 def differences(before: "Request", after: "Request") -> list[str]:

@@ -64,7 +64,7 @@ def draft(home: Home, order: Order) -> Draft:
     (digits,) = home.new_digits(1)
     now = home.clock.now()
     try:
-        return make_draft(order, _payload(order, now), times.to_text(now), digits)
+        return make_draft(order, payload_of(order, now), times.to_text(now), digits)
     except PayloadError as error:
         raise PayloadError(f"{order.source}: {error}" if order.source else str(error)) from error
 
@@ -115,13 +115,8 @@ def _shaped(order: Order, payload: bytes) -> bytes:
     return assignments.put(payload, order.settings)
 
 
-def payload_of(home: Home, order: Order) -> bytes:
-    """The payload before its settings."""
-    return _payload(order, home.clock.now())
-
-
-def _payload(order: Order, at: int) -> bytes:
-    """An order's payload; if it is a sample, dated with the time of acceptance (milliseconds, UTC)."""
+def payload_of(order: Order, at: int) -> bytes:
+    """An order's payload before its settings; if it is a sample, dated with a time (milliseconds, UTC)."""
     if order.payload is not None:
         return order.payload
     from arkcli.contract import samples
@@ -158,7 +153,7 @@ def send(
     finally:
         process.accepted = None
     if event.body is not drafted.body:
-        check_same(order, _payload(order, times.from_text(event.at)), event)
+        check_same(order, payload_of(order, times.from_text(event.at)), event)
         raise Repeated(event)
     process.accepted = f"{event.id} is accepted and queued; `ark queue show {event.id}` shows its deliveries"
     tell(event)

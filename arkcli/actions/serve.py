@@ -3,29 +3,27 @@
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from arkcli.actions import metrics
+from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.send import Order, check_same, draft
 from arkcli.errors import ArkError, NotAccepted, Unreachable, UsageError
 from arkcli.httpd.server import Entrance, is_open_to_all, listen_on, listening_at, socket_path, url_of
+from arkcli.ingest.commits import Commits
 from arkcli.ingest.door import Door, Inside, Making, alone
 from arkcli.ingest.serving import Serving
+from arkcli.model import Draft, Event
+from arkcli.signing import Secret
 from arkcli.signing.secrets import TOKEN, SecretFiles
+from arkcli.store.store import Contents
 from arkcli.system import files
 from arkcli.system.child import Child
+from arkcli.system.process import Process
 from arkcli.system.systemd import notify, passed_sockets
-
-if TYPE_CHECKING:
-    from arkcli.actions.home import Home
-    from arkcli.ingest.commits import Commits
-    from arkcli.model import Draft, Event
-    from arkcli.signing import Secret
-    from arkcli.store.store import Contents
-    from arkcli.system.process import Process
 
 #: The random bytes of a new token; it is written as hex digits.
 _TOKEN: Final = 32
@@ -46,8 +44,8 @@ class Ways(NamedTuple):
 class Running(NamedTuple):
     """What a service takes from the command: how to open a home, its process, and where warnings go."""
 
-    open_home: "Callable[[], Home]"
-    process: "Process"
+    open_home: Callable[[], Home]
+    process: Process
     warn: Callable[[str], None]
 
 
@@ -83,7 +81,7 @@ def serve(
         inside = Inside(alone(problems), alone(_metrics(running.open_home)))
         making = Making(intake.draft, intake.check_same)
 
-        def entrances(commits: "Commits") -> list[Entrance]:
+        def entrances(commits: Commits) -> list[Entrance]:
             ours = [one for one in listeners if one not in open_to_all]
             ways = ((ours, None), (open_to_all, token))
             doors = [Entrance(found, Door(making, commits, inside, known).take) for found, known in ways if found]
@@ -100,19 +98,19 @@ def serve(
 class _Intake:
     """Makes events of requests and accepts them. `accept` runs in a thread of its own, with the home's queue."""
 
-    def __init__(self, home: "Home") -> None:
+    def __init__(self, home: Home) -> None:
         self._home = home
         self._joined: Contents | None = None
         #: Why the last events were not accepted, if so.
         self.trouble: str | None = None
 
-    def draft(self, event: str, payload: bytes, event_id: str | None) -> "Draft":
+    def draft(self, event: str, payload: bytes, event_id: str | None) -> Draft:
         return draft(self._home, Order(event=event, payload=payload, event_id=event_id))
 
-    def check_same(self, event: str, payload: bytes, event_id: str | None, accepted: "Event") -> None:
+    def check_same(self, event: str, payload: bytes, event_id: str | None, accepted: Event) -> None:
         check_same(Order(event=event, event_id=event_id), payload, accepted)
 
-    def accept(self, drafts: "Sequence[Draft]", unique: bool) -> "Sequence[Event]":
+    def accept(self, drafts: Sequence[Draft], unique: bool) -> Sequence[Event]:
         try:
             contents = self._home.store.read_again()
             if not contents.destinations:
@@ -131,7 +129,7 @@ class _Intake:
         return accepted
 
 
-def _problems(home: "Home", intake: _Intake, child: Child) -> list[str]:
+def _problems(home: Home, intake: _Intake, child: Child) -> list[str]:
     """What keeps events from being accepted or delivered."""
     found = []
     try:
@@ -146,21 +144,19 @@ def _problems(home: "Home", intake: _Intake, child: Child) -> list[str]:
     return found
 
 
-def _metrics(open_home: "Callable[[], Home]") -> Callable[[], bytes]:
+def _metrics(open_home: Callable[[], Home]) -> Callable[[], bytes]:
     """Returns a function that reads the queue and returns the metrics; it may be called in any one thread at a time."""
-    homes: list[Home] = []
+    home_of = cache(open_home)
 
     def read() -> bytes:
-        if not homes:
-            homes.append(open_home())
-        (home,) = homes
+        home = home_of()
         reading = Reading(home, home.store.read_again().destinations)
         return metrics.exposition(reading.overview(), reading.totals, home.clock.now())
 
     return read
 
 
-def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Callable[[], Secret]":
+def _token(home: Home, path: Path | None, warn: Callable[[str], None]) -> Callable[[], Secret]:
     """Returns a function that returns the current token. Makes a token if the file is missing. Raises UsageError."""
     file = path or home.store.path.with_name("serve.token")
     if not file.exists():
@@ -171,7 +167,7 @@ def _token(home: "Home", path: Path | None, warn: Callable[[str], None]) -> "Cal
             raise UsageError(f"{file} cannot be written: {error.strerror}; give another --token-file") from None
     kept = SecretFiles(home.clock.monotonic, warn)
 
-    def now() -> "Secret":
+    def now() -> Secret:
         kept.look()
         return kept.read(file, TOKEN)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from arkcli.actions.checks import Check, Status, passed
 from arkcli.errors import ArkError
 from arkcli.store.store import Store
-from arkcli.system.paths import config_directory
 from arkcli.text import counted
 from arkcli.times import describe_duration
 
@@ -121,10 +120,9 @@ def check_connections(facts: "Facts") -> Check:
 def check_schema(home: "Home") -> Check:
     """Checks that ark's tables are of this ark's version. Raises Unreachable and Unreadable."""
     assert home.shared is not None
-    with closing(home.shared.connect()) as database:
-        from arkcli.database.schema import VERSION, version_of
+    found = home.shared.version()
+    from arkcli.database.schema import VERSION
 
-        found = version_of(database)
     if found < VERSION:
         said = f"version {found}, and this ark needs {VERSION}" if found else "ark's tables do not exist yet"
         return Check("schema", Status.WARN, said, "`ark queue upgrade` makes them, or prints the SQL with --print")
@@ -135,7 +133,7 @@ def check_unused(home: "Home") -> list[Check]:
     """Says if this host has destinations that are not used."""
     try:
         # Not through the home, whose store is the one in the database.
-        store = Store(config_directory(home.variables))
+        store = Store(home.directory)
         count = len(store.read().destinations)
     except ArkError:
         count = 0

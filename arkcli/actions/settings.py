@@ -8,7 +8,7 @@ from arkcli.errors import UsageError
 from arkcli.signing import Secret
 from arkcli.signing.secrets import reference
 from arkcli.store.store import AlertSettings, QueueSettings, Workspace
-from arkcli.system.paths import config_directory, state_directory
+from arkcli.system.paths import state_directory
 from arkcli.url import shown_proxy
 
 _DEFAULT: Final = "default"
@@ -27,26 +27,21 @@ def every(home: Home, color: str) -> list[Setting]:
     from arkcli.wire.trust import ca_bundle
 
     contents, variables = home.store.read(), home.variables
-    file, limits, keep, proxy = home.store.name, Limits(), contents.queue.keep, contents.network.proxy
-    overlap = contents.workspace.overlap
+    limits, proxy = Limits(), contents.network.proxy
 
     def from_environment(*names: str) -> str:
         return next((f"environment {name}" for name in names if variables.get(name)), _DEFAULT)
 
     return [
-        Setting("config_dir", str(config_directory(variables)), from_environment("ARK_CONFIG_DIR")),
+        Setting("config_dir", str(home.directory), from_environment("ARK_CONFIG_DIR")),
         Setting("state_dir", str(state_directory(variables)), from_environment("ARK_STATE_DIR")),
         *_database(home),
         _secret(home),
         *_signing(home),
-        Setting("workspace.overlap", overlap, _DEFAULT if overlap == Workspace().overlap else file),
+        _stored(home, "workspace.overlap", contents.workspace.overlap, Workspace().overlap),
         Setting("ca_file", ca_bundle(variables), from_environment("SSL_CERT_FILE")),
-        Setting(
-            "network.proxy",
-            None if proxy is None else shown_proxy(proxy.reveal().decode()),
-            _DEFAULT if proxy is None else file,
-        ),
-        Setting("queue.keep", keep, _DEFAULT if keep == QueueSettings().keep else file),
+        _stored(home, "network.proxy", None if proxy is None else shown_proxy(proxy.reveal().decode())),
+        _stored(home, "queue.keep", contents.queue.keep, QueueSettings().keep),
         *_alerts(home),
         Setting("concurrency", limits.total, _DEFAULT),
         Setting("per_destination", limits.per_destination, _DEFAULT),
@@ -61,8 +56,8 @@ def every(home: Home, color: str) -> list[Setting]:
 def paths(home: Home) -> dict[str, str]:
     """Where ark keeps what, by name. Opens nothing. Raises Unreadable, and UsageError if a setting is wrong."""
     found = {
-        "config_dir": str(config_directory(home.variables)),
-        "store": str(config_directory(home.variables) / "destinations.toml"),
+        "config_dir": str(home.directory),
+        "store": str(home.directory / "destinations.toml"),
         "state_dir": str(state_directory(home.variables)),
     }
     if home.shared is None:
@@ -84,13 +79,18 @@ def _database(home: Home) -> list[Setting]:
 
 def _alerts(home: Home) -> list[Setting]:
     """Who is told of troubles. The arguments of the command may hold a secret."""
-    found, default, file = home.store.read().alerts, AlertSettings(), home.store.name
+    found = home.store.read().alerts
     program, *arguments = (*found.words,) or (None,)
     return [
-        Setting("alerts.command", f"{program} …" if arguments else program, file if program else _DEFAULT),
-        Setting("alerts.after", found.failing_for, _DEFAULT if found.failing_for == default.failing_for else file),
-        Setting("alerts.auto_pause_after", found.auto_pause_after, file if found.auto_pause_after else _DEFAULT),
+        _stored(home, "alerts.command", f"{program} …" if arguments else program),
+        _stored(home, "alerts.after", found.failing_for, AlertSettings().failing_for),
+        _stored(home, "alerts.auto_pause_after", found.auto_pause_after),
     ]
+
+
+def _stored(home: Home, name: str, value: str | None, default: str | None = None) -> Setting:
+    """A setting that only destinations.toml can have."""
+    return Setting(name, value, _DEFAULT if value == default else home.store.name)
 
 
 def _signing(home: Home) -> list[Setting]:

@@ -103,15 +103,14 @@ class Shared:
 
     def upgrade_script(self) -> tuple[int, str]:
         """The version of the tables that this ark needs, and the SQL that leads to it (empty: nothing to do)."""
-        with closing(self.connect()) as database:
-            from arkcli.database.schema import VERSION, script, version_of
+        found = self.version()
+        from arkcli.database.schema import VERSION, script
 
-            found = version_of(database)
         return VERSION, script(found) if found < VERSION else ""
 
-    def exists(self) -> bool:
-        """Whether ark's tables are in the database. Raises Unreachable and Unreadable."""
+    def version(self) -> int:
+        """The version of ark's tables; 0 if the database has none. Raises Unreachable and Unreadable."""
         with closing(self.connect()) as database:
             from arkcli.database.schema import version_of
 
-            return version_of(database) > 0
+            return version_of(database)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from arkcli.model import Attempt, Outcome
@@ -96,20 +96,12 @@ def recent(found: tuple[Sequence[Attempt], bool], now: int, count: int, length: 
     """
     attempts, is_complete = found
     known = count if is_complete or not attempts else min((now - attempts[0].at) // length + 1, count)
-    summary = Summary()
-    for attempt in attempts:
-        if 0 <= (now - attempt.at) // length < count:
-            summary.add(attempt)
-    return Recent(slots(attempts, now, count, length), known, summary)
-
-
-def slots(attempts: Iterable[Attempt], now: int, count: int, length: int) -> list[Slot]:
-    """The attempts before `now` in `count` periods of `length` milliseconds, oldest first."""
-    found = [Slot() for _ in range(count)]
+    slots, summary = [Slot() for _ in range(count)], Summary()
     for attempt in attempts:
         back = (now - attempt.at) // length
         if 0 <= back < count:
-            slot = found[count - 1 - back]
+            summary.add(attempt)
+            slot = slots[count - 1 - back]
             slot.delivered += attempt.outcome == Outcome.DELIVERED
             slot.failed += attempt.outcome != Outcome.DELIVERED
-    return found
+    return Recent(slots, known, summary)

@@ -51,6 +51,11 @@ def is_in_trouble(place: Place, now: int) -> bool:
     return held is None or bool(held.dead or any(held.retrying) or held.outage or overdue(place, now))
 
 
+def failing(places: Iterable[Place], now: int) -> list[Place]:
+    """The destinations in trouble, the worst first."""
+    return [place for place in worst_first(places, now) if is_in_trouble(place, now)]
+
+
 def status_of(place: Place, now: int) -> str:
     """How a destination does, in a word: unreadable, paused, unreachable, failing, late, waiting or ok."""
     held = place.standing

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arkcli.actions import destinations
 from arkcli.cli.options import find_secrets
-from arkcli.cli.records import made_secret_note
 from arkcli.cli.session import Session
 from arkcli.errors import ArkError
-
-if TYPE_CHECKING:
-    from arkcli.signing import Secret
+from arkcli.signing import Secret
 
 #: Interval between checks for a changed secret, in seconds.
 _LOOK_EVERY: Final = 0.25
@@ -44,7 +41,7 @@ class AcceptedSecrets:
         self._stored: list[Secret] = []
         self._replaced: list[Secret] = []
         if self._is_stored and destinations.ensure_secret(session.home):
-            note(made_secret_note(session.home.store.name))
+            note(destinations.made_secret_note(session.home.store.name))
         self._followed = Followed(self._stamp, self._read, session.home.clock.monotonic, warn, every=_LOOK_EVERY)
         self._followed.now()
 
@@ -57,18 +54,18 @@ class AcceptedSecrets:
             return "--secret" if self._file is None else str(self._file)
         return self._session.home.store.name if self._is_stored else "ARK_SECRET"
 
-    def now(self) -> "Sequence[Secret]":
+    def now(self) -> Sequence[Secret]:
         """The secrets that are in force."""
         return self._followed.now()
 
-    def before(self) -> "Sequence[Secret]":
+    def before(self) -> Sequence[Secret]:
         """The secrets that were replaced: during this run, and the one that destinations.toml keeps."""
         return [*self._replaced, *self._stored]
 
     def _stamp(self) -> object:
         return self._files.look(), self._is_stored and self._session.home.store.stamp()
 
-    def _read(self) -> "list[Secret]":
+    def _read(self) -> list[Secret]:
         found = find_secrets(self._session, self._texts, self._file, self._files.read)
         if self._is_stored:
             self._stored = self._stored_before()
@@ -79,7 +76,7 @@ class AcceptedSecrets:
         self._files.forget_others()
         return found
 
-    def _stored_before(self) -> "list[Secret]":
+    def _stored_before(self) -> list[Secret]:
         """The secret that destinations.toml keeps as the one before; none if it is not there or cannot be read."""
         from arkcli.signing.secrets import resolve_secret
 

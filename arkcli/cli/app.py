@@ -2,8 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from typer._click.exceptions import (
@@ -62,14 +61,6 @@ _HABITS: Final = {"help": "--help", "version": "--version", "-V": "--version"}
 _ABOUT_DELIVERIES: Final = frozenset(("drain", "queue", "log"))
 
 
-class Color(StrEnum):
-    """When to use colours."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
 class _Commands(Group):
     """A group that imports its commands on demand."""
 
@@ -105,7 +96,7 @@ def _version(context: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def _color(context: typer.Context, value: Color) -> Color:
+def _color(context: typer.Context, value: str) -> str:
     context.obj.color = value
     return value
 
@@ -115,8 +106,9 @@ def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     color: Annotated[
-        Color, typer.Option("--color", is_eager=True, callback=_color, help="When to use colours.")
-    ] = Color.AUTO,
+        Literal["auto", "always", "never"],
+        typer.Option("--color", is_eager=True, callback=_color, help="When to use colours."),
+    ] = "auto",
 ) -> None:
     """Send signed webhooks that are never lost.
 

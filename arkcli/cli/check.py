@@ -19,7 +19,6 @@ from arkcli.cli.options import (
     check_event,
     complete_event,
     find_secrets,
-    output_of,
     session_of,
 )
 from arkcli.cli.printout import Printout
@@ -53,7 +52,8 @@ def check(
     context: typer.Context,
     url: Annotated[str, typer.Argument(metavar="URL", help="The receiver's URL: https, at a public address.")],
     event: Annotated[
-        str, typer.Option("--event", help="Send events of this type.", autocompletion=complete_event)
+        str,
+        typer.Option("--event", help="Send events of this type.", autocompletion=complete_event, callback=check_event),
     ] = "signal.promoted",
     allow_local: AllowLocal = False,
     secret_file: SecretFile = None,
@@ -77,8 +77,7 @@ def check(
     from arkcli.actions import check as actions
 
     session = session_of(context)
-    output = output_of(context)
-    check_event(event)
+    output = session.output()
     wanted = Wanted(
         url=url,
         allow_local=allow_local,

@@ -1,36 +1,27 @@
 """`ark completion`, and the completions for the scripts that it prints."""
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from arkcli.cli.command import App
 from arkcli.cli.printout import Printout
-
-if TYPE_CHECKING:
-    from arkcli.cli.session import Session
+from arkcli.cli.session import Session
 
 app = App()
 
 
-class Shell(StrEnum):
-    """Supported shells."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
-    POWERSHELL = "powershell"
-
-
 #: The files in completions/. They run `ark` itself, which answers with `candidates`.
-_SCRIPTS: Final = {Shell.BASH: "ark.bash", Shell.ZSH: "_ark", Shell.FISH: "ark.fish", Shell.POWERSHELL: "ark.ps1"}
+_SCRIPTS: Final = {"bash": "ark.bash", "zsh": "_ark", "fish": "ark.fish", "powershell": "ark.ps1"}
 
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="The shell: bash, zsh, fish or powershell.")],
+    shell: Annotated[
+        Literal["bash", "zsh", "fish", "powershell"],
+        typer.Argument(metavar="SHELL", help="The shell: bash, zsh, fish or powershell."),
+    ],
 ) -> Printout:
     """Print the completion script for a shell.
 
@@ -47,7 +38,7 @@ def completion(
     return Printout({"shell": shell, "script": text}, [text], always=True)
 
 
-def candidates(root: Any, session: "Session", before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
+def candidates(root: Any, session: Session, before: Sequence[str], begun: str) -> Iterator[tuple[str, str]]:
     """Completions of the word `begun`, typed after the words `before`: (value, description).
 
     An empty value means: complete a file name. `root` is Click's command for `ark`.

@@ -4,7 +4,7 @@ import typer
 
 from arkcli.actions import settings
 from arkcli.cli.command import App
-from arkcli.cli.options import output_of, session_of
+from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
 from arkcli.output.tables import Table
 
@@ -30,13 +30,13 @@ def show(context: typer.Context) -> Printout:
     session = session_of(context)
     found = settings.every(session.home, session.color)
     rows: list[tuple[object, ...]] = [*found]
-    if output_of(context).on_a_terminal:
+    if session.output().on_a_terminal:
         # Its directory is in the first row, and a line has no room for it twice.
         store = session.home.store
         # Nor has it for the URL of the database.
         short: dict[object, str] = {store.name: "the database", str(store.path): store.path.name}
         rows = [(*row[:-1], short.get(row[-1], row[-1])) for row in rows]
     return Printout(
-        {"settings": [{"name": one.name, "value": one.value, "source": one.source} for one in found]},
+        {"settings": [one._asdict() for one in found]},
         [Table(("setting", "value", "from"), rows)],
     )

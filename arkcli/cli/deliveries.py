@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from arkcli.actions.grouping import By, Group, grouped, short_reason
+from arkcli.actions.printed import when
 from arkcli.actions.reading import Named, Reading
 from arkcli.cli.lists import beginnings, due_cell
-from arkcli.cli.printout import Printout, broken_json, left_out, show
-from arkcli.cli.records import when
+from arkcli.cli.printout import Printout, broken_key, left_out, show
 from arkcli.errors import ExitCode
 from arkcli.model import State
 from arkcli.output import Output
@@ -29,10 +29,10 @@ def show_deliveries(output: Output, reading: Reading, found: Iterable[Named], no
         "deliveries",
         found,
         _delivery,
-        lambda one: _short_row(one, now) if drawn else _row(one),
+        lambda one: _row(one, now if drawn else None),
         lambda rows: _fitted(rows, width) if drawn else Table(_HEADINGS, rows),
         nothing,
-        lambda: broken_json(reading.broken),
+        lambda: broken_key(reading.broken),
     )
     return left_out(output, reading.broken)
 
@@ -96,19 +96,14 @@ def _delivery(one: Named) -> dict[str, Any]:
     }
 
 
-def _row(one: Named) -> tuple[object, ...]:
+def _row(one: Named, now: int | None) -> tuple[object, ...]:
+    """The cells of a delivery; with the time, as a terminal shows them."""
     destination, found = one
-    answer = found.last_error or found.last_status
-    following = when(found.next_attempt_at)
-    return found.event.id, found.event.name, destination.name, found.state, found.attempt, following, answer
-
-
-def _short_row(one: Named, now: int) -> tuple[object, ...]:
-    destination, found = one
-    answer = short_reason(found.last_status, found.last_error)
-    following = due_cell(now, found.next_attempt_at)
-    attempt = None if found.state is State.DEAD else found.attempt
-    return found.event.id, found.event.name, destination.name, found.state, attempt, following, answer
+    tail: tuple[object, ...] = found.attempt, when(found.next_attempt_at), found.last_error or found.last_status
+    if now is not None:
+        attempt = None if found.state is State.DEAD else found.attempt
+        tail = attempt, due_cell(now, found.next_attempt_at), short_reason(found.last_status, found.last_error)
+    return found.event.id, found.event.name, destination.name, found.state, *tail
 
 
 def _fitted(rows: Sequence[Sequence[object]], width: int) -> Table:

@@ -3,7 +3,7 @@
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import output_of, session_of
+from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 
@@ -20,7 +20,8 @@ def demo(context: typer.Context) -> Printout:
 
     from arkcli.actions import demo as story
 
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
 
     def say(step: str) -> None:
         output.line(output.screen.folded(step, " " * 3 if step[0] in " 12345" else ""))

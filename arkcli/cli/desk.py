@@ -6,22 +6,20 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arkcli.actions.requests import ANSWERS, REMEMBERED, REMEMBERED_BYTES, matches, summary, why_not_sent
 from arkcli.cli.received import Listing
+from arkcli.cli.session import Session
+from arkcli.output import Output
+from arkcli.receiver.plan import Answer
+from arkcli.receiver.receiver import Orders, Receiver
 from arkcli.receiver.record import Numbered, Received
 from arkcli.receiver.resend import body_of, signed_again, text_of
 from arkcli.system.editor import Editor, editor_of
 from arkcli.system.streams import Unread
+from arkcli.system.terminal import Keyboard
 from arkcli.text import clean, counted, process_ending
-
-if TYPE_CHECKING:
-    from arkcli.cli.session import Session
-    from arkcli.output import Output
-    from arkcli.receiver.plan import Answer
-    from arkcli.receiver.receiver import Orders, Receiver
-    from arkcli.system.terminal import Keyboard
 
 #: How many notes are kept while a prompt or an editor is open.
 _NOTES: Final = 100
@@ -57,7 +55,7 @@ class Desk:
     that would garble it.
     """
 
-    def __init__(self, session: "Session", output: "Output", listing: Listing, keyboard: "Keyboard") -> None:
+    def __init__(self, session: Session, output: Output, listing: Listing, keyboard: Keyboard) -> None:
         self._session, self._output, self._listing, self._keyboard = session, output, listing, keyboard
         self._requests = Numbered(REMEMBERED, REMEMBERED_BYTES)
         self._shown = 0
@@ -81,7 +79,7 @@ class Desk:
             "q": self._stop,
         }
 
-    def begin(self, receiver: "Receiver", orders: "Orders", plan: str, copy: Callable[[int, Received], str]) -> None:
+    def begin(self, receiver: Receiver, orders: Orders, plan: str, copy: Callable[[int, Received], str]) -> None:
         """Takes the keys. `plan` says how requests are answered; `copy` returns a request as a curl command, or raises
         ValueError.
         """
@@ -264,7 +262,7 @@ class Desk:
             self._output.copy(command)
             self._say("this command is in the clipboard, too, if your terminal allows it; it signs with ARK_SECRET")
 
-    def _choose(self, answer: "Answer | None") -> None:
+    def _choose(self, answer: Answer | None) -> None:
         self._receiver.choice = answer
         self._say(f"from the next request on: {self._plan if answer is None else answer}")
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from arkcli.actions import destinations
 from arkcli.actions.destinations import Wanted, Without
+from arkcli.actions.printed import answer_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import took_cell
 from arkcli.cli.command import App
 from arkcli.cli.destinations import Name, counts_json, list_, settings_json, show
 from arkcli.cli.options import (
@@ -29,22 +31,15 @@ from arkcli.cli.options import (
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import (
-    answer_json,
-    made_secret_note,
-    took_cell,
-)
 from arkcli.cli.session import Session
 from arkcli.cli.standard import destination_notes
 from arkcli.contract.headers import parse_headers
 from arkcli.errors import UsageError
 from arkcli.model import Destination
+from arkcli.queue.engine import Standing
 from arkcli.signing import Secret
 from arkcli.signing.secrets import read_secret_file
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.queue.engine import Standing
 
 app = App("Manage destinations, the URLs that receive every event.")
 
@@ -108,7 +103,7 @@ def add(
         added, answer, fresh_secret = destinations.add(session.home, wanted, ping=not no_ping)
     notes = _notes_of_own_secret(session, added, own=own_secret)
     if fresh_secret:
-        notes.append(made_secret_note(session.home.store.name))
+        notes.append(destinations.made_secret_note(session.home.store.name))
     notes += destination_notes(session.home, added)
     if added.allow_local:
         notes.append(f"{added.name} may use http and private addresses (--allow-local)")
@@ -262,18 +257,15 @@ def _said(session: Session, changed: Destination, verb: str, notes: Sequence[str
     return Printout({"destination": settings_json(changed) | counts_json(standing)}, [f"{verb} {changed.name}"], notes)
 
 
-def _standing(session: Session, found: Destination) -> "tuple[Standing | None, Mapping[str, str]]":
+def _standing(session: Session, found: Destination) -> tuple[Standing | None, Mapping[str, str]]:
     """What waits for one destination, or (None, the reason by name) if that cannot be read."""
     overview = Reading(session.home, [found]).overview()
     return next((place.standing for place in overview.places), None), overview.broken
 
 
 def _notes_of_own_secret(session: Session, found: Destination, *, own: bool) -> list[str]:
-    said = (
-        f"made a signing secret for {found.name} alone; it is in {session.home.store.name}, "
-        f"and `ark dest show {found.name} --reveal` prints it"
-    )
-    return [said] if own else []
+    place, whose, shows = session.home.store.name, f"{found.name} alone", f"dest show {found.name}"
+    return [destinations.made_secret_note(place, whose, shows)] if own else []
 
 
 def _own_secret(session: Session, file: Path | None, own: bool) -> Secret | None:

@@ -1,29 +1,30 @@
 """`ark dest list` and `ark dest show`: destinations with their settings and what is queued for them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from arkcli import times
 from arkcli.actions import trouble
+from arkcli.actions.printed import attempt_json
 from arkcli.actions.reading import Place, Reading
 from arkcli.actions.wording import due, from_now, said_cell, short_answer, short_time
 from arkcli.cli.lists import count_cell, last_cell, shortened, totals
-from arkcli.cli.options import complete_destination, find_destination, output_of, session_of
+from arkcli.cli.options import Failing, complete_destination, find_destination, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_json
 from arkcli.cli.session import Session
 from arkcli.model import Destination
 from arkcli.output.screen import Painted
 from arkcli.output.tables import Table, fitting, needed
+from arkcli.queue.engine import Standing
 from arkcli.signing.standard import serialized
 from arkcli.store.store import Contents
 from arkcli.url import shown_proxy
 
-if TYPE_CHECKING:
-    from arkcli.queue.engine import Standing
-
+#: The settings that are shown as they are: what `ark dest show` begins with, and what only `--json` shows so.
+_BASICS: Final = ("id", "name", "url", "paused", "allow_local", "standard_webhooks", "description", "added_at")
+_FURTHER: Final = ("client_cert", "client_key", "proxy", "rate", "max_in_flight", "pause_note")
 #: The shortest piece of a URL that a list shows, in characters.
 _URL: Final = 16
 
@@ -34,10 +35,7 @@ Name = Annotated[
 
 def list_(
     context: typer.Context,
-    failing: Annotated[
-        bool,
-        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
-    ] = False,
+    failing: Failing = False,
 ) -> Printout:
     """List all destinations, and how many deliveries are queued for each. On a terminal, those in trouble come first.
 
@@ -45,12 +43,13 @@ def list_(
 
     Example: ark dest list --failing
     """
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     overview = Reading(session.home, session.home.store.read().destinations).overview()
     now, places = session.home.clock.now(), list(overview.places)
     notes = [] if places else ["there is no destination yet; add one with `ark dest add URL`"]
     if failing:
-        places = [place for place in trouble.worst_first(places, now) if trouble.is_in_trouble(place, now)]
+        places = trouble.failing(places, now)
         notes += [] if places or not overview.places else ["no destination is failing"]
     found = [(place.destination, place.standing) for place in places]
     document = {"destinations": [settings_json(known) | counts_json(standing) for known, standing in found]}
@@ -104,7 +103,7 @@ def show(
         if found.standard_webhooks:
             document["standard_webhooks_secret"] = serialized(used).reveal().decode()
     rows = [
-        *((key.replace("_", " "), _yes_or_no(value)) for key, value in _basics(found).items()),
+        *((key.replace("_", " "), _yes_or_no(getattr(found, key))) for key in _BASICS),
         *([("paused because", found.pause_note)] if found.pause_note else []),
         ("user name", found.userinfo),
         ("headers", ", ".join(found.headers) or None),
@@ -126,7 +125,7 @@ def show(
 
 
 def _recently(
-    session: Session, reading: Reading, found: Destination, standing: "Standing"
+    session: Session, reading: Reading, found: Destination, standing: Standing
 ) -> list[tuple[str, object | None]]:
     """The last attempt and its answer, since when attempts fail, and when the next is due."""
     now, drawn, last = session.home.clock.now(), session.output().on_a_terminal, standing.last
@@ -155,9 +154,7 @@ def _yes_or_no(value: object) -> object:
 
 def settings_json(found: Destination) -> dict[str, Any]:
     """A destination's settings, as JSON keys."""
-    way = {"client_cert": found.client_cert, "client_key": found.client_key, "proxy": _proxy(found)}
-    limits = {"rate": found.rate, "max_in_flight": found.max_in_flight, "pause_note": found.pause_note}
-    return _basics(found) | way | limits
+    return {key: getattr(found, key) for key in (*_BASICS, *_FURTHER)} | {"proxy": _proxy(found)}
 
 
 def _proxy(found: Destination) -> str | None:
@@ -171,20 +168,7 @@ def _proxy_cell(found: Destination, contents: Contents) -> str | None:
     return None if proxy is None else f"{proxy}{shared}"
 
 
-def _basics(found: Destination) -> dict[str, Any]:
-    return {
-        "id": found.id,
-        "name": found.name,
-        "url": found.url,
-        "paused": found.paused,
-        "allow_local": found.allow_local,
-        "standard_webhooks": found.standard_webhooks,
-        "description": found.description,
-        "added_at": found.added_at,
-    }
-
-
-def counts_json(standing: "Standing | None") -> dict[str, Any]:
+def counts_json(standing: Standing | None) -> dict[str, Any]:
     """What waits for a destination, as JSON keys; null if that cannot be read."""
     if standing is None:
         return dict.fromkeys(("waiting", "retrying", "dead", "last"))
@@ -197,7 +181,7 @@ def counts_json(standing: "Standing | None") -> dict[str, Any]:
     }
 
 
-def _cells(standing: "Standing | None") -> tuple[object, ...]:
+def _cells(standing: Standing | None) -> tuple[object, ...]:
     """What waits for a destination, as table cells; None if that cannot be read."""
     if standing is None:
         return (None,) * 4

@@ -6,7 +6,7 @@ from arkcli.actions import doctor as actions
 from arkcli.actions.checks import Check, Status
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW
-from arkcli.cli.options import output_of, session_of
+from arkcli.cli.options import session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import ExitCode
 from arkcli.output import Output
@@ -24,18 +24,12 @@ def doctor(context: typer.Context) -> Printout:
 
     Example: ark doctor
     """
-    found = actions.examine(session_of(context).home)
+    session = session_of(context)
+    output, found = session.output(), actions.examine(session.home)
     well = all(check.status is not Status.FAIL for check in found)
-    output = output_of(context)
     shown = [check for check in found if not output.quiet or check.status is not Status.PASS]
     return Printout(
-        {
-            "checks": [
-                {"name": check.name, "status": check.status, "message": check.message, "hint": check.hint}
-                for check in found
-            ],
-            "ok": well,
-        },
+        {"checks": [check._asdict() for check in found], "ok": well},
         [line for check in _few(shown, output) for line in _lines(output, check)],
         status=ExitCode.DONE if well else ExitCode.FAILED,
         always=True,

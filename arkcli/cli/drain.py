@@ -3,30 +3,30 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from arkcli import times
 from arkcli.actions import drain as draining
 from arkcli.actions.drain import Job
+from arkcli.actions.printed import drained_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import outage_note
 from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.deliveries import show_deliveries
 from arkcli.cli.lists import FEW
 from arkcli.cli.options import (
     Concurrency,
+    OnlyTo,
     PerDestination,
     choose_destinations,
-    complete_destination,
-    output_of,
     parse_seconds,
     parse_time,
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import outage_json, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import DrainInLog, death_warnings, drain_watched
 from arkcli.delivery.drain import Drained, Plan
@@ -52,10 +52,7 @@ def drain(
             "--for", metavar="DURATION", help="Like --watch, but stop after DURATION; use 55s in a one-minute cron job."
         ),
     ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
+    to: OnlyTo = None,
     concurrency: Concurrency = 64,
     per_destination: PerDestination = 8,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be attempted; send nothing.")] = False,
@@ -73,7 +70,7 @@ def drain(
     Example: ark drain --for 55s --quiet
     """
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     if at is not None and not dry_run:
         raise UsageError("--at needs --dry-run: it lists what would be attempted at that time")
     if dry_run and (watch or for_ is not None):
@@ -112,13 +109,13 @@ def drain(
         or drained.is_away
     ):
         notes += _next(session, drained)
-    totals = {what: drained.total(what) for what in ("attempted", "delivered", "retrying", "dead")}
+    document = drained_json(drained)
     rows = [
         (found.name, found.delivered, found.retrying, found.dead) for found in drained.destinations if found.attempted
     ]
     said = (
-        f"attempted {totals['attempted']} in {times.describe_duration(drained.duration_s)}: "
-        f"{totals['delivered']} delivered, {totals['retrying']} to retry, {totals['dead']} dead"
+        f"attempted {document['attempted']} in {times.describe_duration(drained.duration_s)}: "
+        f"{document['delivered']} delivered, {document['retrying']} to retry, {document['dead']} dead"
     )
     well = [row for row in rows if output.on_a_terminal and not (row[2] or row[3])]
     text: list[str | Table] = [said]
@@ -133,7 +130,7 @@ def drain(
         interrupted=_is_interrupted(session, watch=plan.watch),
     )
     deaths = list(death_warnings(drained.destinations)) if output.quiet and not output.as_json else []
-    return Printout(_json(drained, totals), text, notes, deaths, status=status)
+    return Printout(document, text, notes, deaths, status=status)
 
 
 @contextmanager
@@ -164,25 +161,3 @@ def _is_interrupted(session: Session, *, watch: bool) -> bool:
     # SIGTERM and SIGHUP are the normal end of a watching drain; Ctrl-C is always an interruption.
     is_end = watch and session.process.stop_signal in (signal.SIGTERM, signal.SIGHUP)
     return session.process.stopping() and not is_end
-
-
-def _json(drained: Drained, totals: dict[str, int]) -> dict[str, Any]:
-    return {
-        **totals,
-        "skipped": len(drained.held),
-        "left_out": drained.left_out,
-        "held": [{"name": held.name, "process": held.by.process, "purpose": held.by.purpose} for held in drained.held],
-        "held_back": [{"name": name, **(outage_json(found) or {})} for name, found in drained.held_back.items()],
-        "broken": [{"name": name, "reason": reason} for name, reason in drained.broken.items()],
-        "duration_s": drained.duration_s,
-        "destinations": [
-            {
-                "name": found.name,
-                "attempted": found.attempted,
-                "delivered": found.delivered,
-                "retrying": found.retrying,
-                "dead": found.dead,
-            }
-            for found in drained.destinations
-        ],
-    }

@@ -16,7 +16,12 @@ app = App(alone=True)
 
 Event = Annotated[
     str,
-    typer.Argument(metavar="EVENT", help="The event's type, such as signal.promoted.", autocompletion=complete_event),
+    typer.Argument(
+        metavar="EVENT",
+        help="The event's type, such as signal.promoted.",
+        autocompletion=complete_event,
+        callback=check_event,
+    ),
 ]
 
 
@@ -41,7 +46,6 @@ def sample(context: typer.Context, event: Event) -> Printout:
 
     Example: ark events sample signal.promoted > payload.json
     """
-    check_event(event)
     session = session_of(context)
     payload = json.loads(samples.complete(event, session.home.clock.now(), session.home.new_id("batch")))
     return _printed(payload)
@@ -53,7 +57,6 @@ def schema(event: Event) -> Printout:
 
     Example: ark events schema signal.promoted > signal.promoted.schema.json
     """
-    check_event(event)
     return _printed(schemas.schema(event))
 
 

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import (
-    SecretFile,
-    SecretText,
-    check_event,
-    complete_event,
-    output_of,
-    parse_seconds,
-    session_of,
-)
+from arkcli.cli.options import SecretFile, SecretText, check_event, complete_event, parse_seconds, session_of
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.output import to_json
@@ -124,7 +116,7 @@ def listen(
     from arkcli.receiver.receiver import Orders, Receiver
 
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     forward_to = forward_to and _whole(forward_to)
     _refuse_contradictions(respond, plan, forward_to, forward_ca_file, forward_unverified=forward_unverified)
     for name in event or ():

@@ -1,17 +1,15 @@
 """What lists show on a terminal: a line of totals, counts in colour, relative times, short answers."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arkcli import times
 from arkcli.actions import trouble
 from arkcli.actions.grouping import short_reason
 from arkcli.actions.wording import due, from_now
+from arkcli.model import Attempt
 from arkcli.output.screen import Painted, Screen
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.model import Attempt
 
 #: On a terminal, more destinations than these of which there is nothing to say are one line, and so are more outages.
 FEW: Final = 5
@@ -68,7 +66,7 @@ def due_cell(now: int, at: int | None) -> Painted | None:
     return None if at is None else Painted([(due(at, now), _style_of(trouble.lateness(at, now)))])
 
 
-def last_cell(now: int, last: "Attempt | None") -> Painted | None:
+def last_cell(now: int, last: Attempt | None) -> Painted | None:
     """The last attempt: what came of it, and when."""
     if last is None:
         return None

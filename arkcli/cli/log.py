@@ -12,28 +12,20 @@ import typer
 
 from arkcli.actions.following import Following, Named
 from arkcli.actions.grouping import short_reason
+from arkcli.actions.printed import attempt_json, when
 from arkcli.actions.stats import Summary
-from arkcli.actions.wording import said_cell, short_time
+from arkcli.actions.wording import said_cell, short_time, took_cell
 from arkcli.cli.chart import latencies
 from arkcli.cli.command import App
 from arkcli.cli.lists import FEW, count_cell, percent, shortened
-from arkcli.cli.options import (
-    check_event,
-    choose_destinations,
-    complete_destination,
-    complete_event,
-    output_of,
-    parse_time,
-    session_of,
-)
-from arkcli.cli.printout import Printout, broken_json, show
-from arkcli.cli.records import attempt_json, said_lines, took_cell, when
+from arkcli.cli.options import OfType, OnlyTo, choose_destinations, parse_time, session_of
+from arkcli.cli.printout import Printout, broken_key, show
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Attempt, Destination, Outcome
 from arkcli.output import Output, Rows
 from arkcli.output.screen import Screen
-from arkcli.output.tables import Column, Table, fitting
+from arkcli.output.tables import Column, Table, fitting, narrowed
 from arkcli.store.store import Contents
 from arkcli.text import counted
 
@@ -56,13 +48,8 @@ Wanted = Callable[[Attempt], bool]
 @app.command()
 def log(
     context: typer.Context,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
-    event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
-    ] = None,
+    to: OnlyTo = None,
+    event: OfType = None,
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only attempts with this outcome.")] = None,
     status: Annotated[
         str | None, typer.Option("--status", help="Only attempts answered with this status: 503, or 5xx for a class.")
@@ -95,7 +82,7 @@ def log(
         raise UsageError(f"--stats summarises past attempts, and {other}; choose one")
     session = session_of(context)
     wanted = _wanted(session, event, outcome, status, since)
-    output = output_of(context)
+    output = session.output()
     contents = session.home.store.read()
     if to:
         # An unknown name is an error now; with --follow, a destination may get it later.
@@ -105,7 +92,7 @@ def log(
     def left_out(name: str, reason: str) -> None:
         broken[name] = reason
         if follow:
-            output.result(broken_json({name: reason}))
+            output.result(broken_key({name: reason}))
             output.warn(f"{name} is left out: {reason}")
 
     following = Following(session.home, contents, partial(_chosen, to), left_out, output.warn)
@@ -129,17 +116,11 @@ def log(
 
 def columns(width: int, longest: int) -> list[Column]:
     """The columns that fit a terminal of this width. `longest` is the length of the longest name to show."""
-    widths = {**_WIDTHS, "destination": max(_WIDTHS["destination"], min(longest, width // 2))}
-
-    def left() -> int:
-        shown = [size for size in widths.values() if size]
-        return width - sum(shown) - 2 * (len(shown) - 1)
-
-    for heading, narrower in _NARROWER:
-        if left() < 0:
-            widths[heading] = narrower
-    widths["answer"] += min(max(left(), 0), 48)
-    return [Column(heading, size, right=heading == "took") for heading, size in widths.items() if size]
+    widest = {**_WIDTHS, "destination": max(_WIDTHS["destination"], min(longest, width // 2))}
+    widths = narrowed(widest, _NARROWER, width)
+    left = width - sum(widths.values()) - 2 * (len(widths) - 1)
+    widths["answer"] += min(max(left, 0), 48)
+    return [Column(heading, size, right=heading == "took") for heading, size in widths.items()]
 
 
 def _chosen(names: list[str] | None, contents: Contents) -> list[Destination]:
@@ -165,8 +146,6 @@ def _print_all(session: Session, printed: "_Printed", chosen: Iterable[Named]) -
 def _wanted(
     session: Session, event: str | None, outcome: Outcome | None, status: str | None, since: str | None
 ) -> Wanted:
-    if event is not None:
-        check_event(event)
     begins = None if since is None else parse_time(since, session.home.clock.now(), "--since")
     if status is not None and not re.fullmatch(r"\d{3}|\dxx", status.lower()):
         raise UsageError(f"--status takes a status like 503, or a class like 5xx, not {status!r}")
@@ -283,4 +262,4 @@ class _Printed:
     def _below(self, attempt: Attempt, short: str | None) -> list[str]:
         """What the receiver said with a failure; or why there was no answer, if the row says that in fewer words."""
         more = attempt.status is None and attempt.error is not None and attempt.error != short
-        return said_lines(self._screen, attempt.error if more else attempt.excerpt, 2) if attempt.error else []
+        return self._screen.excerpt(attempt.error if more else attempt.excerpt, 2) if attempt.error else []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from arkcli.cli.options import Yes, ask, output_of, session_of
+from arkcli.cli.options import Yes, ask, session_of
 from arkcli.cli.printout import Printout
 from arkcli.errors import Interrupted, UsageError
 from arkcli.text import counted
@@ -34,7 +34,8 @@ def move(
     """
     from arkcli.actions.move import LOCAL, Move
 
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     made = Move(session.home, to, session.new_home)
     try:
         if key is not None and to == LOCAL:

@@ -8,14 +8,15 @@ import typer
 from arkcli import times
 from arkcli.actions import operate
 from arkcli.actions.operate import Attempted, Tried
+from arkcli.actions.printed import sent_json
 from arkcli.actions.reading import Reading
+from arkcli.actions.wording import attempt_cells, outage_note
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import attempt_cells, delivery_json, outage_note
 from arkcli.cli.session import ATTEMPTED_AGAIN, Session
 from arkcli.errors import UsageError
 from arkcli.model import State
 from arkcli.output.tables import Table
-from arkcli.text import counted
+from arkcli.text import counted, listed
 
 Now = Annotated[
     bool,
@@ -86,16 +87,14 @@ def waits_already(ids: Sequence[str]) -> str:
 
 def named(names: Sequence[str]) -> str:
     """Up to three names in a sentence; of more, only their number."""
-    if len(names) > 3:
-        return f"{len(names):,} events"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{len(names):,} events" if len(names) > 3 else listed(names)
 
 
 def _json(tried: Tried) -> dict[str, Any]:
-    made = tried.attempt
-    number = made.attempt if made else 0
-    told = delivery_json(tried.destination.name, tried.state, number, made, tried.next_attempt_at)
-    return {"event_id": tried.event_id, **told}
+    from arkcli.delivery.sent import Sent
+
+    sent = Sent(tried.destination.name, tried.state, tried.attempt, tried.next_attempt_at)
+    return {"event_id": tried.event_id, **sent_json(sent)}
 
 
 def _each(session: Session, done: Attempted) -> Table:

@@ -13,7 +13,6 @@ from arkcli.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from arkcli.actions.reading import Reading
     from arkcli.model import Destination
-    from arkcli.output import Output
     from arkcli.signing import Secret
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.store import Contents
@@ -91,11 +90,6 @@ def session_of(context: typer.Context) -> Session:
     return found
 
 
-def output_of(context: typer.Context) -> "Output":
-    """The output of a command, in the form that the user chose."""
-    return session_of(context).output()
-
-
 def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Shell completion: names of destinations, with their URLs."""
     found = session_of(context).home.store.read().destinations
@@ -105,6 +99,14 @@ def complete_destination(context: typer.Context, incomplete: str) -> list[tuple[
 To = Annotated[
     list[str] | None,
     typer.Option("--to", help="Only deliveries to this destination. Repeatable.", autocompletion=complete_destination),
+]
+OnlyTo = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
+]
+Failing = Annotated[
+    bool,
+    typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
 ]
 
 
@@ -137,14 +139,21 @@ def complete_event_id(context: typer.Context, incomplete: str) -> list[tuple[str
     return [(found, said) for found, said in reversed(latest.items()) if found.startswith(incomplete)]
 
 
-def check_event(event: str) -> None:
-    """Raises UsageError, with the nearest known type, if there is no such event type."""
-    from arkcli.contract.events import EVENTS
+def check_event(event: str | None) -> str | None:
+    """Returns the event type, if one was given. Raises UsageError, with the nearest known one, if it does not exist."""
+    if event is not None:
+        from arkcli.contract.events import EVENTS
 
-    if event not in EVENTS:
-        raise UsageError(
-            f"there is no event {event!r}{did_you_mean(event, list(EVENTS))} The events are {', '.join(EVENTS)}"
-        )
+        if event not in EVENTS:
+            near = did_you_mean(event, list(EVENTS))
+            raise UsageError(f"there is no event {event!r}{near} The events are {', '.join(EVENTS)}")
+    return event
+
+
+OfType = Annotated[
+    str | None,
+    typer.Option("--event", help="Only events of this type.", autocompletion=complete_event, callback=check_event),
+]
 
 
 def find_destination(contents: "Contents", name: str) -> "Destination":

@@ -1,15 +1,16 @@
 """`ark ping`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from arkcli.actions import advice, destinations
+from arkcli.actions.printed import pings_json
+from arkcli.actions.wording import answer_cell, took_cell
 from arkcli.cli.command import App
 from arkcli.cli.options import choose_destinations, complete_destination, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, answer_json, took_cell
 from arkcli.cli.session import NOT_ATTEMPTED_AGAIN
 from arkcli.cli.watching import awaiting, hints
 from arkcli.errors import ExitCode
@@ -33,11 +34,6 @@ def ping(
 
     Example: ark ping crm
     """
-    return ping_destinations(context, names)
-
-
-def ping_destinations(context: typer.Context, names: list[str] | None) -> Printout:
-    """Pings the named destinations (default: all) and reports each answer; exit status 1 if one failed or got none."""
     session = session_of(context)
     contents = session.home.store.read()
     chosen = choose_destinations(contents, names)
@@ -55,11 +51,6 @@ def ping_destinations(context: typer.Context, names: list[str] | None) -> Printo
     status = ExitCode.INTERRUPTED if session.process.stopping() else ExitCode.FAILED if failed else ExitCode.DONE
     table = pings_table(answers, drawn=output.on_a_terminal)
     return Printout({"deliveries": pings_json(answers)}, [table], notes, broken=unusable, status=status)
-
-
-def pings_json(answers: Sequence[tuple[Destination, Answer]]) -> list[dict[str, Any]]:
-    """The JSON of pings."""
-    return [{"destination": found.name, **answer_json(answer)} for found, answer in answers]
 
 
 def pings_table(answers: Sequence[tuple[Destination, Answer]], *, drawn: bool) -> Table:

@@ -28,7 +28,7 @@ class Printout(NamedTuple):
 def show(output: Output, printout: Printout) -> ExitCode:
     """Prints a printout and returns the exit status."""
     failed = printout.status is not ExitCode.DONE
-    document = {**printout.document, **broken_json(printout.broken)}
+    document = {**printout.document, **broken_key(printout.broken)}
     output.result(document, *printout.text, always=printout.always or failed)
     for note in printout.notes:
         output.note(note)
@@ -38,7 +38,7 @@ def show(output: Output, printout: Printout) -> ExitCode:
     return printout.status if failed else status
 
 
-def broken_json(broken: Mapping[str, str]) -> dict[str, Any]:
+def broken_key(broken: Mapping[str, str]) -> dict[str, Any]:
     """The key `broken` of a document, from reasons by destination; no key if nothing is broken."""
     found = [{"name": name, "reason": reason} for name, reason in broken.items()]
     return {"broken": found} if found else {}

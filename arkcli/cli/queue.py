@@ -1,10 +1,9 @@
 """`ark queue`: inspect and manage the delivery queue."""
 
 import sys
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,20 +14,11 @@ from arkcli.cli import operate, story
 from arkcli.cli.command import EVERYWHERE, App
 from arkcli.cli.deliveries import show_deliveries, show_groups
 from arkcli.cli.move import move
-from arkcli.cli.options import (
-    To,
-    check_event,
-    complete_event,
-    given_options,
-    output_of,
-    reading_of,
-    session_of,
-)
+from arkcli.cli.options import Failing, OfType, To, given_options, reading_of, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.summary import Summary, printed
 from arkcli.cli.summary import watch as watch_summary
 from arkcli.errors import ExitCode, UsageError
-from arkcli.model import State
 from arkcli.output.tables import Table
 from arkcli.text import counted
 
@@ -39,10 +29,7 @@ app = App(alone=True)
 def summary(
     context: typer.Context,
     to: To = None,
-    failing: Annotated[
-        bool,
-        typer.Option("--failing", help="Only destinations with dead, retrying or overdue deliveries, the worst first."),
-    ] = False,
+    failing: Failing = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Draw it again each second, on a terminal. Ctrl-C stops.")
     ] = False,
@@ -76,7 +63,7 @@ def summary(
 
     if watch:
         return watch_summary(session, look)
-    found, output = look(), output_of(context)
+    found, output = look(), session.output()
     if prometheus is not None:
         text = metrics.exposition(found.overview, found.reading.totals, found.now)
         if prometheus != Path("-"):
@@ -88,22 +75,14 @@ def summary(
     return printed(found, output.screen, drawn=output.on_a_terminal)
 
 
-class _NotDone(StrEnum):
-    """States of an unfinished delivery."""
-
-    WAITING = State.WAITING
-    RETRYING = State.RETRYING
-    DEAD = State.DEAD
-
-
 @app.command("list")
 def list_(
     context: typer.Context,
     to: To = None,
-    state: Annotated[_NotDone | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
-    event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
+    state: Annotated[
+        Literal["waiting", "retrying", "dead"] | None, typer.Option("--state", help="Only deliveries in this state.")
     ] = None,
+    event: OfType = None,
     number: Annotated[int | None, typer.Option("-n", min=0, max=sys.maxsize, help="Show at most N.")] = None,
     by: Annotated[By | None, typer.Option("--by", help="Count them by this, with an example event for each.")] = None,
 ) -> ExitCode:
@@ -113,9 +92,8 @@ def list_(
 
     Example: ark queue list --by error
     """
-    if event is not None:
-        check_event(event)
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     reading = reading_of(session, to)
     matching = (
         (destination, found)
@@ -175,7 +153,8 @@ def check(
 
     Example: ark queue check
     """
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     queue, clock = session.home.queue, session.home.clock
     with output.working("checking the queue", clock.monotonic):
         result = queue.check(repair_at=times.to_text(clock.now()) if repair else None)

@@ -1,22 +1,19 @@
 """How `ark listen` shows a request: as a row, with its headers and body, and in detail."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from arkcli import times
-from arkcli.actions.requests import causes_of, remarks_of, summary, took_of, verdict_of
-from arkcli.cli.records import said_lines
+from arkcli.actions.requests import causes_of, head_of, lines_of, remarks_of, summary, took_of, verdict_of
+from arkcli.httpd.messages import Request
+from arkcli.output import Output
 from arkcli.output.tables import Column, narrowed
 from arkcli.receiver import record
+from arkcli.receiver.record import Received
 from arkcli.receiver.resend import text_of
 from arkcli.signing import SIGNATURE_HEADER
 from arkcli.text import clean, counted, escaped
-
-if TYPE_CHECKING:
-    from arkcli.httpd.messages import Header, Reply, Request
-    from arkcli.output import Output
-    from arkcli.receiver.record import Received
 
 #: The columns on a terminal and their widths.
 _WIDTHS: Final = {
@@ -38,7 +35,7 @@ _INDENT: Final = "    "
 class Listing:
     """The list of requests that `ark listen` prints."""
 
-    def __init__(self, output: "Output", *, forwarding: bool, verbose: int) -> None:
+    def __init__(self, output: Output, *, forwarding: bool, verbose: int) -> None:
         """`verbose`: 1 also shows headers and bodies, 2 shows them byte for byte."""
         self._output = output
         self._verbose = verbose
@@ -53,7 +50,7 @@ class Listing:
         #: Whether somebody looks at a terminal.
         self.drawn = rows.drawn
 
-    def add(self, number: int, received: "Received") -> None:
+    def add(self, number: int, received: Received) -> None:
         """Prints a request. Raises Unread if nobody reads it."""
         document = record.document(received)
         if not self.drawn:
@@ -71,11 +68,11 @@ class Listing:
         cells["event id"] = clean(cells["event id"])[: widths.get("event id", 0)]
         self._rows.add(document, [cells[heading] for heading in widths])
         self._below(remarks_of(received))
-        self._below(said_lines(self._output.screen, _excerpt(received), len(_INDENT)), "dim")
+        self._below(self._output.screen.excerpt(_excerpt(received), len(_INDENT)), "dim")
         if self._verbose:
             self._below((_raw if self._verbose > 1 else _readable)(received.request), "dim")
 
-    def details(self, number: int, received: "Received") -> None:
+    def details(self, number: int, received: Received) -> None:
         """Prints everything about a request, its answer included."""
         self._output.line(f"#{number}: {summary(received)}")
         attempt = "" if received.attempt is None else f", attempt {received.attempt}"
@@ -87,9 +84,9 @@ class Listing:
         self._below(_readable(received.request), "dim")
         if received.reply is not None:
             self._below([f"The application answered {received.answer} after {took_of(received.took)}:"])
-            self._below(_answer(received.reply), "dim")
+            self._below(_content(lines_of(received.reply.headers), received.reply.body), "dim")
 
-    def _piped(self, received: "Received") -> list[object]:
+    def _piped(self, received: Received) -> list[object]:
         said = clean(" ".join(_excerpt(received).split()))[:_SAID_CHARACTERS]
         remarks = [*causes_of(received), *_repeated(received), *([f"the application said: {said}"] if said else [])]
         if received.error is not None:
@@ -108,7 +105,7 @@ class Listing:
                 self._output.line(self._output.screen.painted(f"{_INDENT}{piece}".rstrip(), style))
 
 
-def _cells(number: int, received: "Received", at: str) -> dict[str, Any]:
+def _cells(number: int, received: Received, at: str) -> dict[str, Any]:
     # The part of a delivery's id that names the event; `ark queue show` takes it without the prefix, too.
     event_id = (received.delivery or "-").partition(".")[0].removeprefix("evt_")
     return {
@@ -124,47 +121,30 @@ def _cells(number: int, received: "Received", at: str) -> dict[str, Any]:
     }
 
 
-def _repeated(received: "Received") -> Iterator[str]:
+def _repeated(received: Received) -> Iterator[str]:
     if received.before:
         attempt = f"attempt {received.attempt}" if received.attempt else f"time {received.before + 1}"
         yield f"repeated: {attempt} of {received.delivery}"
 
 
-def _excerpt(received: "Received") -> str:
+def _excerpt(received: Received) -> str:
     """The beginning of an answer that makes a sender try again; empty for any other."""
     if received.reply is None or 200 <= received.reply.status <= 299:
         return ""
     return received.reply.body[:_MOST_CHARACTERS].decode("utf-8", "replace")
 
 
-def _readable(request: "Request") -> Iterator[str]:
-    """The headers, and the body as indented JSON if it is JSON."""
-    yield from _head(request)
-    yield from _content(request.body)
+def _readable(request: Request) -> Iterator[str]:
+    """The request line, the headers, and the body as indented JSON if it is JSON."""
+    first, *headers = head_of(request)
+    yield clean(first)
+    yield from _content(headers, request.body)
 
 
-def _answer(reply: "Reply") -> Iterator[str]:
-    yield from _headers(reply.headers)
-    yield from _content(reply.body)
-
-
-def _head(request: "Request") -> Iterator[str]:
-    yield clean(f"{request.method} {request.target} HTTP/{request.version}")
-    yield from _headers(request.headers)
-
-
-def _headers(headers: "Iterable[Header]") -> Iterator[str]:
-    if lines := [escaped(_header(header)) for header in headers]:
-        yield from _bounded("\n".join(lines))
+def _content(headers: Sequence[str], body: bytes | None) -> Iterator[str]:
+    if headers:
+        yield from _bounded("\n".join(map(escaped, headers)))
         yield ""
-
-
-def _header(header: "Header") -> str:
-    name, value = (part.decode("latin-1") for part in header)
-    return f"{name}: {value}"
-
-
-def _content(body: bytes | None) -> Iterator[str]:
     if body is None:
         yield "(the body was not read)"
     else:
@@ -183,10 +163,9 @@ def _bounded(text: str) -> Iterator[str]:
         yield f"… {counted(len(left), 'more character')}"
 
 
-def _raw(request: "Request") -> Iterator[str]:
+def _raw(request: Request) -> Iterator[str]:
     """The request byte for byte; control characters are shown as escape sequences."""
-    head = f"{request.method} {request.target} HTTP/{request.version}"
-    yield from _bounded("\n".join(map(escaped, (head, *map(_header, request.headers)))))
+    yield from _bounded("\n".join(map(escaped, head_of(request))))
     yield ""
     if request.body is None:
         yield "(the body was not read)"

@@ -11,12 +11,11 @@ from arkcli.actions.reading import Reading
 from arkcli.cli.command import App
 from arkcli.cli.now import Now, attempt_now, check_now, waits_already
 from arkcli.cli.options import (
+    OfType,
     Yes,
     ask,
-    check_event,
     choose_destinations,
     complete_destination,
-    complete_event,
     complete_event_id,
     parse_time,
     session_of,
@@ -48,9 +47,7 @@ def replay(
         typer.Option("--since", help="Only events accepted at or after this time: ISO 8601, or -2h for two hours ago."),
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="Only events accepted at or before this time.")] = None,
-    event: Annotated[
-        str | None, typer.Option("--event", help="Only events of this type.", autocompletion=complete_event)
-    ] = None,
+    event: OfType = None,
     to: Annotated[
         list[str] | None,
         typer.Option("--to", help="Send only to this destination. Repeatable.", autocompletion=complete_destination),
@@ -76,8 +73,6 @@ def replay(
     session = session_of(context)
     if bool(event_ids) == (since is not None or until is not None):
         raise UsageError("name the events: EVENT_ID…, or --since TIME (and --until TIME)")
-    if event is not None:
-        check_event(event)
     at = session.home.clock.now()
     contents = session.home.store.read()
     reading = Reading(session.home, choose_destinations(contents, to))

@@ -7,9 +7,10 @@ import typer
 
 from arkcli import times
 from arkcli.actions import destinations
+from arkcli.actions.printed import pings_json
 from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, Yes, ask, session_of
-from arkcli.cli.ping import pings_json, pings_table
+from arkcli.cli.ping import pings_table
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.standard import rotation_notes, short_notes

@@ -2,31 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from arkcli.actions import send as actions
+from arkcli.actions.printed import delivery_json, event_json, sent_json
 from arkcli.actions.send import EACH, Order, Repeated
+from arkcli.actions.wording import attempt_cells
 from arkcli.cli import statuses
 from arkcli.cli.command import App
 from arkcli.cli.options import (
     AllowLocal,
     CaFile,
     Headers,
+    OnlyTo,
     SecretFile,
     check_event,
     choose_destinations,
-    complete_destination,
     complete_event,
     complete_event_id,
     find_secrets,
     given_options,
-    output_of,
     session_of,
 )
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, attempt_cells, delivery_json, event_json, took_cell
 from arkcli.cli.session import ATTEMPTED_AGAIN, NOT_ATTEMPTED_AGAIN, Session
 from arkcli.cli.watching import awaiting, hints
 from arkcli.contract.events import LARGE_BODY, MAX_BODY, PING
@@ -58,6 +58,10 @@ _APART: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("--url", ("--to", "--queue"), "--url is one attempt to one address, and stores nothing"),
     ("--dry-run", ("--curl",), "choose which of them to print"),
 )
+_MISLEADING: Final = (
+    "the payload contains characters that could mislead a terminal; write the commands to a file instead: "
+    "`ark send … --curl > send.sh`"
+)
 #: Options that need another one.
 _WITH: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("--ndjson", ("--strict", "--id-from")),
@@ -80,10 +84,7 @@ def send(
         Path | None,
         typer.Argument(metavar="[FILE]", help="The file with the payload. Default, and with -: standard input."),
     ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Only this destination. Repeatable.", autocompletion=complete_destination),
-    ] = None,
+    to: OnlyTo = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -162,9 +163,9 @@ def send(
     given = given_options(context)
     _check(event, event_id, given)
     if event == PING and not (url is not None or dry_run or curl):
-        from arkcli.cli.ping import ping_destinations
+        from arkcli.cli.ping import ping
 
-        return ping_destinations(context, to)
+        return ping(context, to)
     order = Order(
         event=event,
         event_id=event_id,
@@ -174,7 +175,7 @@ def send(
         raw=raw,
         source=None if file is None or str(file) == "-" else str(file),
     )
-    output = output_of(context)
+    output = session.output()
     stored = session.home.store.read()
     contents = stored if url is None else None
     if url is not None:
@@ -195,12 +196,13 @@ def send(
         order.payload, order.source = _like(session, event, like)
     elif not sample:
         order.payload = _payload(session, event, file)
-    for said in actions.doubts(order, actions.payload_of(session.home, order)) if settings else ():
+    for said in actions.doubts(order, actions.payload_of(order, session.home.clock.now())) if settings else ():
         output.warn(said)
     if curl:
         from arkcli.cli.dryrun import show_commands
 
-        return show_commands(session, output, order, map(stored.with_proxy, receivers))
+        routed = map(stored.with_proxy, receivers)
+        return show_commands(output, actions.unsaved(session.home, order), routed, _MISLEADING)
     if dry_run:
         from arkcli.cli.dryrun import show_requests
 
@@ -335,7 +337,7 @@ def _send_event(
         failed = {sent.destination: sent.attempt.error for sent in sending.deliveries if sent.attempt}
         notes += hints(session, ((found, error) for found in receivers if (error := failed.get(found.name))))
     return Printout(
-        {"event": event_json(sending.event), "deliveries": [_json(sent) for sent in sending.deliveries]},
+        {"event": event_json(sending.event), "deliveries": [sent_json(sent) for sent in sending.deliveries]},
         _report(output, sending.deliveries, paused, session.home.clock.now()),
         notes,
         warnings,
@@ -345,21 +347,16 @@ def _send_event(
 
 def _send_once(session: Session, output: Output, order: Order, endpoint: "Endpoint") -> Printout:
     """Makes one attempt, stores nothing, and reports the outcome; exit status 1 if it failed."""
+    from arkcli.cli.ping import pings_table
+
     session.stop_on_signals(NOT_ATTEMPTED_AGAIN)
     with awaiting(session, output) as look:
         event, answer = actions.send_once(session.home, order, endpoint, session.process.stopping, look)
     name, failed = endpoint.destination.name, answer.outcome is Outcome.FAILED
-    row = (name, answer.outcome, answer_cell(answer, drawn=output.on_a_terminal), took_cell(answer))
-    table = Table(("destination", "outcome", "answer", "took"), [row])
+    table = pings_table([(endpoint.destination, answer)], drawn=output.on_a_terminal)
     document = {"event": event_json(event), "deliveries": [delivery_json(name, answer.outcome, 1, answer)]}
     notes = hints(session, [(endpoint.destination, answer.error or "")]) if failed and output.is_watched else []
     return Printout(document, [table], notes, status=ExitCode.FAILED if failed else ExitCode.DONE)
-
-
-def _json(sent: "Sent") -> dict[str, Any]:
-    made = sent.attempt
-    number = made.attempt if made else 0
-    return delivery_json(sent.destination, sent.state, number, made, sent.next_attempt_at, sent.error)
 
 
 def _report(output: Output, deliveries: "Iterable[Sent]", paused: set[str], now: int) -> list[str | Table]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import Concurrency, PerDestination, output_of, session_of
+from arkcli.cli.options import Concurrency, PerDestination, session_of
 from arkcli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def serve(
 
     session = session_of(context)
     session.is_service = True
-    output = output_of(context)
+    output = session.output()
 
     def ready(addresses: list[str]) -> None:
         shown = {} if page is None else {"ui": page.address}

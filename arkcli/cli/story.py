@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from arkcli.actions.printed import event_json, story_json, when, whole_event_json
 from arkcli.actions.reading import Delivered, Story
-from arkcli.actions.wording import from_now, short_answer, short_time
-from arkcli.cli.options import To, complete_event_id, output_of, reading_of, session_of
+from arkcli.actions.wording import answer_cell, from_now, short_answer, short_time, took_cell
+from arkcli.cli.options import To, complete_event_id, reading_of, session_of
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import answer_cell, attempt_json, said_lines, took_cell, when
 from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
 from arkcli.model import Event, Outcome, State
@@ -61,7 +61,7 @@ def show(
     if body + headers + curl > 1:
         raise UsageError("--body, --headers and --curl do not go together: each prints one thing, ready for a pipe")
     session = session_of(context)
-    output = output_of(context)
+    output = session.output()
     reading = reading_of(session, to)
     if body:
         return _show_body(output, reading.event(event_id))
@@ -71,22 +71,13 @@ def show(
             raise UsageError(f"{story.event.id} was sent to none of these destinations; `ark replay` sends it again")
         return _headers(session, output, story) if headers else _commands(session, output, story)
     text = _drawn(output.screen, story, session.home.clock.now()) if output.on_a_terminal else _plain(story)
-    deliveries = [
-        {
-            "destination": one.destination.name,
-            "state": one.state,
-            "next_attempt_at": when(one.next_attempt_at),
-            "attempts": [attempt_json(made) for made in one.attempts],
-        }
-        for one in story.deliveries
-    ]
-    return Printout({"event": _with_body(story.event), "deliveries": deliveries}, text, broken=story.broken)
+    return Printout(story_json(story), text, broken=story.broken)
 
 
 def _show_body(output: Output, event: Event) -> ExitCode:
     if output.on_a_terminal and not is_harmless(event.body.decode()):
-        raise _misleading(event, "body", "payload.json")
-    output.exact({"event": _with_body(event)}, event.body)
+        raise UsageError(_misleading(event, "body", "payload.json"))
+    output.exact({"event": whole_event_json(event)}, event.body)
     return ExitCode.DONE
 
 
@@ -104,7 +95,7 @@ def _headers(session: Session, output: Output, story: Story) -> Printout:
     ]
     document = [{"destination": request.destination, "headers": request.headers} for request in found]
     blocks = ["\n".join(_headed(output, request.destination, request.head)) for request in found]
-    shown, broken = {"event": _json(event), "requests": document}, {**story.broken, **unusable}
+    shown, broken = {"event": event_json(event), "requests": document}, {**story.broken, **unusable}
     return Printout(shown, ["\n\n".join(blocks)], broken=broken, always=True)
 
 
@@ -113,31 +104,19 @@ def _headed(output: Output, name: str, lines: Sequence[str]) -> Sequence[str]:
 
 
 def _commands(session: Session, output: Output, story: Story) -> Printout:
-    from arkcli.actions import preview
+    from arkcli.cli.dryrun import show_commands
 
-    event = story.event
     contents = session.home.store.read()
-    found = preview.commands(event, (contents.with_proxy(one.destination) for one in story.deliveries))
-    if output.on_a_terminal and not all(is_harmless(command) for _, command in found):
-        raise _misleading(event, "curl", "send.sh")
-    document = [{"destination": destination.name, "command": command} for destination, command in found]
-    text = [command for _, command in found]
-    return Printout({"event": _json(event), "commands": document}, text, broken=story.broken, always=True)
+    receivers = (contents.with_proxy(one.destination) for one in story.deliveries)
+    shown = show_commands(output, story.event, receivers, _misleading(story.event, "curl", "send.sh"))
+    return shown._replace(broken=story.broken, always=True)
 
 
-def _misleading(event: Event, option: str, file: str) -> UsageError:
-    return UsageError(
+def _misleading(event: Event, option: str, file: str) -> str:
+    return (
         "the body contains characters that could mislead a terminal; write it to a file instead: "
         f"`ark queue show {event.id} --{option} > {file}`"
     )
-
-
-def _json(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "type": event.name, "at": event.at, "bytes": len(event.body)}
-
-
-def _with_body(event: Event) -> dict[str, Any]:
-    return {**_json(event), "body": event.body.decode()}
 
 
 def _plain(story: Story) -> list[str | Table]:
@@ -213,7 +192,7 @@ def _delivery(screen: Screen, event: Event, one: Delivered, now: int) -> list[st
         ]
         lines += _flow(screen, pieces, "  ")
         said = made.excerpt if failed else ""
-        below = ["the same answer"] if said and said == before else said_lines(screen, said, 6)
+        below = ["the same answer"] if said and said == before else screen.excerpt(said, 6)
         lines += [f"      {screen.painted(line, 'dim')}" for line in below]
         before = said
     following = _following(event, one, now)

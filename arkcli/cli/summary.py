@@ -1,24 +1,22 @@
 """`ark queue` alone: what waits for each destination, printed once or drawn again and again."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from arkcli.actions import trouble
+from arkcli.actions.printed import queue_json, when
 from arkcli.actions.reading import Overview, Place, Reading
 from arkcli.actions.trouble import sums, worst_first
-from arkcli.actions.wording import from_now
+from arkcli.actions.wording import from_now, outage_note
 from arkcli.cli.chart import last_hour
 from arkcli.cli.lists import FEW, count_cell, due_cell, totals
 from arkcli.cli.printout import Printout
-from arkcli.cli.records import outage_json, outage_note, when
+from arkcli.cli.session import Session
 from arkcli.errors import ExitCode, UsageError
-from arkcli.output.fullscreen import FullScreen, lines_of
+from arkcli.output.fullscreen import full_screen, lines_of
 from arkcli.output.screen import Painted, Screen
 from arkcli.output.tables import Table, fitting
 from arkcli.text import counted
-
-if TYPE_CHECKING:
-    from arkcli.cli.session import Session
 
 _HEADINGS: Final = ("destination", "waiting", "retrying", "dead", "next due", "oldest", "last hour", "")
 #: On a narrow terminal these are left out, in this order.
@@ -40,33 +38,14 @@ class Summary(NamedTuple):
     @property
     def chosen(self) -> list[Place]:
         """The destinations to show; without `failing`, in their own order."""
-        if not self.failing:
-            return list(self.overview.places)
-        places = worst_first(self.overview.places, self.now)
-        return [place for place in places if trouble.is_in_trouble(place, self.now)]
+        places = self.overview.places
+        return trouble.failing(places, self.now) if self.failing else list(places)
 
 
 def printed(summary: Summary, screen: Screen, *, drawn: bool) -> Printout:
     """The summary, for one look. `drawn`: for a terminal."""
     known = [(place.destination, place.standing) for place in summary.chosen if place.standing is not None]
-    stored = summary.reading.totals
-    document: Mapping[str, Any] = {
-        "destinations": [
-            {
-                "name": destination.name,
-                "waiting": held.waiting,
-                "retrying": sum(held.retrying),
-                "retry_lanes": list(held.retrying),
-                "dead": held.dead,
-                "next_due_at": when(held.next_due_at),
-                "oldest_at": when(held.oldest_at),
-                "held_back": outage_json(held.outage),
-            }
-            for destination, held in known
-        ],
-        "events": stored.events,
-        "bytes": stored.size,
-    }
+    document = queue_json(known, summary.reading.totals)
     rows = [
         (one.name, held.waiting, sum(held.retrying), held.dead, when(held.next_due_at), when(held.oldest_at))
         for one, held in known
@@ -75,7 +54,7 @@ def printed(summary: Summary, screen: Screen, *, drawn: bool) -> Printout:
     return Printout(document, text, _notes(summary, most=FEW if drawn else None), broken=summary.reading.broken)
 
 
-def watch(session: "Session", look: Callable[[], Summary]) -> ExitCode:
+def watch(session: Session, look: Callable[[], Summary]) -> ExitCode:
     """Draws what `look` finds, once a second, until the process is asked to stop. Raises UsageError if it cannot."""
     output = session.output()
     screen = output.screen
@@ -85,9 +64,9 @@ def watch(session: "Session", look: Callable[[], Summary]) -> ExitCode:
             "or use `ark queue --prometheus FILE`"
         )
     session.process.stop_on_signals()
-    with FullScreen(screen) as full:
+    with full_screen(screen) as draw:
         while not session.process.stopping() and output.lost is None:
-            full.show(_picture(look(), screen))
+            draw(_picture(look(), screen))
             for _ in range(_LOOKS):
                 if not session.process.stopping():
                     session.home.clock.sleep(_PICTURE_S / _LOOKS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import output_of, session_of
+from arkcli.cli.options import session_of
 from arkcli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def ui(
     from arkcli.httpd.server import listen_on, reaches_others
     from arkcli.web.running import Running, console_page
 
-    session, output = session_of(context), output_of(context)
+    session = session_of(context)
+    output = session.output()
     session.home.store.read()
     with ExitStack() as stack:
         listeners = [stack.enter_context(one) for one in listen_on(host, port)]

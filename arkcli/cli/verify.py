@@ -3,24 +3,20 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from arkcli.cli.command import App
-from arkcli.cli.options import SecretFile, SecretText, find_secrets, output_of, parse_time, session_of
+from arkcli.cli.options import SecretFile, SecretText, find_secrets, parse_time, session_of
 from arkcli.cli.printout import Printout
 from arkcli.cli.session import Session
 from arkcli.cli.sign import File, read_pieces
 from arkcli.contract.headers import DELIVERY_HEADER
 from arkcli.errors import ExitCode, UsageError
-from arkcli.signing import SIGNATURE_HEADER
+from arkcli.signing import SIGNATURE_HEADER, Secret
 from arkcli.signing.standard import Webhook
-from arkcli.signing.verdict import Signature, claimed, judge
-
-if TYPE_CHECKING:
-    from arkcli.signing import Secret
-    from arkcli.signing.verdict import Verdict
+from arkcli.signing.verdict import Signature, Verdict, claimed, judge
 
 app = App()
 
@@ -69,7 +65,7 @@ def verify(
     """
     session = session_of(context)
     secrets = find_secrets(session, secret, secret_file)
-    output = output_of(context)
+    output = session.output()
     now = session.home.clock.now()
     at_time = now if at is None else parse_time(at, now, "--at")
     given = _given(session, file, signature) if request is None else _requested(session, file, signature, request)
@@ -144,7 +140,7 @@ def _holding(pieces: Iterator[bytes], held: bytearray) -> Iterator[bytes]:
 
 
 def _explained(
-    session: Session, held: bytearray, given: _Given, verdict: "Verdict", secrets: "list[Secret]"
+    session: Session, held: bytearray, given: _Given, verdict: Verdict, secrets: list[Secret]
 ) -> tuple[str | None, str]:
     from arkcli.signing.explain.search import NOTHING_FITS, NOTHING_FITS_HEADERS
     from arkcli.signing.explain.search import explain as explain_mismatch

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from arkcli import times
-from arkcli.cli.records import answer_cell, attempt_json, when
+from arkcli.actions.printed import attempt_json, when
+from arkcli.actions.wording import answer_cell
 from arkcli.model import State, attempt_of
 from arkcli.output.live import bar, first_fit, fitted
-from arkcli.text import counted
+from arkcli.text import counted, listed
 
 if TYPE_CHECKING:
     from arkcli.actions.drain import Stock
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _FAILURES: Final = 3
 #: How much of an answer such a line shows, in characters.
 _SAID: Final = 120
-#: How many names a line lists.
-_NAMES: Final = 3
 #: How many of the last drawings the rate is taken over.
 _MARKS: Final = 10
 #: Below this width there is no bar beside the figures, in columns.
@@ -56,15 +55,8 @@ def awaited_line(found: "Awaited", width: int) -> str:
         return answered
     time = "" if found.seconds is None else f", {int(found.seconds)} s"
     of = f"{time} of {found.deadline:.0f}" if time else ""
-    few, one = (f"{answered}; waiting for {some(found.names, most)}" for most in (_NAMES, 1))
+    few, one = (f"{answered}; waiting for {listed(found.names, most)}" for most in (3, 1))
     return first_fit((few + of, one + of, one + time, answered + of), width)
-
-
-def some(names: Sequence[str], most: int = _NAMES) -> str:
-    """`a, b and c`; or the first few, and how many more there are."""
-    if len(names) <= most:
-        return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
 
 
 @contextmanager
@@ -78,7 +70,7 @@ def drain_watched(session: "Session", output: "Output", stock: "Stock") -> "Iter
         try:
             yield onlooker
         finally:
-            onlooker.end()
+            onlooker.tell_held()
 
 
 class _DrainOnTerminal:
@@ -92,8 +84,6 @@ class _DrainOnTerminal:
         schedule: "RetrySchedule",
         stock: "Stock",
     ) -> None:
-        from arkcli.output.throttle import Throttle
-
         self._say = say
         self._draw = draw
         self._clock = clock
@@ -108,7 +98,7 @@ class _DrainOnTerminal:
     def look(self, take_stock: "Callable[[], Underway]") -> None:
         """Draws the line if it is time."""
         now = self._clock.monotonic()
-        self._tell_held(now)
+        self.tell_held(now)
         if self._draw is not None:
             self._draw(now, partial(self._line, now, take_stock))
 
@@ -134,13 +124,41 @@ class _DrainOnTerminal:
             if self._throttle.admits(self._clock.monotonic()):
                 self._say(failure_line(now, name, made, answer, following))
 
-    def _tell_held(self, now: float | None) -> None:
+    def tell_held(self, now: float | None = None) -> None:
+        """Tells of the failures that were not printed in a second that is over (monotonic; None: in any)."""
         if held := self._throttle.held(now):
             self._say(f"and {held:,} more failed")
 
-    def end(self) -> None:
-        """Tells of the failures that were not printed."""
-        self._tell_held(None)
+
+class Throttle:
+    """Lets as many lines a second through as a person can read, and counts the others."""
+
+    def __init__(self, most: int) -> None:
+        """At most `most` lines in each second."""
+        self._most = most
+        self._until = 0.0
+        self._let = 0
+        self._held = 0
+
+    def admits(self, now: float) -> bool:
+        """Whether to print a line now (monotonic seconds). A line that is not printed is counted."""
+        if now >= self._until and not self._held:
+            self._until, self._let = now + 1.0, 0
+        if self._let < self._most:
+            self._let += 1
+            return True
+        self._held += 1
+        return False
+
+    def held(self, now: float | None = None) -> int:
+        """How many lines were not printed in a second that is over; 0 while it lasts. None: whether it is over or not.
+
+        Each line is counted once.
+        """
+        if now is not None and now < self._until:
+            return 0
+        held, self._held = self._held, 0
+        return held
 
 
 class DrainInLog:
@@ -248,5 +266,6 @@ def hints(session: "Session", failed: "Iterable[tuple[Destination, str]]") -> li
         said = advice.hint(session.variables, destination.url, error)
         named.setdefault(said, []).append(destination.name)
     return [
-        f"{some(names)}: {said.replace('NAME', names[0]) if len(names) == 1 else said}" for said, names in named.items()
+        f"{listed(names)}: {said.replace('NAME', names[0]) if len(names) == 1 else said}"
+        for said, names in named.items()
     ]

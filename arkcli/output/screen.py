@@ -28,6 +28,8 @@ STYLES: Final = {
 _SGR: Final = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31",
 }  # fmt: skip
+#: How many lines of a receiver's answer are shown below an attempt.
+_EXCERPT: Final = 4
 _WIDTH: Final = 80
 _HEIGHT: Final = 24
 
@@ -60,22 +62,12 @@ class Screen:
     @property
     def width(self) -> int:
         """Width in columns: COLUMNS, else the terminal's, else 80."""
-        given = self._variables.get("COLUMNS", "")
-        if given.isdecimal() and int(given):
-            return int(given)
-        try:
-            return os.get_terminal_size(self.stream.fileno()).columns or _WIDTH
-        except (OSError, ValueError):
-            return _WIDTH
+        return self._given("COLUMNS") or self._measured()[0] or _WIDTH
 
     @property
     def line_width(self) -> int:
         """How many columns a line may have without being broken by the terminal, whatever COLUMNS says."""
-        try:
-            real = os.get_terminal_size(self.stream.fileno()).columns
-        except (OSError, ValueError):
-            real = 0
-        return min(self.width, real or self.width)
+        return min(self.width, self._measured()[0] or self.width)
 
     def folded(self, text: str, indent: str = "  ") -> str:
         """The text, broken between words on a terminal, which would break it anywhere; otherwise unchanged.
@@ -84,14 +76,17 @@ class Screen:
         """
         return folded(text, self.width, indent) if self.is_terminal else text
 
-    def wrapped(self, text: str, width: int, most: int) -> list[str]:
-        """Text from outside, cleaned: at most `most` lines of at most `width` columns, the last cut if there is more.
+    def excerpt(self, text: str, indent: int) -> list[str]:
+        """Text from outside, cleaned: at most four lines that fit below an indentation, the last cut if there is more.
 
-        Lines end between words; a word that is longer than a line is broken.
+        Lines end between words; a word that is longer than a line is broken. Empty text has no line.
         """
+        if not text:
+            return []
         from rich.text import Text
 
         # No more than fills the lines: wrapping a long text takes long.
+        width, most = self.width - indent, _EXCERPT
         cleaned = " ".join(clean(text).split())[: (width + 1) * (most + 1)]
         lines = [line.plain.rstrip() for line in Text(cleaned).wrap(self.console(), max(width, 1))]
         if len(lines) > most:
@@ -102,13 +97,18 @@ class Screen:
     @property
     def height(self) -> int:
         """Height in lines: LINES, else the terminal's, else 24."""
-        given = self._variables.get("LINES", "")
-        if given.isdecimal() and int(given):
-            return int(given)
+        return self._given("LINES") or self._measured()[1] or _HEIGHT
+
+    def _given(self, variable: str) -> int:
+        given = self._variables.get(variable, "")
+        return int(given) if given.isdecimal() else 0
+
+    def _measured(self) -> tuple[int, int]:
+        """The terminal's columns and lines; 0 if it is none, or does not say."""
         try:
-            return os.get_terminal_size(self.stream.fileno()).lines or _HEIGHT
+            return os.get_terminal_size(self.stream.fileno())
         except (OSError, ValueError):
-            return _HEIGHT
+            return 0, 0
 
     def write(self, text: str) -> None:
         """Writes text at once."""

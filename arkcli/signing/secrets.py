@@ -51,26 +51,6 @@ def resolve_secret(
         raise UsageError(f"{place} is empty; give it a value") from None
 
 
-def secret_of(
-    name: str,
-    own: Secret | None,
-    shared: Secret | None,
-    variables: Mapping[str, str],
-    read_file: ReadFile | None = None,
-) -> Secret:
-    """The signing secret of the destination with this name: its own, else the workspace's. Raises UsageError."""
-    if own is not None:
-        return resolve_secret(own, variables, f"the secret of {name}", read_file)
-    return workspace_secret(shared, variables, read_file)
-
-
-def workspace_secret(setting: Secret | None, variables: Mapping[str, str], read_file: ReadFile | None = None) -> Secret:
-    """The workspace's signing secret. Raises UsageError, also if there is none."""
-    if setting is None:
-        raise UsageError("there is no signing secret yet; `ark dest add URL` or `ark secret rotate` creates one")
-    return resolve_secret(setting, variables, "the workspace's secret", read_file)
-
-
 def read_secret_file(path: Path, what: str = SIGNING) -> Secret:
     """The secret in a file: its only line. `what` it is, for the error. Raises UsageError."""
     place = _named(path, what)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arkcli.actions.stats import Summary, slots
+from arkcli.actions.stats import Summary, recent
 from arkcli.model import Attempt, Outcome
 
 MINUTE = 60_000
@@ -55,7 +55,7 @@ def test_memory_does_not_grow_with_the_log() -> None:
 )
 def test_an_hour_in_slots_of_five_minutes(at: int, place: int | None) -> None:
     now = 1_000 * MINUTE
-    found = slots([attempt(now + at, outcome=Outcome.FAILED)], now, 12, 5 * MINUTE)
+    found = recent(([attempt(now + at, outcome=Outcome.FAILED)], True), now, 12, 5 * MINUTE).slots
     assert [index for index, slot in enumerate(found) if slot.failed] == ([] if place is None else [place])
     assert sum(slot.delivered for slot in found) == 0
 

@@ -126,19 +126,6 @@ def test_each_of_a_few_deaths_is_named_and_the_others_are_counted() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (["a"], "a"),
-        (["a", "b"], "a and b"),
-        (["a", "b", "c"], "a, b and c"),
-        (["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
-    ],
-)
-def test_of_many_names_the_first_are_listed(names: list[str], said: str) -> None:
-    assert watching.some(names) == said
-
-
 def test_a_hint_is_given_once_for_each_cause_and_names_the_destination_if_there_is_one(world: World) -> None:
     def destination(name: str) -> Destination:
         return Destination(id=name, name=name, url=f"https://{name}.example/", added_at="")
@@ -150,3 +137,33 @@ def test_a_hint_is_given_once_for_each_cause_and_names_the_destination_if_there_
         "b: The receiver needs the signing secret",
     ]
     assert "`ark dest show b --reveal` prints" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "printed", "held"),
+    [
+        ([0.0], [0.0], []),
+        ([0.0, 0.1, 0.2], [0.0, 0.1], [(1.0, 1)]),
+        ([0.0, 0.1, 0.2, 0.3, 0.9], [0.0, 0.1], [(1.0, 3)]),
+        # A second begins with its first line.
+        ([0.8, 1.1, 1.7, 1.9], [0.8, 1.1, 1.9], [(1.8, 1)]),
+        ([0.0, 0.1, 0.2, 1.0, 1.5], [0.0, 0.1, 1.0, 1.5], [(1.0, 1)]),
+        ([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], []),
+    ],
+)
+def test_of_many_lines_a_second_a_few_are_printed_and_the_others_counted(
+    lines: list[float], printed: list[float], held: list[tuple[float, int]]
+) -> None:
+    throttle, admitted, counted = watching.Throttle(2), [], []
+    for tenth in range(40):
+        now = tenth / 10
+        if found := throttle.held(now):
+            counted.append((now, found))
+        admitted += [at for at in lines if round(at * 10) == tenth and throttle.admits(now)]
+    assert (admitted, counted, throttle.held()) == (printed, held, 0)
+
+
+def test_lines_that_were_not_printed_are_counted_at_the_end_though_the_second_is_not_over() -> None:
+    throttle = watching.Throttle(1)
+    assert [throttle.admits(0.0), throttle.admits(0.0), throttle.admits(0.0)] == [True, False, False]
+    assert (throttle.held(0.5), throttle.held(), throttle.held()) == (0, 2, 0)
