@@ -13,7 +13,16 @@ from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import EVENT, IS_FIRST, IS_RESERVED, StoredDelivery, StoredEvent, event_of, ms
+from arkcli.queue.postgres.stored import (
+    EVENT,
+    IS_FIRST,
+    IS_RESERVED,
+    SET_BACK,
+    StoredDelivery,
+    StoredEvent,
+    event_of,
+    ms,
+)
 
 #: What is due for another attempt, longest first, and what a clock that was set back would keep for later.
 _DUE: Final = f"""
@@ -24,7 +33,7 @@ select {ms("due_at")}, attempt, round, {EVENT} from (
   (select * from ark.pending where destination = %(destination)s and due_at <= now() and seq <> all(%(taken)s)
    order by due_at limit %(most)s)
   union all
-  (select * from ark.pending where destination = %(destination)s and due_at > now() and failed_at > now()
+  (select * from ark.pending where destination = %(destination)s and due_at > now() and failed_at > {SET_BACK}
    and seq <> all(%(taken)s) order by failed_at desc limit %(most)s)
  ) d join ark.event e using (seq)
 ) e where before < 4194304 order by due_at, seq

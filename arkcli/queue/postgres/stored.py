@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from arkcli import times
-from arkcli.model import Attempt, Delivery, Draft, Event, Outcome
+from arkcli.model import AHEAD, Attempt, Delivery, Draft, Event, Outcome
 from arkcli.queue.engine import Pending
 
 #: PostgreSQL has no NUL in its text. Unicode promises that this character means nothing.
@@ -27,8 +27,8 @@ IS_KNOWN: Final = """
 (exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  or exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq))
 """
-#: Whether a pending delivery `p` is due, also because the clock was set back to before its failure.
-IS_DUE: Final = "(p.due_at is not null and (p.due_at <= now() or p.failed_at > now()))"
+#: The earliest time that only a clock that was set back explains.
+SET_BACK: Final = f"(now() + interval '{AHEAD} ms')"
 #: Whether a pending delivery `p` is under way in an `ark send`.
 IS_RESERVED: Final = "(p.holder is not null and p.due_at > now())"
 #: Whether a pending delivery `p` waits for the first attempt that its event has ever had.
