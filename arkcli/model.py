@@ -35,8 +35,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
     `file:PATH`; an endpoint has the URL of the proxy in force. `previous` is the secret that signed before
-    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `rate` is how many requests it may
-    get in any second, minute or hour, such as `10/s`. `pause_note` says why ark paused it.
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `earlier` are those before it whose
+    overlap had not ended then: the time at which it was replaced, a space, the secret. `rate` is how many requests it
+    may get in any second, minute or hour, such as `10/s`. `pause_note` says why ark paused it.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     max_in_flight: int | None = None
     previous: Secret | None = None
     secret_changed_at: str | None = None
+    earlier: list[Secret] = []
     userinfo: Concealed | None = None
     headers: dict[str, Concealed] = {}
 
