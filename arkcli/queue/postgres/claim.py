@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-import msgspec
-
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.outage import Outage
@@ -22,6 +20,7 @@ from arkcli.queue.postgres.stored import (
     StoredEvent,
     event_of,
     ms,
+    outage_of,
 )
 
 #: What is due for another attempt, longest first, and what a clock that was set back would keep for later.
@@ -99,7 +98,7 @@ class Claim:
         self.holder = leases.me
         #: What the share has to say for an outcome to be recorded.
         self.fence = f"{epoch} {leases.me}"
-        self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
+        self.outage = outage_of(outage, leases.access.ahead)
         #: When the lease was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
         self.is_lost = False
@@ -226,7 +225,7 @@ class Claim:
         an `ark send` that began before the claim may have heard of one.
         """
         if outage is not None:
-            self.outage = msgspec.json.decode(outage, type=Outage)
+            self.outage = outage_of(outage, self._leases.access.ahead)
         self._has_due = self._has_due or (next_due_at is not None and next_due_at <= now)
 
     def ended(self, event: StoredEvent, due_at: int | None) -> None:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from arkcli.database import schema
 from arkcli.database.connection import Cursor, here
 from arkcli.errors import Held, InDoubt, Unreachable
@@ -26,7 +24,7 @@ from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, SET_BACK, ms, to_column
+from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, SET_BACK, ms, outage_text, to_column
 
 #: How long a lease lasts, how often it is renewed, and the longest that an attempt and its start may take, in seconds.
 LEASE: Final = 20.0
@@ -100,7 +98,7 @@ with asked as (
  update ark.share s set cursor = a.beyond from asked a
  where not (a.due or a.waits or %(all)s) and s.destination = a.destination and s.cursor + 100 < a.beyond
 )
-select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage
+select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage, {ms("now()")}
 from asked a left join claimed c using (destination) order by a.n
 """
 #: After the lease: from then on nothing is reserved.
@@ -320,8 +318,9 @@ class Leases:
             reserving.execute(_RESERVED, values)
         reserved = dict(reserving.fetchall())
         claims = []
-        for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage in cursor.fetchall():
+        for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage, now in cursor.fetchall():
             self.access.last = last
+            self.access.saw(now, started)
             if epoch is not None:
                 claim = Claim(self, destination_id, destination, epoch, cursor_, outage)
                 claim.renewed_at = started
@@ -376,9 +375,8 @@ class Leases:
 
     def note(self, destination: int, outage: Outage | None) -> None:
         """Stores a receiver's outage, unless the database cannot be reached: it would be found out again."""
-        text = None if outage is None else msgspec.json.encode(outage).decode()
         with suppress(Unreachable, InDoubt):
-            self.access.run(_NOTE, (text, destination))
+            self.access.run(_NOTE, (outage_text(outage, self.access.ahead), destination))
 
     def close(self) -> None:
         """Records what is kept, and ends all leases. If the database cannot be reached, they end by themselves."""
