@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -48,6 +49,11 @@ class Ark:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if self._homes:
+            warnings.warn("an Ark was not closed; call `close`, or use `with`", ResourceWarning, 2, self)
+            self.close()
 
     def send(
         self,
