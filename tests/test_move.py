@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -221,6 +222,68 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_running_it_again(
     every = request.config.getoption("--all-faults")
     for number in range(1, count + 1) if every else random.Random(count).sample(range(1, count + 1), 2):
         killed(number)
+
+
+def spoil(path: Path, number: int) -> None:
+    """Changes a byte of a line."""
+    found = path.read_bytes().splitlines(keepends=True)
+    found[number] = found[number][:-9] + b"x" + found[number][-8:]
+    path.write_bytes(b"".join(found))
+
+
+def place_of_lake(world: World) -> Path:
+    return next((world.queue_directory / "destinations").glob("*/dead.jsonl")).parent
+
+
+#: A file with a damaged line, its number, and how many deliveries are lost with it.
+DAMAGE: dict[str, tuple[Callable[[World], Path], int, int]] = {
+    "an event that waits": (lambda world: min((world.queue_directory / "events").glob("*.jsonl")), 7, 3),
+    "an event that is retried": (lambda world: min((world.queue_directory / "events").glob("*.jsonl")), 4, 1),
+    "a dead letter": (lambda world: place_of_lake(world) / "dead.jsonl", 0, 1),
+    "an attempt": (lambda world: min((place_of_lake(world) / "journal").glob("*.jsonl")), 1, 0),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_repaired_before_a_move_and_what_is_lost_is_said(
+    kept: World, empty_database: str, tmp_path: Path, what: str
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    file, number, lost = DAMAGE[what]
+    path, move = file(world), ("queue", "move", empty_database, "--yes")
+    spoil(path, number)
+    before = world.ark("queue").out
+    refused = world.ark(*move)
+    assert (refused.status, f"has 1 problem, the first in {path}: the checksum does not fit" in refused.err) == (
+        78,
+        True,
+    )
+    assert "Nothing was moved; run `ark queue check --repair`, and try again" in refused.err
+    assert world.ark("queue").out == before
+    assert world.ark("queue", "check", "--repair").status == 0
+    moved = world.ark(*move)
+    assert moved.status == 0, moved
+    assert ("could not be moved" in moved.err) is (lost > 0)
+    assert not lost or f"{lost} deliver{'y' if lost == 1 else 'ies'} could not be moved" in moved.err
+    # The copies of damaged lines outlive the queue that is removed.
+    assert {one.name for one in world.queue_directory.iterdir()} == {"VERSION", "lock", "move.json", "damaged"}
+
+
+def test_where_a_line_of_a_journal_is_missing_the_move_says_what_to_do(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    journal = min((place_of_lake(world) / "journal").glob("*.jsonl"))
+    found = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(found[:5] + found[6:]))
+    refused = world.ark("queue", "move", empty_database)
+    assert (refused.status, "Discard it with `ark queue drop`" in refused.err) == (78, True)
+    listed = Counter(one["event_id"] for one in world.ark("queue", "list", "--to", "lake", "--json").json["deliveries"])
+    ((twice, _),) = [(found, count) for found, count in listed.items() if count > 1]
+    assert world.ark("queue", "drop", twice, "--to", "lake", "--yes").status == 0
+    assert world.ark("queue", "move", empty_database).status == 0
 
 
 def test_another_host_begins_to_use_the_queue_with_a_copy_of_the_key_and_two_queues_are_not_merged(

@@ -1,6 +1,7 @@
 """Moves the queue and the store from the files of this host to a database, or back, over the engines' interface."""
 
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,12 +11,15 @@ from arkcli.actions.home import Home
 from arkcli.actions.shared import Given, Shared
 from arkcli.errors import ArkError, Held, InDoubt, Unreadable, UsageError
 from arkcli.errors import Moved as MovedAway
+from arkcli.model import State
+from arkcli.queue.engine import Standing
 from arkcli.queue.moves import Counts, Mark, differences
 from arkcli.queue.patience import patiently
 from arkcli.store.layout import pointer
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Contents, QueueSettings, Store
 from arkcli.system import files
+from arkcli.text import counted
 
 #: What the move calls the files of this host.
 LOCAL: Final = "local"
@@ -44,6 +48,7 @@ class Move:
         self._file = home.directory / "destinations.toml"
         self._shelf = FileShelf(self._file)
         self._id: str | None = None
+        self._unreadable = 0
         self.source, self.target = home, another()
         shared = home.shared_at(Given(to, "the command line")) if self._is_to_database else home.shared
         if shared is None:
@@ -128,6 +133,7 @@ class Move:
         begun, is_ending = Mark(), False
         try:
             with source.moves.still():
+                self._check_source()
                 begun = target.moves.begin(asked)
                 if begun.state == "moving":
                     self._copy(counts)
@@ -156,17 +162,32 @@ class Move:
                 counts.attempts += sum(1 for _ in view.attempts())
         return counts
 
+    def _check_source(self) -> None:
+        """Raises Unreadable if lines are damaged: the target would be without them, and `remove` would delete them."""
+        damage = self.source.queue.check().damaged
+        if damage:
+            first = damage[0]
+            raise Unreadable(
+                f"{_name(self.source)} has {counted(len(damage), 'problem')}, the first in {first.file}: "
+                f"{first.problem}. Nothing was moved; run `ark queue check --repair`, and try again"
+            )
+
     def _copy(self, counts: Counts) -> None:
         source, target = self.source, self.target
         target.queue.restore(counts.through(source.queue.dump()))
         before, after = (home.queue.standings(counts.ids) for home in (source, target))
         wrong = differences(before, after)
+        if wrong:
+            # Standings also count deliveries of which a repair has set the event or the dead letter aside.
+            readable = {found: _readable(source, found, standing) for found, standing in before.items()}
+            self._unreadable = sum(before[found].undone - readable[found].undone for found in before)
+            wrong = differences(readable, after)
         if (found := target.queue.totals.events) < counts.events:
             wrong.append(f"{counts.events:,} events, and {found:,} in the copy")
         if wrong:
             raise Unreadable(
-                f"the copy in {_name(target)} is not the same, so nothing was moved. Run `ark queue check`, and try "
-                f"again ({'; '.join(wrong[:3])})"
+                f"the copy in {_name(target)} is not the same, so nothing was moved. Run `ark queue check`, then "
+                f"`ark drain`, and try again ({'; '.join(wrong[:3])})"
             )
         if self._is_to_database:
             target.store.put(source.store.document())
@@ -192,6 +213,11 @@ class Move:
     def notes(self) -> list[str]:
         """What the user has to know after the move."""
         given = self.source.variables.get("ARK_QUEUE")
+        left = self._unreadable
+        lost = f"{counted(left, 'delivery', 'deliveries')} could not be moved: the event or the dead letter is missing"
+        return [*([lost] if left else []), *self._use(given)]
+
+    def _use(self, given: str | None) -> list[str]:
         if self._is_to_database:
             key = self.shared.key
             where = f"{self._file} now has [queue] url, so this host uses the database"
@@ -223,6 +249,14 @@ class Move:
         self.source.moves.clear()
         if self._is_to_database:
             files.unlink(self._kept)
+
+
+def _readable(home: Home, destination_id: str, standing: Standing) -> Standing:
+    """The standing of a destination without the deliveries whose event or dead letter is missing."""
+    with closing(home.queue.view(destination_id)) as view:
+        found = Counter((one.state, one.attempt if one.state is State.RETRYING else 0) for one in view.deliveries())
+    retrying = tuple(found[State.RETRYING, attempt] for attempt in range(1, len(standing.retrying) + 1))
+    return standing._replace(waiting=found[State.WAITING, 0], retrying=retrying, dead=found[State.DEAD, 0])
 
 
 def _name(home: Home) -> str:

@@ -67,9 +67,9 @@ def note(directory: Path, mark: Mark) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Removes everything in a queue but its mark."""
+    """Removes everything in a queue but its mark, and the copies of damaged lines that `ark queue check` has made."""
     for found in directory.iterdir():
-        if found.name not in ("VERSION", MOVE, "lock"):
+        if found.name not in ("VERSION", MOVE, "lock", "damaged"):
             (files.remove_tree if found.is_dir() and not found.is_symlink() else files.unlink)(found)
 
 
