@@ -25,6 +25,7 @@ from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Store
 from arkcli.system import files
 from tests.postgres import query
+from tests.test_processes import finish, start
 from tests.world import PAYLOAD, TestReceiver, World, receiver
 
 Receive = Callable[..., TestReceiver]
@@ -352,6 +353,42 @@ def test_a_process_that_has_the_old_queue_open_neither_accepts_nor_delivers_nor_
             use()
     assert other.queue.claim_due([crm.id], 1, "drain", 0) == []
     other.close()
+
+
+def test_of_two_hosts_that_move_the_queue_back_at_once_one_has_it_and_the_other_learns_where_it_is(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    one, other = kept.moved_to(tmp_path / "one"), kept.moved_to(tmp_path / "other")
+    shutil.copytree(kept.home, one.home)
+    before = shown(one, (("queue", "list"), ("log",)))
+    assert one.ark("queue", "move", empty_database, "--yes").status == 0
+    shutil.copytree(one.home, other.home)
+    back = ("queue", "move", "local", "--yes")
+    moving = [start(host, *back) for host in (one, other)]
+    ended = [finish(process) for process in moving]
+    statuses = [int(host.ark("queue").status) for host in (one, other)]
+    assert sorted(statuses) == [0, 78], (statuses, ended)
+    winner, loser = (one, other) if statuses[0] == 0 else (other, one)
+    assert changed(winner, before) == {}
+    for words in (("queue",), back):
+        gone = loser.ark(*words)
+        assert (gone.status, f"has been moved to files on {socket.gethostname()} ({winner.home}" in gone.err) == (
+            78,
+            True,
+        )
+
+
+def test_movers_of_one_host_at_once_move_it_once_and_say_the_same(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    before = shown(world, (("queue", "list"), ("log",)))
+    for place in (empty_database, "local"):
+        moving = [start(world, "queue", "move", place, "--yes", "--json") for _ in range(2)]
+        said = {(status, json.dumps(json.loads(out)["moved"])) for status, out, _ in map(finish, moving)}
+        assert len(said) == 1, said
+        assert changed(world, before) == {}
 
 
 def test_settings_that_name_another_place_are_said(world: World, receive: Receive, empty_database: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from arkcli.actions.home import Home
 from arkcli.actions.shared import Given, Shared
-from arkcli.errors import ArkError, Held, InDoubt, Unreadable, UsageError
+from arkcli.errors import ArkError, Busy, Held, InDoubt, NotAccepted, Unreachable, Unreadable, UsageError
 from arkcli.errors import Moved as MovedAway
 from arkcli.model import State
 from arkcli.queue.engine import Standing
@@ -23,6 +23,9 @@ from arkcli.text import counted
 
 #: What the move calls the files of this host.
 LOCAL: Final = "local"
+
+
+_AGAIN: Final = "the move may not be complete; run the same command again"
 
 
 class Moved(NamedTuple):
@@ -91,11 +94,17 @@ class Move:
         engines. After an error the queue is where it was, unless the message says otherwise.
         """
         with self._shelf.held():
-            if self._is_new_host():
-                moved = Moved(0, 0, 0, _name(self.target), is_moved=False)
-            else:
-                moved = patiently(self.source.clock, self._move, self._busy)
-            self._point()
+            try:
+                if self._is_new_host():
+                    moved = Moved(0, 0, 0, _name(self.target), is_moved=False)
+                else:
+                    moved = patiently(self.source.clock, self._move, self._busy)
+                self._point()
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                raise NotAccepted(f"{where}{error.strerror}", _AGAIN) from error
+            except (InDoubt, Unreachable) as error:
+                raise type(error)(f"{error}: {_AGAIN}") from error
         return moved
 
     def _busy(self, held: Held) -> str:
@@ -127,12 +136,15 @@ class Move:
             raise UsageError(f"{target.store.name} already has destinations; a queue can only be moved to an empty one")
         if found.state == "ready" and found.move != self._id and not (is_continued and theirs.state == "moving"):
             self._id = source.new_id("mov")
-            found = Mark("ready", self._id, _name(target))
-            source.moves.note(found)
+            known, found = found, Mark("ready", self._id, _name(target))
+            if not source.moves.note(found, known):
+                # Another host was faster.
+                return self._move()
         asked, counts = found._replace(place=_name(source)), Counts()
         begun, is_ending = Mark(), False
         try:
             with source.moves.still():
+                self._check_mark(found)
                 self._check_source()
                 begun = target.moves.begin(asked)
                 if begun.state == "moving":
@@ -153,14 +165,22 @@ class Move:
 
     def _counted_again(self) -> Counts:
         """Counts what an earlier run has moved. Others may use it by now."""
-        store, queue = self.target.store if self._is_to_database else self.source.store, self.target.queue
-        counts = Counts()
+        counts, queue = Counts(), self.target.queue
         counts.events = queue.totals.events
-        for destination in store.read().destinations:
+        # Back in files, they are where they were until the last step of the move.
+        for destination in self.target.store.read().destinations or self.source.store.read().destinations:
             counts.ids.append(destination.id)
             with closing(queue.view(destination.id)) as view:
                 counts.attempts += sum(1 for _ in view.attempts())
         return counts
+
+    def _check_mark(self, known: Mark) -> None:
+        """Raises Moved and Busy if another host has moved the source, or begun to, before everybody was kept out."""
+        found = self.source.moves.mark
+        if found.state == "moved" != known.state:
+            raise MovedAway(_name(self.source), found.place)
+        if found != known:
+            raise Busy(f"another `ark queue move` of {_name(self.source)} has begun; this one moved nothing")
 
     def _check_source(self) -> None:
         """Raises Unreadable if lines are damaged: the target would be without them, and `remove` would delete them."""
@@ -195,8 +215,9 @@ class Move:
     def _take_back(self, asked: Mark) -> None:
         """The target did not become ready: the queue is still in the source."""
         with suppress(ArkError, OSError):
-            if self.source.moves.mark.state == "moved":
-                self.source.moves.note(asked._replace(state="ready"))
+            found = self.source.moves.mark
+            if (found.state, found.move) == ("moved", asked.move):
+                self.source.moves.note(asked._replace(state="ready"), found)
 
     def _point(self) -> None:
         """Makes this host use the target from now on. What its file had is kept beside it."""

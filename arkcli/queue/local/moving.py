@@ -93,9 +93,12 @@ class LocalMoves:
         """The mark."""
         return mark_of(self._directory)
 
-    def note(self, mark: Mark) -> None:
-        """Marks the queue."""
+    def note(self, mark: Mark, known: Mark | None = None) -> bool:
+        """Marks the queue, if its mark is the `known` one."""
+        if known not in (None, self.mark):
+            return False
         note(self._directory, mark)
+        return True
 
     def begin(self, asked: Mark) -> Mark:
         """Removes what is left of the queue that was here, unless this move has ended."""
