@@ -1,5 +1,6 @@
 """`ark queue move`: the queue and the store from files to a database, and back."""
 
+import errno
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Store
 from arkcli.system import files
 from tests.postgres import query
+from tests.queue.local.faults import failing_at, hooked
 from tests.test_processes import finish, start
 from tests.world import PAYLOAD, TestReceiver, World, receiver
 
@@ -389,6 +391,30 @@ def test_movers_of_one_host_at_once_move_it_once_and_say_the_same(
         said = {(status, json.dumps(json.loads(out)["moved"])) for status, out, _ in map(finish, moving)}
         assert len(said) == 1, said
         assert changed(world, before) == {}
+
+
+def test_a_disk_that_is_full_on_the_way_back_leaves_the_queue_usable_once_and_the_error_says_to_run_it_again(
+    kept: World, empty_database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = shown(kept, (("queue", "list"), ("log",), ("dest", "list")))
+
+    def failed(number: int) -> str:
+        query(empty_database, "drop schema if exists ark cascade")
+        world = kept.moved_to(tmp_path / str(number))
+        shutil.copytree(kept.home, world.home)
+        assert world.ark("queue", "move", empty_database, "--yes").status == 0
+        with hooked(failing_at(number, errno.ENOSPC)):
+            refused = world.ark("queue", "move", "local", "--yes")
+        assert not refused.status or "again" in refused.err or "file is unchanged" in refused.err, (number, refused)
+        again = world.ark("queue", "move", "local", "--yes")
+        assert again.status == 0 or "files of this host already" in again.err, (number, again)
+        assert changed(world, before) == {}, number
+        return refused.err
+
+    assert "the move may not be complete; run the same command again" in failed(1)
+    every = request.config.getoption("--all-faults")
+    for number in range(2, 100) if every else random.Random(1).sample(range(2, 80), 2):
+        failed(number)
 
 
 def test_settings_that_name_another_place_are_said(world: World, receive: Receive, empty_database: str) -> None:
