@@ -6,6 +6,7 @@ process, and prints nothing: warnings go to the logger `arkcli`.
 
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -42,6 +43,11 @@ class Ark:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if self._homes.has_idle:
+            warnings.warn("an Ark was not closed; call `close`, or use `with`", ResourceWarning, 2, self)
+            self.close()
 
     def send(
         self,

@@ -35,8 +35,9 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     `userinfo` is the user name and password from before the @ in the URL. `proxy` is a URL, `none`, `env:NAME` or
     `file:PATH`; an endpoint has the URL of the proxy in force. `previous` is the secret that signed before
-    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `rate` is how many attempts it may
-    get in any second, minute or hour, such as `10/s`; pings do not count. `pause_note` says why ark paused it.
+    `secret_changed_at` (ISO 8601, UTC), kept for the overlap of Standard Webhooks. `earlier` are those before it whose
+    overlap had not ended then: the time at which it was replaced, a space, the secret. `rate` is how many attempts it
+    may get in any second, minute or hour, such as `10/s`; pings do not count. `pause_note` says why ark paused it.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Destination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     max_in_flight: int | None = None
     previous: Secret | None = None
     secret_changed_at: str | None = None
+    earlier: list[Secret] = []
     userinfo: Concealed | None = None
     headers: dict[str, Concealed] = {}
 
@@ -149,6 +151,11 @@ def attempt_of(delivery: Delivery, answer: Answer, at: int) -> Attempt:
     )
 
 
+#: A time at most this many milliseconds ahead of the clock does not mean that the clock was set back: another process
+#: may have read its clock a moment later. If the clock was set back by less, a retry is late by as much.
+AHEAD: Final = 5_000
+
+
 class RetrySchedule(NamedTuple):
     """When a failed delivery is retried: the delays, in milliseconds, between an attempt's outcome and the next attempt
     (contract, "Delivery and retries").
@@ -164,11 +171,12 @@ class RetrySchedule(NamedTuple):
     def next_attempt_at(self, attempt: int, failed_at: int, now: int | None = None) -> int | None:
         """When the attempt after this one is due (milliseconds, UTC); None if this was the last.
 
-        A failure dated later than `now` means that the clock was set back: the retry is due now, not in the far future.
+        A failure dated more than AHEAD later than `now` means that the clock was set back: the retry is due now, not in
+        the far future.
         """
         if attempt >= self.attempts:
             return None
-        return now if now is not None and failed_at > now else failed_at + self.delays[attempt - 1]
+        return now if now is not None and failed_at > now + AHEAD else failed_at + self.delays[attempt - 1]
 
     def is_due(self, attempt: int, failed_at: int, now: int) -> bool:
         """Whether the attempt after this one may be made now."""

@@ -387,6 +387,24 @@ def test_a_child_that_is_forked_while_another_thread_calls_does_not_wait_for_it(
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_one_that_was_not_closed_is_closed_when_nobody_has_it_any_more_with_a_warning(world: World) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    with receiver(keep_alive) as found:
+        world.add(found, "crm")
+        with opened(world) as ark:
+            ark.send("signal.promoted", SIGNAL)
+        before = descriptors()
+        ark = opened(world)
+        ark.send("signal.promoted", SIGNAL)
+        assert descriptors() > before
+        with pytest.warns(ResourceWarning, match="an Ark was not closed"):
+            del ark
+            gc.collect()
+        assert descriptors() == before
+
+
 def test_a_warning_goes_to_the_logger(
     world: World, ark: arkcli.Ark, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

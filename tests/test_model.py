@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.model import (
+    AHEAD,
     DOCUMENTED,
     Answer,
     Attempt,
@@ -105,19 +106,31 @@ def test_a_retry_is_due_at_the_exact_millisecond_and_not_one_before(attempt: int
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4])
 def test_a_retry_is_due_when_the_clock_was_set_back(attempt: int) -> None:
-    assert DOCUMENTED.is_due(attempt, START, START - 1)
+    assert not DOCUMENTED.is_due(attempt, START, START - AHEAD)
+    assert DOCUMENTED.is_due(attempt, START, START - AHEAD - 1)
     assert DOCUMENTED.is_due(attempt, START, 0)
 
 
 @pytest.mark.parametrize(("attempt", "delay"), DELAYS)
 @pytest.mark.parametrize(
     ("failed_ago", "due_in"),
-    [(0, "delay"), (SECOND, "delay less a second"), (-1, "now"), (-HOUR, "now"), (-365 * 24 * HOUR, "now")],
+    [
+        (0, "delay"),
+        (SECOND, "delay less a second"),
+        (-1, "delay and a millisecond"),
+        (-AHEAD - 1, "now"),
+        (-365 * 24 * HOUR, "now"),
+    ],
 )
 def test_a_failure_that_is_dated_in_the_future_is_told_to_be_due_now(
     attempt: int, delay: int, failed_ago: int, due_in: str
 ) -> None:
-    expected = {"delay": delay, "delay less a second": delay - SECOND, "now": 0}[due_in]
+    expected = {
+        "delay": delay,
+        "delay less a second": delay - SECOND,
+        "delay and a millisecond": delay + 1,
+        "now": 0,
+    }[due_in]
     assert DOCUMENTED.next_attempt_at(attempt, START - failed_ago, START) == START + expected
 
 

@@ -1,11 +1,13 @@
 """`ark queue move`: the queue and the store from files to a database, and back."""
 
+import errno
 import json
 import os
 import random
 import shutil
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +27,9 @@ from arkcli.store.store import Store
 from arkcli.system import files
 from tests.ingest.test_serve import serving
 from tests.postgres import query
+from tests.queue.local.faults import failing_at, hooked
 from tests.started import until
+from tests.test_processes import finish, start
 from tests.world import PAYLOAD, TestReceiver, World, receiver
 
 Receive = Callable[..., TestReceiver]
@@ -225,6 +229,68 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_running_it_again(
         killed(number)
 
 
+def spoil(path: Path, number: int) -> None:
+    """Changes a byte of a line."""
+    found = path.read_bytes().splitlines(keepends=True)
+    found[number] = found[number][:-9] + b"x" + found[number][-8:]
+    path.write_bytes(b"".join(found))
+
+
+def place_of_lake(world: World) -> Path:
+    return next((world.queue_directory / "destinations").glob("*/dead.jsonl")).parent
+
+
+#: A file with a damaged line, its number, and how many deliveries are lost with it.
+DAMAGE: dict[str, tuple[Callable[[World], Path], int, int]] = {
+    "an event that waits": (lambda world: min((world.queue_directory / "events").glob("*.jsonl")), 7, 3),
+    "an event that is retried": (lambda world: min((world.queue_directory / "events").glob("*.jsonl")), 4, 1),
+    "a dead letter": (lambda world: place_of_lake(world) / "dead.jsonl", 0, 1),
+    "an attempt": (lambda world: min((place_of_lake(world) / "journal").glob("*.jsonl")), 1, 0),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_repaired_before_a_move_and_what_is_lost_is_said(
+    kept: World, empty_database: str, tmp_path: Path, what: str
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    file, number, lost = DAMAGE[what]
+    path, move = file(world), ("queue", "move", empty_database, "--yes")
+    spoil(path, number)
+    before = world.ark("queue").out
+    refused = world.ark(*move)
+    assert (refused.status, f"has 1 problem, the first in {path}: the checksum does not fit" in refused.err) == (
+        78,
+        True,
+    )
+    assert "Nothing was moved; run `ark queue check --repair`, and try again" in refused.err
+    assert world.ark("queue").out == before
+    assert world.ark("queue", "check", "--repair").status == 0
+    moved = world.ark(*move)
+    assert moved.status == 0, moved
+    assert ("could not be moved" in moved.err) is (lost > 0)
+    assert not lost or f"{lost} deliver{'y' if lost == 1 else 'ies'} could not be moved" in moved.err
+    # The copies of damaged lines outlive the queue that is removed.
+    assert {one.name for one in world.queue_directory.iterdir()} == {"VERSION", "lock", "move.json", "damaged"}
+
+
+def test_where_a_line_of_a_journal_is_missing_the_move_says_what_to_do(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    journal = min((place_of_lake(world) / "journal").glob("*.jsonl"))
+    found = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(found[:5] + found[6:]))
+    refused = world.ark("queue", "move", empty_database)
+    assert (refused.status, "Discard it with `ark queue drop`" in refused.err) == (78, True)
+    listed = Counter(one["event_id"] for one in world.ark("queue", "list", "--to", "lake", "--json").json["deliveries"])
+    ((twice, _),) = [(found, count) for found, count in listed.items() if count > 1]
+    assert world.ark("queue", "drop", twice, "--to", "lake", "--yes").status == 0
+    assert world.ark("queue", "move", empty_database).status == 0
+
+
 def test_another_host_begins_to_use_the_queue_with_a_copy_of_the_key_and_two_queues_are_not_merged(
     world: World, receive: Receive, empty_database: str, tmp_path: Path
 ) -> None:
@@ -345,6 +411,66 @@ def test_a_service_ends_with_the_first_event_after_a_move_and_a_new_one_goes_on(
     with serving(world) as served:
         assert served.send().status == 202
         until(lambda: len(crm.requests) == 2)
+
+
+def test_of_two_hosts_that_move_the_queue_back_at_once_one_has_it_and_the_other_learns_where_it_is(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    one, other = kept.moved_to(tmp_path / "one"), kept.moved_to(tmp_path / "other")
+    shutil.copytree(kept.home, one.home)
+    before = shown(one, (("queue", "list"), ("log",)))
+    assert one.ark("queue", "move", empty_database, "--yes").status == 0
+    shutil.copytree(one.home, other.home)
+    back = ("queue", "move", "local", "--yes")
+    moving = [start(host, *back) for host in (one, other)]
+    ended = [finish(process) for process in moving]
+    statuses = [int(host.ark("queue").status) for host in (one, other)]
+    assert sorted(statuses) == [0, 78], (statuses, ended)
+    winner, loser = (one, other) if statuses[0] == 0 else (other, one)
+    assert changed(winner, before) == {}
+    for words in (("queue",), back):
+        gone = loser.ark(*words)
+        assert (gone.status, f"has been moved to files on {socket.gethostname()} ({winner.home}" in gone.err) == (
+            78,
+            True,
+        )
+
+
+def test_movers_of_one_host_at_once_move_it_once_and_say_the_same(
+    kept: World, empty_database: str, tmp_path: Path
+) -> None:
+    world = kept.moved_to(tmp_path / "home")
+    shutil.copytree(kept.home, world.home)
+    before = shown(world, (("queue", "list"), ("log",)))
+    for place in (empty_database, "local"):
+        moving = [start(world, "queue", "move", place, "--yes", "--json") for _ in range(2)]
+        said = {(status, json.dumps(json.loads(out)["moved"])) for status, out, _ in map(finish, moving)}
+        assert len(said) == 1, said
+        assert changed(world, before) == {}
+
+
+def test_a_disk_that_is_full_on_the_way_back_leaves_the_queue_usable_once_and_the_error_says_to_run_it_again(
+    kept: World, empty_database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = shown(kept, (("queue", "list"), ("log",), ("dest", "list")))
+
+    def failed(number: int) -> str:
+        query(empty_database, "drop schema if exists ark cascade")
+        world = kept.moved_to(tmp_path / str(number))
+        shutil.copytree(kept.home, world.home)
+        assert world.ark("queue", "move", empty_database, "--yes").status == 0
+        with hooked(failing_at(number, errno.ENOSPC)):
+            refused = world.ark("queue", "move", "local", "--yes")
+        assert not refused.status or "again" in refused.err or "file is unchanged" in refused.err, (number, refused)
+        again = world.ark("queue", "move", "local", "--yes")
+        assert again.status == 0 or "files of this host already" in again.err, (number, again)
+        assert changed(world, before) == {}, number
+        return refused.err
+
+    assert "the move may not be complete; run the same command again" in failed(1)
+    every = request.config.getoption("--all-faults")
+    for number in range(2, 100) if every else random.Random(1).sample(range(2, 80), 2):
+        failed(number)
 
 
 def test_settings_that_name_another_place_are_said(world: World, receive: Receive, empty_database: str) -> None:

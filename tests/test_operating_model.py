@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from arkcli import times
 from arkcli.actions import home
 from arkcli.cli.session import Session
-from arkcli.model import DOCUMENTED
+from arkcli.model import AHEAD, DOCUMENTED
 from arkcli.queue.engine import Queue
 from arkcli.queue.local.queue import LocalQueue
 from tests.queue.local.faults import failing_at, hooked, killed_at
@@ -54,10 +54,10 @@ class Pending:
     def is_due(self, now: int) -> bool:
         if not 0 < self.attempts < 5:
             return not self.attempts
-        return now >= self.failed_at + DOCUMENTED.delays[self.attempts - 1] or self.failed_at > now
+        return now >= self.failed_at + DOCUMENTED.delays[self.attempts - 1] or self.failed_at > now + AHEAD
 
     def due_at(self, now: int) -> int:
-        return now if self.failed_at > now else self.failed_at + DOCUMENTED.delays[self.attempts - 1]
+        return now if self.failed_at > now + AHEAD else self.failed_at + DOCUMENTED.delays[self.attempts - 1]
 
     def first(self, now: int) -> "Pending":
         """The one of the two that is attempted: the one that has been due longer."""

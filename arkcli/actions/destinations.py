@@ -13,6 +13,7 @@ import msgspec
 from arkcli import times
 from arkcli.actions import advice, wording
 from arkcli.actions.home import Home
+from arkcli.actions.overlap import change_own
 from arkcli.contract.bodies import Filling, make_body
 from arkcli.contract.events import PING
 from arkcli.contract.headers import with_header
@@ -110,7 +111,7 @@ def change(home: Home, destination: Destination, wanted: Wanted, *, ping: bool) 
         if known is None:
             raise UsageError(f"{destination.name} has just been removed by another command")
         # Apply the settings to the current destination, not to the one that was pinged: it may have been paused since.
-        changed = _with_previous(_with(known, wanted), known, current, times.to_text(home.clock.now()))
+        changed = change_own(_with(known, wanted), known, current, home.clock.now())
         _check_free(current, changed)
         current.replace(changed)
     return changed
@@ -311,15 +312,6 @@ def notes_of_proxy(home: Home, destination: Destination) -> list[str]:
     if parse_proxy(routed.reveal().decode()).resolves:
         said += ", which looks up the host and connects to it; ark can check only the proxy's own address"
     return [said]
-
-
-def _with_previous(after: Destination, before: Destination, contents: Contents, now: str) -> Destination:
-    """The destination with the secret that signed until now, if Standard Webhooks are to be signed with that, too."""
-    shared = contents.workspace.secret
-    replaced, secret = before.secret or shared, after.secret or shared
-    if not after.standard_webhooks or replaced is None or replaced == secret:
-        return after
-    return msgspec.structs.replace(after, previous=replaced, secret_changed_at=now)
 
 
 def _address(destination: Destination) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from arkcli.actions.home import Home
 from arkcli.actions.reading import Reading
 from arkcli.actions.server import check_database
 from arkcli.errors import ArkError, Unreachable, Unreadable
-from arkcli.model import Attempt, Destination, Event
+from arkcli.model import AHEAD, Attempt, Destination, Event
 from arkcli.queue.engine import Holder, Queue, Standing
 from arkcli.queue.outage import ASKED
 from arkcli.queue.pace import terms_of
@@ -37,8 +37,6 @@ _LOW_SHARE: Final = 0.05
 _PLENTY: Final = 10 * 1024 * 1024 * 1024
 #: Warn if a delivery has been due for longer than this many milliseconds. If cron runs drain, a minute is the most.
 _OVERDUE: Final = 300_000
-#: A record this many milliseconds ahead of the clock does not yet mean that the clock was set back.
-_AHEAD: Final = 5_000
 #: Name at most this many files; count the rest.
 _FEW: Final = 5
 #: Bytes read from the end of each file.
@@ -290,7 +288,7 @@ def check_clock(now: int, newest: int | None) -> Check:
     hint += ": timedatectl set-ntp true" if shutil.which("timedatectl") else ""
     if datetime.fromtimestamp(now / 1000, UTC).year not in _SANE_YEARS:
         return Check("clock", Status.FAIL, f"it says {said}", hint)
-    if newest is not None and newest > now + _AHEAD:
+    if newest is not None and newest > now + AHEAD:
         back = describe_duration((newest - now) / 1000)
         return Check(
             "clock", Status.WARN, f"it says {said}, {back} before the newest record in the queue: it was set back", hint

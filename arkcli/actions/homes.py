@@ -37,6 +37,11 @@ class Homes:
         self._is_stopped = False
         _all.add(self)
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether a home is open that no call uses."""
+        return bool(self._idle)
+
     @contextmanager
     def lent(self) -> Iterator[tuple[Home, Process]]:
         """Lends one during a block. One that met an error which is not the caller's is not used again."""

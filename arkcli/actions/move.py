@@ -1,6 +1,7 @@
 """Moves the queue and the store from the files of this host to a database, or back, over the engines' interface."""
 
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -8,17 +9,23 @@ from typing import Final, NamedTuple
 
 from arkcli.actions.home import Home
 from arkcli.actions.shared import Given, Shared
-from arkcli.errors import ArkError, Held, InDoubt, Unreadable, UsageError
+from arkcli.errors import ArkError, Busy, Held, InDoubt, NotAccepted, Unreachable, Unreadable, UsageError
 from arkcli.errors import Moved as MovedAway
+from arkcli.model import State
+from arkcli.queue.engine import Standing
 from arkcli.queue.moves import Counts, Mark, differences
 from arkcli.queue.patience import patiently
 from arkcli.store.layout import pointer
 from arkcli.store.shelf import FileShelf
 from arkcli.store.store import Contents, QueueSettings, Store
 from arkcli.system import files
+from arkcli.text import counted
 
 #: What the move calls the files of this host.
 LOCAL: Final = "local"
+
+
+_AGAIN: Final = "the move may not be complete; run the same command again"
 
 
 class Moved(NamedTuple):
@@ -44,6 +51,7 @@ class Move:
         self._file = home.directory / "destinations.toml"
         self._shelf = FileShelf(self._file)
         self._id: str | None = None
+        self._unreadable = 0
         self.source, self.target = home, another()
         shared = home.shared_at(Given(to, "the command line")) if self._is_to_database else home.shared
         if shared is None:
@@ -86,11 +94,17 @@ class Move:
         engines. After an error the queue is where it was, unless the message says otherwise.
         """
         with self._shelf.held():
-            if self._is_new_host():
-                moved = Moved(0, 0, 0, _name(self.target), is_moved=False)
-            else:
-                moved = patiently(self.source.clock, self._move, self._busy)
-            self._point()
+            try:
+                if self._is_new_host():
+                    moved = Moved(0, 0, 0, _name(self.target), is_moved=False)
+                else:
+                    moved = patiently(self.source.clock, self._move, self._busy)
+                self._point()
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                raise NotAccepted(f"{where}{error.strerror}", _AGAIN) from error
+            except (InDoubt, Unreachable) as error:
+                raise type(error)(f"{error}: {_AGAIN}") from error
         return moved
 
     def _busy(self, held: Held) -> str:
@@ -122,12 +136,16 @@ class Move:
             raise UsageError(f"{target.store.name} already has destinations; a queue can only be moved to an empty one")
         if found.state == "ready" and found.move != self._id and not (is_continued and theirs.state == "moving"):
             self._id = source.new_id("mov")
-            found = Mark("ready", self._id, _name(target))
-            source.moves.note(found)
+            known, found = found, Mark("ready", self._id, _name(target))
+            if not source.moves.note(found, known):
+                # Another host was faster.
+                return self._move()
         asked, counts = found._replace(place=_name(source)), Counts()
         begun, is_ending = Mark(), False
         try:
             with source.moves.still():
+                self._check_mark(found)
+                self._check_source()
                 begun = target.moves.begin(asked)
                 if begun.state == "moving":
                     self._copy(counts)
@@ -147,26 +165,49 @@ class Move:
 
     def _counted_again(self) -> Counts:
         """Counts what an earlier run has moved. Others may use it by now."""
-        store, queue = self.target.store if self._is_to_database else self.source.store, self.target.queue
-        counts = Counts()
+        counts, queue = Counts(), self.target.queue
         counts.events = queue.totals.events
-        for destination in store.read().destinations:
+        # Back in files, they are where they were until the last step of the move.
+        for destination in self.target.store.read().destinations or self.source.store.read().destinations:
             counts.ids.append(destination.id)
             with closing(queue.view(destination.id)) as view:
                 counts.attempts += sum(1 for _ in view.attempts())
         return counts
+
+    def _check_mark(self, known: Mark) -> None:
+        """Raises Moved and Busy if another host has moved the source, or begun to, before everybody was kept out."""
+        found = self.source.moves.mark
+        if found.state == "moved" != known.state:
+            raise MovedAway(_name(self.source), found.place)
+        if found != known:
+            raise Busy(f"another `ark queue move` of {_name(self.source)} has begun; this one moved nothing")
+
+    def _check_source(self) -> None:
+        """Raises Unreadable if lines are damaged: the target would be without them, and `remove` would delete them."""
+        damage = self.source.queue.check().damaged
+        if damage:
+            first = damage[0]
+            raise Unreadable(
+                f"{_name(self.source)} has {counted(len(damage), 'problem')}, the first in {first.file}: "
+                f"{first.problem}. Nothing was moved; run `ark queue check --repair`, and try again"
+            )
 
     def _copy(self, counts: Counts) -> None:
         source, target = self.source, self.target
         target.queue.restore(counts.through(source.queue.dump()))
         before, after = (home.queue.standings(counts.ids) for home in (source, target))
         wrong = differences(before, after)
+        if wrong:
+            # Standings also count deliveries of which a repair has set the event or the dead letter aside.
+            readable = {found: _readable(source, found, standing) for found, standing in before.items()}
+            self._unreadable = sum(before[found].undone - readable[found].undone for found in before)
+            wrong = differences(readable, after)
         if (found := target.queue.totals.events) < counts.events:
             wrong.append(f"{counts.events:,} events, and {found:,} in the copy")
         if wrong:
             raise Unreadable(
-                f"the copy in {_name(target)} is not the same, so nothing was moved. Run `ark queue check`, and try "
-                f"again ({'; '.join(wrong[:3])})"
+                f"the copy in {_name(target)} is not the same, so nothing was moved. Run `ark queue check`, then "
+                f"`ark drain`, and try again ({'; '.join(wrong[:3])})"
             )
         if self._is_to_database:
             target.store.put(source.store.document())
@@ -174,8 +215,9 @@ class Move:
     def _take_back(self, asked: Mark) -> None:
         """The target did not become ready: the queue is still in the source."""
         with suppress(ArkError, OSError):
-            if self.source.moves.mark.state == "moved":
-                self.source.moves.note(asked._replace(state="ready"))
+            found = self.source.moves.mark
+            if (found.state, found.move) == ("moved", asked.move):
+                self.source.moves.note(asked._replace(state="ready"), found)
 
     def _point(self) -> None:
         """Makes this host use the target from now on. What its file had is kept beside it."""
@@ -192,6 +234,11 @@ class Move:
     def notes(self) -> list[str]:
         """What the user has to know after the move."""
         given = self.source.variables.get("ARK_QUEUE")
+        left = self._unreadable
+        lost = f"{counted(left, 'delivery', 'deliveries')} could not be moved: the event or the dead letter is missing"
+        return [*([lost] if left else []), *self._use(given)]
+
+    def _use(self, given: str | None) -> list[str]:
         if self._is_to_database:
             key = self.shared.key
             where = f"{self._file} now has [queue] url, so this host uses the database"
@@ -223,6 +270,14 @@ class Move:
         self.source.moves.clear()
         if self._is_to_database:
             files.unlink(self._kept)
+
+
+def _readable(home: Home, destination_id: str, standing: Standing) -> Standing:
+    """The standing of a destination without the deliveries whose event or dead letter is missing."""
+    with closing(home.queue.view(destination_id)) as view:
+        found = Counter((one.state, one.attempt if one.state is State.RETRYING else 0) for one in view.deliveries())
+    retrying = tuple(found[State.RETRYING, attempt] for attempt in range(1, len(standing.retrying) + 1))
+    return standing._replace(waiting=found[State.WAITING, 0], retrying=retrying, dead=found[State.DEAD, 0])
 
 
 def _name(home: Home) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from arkcli import times
+from arkcli.actions.overlap import replaced
 from arkcli.delivery.ledger import Fact, Kind
 from arkcli.model import Destination
 from arkcli.queue.engine import Standing
 from arkcli.signing.secrets import reference
-from arkcli.store.store import Contents
+from arkcli.store.store import Contents, Workspace
 from arkcli.text import counted
 
 #: The longest error to pass on, in characters.
@@ -55,9 +56,10 @@ def _message(fact: Fact, name: str, standing: Standing | None, error: str | None
 
 def variables_for(variables: Mapping[str, str], contents: Contents) -> dict[str, str]:
     """The environment without what holds a secret of ark's."""
-    settings = [contents.workspace.secret, contents.workspace.previous, contents.network.proxy]
-    for found in contents.destinations:
-        settings += [found.secret, found.previous, found.proxy]
+    settings = [contents.network.proxy, *(found.proxy for found in contents.destinations)]
+    owners: list[Destination | Workspace] = [contents.workspace, *contents.destinations]
+    for owner in owners:
+        settings += [owner.secret, owner.previous, *(setting for setting, _ in replaced(owner))]
     named = {(reference(setting) or "").partition("env:")[2] for setting in settings if setting is not None}
     return {name: value for name, value in variables.items() if name not in _SECRETS and name not in named}
 

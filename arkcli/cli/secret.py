@@ -5,8 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from arkcli import times
 from arkcli.actions import destinations
+from arkcli.actions.overlap import change_shared
 from arkcli.actions.printed import pings_json
 from arkcli.cli.command import App
 from arkcli.cli.options import SecretFile, Yes, ask, session_of
@@ -119,11 +119,8 @@ def _replace(session: Session, secret: Secret, *, yes: bool, reveal: bool, helps
         document = {"secret": None, "source": None} if before is None else _said(session, reveal=False).document
         return probed._replace(document={**document, **probed.document})
     with session.home.store.change() as contents:
-        workspace = contents.workspace
-        if workspace.secret != secret:
-            workspace.previous, workspace.secret = workspace.secret, secret
-            changed_at = times.to_text(session.home.clock.now())
-            workspace.secret_changed_at = None if workspace.previous is None else changed_at
+        if contents.workspace.secret != secret:
+            change_shared(contents, secret, session.home.clock.now())
     if before != secret:
         session.process.accepted = "replaced the signing secret; your receivers need the new one"
     is_known = helps and all(not found.paused for found in users)

@@ -57,6 +57,8 @@ _DAMAGE: Final = "XX"
 #: The schema or a table is missing; a permission is.
 MISSING: Final = ("3F000", "42P01", "42703")
 FORBIDDEN: Final = "42501"
+#: A row with the same key is there already.
+TWICE: Final = "23505"
 #: A prepared statement exists already, or does not: the pooler gave the transaction another server connection.
 _MIXED_UP: Final = ("42P05", "26000")
 
@@ -208,7 +210,7 @@ class Database:
             return InDoubt(f"the connection to {where} was lost while it committed: {words}")
         if self._connection is None or state.startswith(_TRANSIENT):
             return Unreachable(f"{where} did not do what was asked, and changed nothing: {words}")
-        if state in MISSING or state == FORBIDDEN or state.startswith(_DAMAGE):
+        if state in (*MISSING, FORBIDDEN, TWICE) or state.startswith(_DAMAGE):
             return Refused(f"{where} cannot be used: {words}", state)
         return error
 

@@ -7,7 +7,7 @@ probe doubles while the probes fail. docs/internals.md, section 10.
 from collections.abc import Sequence
 from typing import Final
 
-from arkcli.model import Destination
+from arkcli.model import AHEAD, Destination
 from arkcli.queue.engine import Claim, Result
 from arkcli.queue.outage import ASKED, RATE, Outage
 
@@ -60,8 +60,9 @@ def held_back(before: Outage | None, error: str, now: int) -> Outage:
 
 
 def is_over(outage: Outage, now: int) -> bool:
-    """Whether the next probe may be made. A time beyond the longest delay comes from a wrong clock and is ignored."""
-    return not now < outage.until <= now + (LONGEST_ASKED if outage.reason == ASKED else _LONGEST_DELAY)
+    """Whether the next probe may be made. A time far beyond the longest delay is a wrong clock's: ignored."""
+    longest = LONGEST_ASKED if outage.reason == ASKED else _LONGEST_DELAY
+    return not now < outage.until <= now + longest + AHEAD
 
 
 def is_young(outage: Outage) -> bool:

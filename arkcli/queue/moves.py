@@ -35,8 +35,11 @@ class Moves(Protocol):
     def still(self) -> AbstractContextManager[None]:
         """Keeps others from accepting and delivering during a block. Raises Held. `Queue.dump` works in the block."""
 
-    def note(self, mark: Mark) -> None:
-        """Marks the queue durably. In a database `moved` ends the stillness, which is not needed any more."""
+    def note(self, mark: Mark, known: Mark | None = None) -> bool:
+        """Marks the queue durably. In a database `moved` ends the stillness, which is not needed any more.
+
+        With `known`, only if the mark still is that one; returns whether it was.
+        """
 
     def begin(self, asked: Mark) -> Mark:
         """Empties a target and marks it `moving`; returns the mark, `ready` if `asked` has been filled in before.

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from arkcli import times
-from arkcli.model import Destination
+from arkcli.model import AHEAD, Destination
 
 #: Attempts of a process that said nothing about their end have ended after this: an attempt takes at most 11 s.
 LASTS: Final = 20_000
@@ -63,7 +63,7 @@ class Pace(msgspec.Struct):
     def settle(self, period: int, now: int) -> None:
         """Forgets what no longer counts, and corrects times that lie in the future."""
         before, self.ended = self.ended, {}
-        latest = now + max(period // _PARTS, 1)
+        latest = now + max(period // _PARTS, 1) + AHEAD
         for at, count in before.items():
             if min(at, latest) + period > now:
                 self.ended[min(at, latest)] = self.ended.get(min(at, latest), 0) + count

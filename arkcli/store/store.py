@@ -34,14 +34,16 @@ _ID: Final = pattern(r"dst_[a-z0-9]{1,40}")
 
 
 class Workspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Settings for all destinations. `secret` may be `env:NAME` or `file:PATH`. `previous` is the secret before it.
+    """Settings for all destinations. `secret` may be `env:NAME` or `file:PATH`. `previous` is the secret before it, and
+    `earlier` has those before that, as in a `Destination`.
 
-    `overlap` is how long after `secret_changed_at` (ISO 8601, UTC) Standard Webhooks are signed with both.
+    `overlap` is how long after `secret_changed_at` (ISO 8601, UTC) Standard Webhooks are also signed with `previous`.
     """
 
     secret: Secret | None = None
     previous: Secret | None = None
     secret_changed_at: str | None = None
+    earlier: list[Secret] = []
     overlap: str = "24h"
 
 
@@ -236,7 +238,7 @@ class Store:
         seen: set[str] = set()
         self._check_duration(contents.queue.keep, "queue.keep")
         self._check_duration(contents.workspace.overlap, "workspace.overlap")
-        self._check_time(contents.workspace.secret_changed_at, "workspace")
+        self._check_times(contents.workspace, "workspace")
         self._check_alerts(contents.alerts)
         for index, destination in enumerate(contents.destinations):
             place = f"destinations[{index}]"
@@ -253,7 +255,7 @@ class Store:
                 seen.add(word)
             self._check_files(destination, place)
             self._check_limits(destination, place)
-            self._check_time(destination.secret_changed_at, place)
+            self._check_times(destination, place)
             for name, value in destination.headers.items():
                 try:
                     check_header(name, value.reveal().decode())
@@ -291,12 +293,20 @@ class Store:
         except ValueError as error:
             raise self._wrong(str(error), place) from None
 
-    def _check_time(self, text: str | None, place: str) -> None:
+    def _check_times(self, owner: Workspace | Destination, place: str) -> None:
+        text = owner.secret_changed_at
         try:
             times.from_text(text or times.to_text(0))
         except (ValueError, OverflowError):
             what = f"{text!r} is not a time; write it as 2026-11-23T12:00:00Z, or remove the line"
             raise self._wrong(what, f"{place}.secret_changed_at") from None
+        try:
+            for one in owner.earlier:
+                times.from_text(one.reveal().partition(b" ")[0].decode())
+        except (ValueError, OverflowError):
+            # Without what it is: that may be a secret.
+            what = "expected the time at which a secret was replaced, a space and that secret; or remove the line"
+            raise self._wrong(what, f"{place}.earlier") from None
 
     def _wrong(self, problem: str, place: str = "") -> Unreadable:
         where = f"{self._shelf.name}: {place}" if place else self._shelf.name

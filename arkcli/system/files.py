@@ -319,6 +319,10 @@ class Lock:
         write_all(self._descriptor, data, 0)
         truncate(self._descriptor, len(data))
 
+    def signed(self) -> str:
+        """What was last signed (at most 200 characters)."""
+        return os.pread(self._descriptor, 200, 0).decode("utf-8", "replace")
+
     def close(self) -> None:
         """Frees the lock and the descriptor. Frees the lock even if a forked child has a copy of the descriptor."""
         with contextlib.suppress(OSError):

@@ -122,11 +122,12 @@ def test_the_end_of_the_overlap_is_said_and_kept(world: World, receive: Receive)
     until = "2026-11-19T11:06:40.000Z"
     assert START == 1_795_000_000_000
     assert f"until {until}, webhook-signature has a signature with each of the two secrets" in said
-    for late, count in ((DAY - 1, 2), (1, 1)):
+    for late, count in ((DAY - 1, 3), (1, 1)):
         world.clock.advance(late)
         world.ark(*SEND)
         request = server.requests[-1]
-        assert (signatures(request), fits(request, shared(world)), fits(request, old)) == (count, True, count == 2)
+        # The third one is the secret before `old`, which was replaced at the same time.
+        assert (signatures(request), fits(request, shared(world)), fits(request, old)) == (count, True, count == 3)
         assert request.signature == sign(shared(world), request.body)
 
 
@@ -201,6 +202,55 @@ def test_without_these_headers_no_copy_of_a_secret_of_its_own_is_kept(world: Wor
     world.ark("dest", "set", "crm", "--own-secret")
     (found,) = tomllib.loads(world.store_file.read_text())["destinations"]
     assert not found.keys() & {"previous", "secret_changed_at"}
+
+
+def test_a_second_change_within_the_overlap_ends_none_before_its_time(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.ark("secret", "rotate")
+    world.add(server, "crm", "--standard-webhooks")
+    secrets = [shared(world)]
+    for _ in range(3):
+        world.clock.advance(3600)
+        world.ark("secret", "rotate")
+        secrets.append(shared(world))
+    # One is taken back into use, and is not kept twice.
+    world.ark("secret", "set", stdin=secrets[2].encode())
+    secrets = [*secrets[:2], secrets[3], secrets[2]]
+    for late, count in ((0, 4), (DAY - 2 * 3600, 3), (3600, 2), (3600, 1)):
+        world.clock.advance(late)
+        world.ark("ping")
+        assert [fits(server.requests[-1], one) for one in secrets] == [False] * (4 - count) + [True] * count
+        assert signatures(server.requests[-1]) == count
+    world.ark("secret", "rotate")
+    # What does not sign any more is not kept any longer than the one before.
+    assert "earlier" not in world.store_file.read_text()
+
+
+def test_a_secret_of_its_own_ends_no_overlap_of_the_shared_ones(world: World, receive: Receive) -> None:
+    server = receive(200)
+    world.ark("secret", "rotate")
+    world.add(server, "crm", "--standard-webhooks")
+    secrets = [shared(world)]
+    world.ark("secret", "rotate")
+    secrets.append(shared(world))
+    for _ in range(2):
+        world.clock.advance(3600)
+        world.ark("dest", "set", "crm", "--own-secret")
+        secrets.append(world.ark("dest", "show", "crm", "--reveal", "--json").json["destination"]["secret"])
+    world.ark("ping")
+    assert [fits(server.requests[-1], one) for one in secrets] == [True] * 4
+    world.clock.advance(DAY - 3600)
+    world.ark("ping")
+    assert [fits(server.requests[-1], one) for one in secrets] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("item", ["hunter2", "soon hunter2"])
+def test_an_earlier_secret_without_its_time_is_named_and_not_shown(world: World, item: str) -> None:
+    world.ark("secret", "rotate")
+    world.store_file.write_text(world.store_file.read_text() + f'earlier = ["{item}"]\n')
+    refused = world.ark("dest", "list")
+    assert (refused.status, "workspace.earlier: expected the time" in refused.err) == (78, True)
+    assert "hunter2" not in refused.err
 
 
 def test_a_former_secret_that_cannot_be_read_stops_no_delivery(world: World, receive: Receive) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from arkcli.delivery import backoff
-from arkcli.model import Answer, Destination
+from arkcli.model import AHEAD, Answer, Destination
 from arkcli.queue.outage import ASKED, Outage
 from tests.world import START
 
@@ -69,7 +69,16 @@ LIMITED = Destination(id="dst_a", name="a", url="https://a/", added_at="", rate=
 
 @pytest.mark.parametrize(
     ("until", "later", "over"),
-    [(HOUR, 0, False), (HOUR, HOUR, True), (5_000, 4_999, False), (5_000, 5_000, True), (HOUR + 1, 0, True)],
+    [
+        (HOUR, 0, False),
+        (HOUR, HOUR, True),
+        (5_000, 4_999, False),
+        (5_000, 5_000, True),
+        # Another process noted it, by a clock that it read a moment later.
+        (HOUR + 2, 0, False),
+        (HOUR + AHEAD, 0, False),
+        (HOUR + AHEAD + 1, 0, True),
+    ],
 )
 def test_what_a_receiver_asked_for_holds_back_for_an_hour_at_most(until: int, later: int, over: bool) -> None:
     asked = Outage(since=START, until=START + until, probes=0, error="429, Retry-After", reason=ASKED)

@@ -15,7 +15,7 @@ import msgspec
 
 from arkcli import times
 from arkcli.errors import Busy, Held, UsageError
-from arkcli.model import Answer, Attempt, Delivery, Draft, Event, RetrySchedule, State, attempt_of
+from arkcli.model import AHEAD, Answer, Attempt, Delivery, Draft, Event, RetrySchedule, State, attempt_of
 from arkcli.queue import engine
 from arkcli.queue.engine import (
     Checked,
@@ -67,7 +67,7 @@ class _Entry:
         """Whether it is due, or the clock was set back to before its failure."""
         if self.due_at is None:
             return False
-        return self.failed_at is None or now >= self.due_at or self.failed_at > now
+        return self.failed_at is None or now >= self.due_at or self.failed_at > now + AHEAD
 
     def is_first_of(self, event: Event) -> bool:
         """Whether it waits for the first attempt at an event that was not sent again."""
@@ -82,7 +82,7 @@ class _Entry:
         """When it is due; `now` if it is dated later because the clock was set back."""
         if self.due_at is None or now is None:
             return self.due_at
-        return now if (self.failed_at or self.due_at) > now else self.due_at
+        return now if (self.failed_at or self.due_at) > now + AHEAD else self.due_at
 
     def pending(self, now: int | None = None) -> Pending:
         """The same without the engine's own fields."""

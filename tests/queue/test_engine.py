@@ -731,9 +731,25 @@ def test_a_retry_is_due_when_the_clock_was_set_back_behind_the_failure(shared: S
     queue.join([A])
     accept(queue, 1)
     for attempt in range(1, len(schedule.delays) + 2):
-        assert list(queue.look([A], START - 2_000 * attempt)) == [A]
-        assert attempt_all(queue, A, BAD, START - 2_000 * attempt) == [(1, attempt)]
+        assert list(queue.look([A], START - 6_000 * attempt)) == [A]
+        assert attempt_all(queue, A, BAD, START - 6_000 * attempt) == [(1, attempt)]
     assert pending(queue, A) == [("evt_1", DEAD, len(schedule.delays) + 1)]
+
+
+def test_who_read_the_clock_just_before_another_recorded_a_failure_does_not_retry_at_once(
+    queue: Queue, other: Queue
+) -> None:
+    queue.join([A])
+    accept(queue, 1)
+    first = claim(queue, A)
+    assert list(other.look([A], START)) == [A]
+    queue.record([(first, [(delivery, BAD) for delivery in first.take(START, 1)])], START + 2)
+    first.release()
+    claims = other.claim_due([A], 1, "drain", START)
+    assert [numbers(found.take(START, 1)) for found in claims] == []
+    assert other.standings([A], START)[A].next_due_at == START + 1_002
+    assert claimable(other, START + 1_001, A) == []
+    assert claimable(other, START + 1_002, A) == [A]
 
 
 def test_what_a_wrong_clock_dated_in_the_future_is_told_to_be_due_now(queue: Queue) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arkcli import times
-from arkcli.model import Destination
+from arkcli.model import AHEAD, Destination
 from arkcli.queue.pace import LASTS, Pace, Terms, Turn, Turns, terms_of
 from tests.world import START
 
@@ -132,12 +132,19 @@ def test_a_maximum_in_flight_alone_forgets_what_has_ended() -> None:
     assert turns.admit(pace, terms, 99, START + 4).count == 1
 
 
-@pytest.mark.parametrize("ahead", [2_000, 10**12])
-def test_a_time_in_the_future_delays_by_one_period_at_most(ahead: int) -> None:
+def test_what_ended_just_after_the_clock_was_read_counts_until_its_period_is_over() -> None:
+    pace = Pace(ended={START + 500: 10})
+    assert Turns().admit(pace, TEN, 1, START).count == 0
+    assert Turns().admit(pace, TEN, 1, START + 1_499).count == 0
+    assert Turns().admit(pace, TEN, 1, START + 1_500).count == 1
+
+
+@pytest.mark.parametrize("ahead", [AHEAD + 2_000, 10**12])
+def test_a_time_in_the_future_delays_by_little_more_than_a_period(ahead: int) -> None:
     pace = Pace(open={"gone": (3, START + ahead + LASTS)}, ended={START + ahead: 10})
     assert Turns().admit(pace, TEN, 1, START).count == 0
-    assert Turns().admit(pace, TEN, 99, START + 1_010).count == 7
-    assert Turns(claim="other").admit(pace, TEN, 99, START + LASTS + 2_020).count == 10
+    assert Turns().admit(pace, TEN, 99, START + AHEAD + 1_010).count == 7
+    assert Turns(claim="other").admit(pace, TEN, 99, START + AHEAD + LASTS + 2_020).count == 10
 
 
 def test_what_counts_takes_little_room_however_high_the_rate() -> None:

@@ -1,7 +1,6 @@
 """Room at the end of a file that is filled in advance, so that a sync after a small write has no new size to store.
 
-Such a sync takes half as long. The room is filled with tabs, which no line of the queue begins with and which JSON
-allows between values.
+Such a sync takes half as long. JSON allows tabs, with which the room is filled, between values.
 """
 
 import contextlib
@@ -14,7 +13,8 @@ from arkcli.system import files
 _IN_A_ROW: Final = 16
 _SMALL: Final = 16 * 1024
 _ROOM: Final = 64 * 1024
-_FILL: Final = b"\t"
+#: No line begins with it.
+FILL: Final = b"\t"
 
 
 class Ahead:
@@ -35,20 +35,20 @@ class Ahead:
         if self.has_filled and os.fstat(descriptor).st_size < offset + len(data):
             # The disk may have room for the data alone.
             with contextlib.suppress(OSError):
-                files.write_all(descriptor, data + _FILL * _ROOM, offset)
+                files.write_all(descriptor, data + FILL * _ROOM, offset)
                 return
         files.write_all(descriptor, data, offset)
 
 
 def written_size(descriptor: int, known: int = 0) -> int:
     """The size of an open file in bytes, without the room. Quick if a line still ends at `known`, and none follows."""
-    if known > 0 and os.pread(descriptor, 2, known - 1) in (b"\n", b"\n" + _FILL):
+    if known > 0 and os.pread(descriptor, 2, known - 1) in (b"\n", b"\n" + FILL):
         return known
     end = os.fstat(descriptor).st_size
     begin = end - 1
     while end > 0:
         begin = max(begin, 0)
-        written = os.pread(descriptor, end - begin, begin).rstrip(_FILL)
+        written = os.pread(descriptor, end - begin, begin).rstrip(FILL)
         if written:
             return begin + len(written)
         end, begin = begin, begin - _ROOM

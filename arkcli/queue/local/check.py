@@ -12,10 +12,12 @@ import msgspec
 from arkcli.errors import Busy
 from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
-from arkcli.queue.local.ahead import written_size
+from arkcli.queue.local.ahead import FILL, written_size
+from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lines import Damaged
-from arkcli.queue.local.notes import MARK, read_mark
+from arkcli.queue.local.notes import MARK, end_noted, read_mark
 from arkcli.queue.local.opening import is_a_link
+from arkcli.queue.local.segments import Ends
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 from arkcli.text import counted
@@ -91,7 +93,7 @@ class Inspection:
                 yield from self._hole(last, position, start)
             expected = expected if self._tail is None else None
             last = last._replace(file=path, line=0)
-            for number, offset, text in self._read(path, is_last=is_last):
+            for number, offset, text in self._read(path, Ends(ends.end if ends else 0) if is_last else None):
                 last = last._replace(line=number)
                 try:
                     following, _ = lines.event_counts(text)
@@ -151,21 +153,27 @@ class Inspection:
                 yield DamagedLine(path, 1, 0, b"", "you cannot read and write it")
             elif path is journal and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - the same
                 yield DamagedLine(path, 1, 0, b"", "it is not a directory")
-        for path, is_last in _segments(place / "journal"):
-            yield from self._each(path, lines.decode_journal, is_last=is_last)
-        yield from self._each(place / "checkpoint.json", lines.decode_journal, is_last=False)
-        yield from self._each(place / "dead.jsonl", lines.decode_dead, is_last=True)
+        # What a checkpoint counts was synced before it.
+        saved = Journal(place, 0).checkpoint()
+        ends = Ends(0 if saved is None else saved.journal, end_noted(files.read_holder(place / "lock")))
+        for path, is_last in _segments(journal):
+            yield from self._each(path, lines.decode_journal, ends if is_last else None)
+        yield from self._each(place / "checkpoint.json", lines.decode_journal)
+        yield from self._each(place / "dead.jsonl", lines.decode_dead, Ends())
 
-    def _each(self, path: Path, decode: Callable[[bytes], object], *, is_last: bool) -> Iterator[DamagedLine]:
-        for number, offset, text in self._read(path, is_last=is_last):
+    def _each(self, path: Path, decode: Callable[[bytes], object], ends: Ends | None = None) -> Iterator[DamagedLine]:
+        for number, offset, text in self._read(path, ends):
             try:
                 decode(text)
             except Damaged as error:
                 if not _is_blank(text):
                     yield DamagedLine(path, number, offset, text, str(error))
 
-    def _read(self, path: Path, *, is_last: bool) -> Iterator[tuple[int, int, bytes]]:
-        """A file's lines, without newlines. Bytes after the last newline of a growing file are not damage yet."""
+    def _read(self, path: Path, ends: Ends | None) -> Iterator[tuple[int, int, bytes]]:
+        """A file's lines, without newlines.
+
+        With `ends`, it grows: leaves out what a crash, or a line being written, leaves after the last newline.
+        """
         try:
             file = files.open_to_read(path)
         except FileNotFoundError:
@@ -173,8 +181,13 @@ class Inspection:
         with file:
             number, offset = 0, self._skip(file)
             while line := file.readline(_LONGEST_LINE):
-                if not line.endswith(b"\n") and is_last and len(line) < _LONGEST_LINE:
-                    return
+                if ends is not None and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                    position = offset + (int(path.stem) if path.stem.isdecimal() else 0)
+                    written = line.rstrip(FILL)
+                    if not written or ends.are_torn(written, position):
+                        return
+                    if lines.is_whole(written) or lines.is_whole(written[:-1]):
+                        return
                 number += 1
                 self._lines += 1
                 yield number, offset, line.removesuffix(b"\n")

@@ -13,7 +13,7 @@ from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.lanes import Arrivals, Retries, UnderWay
 from arkcli.queue.local.lines import AttemptLine, DeadLine, DropLine
-from arkcli.queue.local.notes import read_outage, read_pace, write_outage, write_pace
+from arkcli.queue.local.notes import note_end, read_outage, read_pace, write_outage, write_pace
 from arkcli.queue.local.stored import StoredDelivery, StoredEvent
 from arkcli.queue.local.trouble import told, trouble
 from arkcli.queue.outage import Outage
@@ -210,6 +210,8 @@ class Claim:
                     state.gone.clear()
                     self._journal.save()
                 self._journal.save_if_worth_it()
+        with contextlib.suppress(OSError):
+            note_end(self._lock, state.journal)
         self._journal.close()
         self._lock.close()
 

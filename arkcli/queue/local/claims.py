@@ -19,6 +19,7 @@ from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.fit import check_fit
 from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.members import Members
+from arkcli.queue.local.notes import end_noted
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, part_of
 from arkcli.queue.local.view import View
@@ -108,13 +109,14 @@ class Claims:
                 return None
             try:
                 self._log.check()
+                ended = end_noted(lock.signed())
                 with contextlib.suppress(OSError):
                     # For people to read. ark can deliver even if the disk is too full for this.
                     lock.sign(f"{os.getpid()} {purpose}\n")
                 journal = self._journals.get(destination_id)
                 if journal is None:
                     journal = self._journals[destination_id] = self._members.journal_at(place)
-                journal.load_to_append()
+                journal.load_to_append(ended)
                 # The journal may record events that this process has not seen yet: this looks at the log then.
                 check_fit(journal, self._log)
                 claim = Claim(lock, self._log, journal, self._schedule, self.idle.note)

@@ -10,7 +10,7 @@ import msgspec
 
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import Damaged, DeadLine
-from arkcli.queue.local.segments import holding
+from arkcli.queue.local.segments import Ends, holding
 from arkcli.queue.local.stored import Positions
 from arkcli.system import files
 
@@ -91,13 +91,10 @@ def _letters(line: bytes) -> Iterator[DeadLine]:
 
 
 def _mended_end(descriptor: int) -> tuple[int, bytes]:
-    """The end of the whole lines, and the newline if the last one lacks it."""
+    """The end of the lines without a torn one, and the newline if the last one lacks it."""
     size = end = os.fstat(descriptor).st_size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
         begin = max(0, end - 65536)
         end = begin + os.pread(descriptor, end - begin, begin).rfind(b"\n") + 1
-    try:
-        lines.check(os.pread(descriptor, size - end, end))
-    except Damaged:
-        return end, b""
-    return size, b"\n"
+    tail = os.pread(descriptor, size - end, end)
+    return (end, b"") if Ends().are_torn(tail, end) and not lines.is_whole(tail) else (size, b"\n")

@@ -16,7 +16,7 @@ from arkcli.queue.local.ahead import Ahead
 from arkcli.queue.local.index import Index, Row
 from arkcli.queue.local.lines import Damaged
 from arkcli.queue.local.notes import MARK, Mark, MarkFile, read_mark
-from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.local.segments import SEGMENT_SIZE, Ends, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
 from arkcli.system import files
@@ -109,7 +109,7 @@ class EventLog:
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[StoredEvent]:
         self._segments.look()
         mark = self._marked()
-        end = self._segments.mend_tail(keep_damaged=True, keep_before=mark.end)
+        end = self._segments.mend_tail(Ends(mark.end), keep_zeros=True)
         # The positions of missing bytes are not used again: destinations may have passed them.
         before = position = max(end, mark.end)
         seq, addressed = (mark.seq, mark.addressed) if position == mark.end else self._count(position)

@@ -10,7 +10,7 @@ from arkcli import times
 from arkcli.errors import Broken
 from arkcli.queue.local import lines
 from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
-from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
+from arkcli.queue.local.segments import SEGMENT_SIZE, Ends, Line, Segments
 from arkcli.queue.local.state import DestinationState, joined
 from arkcli.system import files
 
@@ -94,11 +94,15 @@ class Journal:
             self._unsaved += len(block)
         return self.state
 
-    def load_to_append(self) -> DestinationState:
-        """Like `load`, for the holder of the lock: first cuts a torn last line."""
+    def load_to_append(self, ended: int = 0) -> DestinationState:
+        """Like `load`, for the holder of the lock: first cuts a torn last line.
+
+        `ended` is where the journal ended when the lock was last released; 0: unknown.
+        """
         self._segments.look()
-        end = self._segments.mend_tail(keep_damaged=False)
         snapshot = None if self._loaded else self.checkpoint()
+        # What a checkpoint counts was synced before it, and what has been read was whole.
+        end = self._segments.mend_tail(Ends(self.state.journal if snapshot is None else snapshot.journal, ended))
         state = self._load(snapshot, end)
         if snapshot is not None and snapshot.journal > end:
             # Once the journal had grown beyond this checkpoint, it would seem to fit.
@@ -241,7 +245,7 @@ class Journal:
         # The checkpoint would restore the old state.
         files.unlink(self._checkpoint)
         self._segments.look()
-        end = self._segments.mend_tail(keep_damaged=True)
+        end = self._segments.mend_tail(Ends(self.state.journal), keep_zeros=True)
         self.state = DestinationState(msgspec.structs.replace(snapshot, journal=end))
         self._begin_segment()
 

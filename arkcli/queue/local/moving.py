@@ -67,9 +67,9 @@ def note(directory: Path, mark: Mark) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Removes everything in a queue but its mark."""
+    """Removes everything in a queue but its mark, and the copies of damaged lines that `ark queue check` has made."""
     for found in directory.iterdir():
-        if found.name not in ("VERSION", MOVE, "lock"):
+        if found.name not in ("VERSION", MOVE, "lock", "damaged"):
             (files.remove_tree if found.is_dir() and not found.is_symlink() else files.unlink)(found)
 
 
@@ -93,9 +93,12 @@ class LocalMoves:
         """The mark."""
         return mark_of(self._directory)
 
-    def note(self, mark: Mark) -> None:
-        """Marks the queue."""
+    def note(self, mark: Mark, known: Mark | None = None) -> bool:
+        """Marks the queue, if its mark is the `known` one."""
+        if known not in (None, self.mark):
+            return False
         note(self._directory, mark)
+        return True
 
     def begin(self, asked: Mark) -> Mark:
         """Removes what is left of the queue that was here, unless this move has ended."""

@@ -31,6 +31,21 @@ _PACE: Final = "pace.json"
 Kind = TypeVar("Kind")
 
 
+#: What a lock file says, with a position, where its last holder released it.
+_ENDED: Final = "ended"
+
+
+def note_end(lock: files.Lock, position: int) -> None:
+    """Writes into a lock's file where the journal ends, before the lock is released. Raises OSError."""
+    lock.sign(f"{_ENDED} {position}\n")
+
+
+def end_noted(said: str) -> int:
+    """Where the journal ended when its lock was released, from what the lock's file says; 0 if it does not say that."""
+    word, _, position = said.strip().partition(" ")
+    return int(position) if word == _ENDED and position.isdecimal() else 0
+
+
 class Mark(msgspec.Struct, frozen=True):
     """The positions between which the log has bytes, and `seq` and `addressed` of the next line, at `end`."""
 

@@ -67,7 +67,7 @@ def restore(directory: Path, log: EventLog, schedule: RetrySchedule, records: It
                 files.rename(hidden, place)
         except (OSError, NotAccepted) as error:
             reason = error.reason if isinstance(error, NotAccepted) else error.strerror or str(error)
-            raise NotAccepted(reason, f"{directory} was filled only in part; remove it and try again") from error
+            raise NotAccepted(reason, f"{directory} was filled only in part; try again") from error
         finally:
             remove_hidden(places)
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,25 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     end: int
     text: bytes
     is_whole: bool = False
+
+
+class Ends(NamedTuple):
+    """Up to which positions a file has whole lines: what was `synced`, and what was written when the last process
+    `ended` its work; 0: unknown.
+    """
+
+    synced: int = 0
+    ended: int = 0
+
+    def are_torn(self, tail: bytes, start: int) -> bool:
+        """Whether a crash can have left these bytes at the end of the file: the beginning of a line.
+
+        A power failure leaves zeros where nothing was synced.
+        """
+        begun = tail.rstrip(b"\0")
+        if start < self.synced or start < self.ended <= start + len(begun):
+            return False
+        return begun.startswith(lines.OPENING[: len(begun)]) and begun.count(lines.OPENING) <= 1 and b"\0" not in begun
 
 
 class Segments:
@@ -244,12 +263,11 @@ class Segments:
         if self._starts:
             trim(self._open(self._starts[-1]))
 
-    def mend_tail(self, *, keep_damaged: bool, keep_before: int = 0) -> int:
+    def mend_tail(self, ends: Ends, *, keep_zeros: bool = False) -> int:
         """Makes the last segment end in a newline, and returns the position after it.
 
-        Cuts a torn last line; adds the newline to a line that lacks only that. With `keep_damaged`, bytes that cannot
-        be the beginning of a line get a newline instead of being cut: they may have been lines that were read, and
-        their positions must not be used for other lines. So does whatever begins before `keep_before`.
+        Cuts a torn last line; adds the newline to a line that lacks only that. Other bytes get a newline, too: they
+        were lines, perhaps they were read, and they count as damaged. So do zeros, with `keep_zeros`.
         """
         end = self.size()
         if self._starts and not files.is_writable(self._open(self._starts[-1])):
@@ -258,16 +276,15 @@ class Segments:
         kept = self.last_line_end(end)
         if kept == end:
             return end
-        is_kept = kept < keep_before
-        if end - kept <= _LONGEST_LINE:
+        is_kept = end - kept > _LONGEST_LINE
+        if not is_kept:
             tail = self.read(kept, end - kept)
             # An editor may have removed the newline, or its byte is damaged.
             for newline in (end, end - 1):
                 if lines.is_whole(lines.pieces(tail[: newline - kept])[-1]):
                     self.append(b"\n", newline)
                     return newline + 1
-            torn = tail.startswith(lines.OPENING[: len(tail)]) and tail.count(lines.OPENING) <= 1 and b"\0" not in tail
-            is_kept = is_kept or (keep_damaged and not torn)
+            is_kept = not ends.are_torn(tail, kept) or (keep_zeros and b"\0" in tail)
         if is_kept:
             self.append(b"\n", end)
             return end + 1

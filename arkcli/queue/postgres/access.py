@@ -56,9 +56,14 @@ class Access:
         with self.transaction(durable=durable) as cursor:
             cursor.execute(statement, values)
 
-    def saw(self, now: int) -> None:
-        """Notes the database's time (milliseconds, UTC), which was just read."""
-        self._seen = now, self.clock.monotonic()
+    def saw(self, now: int, at: float | None = None) -> None:
+        """Notes the database's time (milliseconds, UTC), which was read just now, or after `at` (`monotonic`)."""
+        self._seen = now, self.clock.monotonic() if at is None else at
+
+    @property
+    def ahead(self) -> int:
+        """By how many milliseconds the database's clock is ahead of this host's. Call `saw` first."""
+        return round(self.now()) - self.clock.now()
 
     def now(self) -> float:
         """About the database's time, in milliseconds. Only to decide whether to ask: what is due, the database says."""

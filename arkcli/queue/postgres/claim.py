@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-import msgspec
-
 from arkcli import times
 from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.outage import Outage
@@ -13,7 +11,17 @@ from arkcli.queue.pace import Terms, Turn
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.pace import Pacing
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import EVENT, IS_FIRST, IS_RESERVED, StoredDelivery, StoredEvent, event_of, ms
+from arkcli.queue.postgres.stored import (
+    EVENT,
+    IS_FIRST,
+    IS_RESERVED,
+    SET_BACK,
+    StoredDelivery,
+    StoredEvent,
+    event_of,
+    ms,
+    outage_of,
+)
 
 #: What is due for another attempt, longest first, and what a clock that was set back would keep for later.
 _DUE: Final = f"""
@@ -24,7 +32,7 @@ select {ms("due_at")}, attempt, round, {EVENT} from (
   (select * from ark.pending where destination = %(destination)s and due_at <= now() and seq <> all(%(taken)s)
    order by due_at limit %(most)s)
   union all
-  (select * from ark.pending where destination = %(destination)s and due_at > now() and failed_at > now()
+  (select * from ark.pending where destination = %(destination)s and due_at > now() and failed_at > {SET_BACK}
    and seq <> all(%(taken)s) order by failed_at desc limit %(most)s)
  ) d join ark.event e using (seq)
 ) e where before < 4194304 order by due_at, seq
@@ -90,7 +98,7 @@ class Claim:
         self.holder = leases.me
         #: What the share has to say for an outcome to be recorded.
         self.fence = f"{epoch} {leases.me}"
-        self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
+        self.outage = outage_of(outage, leases.access.ahead)
         #: When the lease was last renewed: seconds of a monotonic clock, before the database was asked.
         self.renewed_at = 0.0
         self.is_lost = False
@@ -211,7 +219,7 @@ class Claim:
         an `ark send` that began before the claim may have heard of one.
         """
         if outage is not None:
-            self.outage = msgspec.json.decode(outage, type=Outage)
+            self.outage = outage_of(outage, self._leases.access.ahead)
         self._has_due = self._has_due or (next_due_at is not None and next_due_at <= now)
 
     def ended(self, event: StoredEvent, due_at: int | None) -> None:

@@ -15,17 +15,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from arkcli.database import schema
 from arkcli.database.connection import Cursor, here
 from arkcli.errors import Held, InDoubt, Unreachable
+from arkcli.model import AHEAD
 from arkcli.queue.engine import Holder
 from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import Access
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.pages import Pages
-from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, ms, to_column
+from arkcli.queue.postgres.stored import IS_FOR, IS_KNOWN, IS_RESERVED, SET_BACK, ms, outage_text, to_column
 
 #: How long a lease lasts, how often it is renewed, and the longest that an attempt and its start may take, in seconds.
 LEASE: Final = 20.0
@@ -36,9 +35,8 @@ _ENDS: Final = LEASE - 1.0
 #: The shortest and the longest pause before the database is asked again after it could not be reached, in seconds.
 _PAUSES: Final = (0.1, 5.0)
 
-#: How often to look for what failed in the future, in seconds; and the milliseconds by which a clock is set back.
+#: How often to look for what failed in the future, in seconds.
 _THOROUGH_EVERY: Final = 5.0
-_SET_BACK: Final = 1000
 
 _HOLD: Final = "now() + interval '20 s'"
 _REGISTER: Final = f"""
@@ -62,9 +60,9 @@ where s.destination = t.destination and s.epoch = t.epoch and s.holder = t.holde
 #: The second index is searched only now and then: what it finds is due because the clock was set back.
 _LOOK: Final = f"""
 select s.id, s.destination, s.cursor, {
-    ms('''least(
+    ms(f'''least(
  (select min(p.due_at) from ark.pending p where p.destination = s.destination and p.due_at is not null),
-  case when %(thoroughly)s then (select case when max(p.failed_at) > now() then now() end
+  case when %(thoroughly)s then (select case when max(p.failed_at) > {SET_BACK} then now() end
    from ark.pending p where p.destination = s.destination and p.due_at is not null) end)''')
 }, s.outage
 from ark.share s where s.id = any(%(ids)s)
@@ -83,7 +81,7 @@ with asked as (
  select s.destination, s.id, s.cursor, a.n, l.last, least(greatest(s.cursor, 1) + {_WINDOW}, l.last + 1) as beyond,
   exists (select from ark.pending p where p.destination = s.destination and p.due_at <= now())
   or exists (select from ark.pending p where p.destination = s.destination and p.due_at is not null
-   and p.failed_at > now()) as due,
+   and p.failed_at > {SET_BACK}) as due,
   exists (select from ark.event e where e.seq >= greatest(s.cursor, 1) and e.seq < greatest(s.cursor, 1) + {_WINDOW}
    and {IS_FOR} and not {IS_KNOWN}) as waits
  from unnest(%(ids)s::text[]) with ordinality a(id, n) join ark.share s using (id),
@@ -100,7 +98,7 @@ with asked as (
  update ark.share s set cursor = a.beyond from asked a
  where not (a.due or a.waits or %(all)s) and s.destination = a.destination and s.cursor + 100 < a.beyond
 )
-select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage
+select a.id, a.destination, a.due or a.waits, a.cursor, a.beyond, a.last, c.epoch, c.outage, {ms("now()")}
 from asked a left join claimed c using (destination) order by a.n
 """
 #: After the lease: from then on nothing is reserved.
@@ -289,7 +287,7 @@ class Leases:
             schema.check_state(moved[0], self.access.database.address.masked, moved[1])
         self.store_seen = (at, version)
         self.access.saw(now)
-        if now < expected - _SET_BACK and not values["thoroughly"]:
+        if now < expected - AHEAD and not values["thoroughly"]:
             # The clock was set back.
             self._thorough_at = at
             return self._look(ids)
@@ -320,8 +318,9 @@ class Leases:
             reserving.execute(_RESERVED, values)
         reserved = dict(reserving.fetchall())
         claims = []
-        for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage in cursor.fetchall():
+        for destination_id, destination, has_due, cursor_, beyond, last, epoch, outage, now in cursor.fetchall():
             self.access.last = last
+            self.access.saw(now, started)
             if epoch is not None:
                 claim = Claim(self, destination_id, destination, epoch, cursor_, outage)
                 claim.renewed_at = started
@@ -376,9 +375,8 @@ class Leases:
 
     def note(self, destination: int, outage: Outage | None) -> None:
         """Stores a receiver's outage, unless the database cannot be reached: it would be found out again."""
-        text = None if outage is None else msgspec.json.encode(outage).decode()
         with suppress(Unreachable, InDoubt):
-            self.access.run(_NOTE, (text, destination))
+            self.access.run(_NOTE, (outage_text(outage, self.access.ahead), destination))
 
     def close(self) -> None:
         """Records what is kept, and ends all leases. If the database cannot be reached, they end by themselves."""

@@ -20,6 +20,7 @@ from arkcli.queue.postgres.stored import from_column
 _PATIENCE: Final = 7 * 24 * 3600.0
 _READ: Final = "select state, move, place from ark.meta"
 _NOTE: Final = "update ark.meta set state = %s, move = %s, place = %s"
+_NOTE_IF: Final = f"{_NOTE} where state = %s and move = %s and place = %s returning 1"
 _HOLDS: Final = "select exists (select from ark.event where seq > 0), exists (select from ark.share)"
 _EMPTY: Final = "truncate ark.event, ark.share, ark.pending, ark.attempt, ark.memo"
 _CONTENT: Final = "select sealed is not null or exists (select from ark.event) from ark.store"
@@ -52,7 +53,10 @@ class DatabaseMoves:
     @property
     def mark(self) -> Mark:
         """The mark."""
-        return Mark(*(self._row(_READ) or ()))
+        if self._cursor is None:
+            return Mark(*(self._row(_READ) or ()))
+        self._cursor.execute(_READ)
+        return Mark(*(self._cursor.fetchone() or ()))
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -71,11 +75,13 @@ class DatabaseMoves:
                 claim.release()
             self._leases.dumping = None
 
-    def note(self, mark: Mark) -> None:
-        """Marks the queue. Raises Held if another process has claimed a destination while this one slept."""
+    def note(self, mark: Mark, known: Mark | None = None) -> bool:
+        """Marks the queue, if its mark is the `known` one. Raises Held if another process has claimed a destination
+        while this one slept.
+        """
         if (cursor := self._cursor) is None:
-            self._row(f"{_NOTE} returning 1", mark)
-            return
+            statement, values = (f"{_NOTE} returning 1", mark) if known is None else (_NOTE_IF, (*mark, *known))
+            return self._row(statement, values) is not None
         cursor.execute(_TAKEN, (self._leases.me,))
         if mark.state == "moved" and (taken := cursor.fetchone()) is not None:
             raise Held(from_column(taken[0]), "another process")
@@ -83,6 +89,7 @@ class DatabaseMoves:
         if mark.state == "moved":
             cursor.execute("commit")
             self._cursor = None
+        return True
 
     def begin(self, asked: Mark) -> Mark:
         """Empties the tables, unless this move has ended."""

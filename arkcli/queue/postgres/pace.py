@@ -10,7 +10,7 @@ from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.outage import ASKED, Outage
 from arkcli.queue.pace import Pace, Terms, Turn, Turns
 from arkcli.queue.postgres.access import Access
-from arkcli.queue.postgres.stored import ms
+from arkcli.queue.postgres.stored import ms, outage_of
 
 _READ: Final = f"select pace, outage, {ms('now()')} from ark.share where destination = %s for no key update"
 _WRITE: Final = "update ark.share set pace = %s where destination = %s"
@@ -45,7 +45,7 @@ class Pacing:
         with self._access.transaction(durable=terms.period > _SHORT) as cursor:
             cursor.execute(_READ, (self._destination,))
             text, outage_text, there = cursor.fetchone() or (None, None, now)
-            outage = None if outage_text is None else msgspec.json.decode(outage_text, type=Outage)
+            outage = outage_of(outage_text, there - now)
             if outage is not None and outage.reason == ASKED and outage.until > now:
                 return Turn(0, outage.until), outage
             pace = Pace() if text is None else msgspec.json.decode(text, type=Pace)

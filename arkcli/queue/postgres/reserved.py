@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
-
 from arkcli.database.connection import Cursor
 from arkcli.errors import InDoubt, Unreachable
 from arkcli.queue.outage import Outage
@@ -24,6 +22,7 @@ from arkcli.queue.postgres.stored import (
     StoredEvent,
     event_of,
     ms,
+    outage_of,
     to_column,
 )
 
@@ -59,7 +58,7 @@ order by a.n limit %(most)s
 on conflict (destination, seq) do update set due_at = excluded.due_at, holder = excluded.holder
 returning destination
 """
-_PLACES: Final = "select id, destination, outage from ark.share where id = any(%(ids)s)"
+_PLACES: Final = f"select id, destination, outage, {ms('now()')} from ark.share where id = any(%(ids)s)"
 #: Whether the receiver has not asked to be left alone.
 _NOT_ASKED: Final = f"""
 (s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
@@ -105,7 +104,7 @@ class Reservation:
         self.destination_id = destination_id
         self.destination = destination
         self.fence = reservations.leases.me
-        self.outage = None if outage is None else msgspec.json.decode(outage, type=Outage)
+        self.outage = outage_of(outage, reservations.leases.access.ahead)
         #: The numbers of the reserved events that are in flight.
         self.in_flight: set[int] = {behind}
         #: When it was last renewed: seconds of a monotonic clock, before the database was asked.
@@ -193,7 +192,10 @@ class Reservations:
             places = cursor.connection.cursor(binary=True)
             places.execute(_PLACES, values)
         reserved = {destination for (destination,) in cursor.fetchall()}
-        known = {found: (destination, outage) for found, destination, outage in places.fetchall()}
+        known = {}
+        for found, destination, outage, now in places.fetchall():
+            known[found] = destination, outage
+            self.leases.access.saw(now, started)
         claims = []
         for destination_id in asked:
             destination, outage = known.get(destination_id, (0, None))

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from arkcli import times
-from arkcli.errors import InDoubt, NotAccepted, Unreachable, UsageError
+from arkcli.database.connection import TWICE
+from arkcli.errors import InDoubt, NotAccepted, Refused, Unreachable, Unreadable, UsageError
 from arkcli.model import Attempt, Event, Outcome, State
 from arkcli.queue.engine import Pending, Record
 from arkcli.queue.outage import Outage
@@ -66,6 +67,13 @@ def restore(access: Access, records: Iterable[Record]) -> None:
                 cursor.execute(_READY)
     except (Unreachable, InDoubt) as error:
         raise NotAccepted(str(error), "the queue was filled only in part; try again") from error
+    except Refused as error:
+        if error.state != TWICE:
+            raise
+        raise Unreadable(
+            "the same delivery is there twice, because a line of a journal is missing; `ark queue list` shows it. "
+            "Nothing was copied. Discard it with `ark queue drop`, and try again"
+        ) from error
 
 
 def _fill(filling: "_Filling", records: Iterable[Record]) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
+
 from arkcli import times
-from arkcli.model import Attempt, Delivery, Draft, Event, Outcome
+from arkcli.model import AHEAD, Attempt, Delivery, Draft, Event, Outcome
 from arkcli.queue.engine import Pending
+from arkcli.queue.outage import Outage
 
 #: PostgreSQL has no NUL in its text. Unicode promises that this character means nothing.
 _NUL: Final = "\ufdd0"
@@ -27,12 +30,26 @@ IS_KNOWN: Final = """
 (exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  or exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq))
 """
-#: Whether a pending delivery `p` is due, also because the clock was set back to before its failure.
-IS_DUE: Final = "(p.due_at is not null and (p.due_at <= now() or p.failed_at > now()))"
+#: The earliest time that only a clock that was set back explains.
+SET_BACK: Final = f"(now() + interval '{AHEAD} ms')"
 #: Whether a pending delivery `p` is under way in an `ark send`.
 IS_RESERVED: Final = "(p.holder is not null and p.due_at > now())"
 #: Whether a pending delivery `p` waits for the first attempt that its event has ever had.
 IS_FIRST: Final = "(p.attempt = 0 and p.round = 0)"
+
+
+def outage_of(text: str | None, ahead: int) -> Outage | None:
+    """A stored outage by this host's clock. The database's, by which it is stored, is `ahead` milliseconds ahead."""
+    return None if text is None else _shifted(msgspec.json.decode(text, type=Outage), -ahead)
+
+
+def outage_text(outage: Outage | None, ahead: int) -> str | None:
+    """An outage as it is stored; see `outage_of`."""
+    return None if outage is None else msgspec.json.encode(_shifted(outage, ahead)).decode()
+
+
+def _shifted(outage: Outage, by: int) -> Outage:
+    return msgspec.structs.replace(outage, since=outage.since + by, until=outage.until + by)
 
 
 class StoredEvent(Event, frozen=True, gc=False):

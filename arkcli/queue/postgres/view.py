@@ -18,6 +18,7 @@ from arkcli.queue.postgres.stored import (
     IS_FIRST,
     IS_FOR,
     IS_KNOWN,
+    SET_BACK,
     StoredEvent,
     StoredPending,
     attempt_of_row,
@@ -31,7 +32,7 @@ from arkcli.queue.postgres.stored import (
 WAITS: Final = f"(e.seq >= s.cursor and {IS_FOR} and not {IS_KNOWN})"
 #: When a pending delivery `p` at an event `e` is due; what a wrong clock dated later is due now, if that is wanted.
 _DUE_AT: Final = f"case when {IS_FIRST} then e.at else p.due_at end"
-_DUE_NOW: Final = f"case when coalesce(p.failed_at, {_DUE_AT}) > now() then now() else {_DUE_AT} end"
+_DUE_NOW: Final = f"case when coalesce(p.failed_at, {_DUE_AT}) > {SET_BACK} then now() else {_DUE_AT} end"
 _STANDINGS: Final = f"""
 select s.id, s.outage, k.attempts, k.counts, {ms("least(k.due_at, f.at)")}, {ms("o.at")}, {ms("w.at")},
  case when s.cursor > l.seq then 0 else
@@ -51,7 +52,7 @@ left join lateral (
  select array_agg(attempt) as attempts, array_agg(count) as counts, min(due_at) as due_at, min(alive) as alive,
   min(first) as first
  from (select case when p.due_at is null then -1 else p.attempt end as attempt, count(*) as count,
-   min(case when {IS_FIRST} then null when %(now)s and coalesce(p.failed_at, p.due_at) > now() then now()
+   min(case when {IS_FIRST} then null when %(now)s and coalesce(p.failed_at, p.due_at) > {SET_BACK} then now()
     else p.due_at end) as due_at,
    min(case when p.due_at is not null then p.seq end) as alive, min(case when {IS_FIRST} then p.seq end) as first
   from ark.pending p where p.destination = s.destination group by 1) g) k on true

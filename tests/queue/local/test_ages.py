@@ -15,6 +15,7 @@ import pytest
 
 from arkcli import times
 from arkcli.model import DOCUMENTED, Draft
+from arkcli.queue.local.journal import Journal
 from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredEvent
 from tests.queue.local.machine import listened, small_disk
@@ -76,6 +77,21 @@ def log_of(queue: Path) -> Path:
     return min((queue / "events").glob("*.jsonl"))
 
 
+def overwritten(path: Path, count: int, byte: bytes = b"x") -> None:
+    """Puts other bytes in place of the last ones, the newline included."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-count] + byte * count)
+
+
+def settled_then_overwritten(queue: Path, _: Path, __: Path) -> None:
+    """Puts zeros at the end of a journal up to which a checkpoint has counted."""
+    journal = Journal(a_of(queue), len(DOCUMENTED.delays))
+    journal.load_to_append()
+    journal.save()
+    journal.close()
+    overwritten(journals_of(a_of(queue)), 40, b"\0")
+
+
 def without_mark(harm: Harm) -> Harm:
     def both(queue: Path, halfway: Path, end: Path) -> None:
         harm(queue, halfway, end)
@@ -103,6 +119,8 @@ ROWS: Final = [
         told=False,
         healed=True,
     ),
+    Row("log, its end overwritten", lambda queue, *_: overwritten(log_of(queue), 20)),
+    Row("log, its end overwritten with zeros", lambda queue, *_: overwritten(log_of(queue), 20, b"\0")),
     Row("log, its file removed", lambda queue, *_: log_of(queue).unlink()),
     Row("log, its directory removed", lambda queue, *_: shutil.rmtree(queue / "events")),
     Row("log, an older copy", back("events")),
@@ -118,6 +136,11 @@ ROWS: Final = [
     Row("place, its journal emptied", lambda queue, *_: journals_of(a_of(queue)).unlink(), wait="a"),
     Row("place, its journal cut to nothing", lambda queue, *_: cut(journals_of(a_of(queue)), 0), wait="a"),
     Row("place, its journal cut", lambda queue, *_: cut(journals_of(a_of(queue)), 0.6), told=False),
+    Row("place, its journal's last line overwritten", lambda queue, *_: overwritten(journals_of(a_of(queue)), 40)),
+    Row("place, its journal's last lines overwritten", lambda queue, *_: overwritten(journals_of(a_of(queue)), 700)),
+    # A power failure leaves the same where nothing was synced.
+    Row("place, zeros at its journal's end", lambda q, *_: overwritten(journals_of(a_of(q)), 400, b"\0"), told=False),
+    Row("place, zeros where its checkpoint has counted", settled_then_overwritten),
     Row("place, an older copy", lambda queue, half, _: put(a_of(half), a_of(queue)), told=False),
     Row("place, newer than everything else", all_but_a, wait="a"),
     Row("all places, removed", lambda queue, *_: shutil.rmtree(queue / "destinations")),

@@ -306,7 +306,7 @@ def test_a_checkpoint_that_was_ahead_of_the_journal_is_never_believed_later(plac
         append(journal, attempt(0, 1, OK))
         append(journal, attempt(1, 1, OK))
         journal.save()
-    # The last line is torn: it goes, and the checkpoint speaks of more journal than there is.
+    # The last line was cut, and the checkpoint speaks of more journal than there is.
     (file,) = segments(place)
     file.write_bytes(file.read_bytes()[:-10])
     with journal_in(place) as journal:
@@ -321,7 +321,7 @@ def test_a_checkpoint_that_was_ahead_of_the_journal_is_never_believed_later(plac
 # --- torn and broken lines
 
 WHOLE: Final = lines.encode(attempt(60, 1, BAD))[:-1]
-TORN: Final = [WHOLE[:1], WHOLE[:8], WHOLE[:60], WHOLE[:-1], b"\0" * 400, WHOLE[:20] + b"\0" * 99, b"x" * 300_000]
+TORN: Final = [WHOLE[:1], WHOLE[:8], WHOLE[:60], WHOLE[:-1], b"\0" * 400, WHOLE[:20] + b"\0" * 99]
 
 
 def tear(place: Path, tail: bytes) -> None:
@@ -348,6 +348,28 @@ def test_a_torn_last_line_was_never_recorded_and_is_cut_before_the_next(place: P
     with journal_in(place, size) as journal:
         assert facts(journal) == expected
         assert damaged(place) == 0
+
+
+@pytest.mark.parametrize("count", [2, 40, 600], ids=["amid-a-line", "most-of-a-line", "several-lines"])
+@pytest.mark.parametrize("byte", [b"x", b" ", b"\xff"])
+def test_an_end_that_was_overwritten_is_damaged_and_its_position_is_not_used_again(
+    place: Path, count: int, byte: bytes
+) -> None:
+    with journal_in(place) as journal:
+        fill(journal)
+        ended = journal.state.journal
+    (file,) = segments(place)
+    spoilt = file.read_bytes()[:-count] + byte * count
+    file.write_bytes(spoilt)
+    journal = Journal(place, 4)
+    journal.load_to_append(ended)
+    append(journal, attempt(70))
+    expected = facts(journal)
+    journal.close()
+    assert content(place).startswith(spoilt + b"\n")
+    assert damaged(place) == 1
+    with journal_in(place) as journal:
+        assert facts(journal) == expected
 
 
 @SIZES

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from arkcli import times
-from arkcli.model import DOCUMENTED, Draft, Outcome
+from arkcli.model import AHEAD, DOCUMENTED, Draft, Outcome
 from arkcli.queue.local import lines
 from arkcli.queue.local.deadletters import DeadLetters
 from arkcli.queue.local.eventlog import EventLog
@@ -239,10 +239,21 @@ DELAYS: Final = {1: 30_000, 2: 300_000, 3: 1_800_000, 4: 7_200_000}
         (lambda delay: delay - 1, False),
         (lambda delay: delay, True),
         (lambda delay: delay + 1, True),
-        (lambda delay: -1, True),
+        (lambda delay: -1, False),
+        (lambda delay: -AHEAD, False),
+        (lambda delay: -AHEAD - 1, True),
         (lambda delay: -(10**12), True),
     ],
-    ids=["at-once", "just-before", "on-time", "late", "clock-set-back", "clock-set-far-back"],
+    ids=[
+        "at-once",
+        "just-before",
+        "on-time",
+        "late",
+        "clock-read-earlier",
+        "long-before",
+        "clock-set-back",
+        "clock-set-far-back",
+    ],
 )
 def test_a_retry_is_due_when_its_delay_is_over_or_the_clock_was_set_back_behind_its_failure(
     place: Place, failures: int, delay: int, since_failure: Callable[[int], int], due: bool

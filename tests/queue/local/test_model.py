@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arkcli import times
-from arkcli.model import Answer, Draft, Outcome, RetrySchedule, State
+from arkcli.model import AHEAD, Answer, Draft, Outcome, RetrySchedule, State
 from arkcli.queue.engine import Selection
 from arkcli.queue.local.claim import Claim
 from arkcli.queue.local.deadletters import DeadLetters
@@ -54,7 +54,7 @@ class Known:
         return self.failed_at + SCHEDULE.delays[self.attempts - 1]
 
     def is_due(self, now: int) -> bool:
-        return self.state is State.WAITING or now >= self.due_at or self.failed_at > now
+        return self.state is State.WAITING or now >= self.due_at or self.failed_at > now + AHEAD
 
     @property
     def replaced(self) -> "Known | None":
@@ -343,7 +343,7 @@ class TheQueue(RuleBasedStateMachine):
     def time_passes(self, milliseconds: int) -> None:
         self.now += milliseconds
 
-    @rule(milliseconds=st.sampled_from([1, 900, 5_000, 3_600_000]))
+    @rule(milliseconds=st.sampled_from([1, 900, 6_000, 3_600_000]))
     def the_clock_is_set_back(self, milliseconds: int) -> None:
         self.now -= milliseconds
 

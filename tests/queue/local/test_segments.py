@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.segments import BLOCK_SIZE, Line, Segments
+from arkcli.queue.local.segments import BLOCK_SIZE, Ends, Line, Segments
 from tests.queue.local.machine import MEMORY
 
 
@@ -238,12 +238,71 @@ def test_a_torn_last_line_is_cut_and_a_whole_one_is_given_its_newline(
             segments.begin(end)
         segments.append(tail, end)
 
-        assert segments.mend_tail(keep_damaged=False) == end + len(kept)
+        assert segments.mend_tail(Ends()) == end + len(kept)
         assert segments.size() == end + len(kept)
         assert b"".join(name.read_bytes() for name in sorted(path.glob("*.jsonl"))) == b"".join(
             [text + b"\n" for text in found] + [kept]
         )
         segments.close()
+
+
+#: Where a tail begins, after one line.
+BEGIN = 4
+
+
+@pytest.mark.parametrize(
+    ("tail", "ends", "keep_zeros"),
+    [
+        (b"x" * 70, Ends(), False),
+        (WHOLE[:5] + b"xxx", Ends(), False),
+        (WHOLE[:-5] + WHOLE[:-5], Ends(), False),
+        (WHOLE[:-5], Ends(synced=BEGIN + 1), False),
+        (b"\0" * 70, Ends(synced=BEGIN + 1), False),
+        (b"\0" * 70, Ends(), True),
+        (LONG[:70], Ends(ended=BEGIN + 70), False),
+        (LONG[:70] + b"\0", Ends(ended=BEGIN + 70), False),
+        (b"\0" * (5 << 20), Ends(), False),
+    ],
+    ids=[
+        "others",
+        "others-behind-a-beginning",
+        "two-lines",
+        "synced",
+        "synced-zeros",
+        "zeros-to-keep",
+        "written",
+        "written-and-a-zero",
+        "longer-than-a-line",
+    ],
+)
+def test_bytes_that_no_crash_leaves_are_kept_as_a_damaged_line(
+    tmp_path: Path, tail: bytes, ends: Ends, keep_zeros: bool
+) -> None:
+    write(tmp_path, 1 << 26, [b"one"])
+    segments = opened(tmp_path)
+    assert segments.size() == BEGIN
+    segments.append(tail, BEGIN)
+    assert segments.mend_tail(ends, keep_zeros=keep_zeros) == segments.size() == BEGIN + len(tail) + 1
+    assert segments.read(BEGIN, len(tail) + 1) == tail + b"\n"
+    segments.close()
+
+
+@pytest.mark.parametrize(
+    ("tail", "ends"),
+    [
+        (LONG[:70], Ends(synced=BEGIN, ended=BEGIN)),
+        # After a power failure less may be there than was written, or zeros in its place.
+        (LONG[:70], Ends(ended=BEGIN + 71)),
+        (LONG[:60] + b"\0" * 10, Ends(ended=BEGIN + 70)),
+        (b"\0" * 70, Ends(ended=BEGIN + 70)),
+    ],
+)
+def test_bytes_that_a_crash_can_leave_are_cut(tmp_path: Path, tail: bytes, ends: Ends) -> None:
+    write(tmp_path, 1 << 26, [b"one"])
+    segments = opened(tmp_path)
+    segments.append(tail, BEGIN)
+    assert segments.mend_tail(ends) == segments.size() == BEGIN
+    segments.close()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +423,7 @@ def test_an_empty_directory_has_no_bytes_and_its_first_line_begins_a_segment(tmp
     segments = opened(tmp_path)
     assert (segments.size(), segments.start, segments.starts) == (0, 0, [])
     assert segments.block(0, 0) == ([], 0)
-    assert segments.mend_tail(keep_damaged=False) == 0
+    assert segments.mend_tail(Ends()) == 0
     assert segments.is_full(0)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from arkcli.database.connection import Database
 from arkcli.queue.postgres.queue import PostgresQueue
+from arkcli.system.clock import Clock
 from tests.postgres import Network, network
 from tests.queue.postgres.opened import Stopwatch, emptied, place
 from tests.queue.test_engine import SCHEDULE
@@ -28,8 +29,8 @@ def watch() -> Stopwatch:
 def opened(url: str, watch: Stopwatch) -> Iterator[Open]:
     queues: list[PostgresQueue] = []
 
-    def open_queue(by: str = url, database: type[Database] = Database) -> PostgresQueue:
-        queues.append(PostgresQueue(database(place(by), "test", watch.monotonic), SCHEDULE, watch))
+    def open_queue(by: str = url, database: type[Database] = Database, clock: Clock = watch) -> PostgresQueue:
+        queues.append(PostgresQueue(database(place(by), "test", clock.monotonic), SCHEDULE, clock))
         return queues[-1]
 
     yield open_queue

@@ -5,11 +5,14 @@ from itertools import pairwise
 
 import pytest
 
+from arkcli.delivery import backoff
 from arkcli.errors import Held, Unreachable
-from arkcli.model import State
+from arkcli.model import Answer, Delivery, State
 from arkcli.queue.engine import Holder
+from arkcli.queue.pace import Terms
 from arkcli.queue.postgres.claim import Claim
 from arkcli.queue.postgres.queue import PostgresQueue
+from arkcli.system.clock import SystemClock
 from tests.postgres import Network, query
 from tests.queue.postgres.conftest import Open
 from tests.queue.postgres.opened import Stopwatch
@@ -118,6 +121,45 @@ def test_what_was_dropped_in_flight_by_a_worker_that_slept_does_not_come_back(
     assert list(told.states) == [None]
     assert pending(other, A) == []
     assert history(other, A, "evt_1") == (State.DROPPED, [])
+
+
+class Wrong(Stopwatch):
+    """The clock of a host that is ahead of the database's by so many milliseconds."""
+
+    def __init__(self, ahead: int) -> None:
+        super().__init__()
+        self._ahead = ahead
+
+    def now(self) -> int:
+        return super().now() + self._ahead
+
+
+@pytest.mark.parametrize("ahead", [600_000, -600_000])
+@pytest.mark.parametrize("is_first", [True, False], ids=["send", "drain"])
+def test_a_receiver_that_asked_for_a_minute_gets_one_whatever_the_hosts_clocks_say(
+    queue: PostgresQueue, opened: Open, url: str, ahead: int, is_first: bool
+) -> None:
+    clock = Wrong(ahead)
+    wrong = opened(clock=clock)
+    wrong.join([A])
+    (event, _) = accept(wrong, 1, 2)
+    found = wrong.claim_first(event, [A], 1)[0][0] if is_first else claim(wrong)
+    assert backoff.note_asked(
+        found, [(Delivery(event, 1), Answer(429, "HTTP 429", 3, retry_after=60_000))], clock.now()
+    )
+    terms = Terms(9, 1_000, None)
+    if is_first:
+        assert found.take_behind(1) == []
+        assert abs((found.admit(terms, 1, clock.now()).at or 0) - clock.now() - 60_000) < 1_000
+    found.release()
+    for reader, now in ((queue, SystemClock().now), (wrong, clock.now)):
+        heir = claim(reader)
+        for _ in range(2):
+            assert backoff.is_asked(heir, now())
+            assert heir.outage is not None
+            assert abs(heir.outage.until - now() - 60_000) < 1_000
+            reader.look([A], 0)
+        heir.release()
 
 
 def test_a_lease_is_renewed_every_five_seconds_by_whatever_is_called(
