@@ -82,6 +82,7 @@ def test_wherever_the_connection_breaks_all_are_accepted_once_or_none_is(
     assert outcomes == ({"accepted"} if (way, count) == ("down", 3) else {"not accepted", "accepted"})
 
 
+@pytest.mark.parametrize("is_sent", [False, True], ids=["before-the-commit", "in-the-commit"])
 def test_what_a_killed_send_has_not_committed_is_not_accepted_and_all_else_is_delivered(
     pair: list[Host], receive: Receive, is_sent: bool
 ) -> None:
