@@ -95,13 +95,16 @@ class Database:
 
     @contextmanager
     def transaction(
-        self, *, durable: bool = True, pipelined: bool = True, patience: float = PATIENCE
+        self, *, durable: bool = True, pipelined: bool = True, single: bool = False, patience: float = PATIENCE
     ) -> Iterator[Cursor]:
         """Runs a block in one transaction (READ COMMITTED), and commits it.
 
         With `pipelined`, statements are sent together: read their results in the block, which takes a round trip, or
         after it. COPY cannot be pipelined. Without `durable` the commit does not wait for the disk: a crash of the
         server may undo the last second. `patience` is how many seconds it may take.
+
+        With `single`, the block's only statement is the transaction, which takes a quarter of the work. The server's
+        settings apply: the server does not end it, so what waited too long here may still be carried out there later.
 
         Raises Unreachable if nothing was committed, InDoubt if the connection was lost while committing, and Refused
         if the server refuses a statement for good.
@@ -111,7 +114,10 @@ class Database:
         patience = self._limit(patience)
         is_ending = False
         try:
-            if pipelined:
+            if single:
+                is_ending = True
+                yield connection.cursor(binary=True)
+            elif pipelined:
                 with connection.pipeline():
                     yield self._begun(connection, durable=durable, patience=patience)
                     is_ending = True

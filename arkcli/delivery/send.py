@@ -300,8 +300,9 @@ class _Firsts:
             # Only after this process's own attempts have started, and not at those that it has not tried yet.
             self._busy = {found: None for found in self._busy if found in self.left}
             self._look_at(list(self._busy))
-            # Finds events that others have accepted in the meantime.
-            self._queue.look((), now)
+            if self._held or self.left:
+                # Finds events that others have accepted in the meantime.
+                self._queue.look((), now)
         return courses
 
     def _claim(self, room: int) -> Sequence[tuple[Claim, Delivery]]:

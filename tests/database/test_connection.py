@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -112,6 +113,15 @@ def test_a_connection_lost_before_the_commit_changed_nothing_and_is_opened_again
 def test_a_connection_lost_in_the_commit_leaves_a_doubt(database: Database) -> None:
     with pytest.raises(InDoubt, match="was lost while it committed"), database.transaction() as cursor:
         cursor.execute(END)
+
+
+def test_a_single_statement_is_committed_by_itself_and_a_connection_lost_in_it_leaves_a_doubt(
+    database: Database, url: str
+) -> None:
+    for statement, error in (("select 'a'", None), ("select 'b' from ark.nothing", Refused), (END, InDoubt)):
+        with nullcontext() if error is None else pytest.raises(error), database.transaction(single=True) as cursor:
+            cursor.execute(f"insert into ark.note {statement} returning text")
+    assert notes(url) == ["a"]
 
 
 def test_an_idle_connection_that_the_server_has_ended_is_replaced_before_the_next_use(

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -40,42 +41,45 @@ WAITING = (
 )
 
 
-def accepted(network: postgres.Network) -> list[str]:
-    return [found for (found,) in postgres.query(network.url, "select id from ark.event order by seq")]
+def accepted(url: str) -> list[str]:
+    return [found for (found,) in postgres.query(url, "select id from ark.event order by seq")]
 
 
-@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize(("way", "count"), [("up", 3), ("down", 3), ("up", 100), ("down", 100)])
 def test_wherever_the_connection_breaks_all_are_accepted_once_or_none_is(
-    network: postgres.Network, url: str, way: str
+    network: postgres.Network, url: str, way: str, count: int
 ) -> None:
-    queue = PostgresQueue(Database(address_of(network.url, {})), DOCUMENTED)
+    def batch(number: int) -> list[Draft]:
+        return [Draft(f"evt_{number}_{n}", "ping", "2026-11-26T12:00:00.000Z", PAYLOAD) for n in range(count)]
 
-    def three(number: int) -> list[Draft]:
-        return [Draft(f"evt_{number}_{n}", "ping", "2026-11-26T12:00:00.000Z", PAYLOAD) for n in range(3)]
+    def connected() -> PostgresQueue:
+        queue = PostgresQueue(Database(address_of(network.url, {})), DOCUMENTED)
+        queue.look([], 0)
+        return queue
 
-    queue.accept(three(0))
-    before = network.passed[way]
-    queue.accept(three(1))
-    until(lambda: network.passed[way] - before >= 25)
-    whole = network.passed[way] - before
+    with closing(connected()) as queue:
+        before = network.passed[way]
+        queue.accept(batch(1))
+        until(lambda: network.passed[way] - before >= 25)
+        whole = network.passed[way] - before
     outcomes = set()
-    for number, size in enumerate(range(1, whole, whole // 25), 2):
-        asked = [draft.id for draft in three(number)]
-        network.cut_after(size, way)
-        try:
-            events = queue.accept(three(number))
-        except NotAccepted as error:
-            assert str(error).endswith(": nothing was accepted")
-            assert not set(asked) & set(accepted(network))
-            outcomes.add("not accepted")
-        else:
-            assert [event.id for event in events] == asked == accepted(network)[-3:]
-            outcomes.add("accepted")
-    found = accepted(network)
+    for number, size in enumerate([*range(1, whole, whole // 25), 1_000_000], 2):
+        asked = [draft.id for draft in batch(number)]
+        with closing(connected()) as queue:
+            network.cut_after(size, way)
+            try:
+                events = queue.accept(batch(number))
+            except NotAccepted as error:
+                assert str(error).endswith(": nothing was accepted")
+                assert not set(asked) & set(accepted(url))
+                outcomes.add("not accepted")
+            else:
+                assert [event.id for event in events] == asked == accepted(url)[-count:]
+                outcomes.add("accepted")
+    found = accepted(url)
     assert len(found) == len(set(found))
-    # The answers come after the commit, so that what was cut off then had been accepted.
-    assert outcomes == {"not accepted", "accepted"} if way == "up" else {"accepted"}
-    queue.close()
+    # The answers about a few come after the commit, so that what was cut off then had been accepted.
+    assert outcomes == ({"accepted"} if (way, count) == ("down", 3) else {"not accepted", "accepted"})
 
 
 @pytest.mark.parametrize("is_sent", [False, True], ids=["before-the-commit", "in-the-commit"])

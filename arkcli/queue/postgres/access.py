@@ -29,19 +29,23 @@ class Access:
 
     @contextmanager
     def transaction(
-        self, *, durable: bool = False, pipelined: bool = True, patience: float = PATIENCE
+        self, *, durable: bool = False, pipelined: bool = True, single: bool = False, patience: float = PATIENCE
     ) -> Iterator[Cursor]:
         """See `Database.transaction`. Raises Unreadable, too."""
         if not self._is_prepared:
             schema.prepare(self.database, is_moving=self.is_moving)
             self._is_prepared = True
-        with self.database.transaction(durable=durable, pipelined=pipelined, patience=patience) as cursor:
+        with self.database.transaction(
+            durable=durable, pipelined=pipelined, single=single, patience=patience
+        ) as cursor:
             yield cursor
 
-    def rows(self, statement: str, values: Values = (), *, patience: float = PATIENCE) -> list[tuple[Any, ...]]:
+    def rows(
+        self, statement: str, values: Values = (), *, single: bool = False, patience: float = PATIENCE
+    ) -> list[tuple[Any, ...]]:
         """The rows of one statement that only reads, or that may be repeated. Raises Unreachable and Unreadable."""
         try:
-            with self.transaction(patience=patience) as cursor:
+            with self.transaction(single=single, patience=patience) as cursor:
                 cursor.execute(statement, values)
         except InDoubt as error:
             raise Unreachable(str(error)) from error

@@ -64,7 +64,7 @@ class Pages:
         return page.events[seq]
 
     def _find(self, seq: int) -> _Page | None:
-        for begin, page in self._pages.items():
+        for begin, page in reversed(self._pages.items()):
             if begin <= seq <= page.end:
                 self._pages.move_to_end(begin)
                 return page

@@ -19,7 +19,9 @@ from arkcli.queue.postgres.leases import Leases
 from arkcli.queue.postgres.reserved import Reservation
 from arkcli.queue.postgres.stored import StoredDelivery, ms, to_column
 
-#: The shares are locked, so that the numbers of a destination's attempts become visible in their order.
+#: The shares are locked, so that the numbers of a destination's attempts become visible in their order. A reservation
+#: is found by a subquery, because PostgreSQL may answer `exists` by reading all rows. The commit does not wait for the
+#: disk.
 _RECORD: Final = f"""
 with held as (
  select destination, epoch || ' ' || holder as fence from ark.share
@@ -28,7 +30,7 @@ with held as (
  select r.* from json_to_recordset(%s::json) r(destination int, seq bigint, round smallint, attempt smallint,
   is_pending boolean, outcome text, status smallint, ms int, error text, excerpt text, delay float8, fence text)
  join held h using (destination)
- where r.fence = h.fence or exists (select from ark.pending p where p.destination = r.destination and p.seq = r.seq
+ where r.fence = h.fence or (select true from ark.pending p where p.destination = r.destination and p.seq = r.seq
   and p.holder = r.fence and p.due_at > now() and p.round = r.round and p.attempt = r.attempt - 1)
 ), noted as (
  insert into ark.attempt (destination, seq, round, attempt, at, outcome, status, ms, error, excerpt)
@@ -48,7 +50,7 @@ with held as (
  delete from ark.pending p using told t join noted using (destination, seq)
  where t.outcome = 'd' and t.is_pending and p.destination = t.destination and p.seq = t.seq
 )
-select destination, seq, {ms("now()")} from told
+select destination, seq, (select {ms("now()")}), (select set_config('synchronous_commit', 'off', true)) from told
 """
 _OUTCOMES: Final = {Outcome.DELIVERED: "d", Outcome.FAILED: "f"}
 
@@ -98,7 +100,7 @@ class Recorder:
         if len(self._kept) > len(parts) and not self._leases.is_time():
             return _unknown(parts)
         try:
-            found = self._write(self._kept)
+            found = self._write(self._kept, is_first=len(self._kept) == len(parts))
         except (Unreachable, InDoubt):
             self._leases.failed()
             return _unknown(parts)
@@ -125,13 +127,16 @@ class Recorder:
         found, self._late = self._late, []
         return found
 
-    def _write(self, parts: Sequence[Part]) -> list[Recorded]:
+    def _write(self, parts: Sequence[Part], *, is_first: bool = False) -> list[Recorded]:
         told: dict[tuple[int, int], int] = {}
         rows = [self._row(claim, result) for claim, results in parts for result in results]
         if rows:
-            # One text is far cheaper than a dozen arrays, here and there.
-            values = (sorted({row.destination for row in rows}), _encode(rows).decode())
-            told = {(found, seq): now for found, seq, now in self._access.rows(_RECORD, values)}
+            # Texts are far cheaper than arrays, here and there.
+            destinations = ",".join(map(str, {row.destination for row in rows}))
+            values = (f"{{{destinations}}}", _encode(rows).decode())
+            # The server would not end the first try: one that hangs is left there, but never a second one.
+            recorded = self._access.rows(_RECORD, values, single=is_first)
+            told = {(found, seq): now for found, seq, now, _ in recorded}
         return [Recorded([self._state(claim, result, told) for result in results]) for claim, results in parts]
 
     def _row(self, claim: Claim | Reservation, result: Result) -> "_Row":

@@ -237,6 +237,34 @@ def claim_with_kept_outcome(far: PostgresQueue, way: Network) -> Claim:
     return found
 
 
+def test_recording_waits_for_no_disk_and_only_the_first_try_is_not_ended_by_the_server(
+    far: PostgresQueue, way: Network, watch: Stopwatch, url: str
+) -> None:
+    far.join([A])
+    accept(far, 1, 2)
+    found = claim(far)
+    first, second = found.take(0, 2)
+    query(
+        url,
+        """
+        create table ark.seen (waits text, timeout text);
+        create function ark.see() returns trigger language plpgsql as $$ begin
+         insert into ark.seen values (current_setting('synchronous_commit'), current_setting('statement_timeout'));
+         return null;
+        end $$;
+        create constraint trigger see after insert on ark.attempt deferrable initially deferred
+         for each row execute function ark.see();
+        """,
+    )
+    far.record([(found, [(first, OK)])], 0)
+    way.close()
+    far.record([(found, [(second, OK)])], 0)
+    way.open()
+    watch.seconds += 0.5
+    far.look([A], 0)
+    assert query(url, "select * from ark.seen") == [("off", "0"), ("off", "8s")]
+
+
 def test_a_kept_outcome_is_refused_if_somebody_has_taken_over_meanwhile(
     far: PostgresQueue, queue: PostgresQueue, way: Network, watch: Stopwatch, url: str
 ) -> None:

@@ -133,11 +133,32 @@ def test_a_doubt_that_lasts_is_told_with_the_command_that_resolves_it(
     assert 20 <= watch.seconds - started <= 30
 
 
-def test_nothing_is_accepted_while_a_move_fills_the_queue(queue: PostgresQueue, url: str) -> None:
+def test_many_events_at_once_are_stored_like_few(queue: PostgresQueue, url: str) -> None:
+    odd = "a\0b\N{ROCKET}\"\\{},'"
+    drafts = [
+        Draft(f"evt_{n}{odd}", odd, f"2026-11-26T12:00:00.{n:03}Z", b"\0" * n, (A, odd) if n % 3 else None)
+        for n in range(100)
+    ]
+    few = [*queue.accept(drafts[:60]), *queue.accept(drafts[60:])]
+    many = queue.accept(drafts)
+    assert [event.seq for event in (*few, *many)] == list(range(1, 201))
+    assert list(queue.events()) == [*few, *many]
+    columns = query(url, 'select id, name, at, "to", body from ark.event order by seq')
+    assert columns[:100] == columns[100:]
+    totals = query(
+        url,
+        'select addressed, bytes, count("to") over sofar, sum(octet_length(body)) over sofar from ark.event '
+        "window sofar as (order by seq) order by seq",
+    )
+    assert [row[:2] for row in totals] == [row[2:] for row in totals]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_nothing_is_accepted_while_a_move_fills_the_queue(queue: PostgresQueue, url: str, count: int) -> None:
     queue.join([A])
     query(url, "update ark.meta set state = 'moving'")
     with pytest.raises(NotAccepted, match="is being filled by a move"):
-        accept(queue, 1)
+        accept(queue, *range(count))
     assert query(url, SEQS) == [(None,)]
 
 
@@ -150,6 +171,8 @@ def test_a_process_that_runs_while_a_newer_ark_changes_the_tables_touches_nothin
     try:
         with pytest.raises(Unreadable, match="a newer ark has changed the database"):
             accept(queue, 2)
+        with pytest.raises(Unreadable, match="a newer ark has changed the database"):
+            accept(queue, *range(100))
         assert queue.claim_due([A], 1, "drain", 0) == []
         assert query(url, SEQS) == [([1],)]
     finally:
