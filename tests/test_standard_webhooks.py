@@ -113,7 +113,7 @@ def test_during_an_overlap_both_secrets_fit_and_afterwards_only_the_new_one(
     world.ark("secret", "rotate")
     world.add(server, "crm", "--standard-webhooks")
     for age, fitting in ((24 * 3600 - 60, ["", ""]), (24 * 3600, ["No matching signature found", ""])):
-        world.ark("secret", "set", stdin=b"the secret before, long enough")
+        world.ark("secret", "set", stdin=b"the secret before, long enough, %d" % age)
         old = secret_of(world)
         world.clock.advance(-age)
         assert world.ark("secret", "rotate").status == 0
