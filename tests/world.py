@@ -216,7 +216,8 @@ class World:
     @property
     def event_lines(self) -> list[bytes]:
         files = sorted((self.queue_directory / "events").glob("*.jsonl"))
-        return b"".join(path.read_bytes() for path in files).splitlines()
+        # A process that was killed, or that still runs, may leave room behind the last line.
+        return b"".join(path.read_bytes().rstrip(b"\t") for path in files).splitlines()
 
 
 class Request(NamedTuple):
