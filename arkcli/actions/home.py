@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from arkcli.queue.postgres.queue import PostgresQueue
     from arkcli.signing.secrets import ReadFile
     from arkcli.store.sealed import SealedShelf
-    from arkcli.store.store import Contents, Store
+    from arkcli.store.store import Contents, Store, Workspace
     from arkcli.wire.wire import Endpoint, Wire
 
 
@@ -307,17 +307,22 @@ class Home:
 
     def known_secrets(self) -> dict[str, Secret]:
         """Every secret in the environment and the store, by its source. Secrets that cannot be read are left out."""
+        from arkcli import times
+        from arkcli.actions.overlap import replaced
+
         known: dict[str, Secret] = {}
         if given := self.variables.get("ARK_SECRET"):
             known["the secret in ARK_SECRET"] = Secret(given)
         with suppress(ArkError):
             contents = self.store.read()
             settings: dict[str, Secret | None] = {}
-            for found in contents.destinations:
-                settings[f"the secret of {found.name}"] = found.secret
-                settings[f"the secret of {found.name} before the last change"] = found.previous
-            settings["the shared secret before the last change"] = contents.workspace.previous
-            settings["the shared secret"] = contents.workspace.secret
+            owners: list[tuple[str, Destination | Workspace]]
+            owners = [(f"the secret of {found.name}", found) for found in contents.destinations]
+            for source, owner in (*owners, ("the shared secret", contents.workspace)):
+                settings |= {source: owner.secret, f"{source} before the last change": owner.previous}
+                for former, at in replaced(owner):
+                    if former != owner.previous:
+                        settings[f"{source} until {times.to_text(at)}"] = former
             for source, setting in settings.items():
                 with suppress(ArkError):
                     if setting is not None:

@@ -59,7 +59,7 @@ class AcceptedSecrets:
         return self._followed.now()
 
     def before(self) -> Sequence[Secret]:
-        """The secrets that were replaced: during this run, and the one that destinations.toml keeps."""
+        """The secrets that were replaced: during this run, and those that destinations.toml keeps."""
         return [*self._replaced, *self._stored]
 
     def _stamp(self) -> object:
@@ -77,11 +77,17 @@ class AcceptedSecrets:
         return found
 
     def _stored_before(self) -> list[Secret]:
-        """The secret that destinations.toml keeps as the one before; none if it is not there or cannot be read."""
+        """The secrets that destinations.toml keeps as those before; without those that cannot be read."""
+        from arkcli.actions.overlap import replaced
         from arkcli.signing.secrets import resolve_secret
 
+        found: list[Secret] = []
         with suppress(ArkError):
-            setting = self._session.home.store.read().workspace.previous
-            if setting is not None:
-                return [resolve_secret(setting, self._session.variables, "the secret before", self._files.read)]
-        return []
+            workspace = self._session.home.store.read().workspace
+            for setting in dict.fromkeys((workspace.previous, *(setting for setting, _ in replaced(workspace)))):
+                with suppress(ArkError):
+                    if setting is not None:
+                        found.append(
+                            resolve_secret(setting, self._session.variables, "a secret before", self._files.read)
+                        )
+        return found

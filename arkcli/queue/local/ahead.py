@@ -23,16 +23,14 @@ class Ahead:
     def __init__(self) -> None:
         """Fills nothing yet."""
         self._in_a_row = 0
-
-    @property
-    def has_filled(self) -> bool:
-        """Whether room may be filled, so that `trim` has something to do."""
-        return self._in_a_row > _IN_A_ROW
+        #: Whether room may be filled, so that `trim` has something to do.
+        self.has_filled = False
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
         """Writes all of `data` at the end of what was written. Raises OSError, perhaps with a part of it written."""
         self._in_a_row = self._in_a_row + 1 if len(data) <= _SMALL else 0
-        if self.has_filled and os.fstat(descriptor).st_size < offset + len(data):
+        self.has_filled = self.has_filled or self._in_a_row > _IN_A_ROW
+        if self._in_a_row > _IN_A_ROW and os.fstat(descriptor).st_size < offset + len(data):
             # The disk may have room for the data alone.
             with contextlib.suppress(OSError):
                 files.write_all(descriptor, data + FILL * _ROOM, offset)
@@ -42,9 +40,10 @@ class Ahead:
 
 def written_size(descriptor: int, known: int = 0) -> int:
     """The size of an open file in bytes, without the room. Quick if a line still ends at `known`, and none follows."""
-    if known > 0 and os.pread(descriptor, 2, known - 1) in (b"\n", b"\n" + FILL):
-        return known
     end = os.fstat(descriptor).st_size
+    ends_there = known > 0 and os.pread(descriptor, 2, known - 1) in (b"\n", b"\n" + FILL)
+    if ends_there and (end <= known or os.pread(descriptor, 1, end - 1) == FILL):
+        return known
     begin = end - 1
     while end > 0:
         begin = max(begin, 0)

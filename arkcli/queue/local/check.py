@@ -179,23 +179,21 @@ class Inspection:
         except FileNotFoundError:
             return
         with file:
-            number, offset = 0, self._skip(file)
-            while line := file.readline(_LONGEST_LINE):
+            # What is written meanwhile is not read: its first part may still seem to be room.
+            size = written_size(file.fileno())
+            number, offset = 0, self._skip(file, size)
+            while offset < size and (line := file.readline(min(_LONGEST_LINE, size - offset))):
                 if ends is not None and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
                     position = offset + (int(path.stem) if path.stem.isdecimal() else 0)
-                    written = line.rstrip(FILL)
-                    if not written or ends.are_torn(written, position):
-                        return
-                    if lines.is_whole(written) or lines.is_whole(written[:-1]):
+                    if ends.are_torn(line, position) or lines.is_whole(line) or lines.is_whole(line[:-1]):
                         return
                 number += 1
                 self._lines += 1
                 yield number, offset, line.removesuffix(b"\n")
                 offset += len(line)
 
-    def _skip(self, file: BinaryIO) -> int:
+    def _skip(self, file: BinaryIO, size: int) -> int:
         """Seeks to the start of the first line to read, and returns its offset."""
-        size = written_size(file.fileno())
         if self._tail is None or size <= self._tail:
             return 0
         file.seek(size - self._tail - 1)
@@ -229,8 +227,9 @@ def locked(owner: Path, path: Path) -> Iterator[None]:
         if owner.name == "events":
             lock.acquire()
         elif not lock.try_acquire():
-            holder = files.read_holder(owner / "lock").strip()
-            raise Busy(f"process {holder} is using {path}; stop it and repair again")
+            said = files.read_holder(owner / "lock").strip()
+            holder = "another process" if end_noted(said) else f"process {said}"
+            raise Busy(f"{holder} is using {path}; stop it and repair again")
         yield
 
 
@@ -241,7 +240,7 @@ def _segments(directory: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _is_blank(text: bytes) -> bool:
-    return not text.strip(b" ")
+    return not text.strip(b" " + FILL)
 
 
 def _blank(found: DamagedLine) -> None:

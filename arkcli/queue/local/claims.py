@@ -110,13 +110,13 @@ class Claims:
             try:
                 self._log.check()
                 ended = end_noted(lock.signed())
-                with contextlib.suppress(OSError):
-                    # For people to read. ark can deliver even if the disk is too full for this.
-                    lock.sign(f"{os.getpid()} {purpose}\n")
                 journal = self._journals.get(destination_id)
                 if journal is None:
                     journal = self._journals[destination_id] = self._members.journal_at(place)
                 journal.load_to_append(ended)
+                with contextlib.suppress(OSError):
+                    # For people to read. ark can deliver even if the disk is too full for this.
+                    lock.sign(f"{os.getpid()} {purpose}\n")
                 # The journal may record events that this process has not seen yet: this looks at the log then.
                 check_fit(journal, self._log)
                 claim = Claim(lock, self._log, journal, self._schedule, self.idle.note)
@@ -177,7 +177,7 @@ class Claims:
         """The last holder of a destination's lock, as written in the lock file."""
         said = files.read_holder(self._members.place_of(destination_id) / "lock")
         process, _, purpose = said.strip().partition(" ")
-        return Holder(int(process) if process.isdecimal() else None, purpose)
+        return Holder(int(process), purpose) if process.isdecimal() else Holder(None, "")
 
     def forget(self, destination_id: str) -> None:
         """Forgets what this process has read of a destination's journal."""

@@ -290,9 +290,11 @@ class EventLog:
     def close(self) -> None:
         """Closes what is open."""
         if self._ahead.has_filled:
-            with contextlib.suppress(OSError), self._held():
-                self._segments.look()
-                self._segments.trim()
+            with contextlib.suppress(OSError):
+                # Without waiting: this may run while this very thread accepts, in the finalizer of an object.
+                if self._lock and self._lock.try_acquire():
+                    self._segments.look()
+                    self._segments.trim()
         self._segments.close()
         self._mark.close()
         if self._lock:

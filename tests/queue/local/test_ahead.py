@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from arkcli.model import Draft
 from arkcli.queue.local.check import Inspection
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.stored import StoredEvent
+from arkcli.system import files
 from tests.queue.local.machine import filled, in_processes, small_disk
 from tests.queue.local.test_eventlog import AT, TORN, die_at_call, directory, draft, drafts, ids, log_in, read_all
 
@@ -112,6 +114,25 @@ def test_a_closed_log_has_no_room_not_even_what_a_killed_process_left(tmp_path: 
     assert text.count(b"\n") == 2 * MANY + 1
 
 
+def test_room_is_cut_off_after_a_large_batch_too(tmp_path: Path) -> None:
+    with log_in(tmp_path) as log:
+        one_by_one(log, 0, MANY)
+        log.accept([draft(MANY, size=20_000)])
+    (file,) = tmp_path.glob("*.jsonl")
+    assert b"\t" not in file.read_bytes()
+
+
+def test_closing_waits_for_nobody_who_has_the_log_s_lock(tmp_path: Path) -> None:
+    """It may be this very thread, if a finalizer closes a log."""
+    log = EventLog(tmp_path)
+    one_by_one(log, 0, MANY)
+    with closing(files.Lock(tmp_path / "lock")) as lock:
+        lock.acquire()
+        log.close()
+    with log_in(tmp_path) as again:
+        assert ids(again) == names(0, MANY)
+
+
 def test_only_the_last_segment_has_room(tmp_path: Path) -> None:
     left_filled(tmp_path, 400)
     segments = sorted(tmp_path.glob("*.jsonl"))
@@ -161,6 +182,24 @@ def test_a_line_that_was_blanked_is_not_taken_for_room(tmp_path: Path) -> None:
             opened.write(b" " * (one.length - 1))
         assert sleeping.look() == log.end
         assert read_all(sleeping)[-1] == other
+
+
+def test_lines_that_are_written_while_the_log_is_checked_are_no_damage(tmp_path: Path) -> None:
+    """The check has read a part of the room that lines are then written over, and the rest after that."""
+    left_filled(tmp_path)
+    with log_in(tmp_path) as log:
+
+        def accept(_frame: object, event: str, function: object) -> None:
+            if event == "c_call" and getattr(function, "__name__", "") == "readline":
+                read.append(1)
+                if len(read) == 2:
+                    sys.setprofile(None)
+                    one_by_one(log, MANY, 5 * MANY)
+
+        read: list[int] = []
+        sys.setprofile(accept)
+        assert problems(tmp_path) == []
+        assert len(ids(log)) == 6 * MANY
 
 
 def test_where_lines_are_gone_that_were_accepted_room_does_not_hide_it(tmp_path: Path) -> None:
