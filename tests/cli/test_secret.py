@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from arkcli import times
 from arkcli.signing import sign
 from tests.world import World
 
@@ -93,3 +94,7 @@ def test_what_was_signed_with_the_secret_before_is_explained(world: World) -> No
     world.ark("secret", "rotate")
     told = world.ark("verify", "--explain", "--signature", sign("the old one", b"{}"), stdin=b"{}")
     assert "with a different secret from the one given: the shared secret before the last change" in told.err
+    until = times.to_text(world.clock.now())
+    world.ark("secret", "rotate")
+    told = world.ark("verify", "--explain", "--signature", sign("the old one", b"{}"), stdin=b"{}")
+    assert f"with a different secret from the one given: the shared secret until {until}" in told.err

@@ -1072,3 +1072,37 @@ def test_a_hundred_thousand_waiting_events_are_taken_and_retried_in_memory_that_
         assert attempts == 200_000
         assert late - early < 8 * 1024
         assert queue.standing(A)[:3] == (0, (0, 0, 0, 0), 0)
+
+
+def test_damage_at_a_journal_s_end_stays_damage_whoever_dies_while_claiming(path: Path) -> None:
+    with queue_in(path) as queue:
+        queue.join([A])
+        accept(queue, 1)
+        attempt_all(queue, A, OK, START)
+    (journal,) = (path / "destinations" / A / "journal").glob("*.jsonl")
+    spoiled = bytearray(journal.read_bytes())
+    spoiled[-30], spoiled[-1] = b"xx"
+    journal.write_bytes(spoiled)
+
+    def damage() -> list[int]:
+        with queue_in(path) as queue:
+            return [found.line for found in queue.check().damaged]
+
+    before = damage()
+    assert len(before) == 1
+    for step in range(1, 100):
+        (code,) = in_processes(claim_and_die, (path, step))
+        assert damage() == before
+        if code == 0:
+            break
+    assert step > 5
+    assert code == 0
+
+
+def claim_and_die(path: Path, step: int) -> None:
+    with queue_in(path) as queue:
+        die_at_call(step)
+        claim = queue.claim(A, "drain")
+        assert claim is not None
+        claim.release()
+        sys.setprofile(None)
