@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import times
-from arkcli.errors import NotAccepted
+from arkcli.errors import NotAccepted, Unreadable
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
@@ -290,9 +290,10 @@ class EventLog:
     def close(self) -> None:
         """Closes what is open."""
         if self._ahead.has_filled:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, Unreadable):
                 # Without waiting: this may run while this very thread accepts, in the finalizer of an object.
                 if self._lock and self._lock.try_acquire():
+                    self.check()
                     self._segments.look()
                     self._segments.trim()
         self._segments.close()

@@ -4,13 +4,10 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from arkcli import times
 from arkcli.errors import Gone, InDoubt, Unreachable
 from arkcli.model import Attempt, Event, RetrySchedule, State
 from arkcli.queue.engine import Selection, Standing
-from arkcli.queue.outage import Outage
 from arkcli.queue.postgres.access import LONG, Access
 from arkcli.queue.postgres.stored import (
     ATTEMPT,
@@ -25,6 +22,7 @@ from arkcli.queue.postgres.stored import (
     event_of,
     from_column,
     ms,
+    outage_of,
     to_column,
 )
 
@@ -260,10 +258,15 @@ def standings(access: Access, ids: Iterable[str], schedule: RetrySchedule, *, is
         newest.execute(_LAST, values)
     last = {found: attempt_of_row(tuple(columns)) for found, *columns in newest.fetchall()}
     rows = {row[0]: row for row in cursor.fetchall()}
-    return {found: _standing(rows[found], last.get(found), schedule, is_now=is_now) for found in asked if found in rows}
+    here = access.clock.now()
+    return {
+        found: _standing(rows[found], last.get(found), schedule, here, is_now=is_now)
+        for found in asked
+        if found in rows
+    }
 
 
-def _standing(row: Row, last: Attempt | None, schedule: RetrySchedule, *, is_now: bool) -> Standing:
+def _standing(row: Row, last: Attempt | None, schedule: RetrySchedule, here: int, *, is_now: bool) -> Standing:
     _, outage, attempts, numbers, due_at, oldest_at, waiting_at, waiting, now = row
     counts = dict(zip(attempts or (), numbers or (), strict=True))
     due = [
@@ -278,7 +281,8 @@ def _standing(row: Row, last: Attempt | None, schedule: RetrySchedule, *, is_now
         next_due_at=min(due, default=None),
         oldest_at=min((at for at in (oldest_at, waiting_at) if at is not None), default=None),
         last=last,
-        outage=None if outage is None else msgspec.json.decode(outage, type=Outage),
+        # Whether it is over is judged by this host's clock.
+        outage=outage_of(outage, now - here),
     )
 
 
