@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 
@@ -26,8 +27,11 @@ class Run:
 
     def call(self, act: Callable[[], object]) -> None:
         """Calls a function in the loop's thread; does nothing if there is no loop (any more). See `stop`."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(act)
+        loop = self._loop
+        if loop is not None:
+            # The loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(act)
 
     def until_end(self, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `serve`, which has to end soon after `stopped`. Raises what failed."""
