@@ -250,6 +250,7 @@ class Segments:
         write = files.write_all if self._ahead is None else self._ahead.write
         try:
             write(descriptor, data, position - start)
+            self._seen = position + len(data)
         except BaseException:
             files.truncate(descriptor, position - start)
             raise
