@@ -1,6 +1,6 @@
 """Room at the end of a file that is filled in advance, so that a sync after a small write has no new size to store.
 
-Such a sync takes half as long. JSON allows tabs, with which the room is filled, between values.
+Such a sync takes less time, at best half. JSON allows tabs, with which the room is filled, between values.
 """
 
 import contextlib
