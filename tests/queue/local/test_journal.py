@@ -350,7 +350,7 @@ def test_a_torn_last_line_was_never_recorded_and_is_cut_before_the_next(place: P
         assert damaged(place) == 0
 
 
-@pytest.mark.parametrize("count", [2, 40, 600], ids=["amid-a-line", "most-of-a-line", "several-lines"])
+@pytest.mark.parametrize("count", [2, 40, 600], ids=["part-of-a-line", "most-of-a-line", "several-lines"])
 @pytest.mark.parametrize("byte", [b"x", b" ", b"\xff"])
 def test_an_end_that_was_overwritten_is_damaged_and_its_position_is_not_used_again(
     place: Path, count: int, byte: bytes

@@ -124,7 +124,7 @@ def test_what_was_dropped_in_flight_by_a_worker_that_slept_does_not_come_back(
 
 
 class Wrong(Stopwatch):
-    """The clock of a host that is ahead of the database's by so many milliseconds."""
+    """A host's clock, which is `ahead` milliseconds ahead of the database's."""
 
     def __init__(self, ahead: int) -> None:
         super().__init__()
