@@ -21,7 +21,7 @@ _TICK: Final = 0.05
 _AGAIN: Final = 5.0
 
 
-def stamp_of(file: Path | int) -> object:
+def stamp_of(file: Path | str | int) -> object:
     """A value that changes with a file, or with the target of a symbolic link; None if it cannot be examined.
 
     `file` may also be the descriptor of an open file.

@@ -14,10 +14,9 @@ from arkcli.queue.engine import Checked, Damage
 from arkcli.queue.local import lines
 from arkcli.queue.local.ahead import FILL, written_size
 from arkcli.queue.local.journal import Journal
-from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.lines import Damaged, Ends
 from arkcli.queue.local.notes import MARK, end_noted, read_mark
 from arkcli.queue.local.opening import is_a_link
-from arkcli.queue.local.segments import Ends
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 from arkcli.text import counted

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.lines import Damaged, DeadLine
-from arkcli.queue.local.segments import Ends, holding
+from arkcli.queue.local.lines import Damaged, DeadLine, Ends
+from arkcli.queue.local.segments import holding
 from arkcli.queue.local.stored import Positions
 from arkcli.system import files
 

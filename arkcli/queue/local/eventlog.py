@@ -14,9 +14,9 @@ from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
 from arkcli.queue.local.ahead import Ahead
 from arkcli.queue.local.index import Index, Row
-from arkcli.queue.local.lines import Damaged
+from arkcli.queue.local.lines import Damaged, Ends
 from arkcli.queue.local.notes import MARK, Mark, MarkFile, read_mark
-from arkcli.queue.local.segments import SEGMENT_SIZE, Ends, Line, Segments
+from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
 from arkcli.system import files
@@ -107,9 +107,7 @@ class EventLog:
                 raise _not_accepted(error, self._mark.path.parent) from error
 
     def _accept(self, drafts: Sequence[Draft], *, unique: bool) -> list[StoredEvent]:
-        self._segments.look()
-        mark = self._marked()
-        end = self._segments.mend_tail(Ends(mark.end), keep_zeros=True)
+        mark, end = self._latest()
         # The positions of missing bytes are not used again: destinations may have passed them.
         before = position = max(end, mark.end)
         seq, addressed = (mark.seq, mark.addressed) if position == mark.end else self._count(position)
@@ -150,6 +148,15 @@ class EventLog:
             self._end = position
             self._counts = (position, seq, addressed)
         return accepted
+
+    def _latest(self) -> tuple[Mark, int]:
+        """The mark, and the log's end, which is mended."""
+        mark = self._mark.left()
+        if mark is not None and self._segments.is_as_left(mark.end):
+            return mark, mark.end
+        self._segments.look()
+        mark = self._marked()
+        return mark, self._segments.mend_tail(Ends(mark.end), keep_zeros=True)
 
     def _seen(self, ids: Sequence[str], end: int) -> set[str]:
         """The ids that the log has up to `end`, perhaps with a few that it has not. Writes no index."""

@@ -9,8 +9,8 @@ import msgspec
 from arkcli import times
 from arkcli.errors import Broken
 from arkcli.queue.local import lines
-from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Snapshot
-from arkcli.queue.local.segments import SEGMENT_SIZE, Ends, Line, Segments
+from arkcli.queue.local.lines import AttemptLine, Damaged, DropLine, Ends, Snapshot
+from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.state import DestinationState, joined
 from arkcli.system import files
 

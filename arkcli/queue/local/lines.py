@@ -3,7 +3,7 @@
 import base64
 import binascii
 import zlib
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -47,6 +47,25 @@ def check(line: bytes) -> None:
     if not is_whole(line):
         looks_sealed = line.startswith(OPENING) and line.startswith(b'",', SEALED - 2)
         raise Damaged("the checksum does not fit" if looks_sealed else "not a sealed line")
+
+
+class Ends(NamedTuple):
+    """Up to which positions a file has whole lines: what was `synced`, and what was written when the last process
+    `ended` its work; 0: unknown.
+    """
+
+    synced: int = 0
+    ended: int = 0
+
+    def are_torn(self, tail: bytes, start: int) -> bool:
+        """Whether a crash can have left these bytes at the end of the file: the beginning of a line.
+
+        A power failure leaves zeros where nothing was synced.
+        """
+        begun = tail.rstrip(b"\0")
+        if start < self.synced or start < self.ended <= start + len(begun):
+            return False
+        return begun.startswith(OPENING[: len(begun)]) and begun.count(OPENING) <= 1 and b"\0" not in begun
 
 
 class EventHead(msgspec.Struct, gc=False):

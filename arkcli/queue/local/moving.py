@@ -28,6 +28,8 @@ class Version:
     def __init__(self, directory: Path, *, is_moving: bool) -> None:
         """Reads nothing yet. `is_moving`: for a move, to which the mark does not apply."""
         self._directory = directory
+        # As text: a path would be converted for each event, which takes longer than the system call.
+        self._file = str(directory / "VERSION")
         self._is_moving = is_moving
         self._stamp: object = None
 
@@ -35,7 +37,7 @@ class Version:
         """Raises Moved, Filling and Unreadable if the queue cannot be used (any more). Reads only a changed file."""
         if self._is_moving:
             return
-        stamp = stamp_of(self._directory / "VERSION")
+        stamp = stamp_of(self._file)
         if stamp is None or stamp != self._stamp:
             moves.check(mark_of(self._directory), f"the queue in {self._directory}")
             self._stamp = stamp

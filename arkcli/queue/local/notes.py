@@ -63,29 +63,42 @@ class MarkFile:
         self.path = path
         self._descriptor = -1
         self._opened: tuple[int, int] | None = None
+        self._last: tuple[bytes, Mark] | None = None
+
+    def left(self) -> Mark | None:
+        """The mark, if the file is as this process left it. Does not look at its name or times: see `ahead.behind`.
+
+        So another file in its place is noticed by `read`.
+        """
+        if self._last is None or os.pread(self._descriptor, len(self._last[0]), 0) != self._last[0]:
+            return None
+        return self._last[1]
 
     def read(self) -> Mark | None:
         """See `read_mark`."""
+        there = None
+        with contextlib.suppress(FileNotFoundError):
+            found = self.path.lstat()
+            there = found.st_dev, found.st_ino
+        # Another copy may have been put in its place since.
+        if there is None or there != self._opened:
+            self.close()
         try:
             return _decoded(os.pread(self._open(os.O_RDWR), _LONGEST_MARK, 0), Mark)
         except FileNotFoundError:
             return None
 
     def write(self, mark: Mark, *, durable: bool = False) -> None:
-        """Overwrites the mark, or makes its file. Raises OSError."""
+        """Overwrites the mark that was read last, or makes its file. Raises OSError."""
+        line = lines.encode(mark)
         descriptor = self._open(os.O_RDWR | os.O_CREAT)
-        files.write_all(descriptor, lines.encode(mark), 0)
+        files.write_all(descriptor, line, 0)
+        self._last = line, mark
         if durable:
             files.sync(descriptor)
 
     def _open(self, flags: int) -> int:
-        # Another copy may have been put in its place since.
-        there = None
-        with contextlib.suppress(FileNotFoundError):
-            found = os.lstat(self.path)
-            there = found.st_dev, found.st_ino
-        if there is None or there != self._opened:
-            self.close()
+        if self._opened is None:
             self._descriptor = files.out_of_selects_way(files.open_private(self.path, flags))
             found = os.fstat(self._descriptor)
             self._opened = found.st_dev, found.st_ino
@@ -95,7 +108,7 @@ class MarkFile:
         """Closes the file."""
         if self._opened is not None:
             os.close(self._descriptor)
-            self._opened = None
+            self._opened = self._last = None
 
 
 class Roll(msgspec.Struct):

@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.ahead import Ahead, trim, written_size
+from arkcli.queue.local.ahead import FILL, Ahead, behind, trim, written_size
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 
@@ -31,25 +31,6 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     end: int
     text: bytes
     is_whole: bool = False
-
-
-class Ends(NamedTuple):
-    """Up to which positions a file has whole lines: what was `synced`, and what was written when the last process
-    `ended` its work; 0: unknown.
-    """
-
-    synced: int = 0
-    ended: int = 0
-
-    def are_torn(self, tail: bytes, start: int) -> bool:
-        """Whether a crash can have left these bytes at the end of the file: the beginning of a line.
-
-        A power failure leaves zeros where nothing was synced.
-        """
-        begun = tail.rstrip(b"\0")
-        if start < self.synced or start < self.ended <= start + len(begun):
-            return False
-        return begun.startswith(lines.OPENING[: len(begun)]) and begun.count(lines.OPENING) <= 1 and b"\0" not in begun
 
 
 class Segments:
@@ -103,6 +84,17 @@ class Segments:
             return last + os.fstat(descriptor).st_size
         self._seen = last + written_size(descriptor, self._seen - last)
         return self._seen
+
+    def is_as_left(self, end: int) -> bool:
+        """Whether nobody has written, or begun a segment, since this process wrote up to here, with room behind it.
+
+        Whoever begins a segment trims the one before. So there is no need to `look`, or to mend the tail.
+        """
+        if not self._starts:
+            return False
+        start = self._starts[-1]
+        descriptor = self._open(start)
+        return files.is_writable(descriptor) and behind(descriptor, end - start) == FILL
 
     @property
     def start(self) -> int:
@@ -261,16 +253,19 @@ class Segments:
 
     def trim(self) -> None:
         """Cuts off the room that was filled in advance."""
-        if self._starts:
+        if self._starts and self._ahead is not None:
             trim(self._open(self._starts[-1]))
+            self._ahead.forget()
 
-    def mend_tail(self, ends: Ends, *, keep_zeros: bool = False) -> int:
+    def mend_tail(self, ends: lines.Ends, *, keep_zeros: bool = False) -> int:
         """Makes the last segment end in a newline, and returns the position after it.
 
         Cuts a torn last line; adds the newline to a line that lacks only that. Other bytes get a newline, too: they
         were lines, perhaps they were read, and they count as damaged. So do zeros, with `keep_zeros`.
         """
         end = self.size()
+        if self._ahead is not None:
+            self._ahead.forget()
         if self._starts and not files.is_writable(self._open(self._starts[-1])):
             # Fail now, not when an attempt's outcome has to be written.
             os.close(files.open_private(self._path(self._starts[-1]), os.O_RDWR))
@@ -300,8 +295,7 @@ class Segments:
         """Begins a segment at a position, or reuses one that a crash left empty. Returns when its name is synced, and
         all that was written to the one before.
         """
-        if self._ahead is not None:
-            self.trim()
+        self.trim()
         self.sync()
         files.create(self._path(position))
         if not self._starts or self._starts[-1] != position:

@@ -14,6 +14,7 @@ import pytest
 from arkcli.model import Draft
 from arkcli.queue.local.check import Inspection
 from arkcli.queue.local.eventlog import EventLog
+from arkcli.queue.local.notes import MARK, read_mark
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.system import files
 from tests.queue.local.machine import filled, in_processes, small_disk
@@ -78,8 +79,29 @@ def test_a_few_writes_fill_nothing(tmp_path: Path) -> None:
     log.close()
 
 
-def test_another_process_sees_each_event_at_once_and_may_accept_in_between(tmp_path: Path) -> None:
-    with log_in(tmp_path) as one, log_in(tmp_path) as other:
+def test_into_room_events_are_accepted_without_a_look_at_a_file_s_times(tmp_path: Path) -> None:
+    """Since Linux 6.13 a write stores a new time after such a look, and its sync takes half as long again."""
+    called: list[str] = []
+
+    def note(_frame: object, event: str, function: object) -> None:
+        if event == "c_call":
+            called.append(getattr(function, "__name__", ""))
+
+    with log_in(tmp_path) as log:
+        one_by_one(log, 0, MANY)
+        sys.setprofile(note)
+        try:
+            one_by_one(log, MANY, 10)
+        finally:
+            sys.setprofile(None)
+        assert ids(log) == names(0, MANY + 10)
+    assert called.count("fdatasync") == 10
+    assert {"fstat", "stat", "lstat", "scandir"}.isdisjoint(called)
+
+
+@SIZES
+def test_another_process_sees_each_event_at_once_and_may_accept_in_between(tmp_path: Path, size: int) -> None:
+    with log_in(tmp_path, size) as one, log_in(tmp_path, size) as other:
         accepted = one_by_one(one, 0, MANY)
         for number in range(MANY, 3 * MANY, 2):
             accepted += one.accept(drafts(number))
@@ -88,6 +110,57 @@ def test_another_process_sees_each_event_at_once_and_may_accept_in_between(tmp_p
             assert read_all(other) == accepted
         assert one.look() == other.end
         assert read_all(one) == accepted
+
+
+def test_what_others_did_between_two_events_is_noticed(tmp_path: Path) -> None:
+    mark_file = tmp_path.parent / MARK
+
+    def trim() -> None:
+        # Its last write finds no room, and closing cuts off its own.
+        with log_in(tmp_path, 5000) as other:
+            one_by_one(other, 0, MANY)
+
+    def begin_a_segment() -> None:
+        with log_in(tmp_path, 1) as other:
+            other.accept(drafts(1))
+
+    def begin_a_segment_and_die() -> None:
+        """Before the mark is written."""
+        before = mark_file.read_bytes()
+        begin_a_segment()
+        mark_file.write_bytes(before)
+
+    def remove_the_first() -> None:
+        with log_in(tmp_path, 5000) as other:
+            other.remove_before(other.end)
+
+    def replace_the_mark_and_accept() -> None:
+        copy = mark_file.with_name("copy")
+        copy.write_bytes(mark_file.read_bytes())
+        copy.replace(mark_file)
+        with log_in(tmp_path, 5000) as other:
+            other.accept(drafts(2))
+
+    with log_in(tmp_path, 5000) as log:
+        for do in (
+            trim,
+            begin_a_segment,
+            begin_a_segment_and_die,
+            remove_the_first,
+            replace_the_mark_and_accept,
+            trim,
+        ):
+            one_by_one(log, 0, MANY)
+            do()
+            with log_in(tmp_path, 5000) as other:
+                before, start = read_all(other), other.start
+            accepted = one_by_one(log, 100, 3)
+            log.look()
+            assert read_all(log)[-len(before) - 3 :] == before + accepted
+            mark = read_mark(mark_file)
+            assert mark is not None
+            assert (mark.start, mark.end) == (start, log.end)
+            assert problems(tmp_path) == []
 
 
 @SIZES

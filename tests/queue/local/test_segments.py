@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.segments import BLOCK_SIZE, Ends, Line, Segments
+from arkcli.queue.local.lines import Ends
+from arkcli.queue.local.segments import BLOCK_SIZE, Line, Segments
 from tests.queue.local.machine import MEMORY
 
 
