@@ -300,7 +300,7 @@ class _Firsts:
             # Only after this process's own attempts have started, and not at those that it has not tried yet.
             self._busy = {found: None for found in self._busy if found in self.left}
             self._look_at(list(self._busy))
-            if self._held or self.left:
+            if self.left or not all(first.is_done for first in self._held.values()):
                 # Finds events that others have accepted in the meantime.
                 self._queue.look((), now)
         return courses
