@@ -19,7 +19,7 @@ from bench.shared import server, shared_home
 _SENDERS: Final = 16
 #: Events of each sender: of the quick benchmark, and with --full.
 _ACCEPTED: Final = (25, 250)
-_SENT: Final = (5, 25)
+_SENT: Final = (15, 25)
 _FEW: Final = 8
 #: How long the receiver takes, in seconds.
 _SLOW: Final = 0.2

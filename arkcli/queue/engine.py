@@ -170,7 +170,7 @@ class Claim(Protocol):
     def take_behind(self, most: int) -> Sequence[Delivery]:
         """Takes up to `most` first attempts at events accepted after the one passed to `claim_first`.
 
-        There are none if `claim_due` made the claim.
+        It may leave an event to the process that accepted it for a moment. A claim by `claim_due` has none.
         """
 
     def is_due(self, now: int) -> bool:

@@ -64,11 +64,16 @@ _NOT_ASKED: Final = f"""
 (s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
  or (s.outage::json ->> 'until')::bigint <= {ms("now()")})
 """
-#: What waits in the log behind an event.
+#: For how long a newly accepted event is left to the process that accepted it, in seconds: that may be about to reserve
+#: it, and would learn of another's outcome later.
+_YOUNG: Final = 0.1
+#: A number after that of every event.
+_ALL: Final = 2**62
+#: What waits in the log behind an event, up to another one.
 _BEHIND: Final = f"""
 insert into ark.pending (destination, seq, attempt, due_at, holder)
 select s.destination, e.seq, 0, {_HOLD}, %(me)s
-from ark.share s join ark.event e on e.seq > %(after)s and e.seq >= s.cursor
+from ark.share s join ark.event e on e.seq > %(after)s and e.seq <= %(until)s and e.seq >= s.cursor
 where s.id = any(%(ids)s) and s.until is null and {_NOT_ASKED} and {IS_FOR}
  and not exists (select from ark.attempt a where a.destination = s.destination and a.seq = e.seq)
  and not exists (select from ark.pending p where p.destination = s.destination and p.seq = e.seq)
@@ -113,7 +118,9 @@ class Reservation:
         self.pacing = Pacing(reservations.leases.access, destination, f"{self.fence} {behind}")
         self.give_back = self.pacing.give_back
         self._reservations = reservations
-        self._behind = behind
+        #: Up to which event all were looked at; which may be looked at now, which from `_again_at` (`monotonic`) on.
+        self._behind = self._until = self._last = behind
+        self._again_at = 0.0
 
     @property
     def ends_at(self) -> float:
@@ -137,11 +144,15 @@ class Reservation:
 
     def take_behind(self, most: int) -> Sequence[StoredDelivery]:
         """Reserves up to `most` first attempts at events behind the one that it was made for."""
-        if self._behind >= self._reservations.leases.access.last:
+        access = self._reservations.leases.access
+        now = access.clock.monotonic()
+        if now >= self._again_at:
+            self._until, self._last, self._again_at = self._last, access.last, now + _YOUNG
+        if self._behind >= self._until:
             return []
-        found = self._reservations.reserve(self, _BEHIND, most, self._behind)
+        found = self._reservations.reserve(self, _BEHIND, most, self._behind, self._until)
         if len(found) < most:
-            self._behind = self._reservations.leases.access.last
+            self._behind = self._until
         return found
 
     def is_due(self, now: int) -> bool:  # noqa: ARG002 - as in `next_due_at`
@@ -216,12 +227,15 @@ class Reservations:
         cursor.execute(_END, values)
         cursor.execute(_LOCK, values)
 
-    def reserve(self, claim: Reservation, statement: str, most: int, after: int = 0) -> list[StoredDelivery]:
+    def reserve(
+        self, claim: Reservation, statement: str, most: int, after: int = 0, until: int = _ALL
+    ) -> list[StoredDelivery]:
         """Reserves up to `most` deliveries more by a statement. None if the database cannot be reached."""
         age = self.leases.access.clock.monotonic() - claim.renewed_at
         if most <= 0 or age > _BEGINS or self.leases.keeps_outcomes():
             return []
-        values = {"ids": [to_column(claim.destination_id)], "most": most, "after": after, "me": claim.fence}
+        ids = [to_column(claim.destination_id)]
+        values = {"ids": ids, "most": most, "after": after, "until": until, "me": claim.fence}
         access = self.leases.access
         try:
             with access.transaction() as cursor:

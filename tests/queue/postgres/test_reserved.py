@@ -41,6 +41,26 @@ def test_where_a_drain_delivers_nothing_is_reserved_and_the_other_way_round_noth
     assert list(told.states) == [State.DELIVERED]
 
 
+def test_a_new_event_is_left_to_its_own_send_for_a_moment(
+    queue: PostgresQueue, other: PostgresQueue, watch: Stopwatch
+) -> None:
+    queue.join([A])
+    (event,) = accept(queue, 1)
+    ((found, _),) = queue.claim_first(event, [A], 1)
+    assert found.take_behind(8) == []
+    (second,) = accept(other, 2)
+    queue.look([], 0)
+    watch.seconds += 0.2
+    assert found.take_behind(8) == []
+    assert len(other.claim_first(second, [A], 1)) == 1
+    accept(other, 3)
+    queue.look([], 0)
+    watch.seconds += 0.2
+    assert found.take_behind(8) == []
+    watch.seconds += 0.2
+    assert numbers(found.take_behind(8)) == [(3, 1)]
+
+
 def test_what_a_killed_send_reserved_is_due_after_fifteen_seconds_with_the_same_number(
     queue: PostgresQueue, other: PostgresQueue, url: str
 ) -> None:
