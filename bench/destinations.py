@@ -20,8 +20,8 @@ _DESCRIPTORS: Final = 256
 _NEW: Final = ("dest", "add", "http://127.0.0.1:9/new", "--no-ping", "--allow-local")
 _LINEAR: Final = (Goal(at_most=1, of_value=True),)
 _FEW_FILES: Final = (Goal(at_most=_DESCRIPTORS, of_value=True),)
-#: For how many seconds idle drains run. The difference is what being idle costs.
-_IDLE: Final = (1, 5)
+#: For how many seconds idle drains run. The difference is what being idle costs: both have looked at each destination.
+_IDLE: Final = (6, 12)
 
 
 class Step(NamedTuple):
