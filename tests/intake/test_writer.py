@@ -139,10 +139,8 @@ def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
     world: World, session: Session, committer: Writer
 ) -> None:
     committer.submit(drafts(1), aside=False)
-    # This process has it open already.
-    lock = world.queue_directory / "events" / "lock"
-    lock.unlink()
-    lock.mkdir()
+    # This process has it open already. No process opens a queue with a link in it.
+    (world.queue_directory / "events" / "index").symlink_to("away")
     before = children()
     committer.submit(drafts(2), aside=True)
     assert not committer.is_busy

@@ -108,7 +108,7 @@ class Inspection:
                 expected = following
             position = None
             with contextlib.suppress(FileNotFoundError), files.open_to_read(path) as file:
-                position = start + written_size(file.fileno())
+                position = start + written_size(file.fileno(), os.fstat(file.fileno()).st_size)
         if ends is not None and position is not None and position < ends.end:
             yield from self._hole(last, position, ends.end, ends.seq - (ends.seq if expected is None else expected))
 
@@ -179,7 +179,7 @@ class Inspection:
             return
         with file:
             # What is written meanwhile is not read: its first part may still seem to be room.
-            size = written_size(file.fileno())
+            size = written_size(file.fileno(), os.fstat(file.fileno()).st_size)
             number, offset = 0, self._skip(file, size)
             while offset < size and (line := file.readline(min(_LONGEST_LINE, size - offset))):
                 if ends is not None and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:

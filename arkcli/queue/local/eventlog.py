@@ -20,6 +20,7 @@ from arkcli.queue.local.segments import SEGMENT_SIZE, Line, Segments
 from arkcli.queue.local.stored import StoredDraft, StoredEvent
 from arkcli.queue.local.trouble import NO_ROOM, used_up
 from arkcli.system import files
+from arkcli.system.followed import stamp_of
 from arkcli.system.refused import in_words
 
 _CACHED_BLOCKS: Final = 16
@@ -52,6 +53,10 @@ class EventLog:
         self._mark = MarkFile(directory.with_name(MARK))
         self._furthest = furthest
         self._lock = None if fixed else files.Lock(directory / "lock")
+        self._locked = _identity(directory / "lock")
+        #: The directories of the log and of its mark, as text, which takes less time; and their stamps, as last seen.
+        self._directories = str(directory), str(directory.parent)
+        self._stamps = tuple(map(stamp_of, self._directories))
         self._end = 0
         self._counts: tuple[int, int, int] | None = None
         #: Raises Unreadable if the queue has been moved. Called under each lock, before anything is done.
@@ -79,6 +84,7 @@ class EventLog:
         """
         with self._held(shared=True):
             self.check()
+            self._is_as_seen()
             size = self._segments.look()
             if size == self._end:
                 return size
@@ -150,13 +156,29 @@ class EventLog:
         return accepted
 
     def _latest(self) -> tuple[Mark, int]:
-        """The mark, and the log's end, which is mended."""
-        mark = self._mark.left()
-        if mark is not None and self._segments.is_as_left(mark.end):
-            return mark, mark.end
+        """The mark, and the log's end, after a repair. Quick if nobody else has accepted since this process did."""
+        if self._is_as_seen() and (left := self._mark.left()) is not None and self._segments.is_as_left(left.end):
+            return left, left.end
         self._segments.look()
         mark = self._marked()
         return mark, self._segments.mend_tail(Ends(mark.end), keep_zeros=True)
+
+    def _is_as_seen(self) -> bool:
+        """Whether no file has got or lost its name beside the log and its mark. If one has, opens the segments again.
+
+        Raises Unreadable if the log itself is another one by now: the lock of this process keeps nobody out of that.
+        """
+        stamps = tuple(map(stamp_of, self._directories))
+        if stamps == self._stamps:
+            return True
+        if self._lock and stamps[0] is not None and _identity(self._directory / "lock") != self._locked:
+            raise Unreadable(
+                f"the queue in {self._directory.parent} was removed or replaced while this process used it; start it "
+                "again"
+            )
+        self._segments.close()
+        self._stamps = stamps
+        return False
 
     def _seen(self, ids: Sequence[str], end: int) -> set[str]:
         """The ids that the log has up to `end`, perhaps with a few that it has not. Writes no index."""
@@ -307,6 +329,14 @@ class EventLog:
         self._mark.close()
         if self._lock:
             self._lock.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_for(event: Event, destination_id: str) -> bool:

@@ -66,9 +66,9 @@ class MarkFile:
         self._last: tuple[bytes, Mark] | None = None
 
     def left(self) -> Mark | None:
-        """The mark, if the file is as this process left it. Does not look at its name or times: see `ahead.behind`.
+        """The mark, if the file is as this process left it; None if it is not, or was never written.
 
-        So another file in its place is noticed by `read`.
+        Does not look at the file's name or times: see `ahead.size_of`. `read` notices another file in its place.
         """
         if self._last is None or os.pread(self._descriptor, len(self._last[0]), 0) != self._last[0]:
             return None

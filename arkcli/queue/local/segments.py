@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from arkcli.queue.local import lines
-from arkcli.queue.local.ahead import FILL, Ahead, behind, trim, written_size
+from arkcli.queue.local.ahead import Ahead, has_room, size_of, trim, written_size
 from arkcli.queue.local.trouble import is_gone
 from arkcli.system import files
 
@@ -82,19 +82,18 @@ class Segments:
         descriptor = self._open(last)
         if self._ahead is None:
             return last + os.fstat(descriptor).st_size
-        self._seen = last + written_size(descriptor, self._seen - last)
+        self._seen = last + written_size(descriptor, size_of(descriptor), self._seen - last)
         return self._seen
 
     def is_as_left(self, end: int) -> bool:
-        """Whether nobody has written, or begun a segment, since this process wrote up to here, with room behind it.
+        """Whether there is still room behind this position, up to which this process wrote the last line.
 
-        Whoever begins a segment trims the one before. So there is no need to `look`, or to mend the tail.
+        Then nobody has begun another segment, since that trims this one first.
         """
-        if not self._starts:
+        descriptor = self._descriptors.get(self._starts[-1]) if self._starts else None
+        if descriptor is None or not files.is_writable(descriptor):
             return False
-        start = self._starts[-1]
-        descriptor = self._open(start)
-        return files.is_writable(descriptor) and behind(descriptor, end - start) == FILL
+        return has_room(descriptor, end - self._starts[-1])
 
     @property
     def start(self) -> int:
@@ -315,7 +314,7 @@ class Segments:
             files.sync(self._open(self._starts[-1]))
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes what is open. A segment is opened again when it is next needed."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()

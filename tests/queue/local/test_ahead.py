@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from arkcli.model import Draft
+from arkcli.errors import NotAccepted, Unreadable
+from arkcli.model import DOCUMENTED, Draft
 from arkcli.queue.local.check import Inspection
 from arkcli.queue.local.eventlog import EventLog
 from arkcli.queue.local.notes import MARK, read_mark
+from arkcli.queue.local.queue import LocalQueue
 from arkcli.queue.local.stored import StoredEvent
 from arkcli.system import files
 from tests.queue.local.machine import filled, in_processes, small_disk
@@ -87,16 +90,17 @@ def test_into_room_events_are_accepted_without_a_look_at_a_file_s_times(tmp_path
         if event == "c_call":
             called.append(getattr(function, "__name__", ""))
 
-    with log_in(tmp_path) as log:
-        one_by_one(log, 0, MANY)
-        sys.setprofile(note)
-        try:
-            one_by_one(log, MANY, 10)
-        finally:
-            sys.setprofile(None)
-        assert ids(log) == names(0, MANY + 10)
+    with closing(LocalQueue(tmp_path.parent, DOCUMENTED)) as queue:
+        for number in range(MANY + 10):
+            if number == MANY:
+                sys.setprofile(note)
+            queue.accept(drafts(number))
+        sys.setprofile(None)
+        assert [event.id for event in queue.events()] == names(0, MANY + 10)
     assert called.count("fdatasync") == 10
-    assert {"fstat", "stat", "lstat", "scandir"}.isdisjoint(called)
+    # Only of the two directories and VERSION, to which nothing is written.
+    assert called.count("stat") == 30
+    assert {"fstat", "lstat", "scandir"}.isdisjoint(called)
 
 
 @SIZES
@@ -161,6 +165,48 @@ def test_what_others_did_between_two_events_is_noticed(tmp_path: Path) -> None:
             assert mark is not None
             assert (mark.start, mark.end) == (start, log.end)
             assert problems(tmp_path) == []
+
+
+def test_a_process_that_goes_on_notices_that_a_segment_or_the_mark_was_removed(tmp_path: Path) -> None:
+    with log_in(tmp_path) as log:
+        last = one_by_one(log, 0, MANY)[-1]
+        (tmp_path.parent / MARK).unlink()
+        (second,) = log.accept(drafts(MANY))
+        assert read_mark(tmp_path.parent / MARK) is not None
+        one_by_one(log, 0, MANY)
+        end = log.end
+        next(tmp_path.glob("*.jsonl")).unlink()
+        third = one_by_one(log, 200, MANY)
+        assert (second.position, third[0].position) == (last.position + last.length, end)
+    with log_in(tmp_path) as again:
+        assert ids(again) == names(200, MANY)
+    assert problems(tmp_path) == [f"bytes 0 to {end:,} of the event log are missing"]
+
+
+def test_a_process_does_not_go_on_in_a_queue_that_was_replaced(tmp_path: Path) -> None:
+    away = tmp_path.with_name("away")
+    with log_in(tmp_path) as log:
+        one_by_one(log, 0, MANY)
+        tmp_path.rename(away)
+        shutil.copytree(away, tmp_path)
+        for do in (lambda: log.accept(drafts(MANY)), log.look):
+            with pytest.raises(Unreadable, match=r"removed or replaced while this process used it; start it again$"):
+                do()
+        assert list(problems(tmp_path)) == []
+
+
+def test_while_its_directory_is_away_nothing_is_accepted(tmp_path: Path) -> None:
+    away = tmp_path.with_name("away")
+    with log_in(tmp_path) as log:
+        one_by_one(log, 0, MANY)
+        tmp_path.rename(away)
+        with pytest.raises(NotAccepted, match="No such file or directory"):
+            log.accept(drafts(100))
+        with pytest.raises(FileNotFoundError):
+            log.look()
+        away.rename(tmp_path)
+        log.accept(drafts(MANY))
+        assert ids(log) == names(0, MANY + 1)
 
 
 @SIZES
