@@ -1,7 +1,7 @@
 """Text for people, and text from outside made safe: a receiver's answer must not control a terminal."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, AnyStr, Final, cast
 
 
@@ -104,3 +104,18 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 def process_ending(status: int | None) -> str:
     """Describes how a process ended. `status` is its exit status, or minus the signal that killed it."""
     return f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with {status}"
+
+
+#: How many destinations one sentence names at most.
+_NAMED: Final = 10
+
+
+def left_out(reasons: Mapping[str, str]) -> list[str]:
+    """Says which destinations are left out, in a sentence for each reason. `reasons` are by name."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [
+        f"{listed(found, _NAMED)} {'is' if len(found) == 1 else 'are'} left out: {reason}"
+        for reason, found in names.items()
+    ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkcli.text import clean, clean_lines, columns_of, counted, folded, listed, process_ending
+from arkcli.text import clean, clean_lines, columns_of, counted, folded, left_out, listed, process_ending
 
 #: The other planes contain only ideographs, tags and private-use characters.
 EVERY_CHARACTER = "".join(map(chr, range(0x20000)))
@@ -142,3 +142,11 @@ def test_a_wide_character_takes_two_columns(text: str, columns: int) -> None:
 )
 def test_of_many_names_the_first_are_listed(names: list[str], said: str) -> None:
     assert listed(names) == said
+
+
+def test_who_is_left_out_for_the_same_reason_is_named_in_one_sentence() -> None:
+    reasons = {"a": "gone", "b": "full", "c": "gone"}
+    assert left_out(reasons) == ["a and c are left out: gone", "b is left out: full"]
+    (said,) = left_out({f"n{number}": "gone" for number in range(12)})
+    assert said == "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more are left out: gone"
+    assert left_out({}) == []

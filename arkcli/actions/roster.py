@@ -11,6 +11,7 @@ from arkcli.model import Destination
 from arkcli.signing.secrets import SecretFiles
 from arkcli.store.store import Contents
 from arkcli.system.followed import Followed
+from arkcli.text import left_out
 from arkcli.url import parse_url
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ class Roster:
 
     def _take_in(self) -> None:
         contents, chosen = self._store.value
-        before, left_out = self._endpoints, self._unusable
+        before, known_unusable = self._endpoints, self._unusable
         self._endpoints, self._unusable = {}, {}
+        fresh: dict[str, str] = {}
         for found in chosen:
             known = before.get(found.id)
             try:
@@ -100,9 +102,11 @@ class Roster:
             except UsageError as error:
                 # A destination without a usable secret or URL must not hold up the others. Its events wait.
                 self._unusable[found.id] = found.name
-                if found.id not in left_out:
-                    self._warn(f"{found.name} is left out: {error}")
+                if found.id not in known_unusable:
+                    fresh[found.name] = str(error)
+        for said in left_out(fresh):
+            self._warn(said)
         self._listed = list(self._endpoints.values())
         self._files.forget_others()
-        if (before or left_out) and not chosen:
+        if (before or known_unusable) and not chosen:
             self._warn("all destinations have been removed or paused: there is none to deliver to")

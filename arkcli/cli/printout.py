@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from arkcli import text
 from arkcli.errors import ExitCode
 from arkcli.output import Output
 from arkcli.output.tables import Table
@@ -12,8 +13,8 @@ class Printout(NamedTuple):
     """A document for `--json`, and the same as text.
 
     `notes`, then `warnings`, are printed to standard error after the rest. `broken` has, by name, the reason why a
-    destination was left out; each is warned about, and an exit status of 0 becomes 1. When quiet, text is still printed
-    if `always` is set or the exit status is not 0.
+    destination was left out; there is a warning for each reason, and an exit status of 0 becomes 1. When quiet, text is
+    still printed if `always` is set or the exit status is not 0.
     """
 
     document: Mapping[str, Any]
@@ -45,7 +46,7 @@ def broken_key(broken: Mapping[str, str]) -> dict[str, Any]:
 
 
 def left_out(output: Output, broken: Mapping[str, str]) -> ExitCode:
-    """Warns about each destination that a command left out; returns exit status 1 if there is one, else 0."""
-    for name, reason in broken.items():
-        output.warn(f"{name} is left out: {reason}")
+    """Warns about the destinations that a command left out; returns exit status 1 if there is one, else 0."""
+    for said in text.left_out(broken):
+        output.warn(said)
     return ExitCode.FAILED if broken else ExitCode.DONE

@@ -35,7 +35,7 @@ from arkcli.model import Destination, Event, Outcome, State
 from arkcli.output import Output
 from arkcli.output.tables import Prose, Table
 from arkcli.store.store import Contents
-from arkcli.text import counted
+from arkcli.text import counted, left_out
 
 if TYPE_CHECKING:
     from arkcli.contract.assignments import Assignment
@@ -321,7 +321,7 @@ def _send_event(
     except Repeated as repeated:
         said = f"{repeated.event.id} was accepted at {repeated.event.at} with the same body; nothing was sent again"
         return Printout({"event": event_json(repeated.event), "deliveries": [], "repeated": True}, [Prose(said)])
-    warnings = [f"{sent.destination} is left out: {sent.error}" for sent in sending.deliveries if sent.is_broken]
+    warnings = left_out({sent.destination: sent.error or "" for sent in sending.deliveries if sent.is_broken})
     if sending.trouble is not None:
         warnings.append(f"the event is accepted and queued, but {sending.trouble}; `ark drain` will continue")
     paused = {found.name for found in receivers if found.paused}

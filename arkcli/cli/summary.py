@@ -16,7 +16,7 @@ from arkcli.errors import ExitCode, UsageError
 from arkcli.output.fullscreen import full_screen, lines_of
 from arkcli.output.screen import Painted, Screen
 from arkcli.output.tables import Table, fitting
-from arkcli.text import counted
+from arkcli.text import counted, left_out
 
 _HEADINGS: Final = ("destination", "waiting", "retrying", "dead", "next due", "oldest", "last hour", "")
 #: On a narrow terminal these are left out, in this order.
@@ -75,8 +75,8 @@ def watch(session: Session, look: Callable[[], Summary]) -> ExitCode:
 
 def _picture(summary: Summary, screen: Screen) -> list[str]:
     """The lines of a picture that fits the terminal's height: what is worst comes first, and the rest is counted."""
-    left_out = (f"{name} is left out: {reason}" for name, reason in summary.reading.broken.items())
-    notes = [line for note in (*_notes(summary, most=1), *left_out) for line in screen.folded(note).split("\n")]
+    notes = [*_notes(summary, most=1), *left_out(summary.reading.broken)]
+    notes = [line for note in notes for line in screen.folded(note).split("\n")]
     above = len(totals(sums(summary.overview.places, summary.now), screen))
     # Beside the rows there are the headings, the line for the rest and the line for those with nothing.
     lines: list[str] = []

@@ -275,6 +275,19 @@ def test_a_destination_whose_secret_cannot_be_had_is_left_out_until_it_can(run: 
     assert run.roster.left_out == []
 
 
+def test_those_who_lack_the_shared_secret_are_left_out_with_one_warning(run: Run) -> None:
+    with run.home.store.change() as contents:
+        a = contents.destinations[0]
+        for number in range(5):
+            copy = msgspec.structs.replace(a, id=f"dst_{number}", name=f"n{number}", url=f"https://n{number}.example/")
+            contents.destinations.append(copy)
+        contents.workspace.secret = Secret("env:NOWHERE")
+    run.begin()
+    assert run.later() == {"b": "own"}
+    (warning,) = run.warnings
+    assert warning.startswith("a, n0, n1, n2, n3 and n4 are left out: ")
+
+
 def test_one_that_is_left_out_and_then_removed_is_left_out_no_more(run: Run) -> None:
     run.change("b", secret=Secret("env:NOWHERE"))
     run.later()
