@@ -64,7 +64,7 @@ _NOT_ASKED: Final = f"""
 (s.outage is null or s.outage::json ->> 'reason' is distinct from 'asked'
  or (s.outage::json ->> 'until')::bigint <= {ms("now()")})
 """
-#: For how long a newly accepted event is left to the process that accepted it, in seconds: that may be about to reserve
+#: For how long, at least, a new event is left to the process that accepted it, in seconds: that may be about to reserve
 #: it, and would learn of another's outcome later.
 _YOUNG: Final = 0.1
 #: A number after that of every event.
