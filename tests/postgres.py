@@ -360,14 +360,15 @@ class Network:
                 self._flowing[way].wait()
                 left = self._left[way]
                 data = data if left is None else data[:left]
-                target.sendall(data)
+                # All counts come first: whoever gets an answer may read and set them.
                 self.passed[way] += len(data)
+                is_last = left is not None and left <= len(data)
                 if left is not None:
-                    self._left[way] = left - len(data)
-                    if left <= len(data):
-                        self._left[way] = None
-                        self.cut()
-                        break
+                    self._left[way] = None if is_last else left - len(data)
+                target.sendall(data)
+                if is_last:
+                    self.cut()
+                    break
         # The end is held back, too.
         self._flowing[way].wait()
         for one in (source, target):
