@@ -18,6 +18,7 @@ ArkError
 │   └── Filling               the queue is being filled by a move
 ├── Unreadable           78   the store or the queue cannot be read
 │   ├── Moved                78   the queue has been moved to another place
+│   ├── Replaced             78   the queue has been removed or replaced while it was in use
 │   └── Refused              78   the database refused something for good
 └── Interrupted         130   a signal asked ark to stop
 """
@@ -149,6 +150,17 @@ class Moved(Unreadable, code="moved"):
         super().__init__(
             f"{name} has been moved to {place}: nothing was accepted or changed here. Use it there: set ARK_QUEUE or "
             "[queue] url, or unset it if the queue is in files again. If the move was interrupted, run it again"
+        )
+
+
+class Replaced(Unreadable, code="replaced"):
+    """The queue's files have been removed or replaced since this process opened them."""
+
+    def __init__(self, place: str) -> None:
+        """`place` says where the queue is."""
+        super().__init__(
+            f"the queue in {place} was removed or replaced while this process used it: nothing was accepted or "
+            "changed. Start it again"
         )
 
 

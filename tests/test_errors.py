@@ -27,6 +27,7 @@ ERRORS = [
     (errors.Filling, "filling", 1),
     (errors.Unreadable, "unreadable", 78),
     (errors.Moved, "moved", 78),
+    (errors.Replaced, "replaced", 78),
     (errors.Refused, "refused", 78),
     (errors.Interrupted, "interrupted", 130),
 ]

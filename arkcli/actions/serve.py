@@ -59,7 +59,7 @@ def serve(
     """Runs until the process is told to stop. `drain` are the arguments of the `ark` that delivers.
 
     `ready` is called with the addresses once it listens. What is `beside` is served, too. Raises UsageError, and Moved
-    when an event comes after the queue has been moved away.
+    and Replaced when an event comes after the queue has been moved away or replaced.
     """
     home = running.open_home()
     intake = _Intake(home)

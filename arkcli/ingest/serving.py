@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from arkcli.errors import Moved
+from arkcli.errors import Moved, Replaced
 from arkcli.httpd.connection import Callbacks, Connections, ServerLimits
 from arkcli.httpd.run import Run
 from arkcli.httpd.server import Entrance, serving
@@ -45,8 +45,8 @@ class Serving:
     def run(self, entrances: Callable[[Commits], Sequence[Entrance]], ready: Callable[[], None]) -> None:
         """Serves until `stop` is called; then answers what is under way and ends. `ready` is called when it listens.
 
-        Raises what an answer raised unexpectedly. Raises Moved when an event came after the queue was moved away: a new
-        process will find it.
+        Raises what an answer raised unexpectedly. Raises Moved and Replaced when an event came after the queue was
+        moved away or replaced: a new process will find it.
         """
         self._run.until_end(lambda: self._serve(entrances, ready))
 
@@ -76,8 +76,8 @@ class Serving:
     def _accept_here(self, drafts: Sequence[Draft], unique: bool) -> Sequence[Event]:
         try:
             return self._accept(drafts, unique)
-        except Moved as moved:
-            self._run.call(partial(self._run.fail, moved))
+        except (Moved, Replaced) as gone:
+            self._run.call(partial(self._run.fail, gone))
             raise
 
     async def _keep_draining(self) -> None:

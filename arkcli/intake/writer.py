@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from arkcli.errors import ArkError, NotAccepted
+from arkcli.errors import ArkError, NotAccepted, Unreadable
 from arkcli.model import Draft, Event
 from arkcli.queue.engine import Queue
 from arkcli.system.process import Process
@@ -209,7 +209,12 @@ def _serve(
             heads = _decoder.decode(mine.recv_bytes())
             room.seek(0)
             drafts = [Draft(found, name, at, room.read(size), to) for found, name, at, size, to in heads]
-            mine.send(_accept(queue, drafts)[0])
+            try:
+                reason, _ = _accept(queue, drafts)
+            except Unreadable as error:
+                # It has been moved or replaced since.
+                reason = str(error)
+            mine.send(reason)
     except (ArkError, EOFError, OSError):
         status = 0
     finally:

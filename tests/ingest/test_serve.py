@@ -270,6 +270,21 @@ def test_a_queue_that_has_gone_is_told_and_the_service_goes_on(world: World, crm
     assert "No such file or directory" in gone.json["error"]["message"]
 
 
+def test_a_queue_that_was_replaced_by_a_copy_is_used_by_another_service(world: World, crm: TestReceiver) -> None:
+    with serving(world) as served:
+        assert served.send().status == 202
+        crm.settle()
+        shutil.copytree(world.queue_directory, world.home / "copy")
+        shutil.rmtree(world.queue_directory)
+        (world.home / "copy").rename(world.queue_directory)
+        refused = served.send()
+        assert (refused.status, refused.json["error"]["code"]) == (503, "replaced")
+        assert served.process.wait(20) == 78
+    with serving(world) as served:
+        assert served.send().status == 202
+        until(lambda: len(crm.requests) == 2)
+
+
 @pytest.mark.skipif(not SET_SIZE, reason="a small pipe is needed")
 def test_a_log_that_nobody_reads_stops_nothing(world: World, crm: TestReceiver) -> None:
     with serving(world) as served:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,20 @@ def test_where_the_other_process_cannot_open_the_queue_this_one_goes_on(
     assert committer.finish() is None
     assert children() == before
     assert [found for found, _ in accepted(session)] == ["evt_1", "evt_2"]
+
+
+@needs_forks
+def test_the_other_process_says_that_the_queue_was_replaced(world: World, committer: Writer) -> None:
+    committer.submit(drafts(1), aside=True)
+    assert committer.finish() is None
+    shutil.copytree(world.queue_directory, world.home / "copy")
+    shutil.rmtree(world.queue_directory)
+    (world.home / "copy").rename(world.queue_directory)
+    committer.submit(drafts(2), aside=True)
+    said = committer.finish()
+    assert said is not None
+    assert "was removed or replaced while this process used it: nothing was accepted" in said
+    assert not committer.is_uncertain
 
 
 @pytest.mark.parametrize("aside", [False, True])

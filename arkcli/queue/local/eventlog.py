@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from arkcli import times
-from arkcli.errors import NotAccepted, Unreadable
+from arkcli.errors import NotAccepted, Replaced, Unreadable
 from arkcli.model import Draft, Event
 from arkcli.queue.local import lines
 from arkcli.queue.local.addressed import Addressed
@@ -166,16 +166,13 @@ class EventLog:
     def _is_as_seen(self) -> bool:
         """Whether no file has got or lost its name beside the log and its mark. If one has, opens the segments again.
 
-        Raises Unreadable if the log itself is another one by now: the lock of this process keeps nobody out of that.
+        Raises Replaced if the log itself is another one by now: the lock of this process keeps nobody out of that.
         """
         stamps = tuple(map(stamp_of, self._directories))
         if stamps == self._stamps:
             return True
         if self._lock and stamps[0] is not None and _identity(self._directory / "lock") != self._locked:
-            raise Unreadable(
-                f"the queue in {self._directory.parent} was removed or replaced while this process used it; start it "
-                "again"
-            )
+            raise Replaced(str(self._directory.parent))
         self._segments.close()
         self._stamps = stamps
         return False
