@@ -164,7 +164,7 @@ class EventLog:
         return mark, self._segments.mend_tail(Ends(mark.end), keep_zeros=True)
 
     def _is_as_seen(self) -> bool:
-        """Whether no file has got or lost its name beside the log and its mark. If one has, opens the segments again.
+        """Whether no file has got or lost its name beside the log and its mark. If one has, opens both again.
 
         Raises Replaced if the log itself is another one by now: the lock of this process keeps nobody out of that.
         """
@@ -174,6 +174,7 @@ class EventLog:
         if self._lock and stamps[0] is not None and _identity(self._directory / "lock") != self._locked:
             raise Replaced(str(self._directory.parent))
         self._segments.close()
+        self._mark.close()
         self._stamps = stamps
         return False
 
@@ -300,6 +301,7 @@ class EventLog:
     def remove_before(self, position: int) -> None:
         """Removes the segments that end at or before a position."""
         with self._held():
+            self._is_as_seen()
             self._segments.look()
             mark = self._marked()
             start = max((found for found in self._segments.starts if found <= position), default=self.start)
@@ -320,6 +322,7 @@ class EventLog:
                 # Without waiting: this may run while this very thread accepts, in the finalizer of an object.
                 if self._lock and self._lock.try_acquire():
                     self.check()
+                    self._is_as_seen()
                     self._segments.look()
                     self._segments.trim()
         self._segments.close()

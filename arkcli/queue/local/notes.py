@@ -5,7 +5,6 @@ The first two are kept outside the parts they describe, so that a part that is l
 docs/internals.md, "Parts of different ages".
 """
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Final, TypeVar
@@ -62,34 +61,26 @@ class MarkFile:
         """Opens nothing yet."""
         self.path = path
         self._descriptor = -1
-        self._opened: tuple[int, int] | None = None
         self._last: tuple[bytes, Mark] | None = None
 
     def left(self) -> Mark | None:
         """The mark, if the file is as this process left it; None if it is not, or was never written.
 
-        Does not look at the file's name or times: see `ahead.size_of`. `read` notices another file in its place.
+        Does not look at the file's times: see `ahead.size_of`.
         """
         if self._last is None or os.pread(self._descriptor, len(self._last[0]), 0) != self._last[0]:
             return None
         return self._last[1]
 
     def read(self) -> Mark | None:
-        """See `read_mark`."""
-        there = None
-        with contextlib.suppress(FileNotFoundError):
-            found = self.path.lstat()
-            there = found.st_dev, found.st_ino
-        # Another copy may have been put in its place since.
-        if there is None or there != self._opened:
-            self.close()
+        """See `read_mark`. Call `close` first if another file may have been put in its place."""
         try:
             return _decoded(os.pread(self._open(os.O_RDWR), _LONGEST_MARK, 0), Mark)
         except FileNotFoundError:
             return None
 
     def write(self, mark: Mark, *, durable: bool = False) -> None:
-        """Overwrites the mark that was read last, or makes its file. Raises OSError."""
+        """Overwrites the mark, or makes its file. Raises OSError."""
         line = lines.encode(mark)
         descriptor = self._open(os.O_RDWR | os.O_CREAT)
         files.write_all(descriptor, line, 0)
@@ -98,17 +89,15 @@ class MarkFile:
             files.sync(descriptor)
 
     def _open(self, flags: int) -> int:
-        if self._opened is None:
+        if self._descriptor < 0:
             self._descriptor = files.out_of_selects_way(files.open_private(self.path, flags))
-            found = os.fstat(self._descriptor)
-            self._opened = found.st_dev, found.st_ino
         return self._descriptor
 
     def close(self) -> None:
-        """Closes the file."""
-        if self._opened is not None:
+        """Closes the file. It is opened again when it is next needed."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._opened = self._last = None
+            self._descriptor, self._last = -1, None
 
 
 class Roll(msgspec.Struct):

@@ -196,6 +196,23 @@ def test_a_process_does_not_go_on_in_a_queue_that_was_replaced(tmp_path: Path) -
         assert list(problems(tmp_path)) == []
 
 
+def test_in_a_queue_that_was_replaced_it_neither_cuts_off_room_nor_removes_a_segment(tmp_path: Path) -> None:
+    """Others accept there under another lock."""
+    away = tmp_path.with_name("away")
+    log = EventLog(tmp_path)
+    one_by_one(log, 0, MANY)
+    tmp_path.rename(away)
+    shutil.copytree(away, tmp_path)
+    with log_in(tmp_path, 400) as other:
+        one_by_one(other, MANY, MANY)
+        before = {file.name: file.read_bytes() for file in tmp_path.glob("*.jsonl")}
+        assert max(before.items())[1].endswith(b"\t")
+        with pytest.raises(Replaced):
+            log.remove_before(other.end)
+        log.close()
+        assert {file.name: file.read_bytes() for file in tmp_path.glob("*.jsonl")} == before
+
+
 def test_while_its_directory_is_away_nothing_is_accepted(tmp_path: Path) -> None:
     away = tmp_path.with_name("away")
     with log_in(tmp_path) as log:
